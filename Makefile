@@ -1,0 +1,47 @@
+# Every target does its own set-up: `make demo` and `make test` work on a fresh machine.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+export BENTOML_DO_NOT_TRACK := True
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve test test-slow lint format bench-load clean
+
+help:  ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP)  ## make .venv and install everything into it
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)  ## a served classifier loses its accuracy to drift and wins it back
+	$(BIN)/bento-selfheal demo
+
+serve: $(STAMP)  ## the same service, staying up on port 3000
+	$(BIN)/bento-selfheal package-demo
+	$(BIN)/bentoml serve service:SelfHealing
+
+test: $(STAMP)  ## the tests, under 10 minutes on two cores
+	$(BIN)/pytest
+
+test-slow: $(STAMP)  ## the slower checks
+	$(BIN)/pytest -m slow
+
+lint: $(STAMP)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## let ruff format and fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench-load: $(STAMP)  ## predictions under forced heals; writes benchmarks/results/load.json
+	$(BIN)/python benchmarks/load.py
+
+clean:  ## remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

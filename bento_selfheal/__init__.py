@@ -1,0 +1,1 @@
+"""Self-healing torch classifiers on BentoML."""

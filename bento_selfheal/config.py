@@ -1,0 +1,225 @@
+"""Settings: one place, validated, each with its meaning.
+
+`HealParameters` says how a model is watched and healed and is shared by the service, the
+replay and the article's experiment. `Settings` adds what a running service needs; it reads
+environment variables ``SELFHEAL_<NAME>`` over ``selfheal.toml`` over the defaults.
+`Thresholds` are operations' own: they live in ``threshold_config.json`` and are picked up
+while the service runs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from .errors import SettingsError
+
+log = logging.getLogger(__name__)
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class HealParameters(BaseModel):
+    """How drift is seen and how a heal trains. The names are the article's where it has one."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    batch_size: Count = 100
+    """Rows of the prediction log that make one batch for the signals and the metrics."""
+    fidi_threshold: Positive = 1.0
+    """z of a sensitive feature, in standard deviations of samples, above which it has drifted."""
+    fidi_window: Count = 10
+    """How many batch means FIDI averages."""
+    conflict_thr: Share = 0.30
+    """Probability of a rule's class below which a row that the rule flags is a conflict."""
+    conflict_min: Count = 5
+    """Conflicts in one batch that ask for a heal."""
+    recipe: Literal["replay", "article"] = "replay"
+    """How a heal trains: `replay` on a buffer of the newest labels, or the `article`'s way."""
+    heal_steps: Count = 5
+    """Full-batch steps of the `article` recipe."""
+    heal_lr: Positive = 0.003
+    """Adam's learning rate on the adapter, for both recipes."""
+    alpha: Share = 0.70
+    """`article`: weight of the loss on labels; the rest goes to consistency with the rules."""
+    lambda_lag: Annotated[float, Field(ge=0)] = 0.80
+    """`article`: further weight of the consistency loss."""
+    entropy_weight: Annotated[float, Field(ge=0)] = 0.03
+    """`article`: weight of the entropy loss."""
+    pos_weight_floor: Share = 0.10
+    """`article`: share of fraud among the conflicts below which no class weight is used."""
+    pos_weight_base: Positive = 2.0
+    """`article`: class weight at the floor."""
+    pos_weight_slope: Annotated[float, Field(ge=0)] = 10.0
+    """`article`: class weight gained for each unit of that share above the floor."""
+    pos_weight_max: Positive = 4.0
+    """`article`: the largest class weight."""
+    buffer_rows: Count = 2000
+    """`replay`: the newest labelled rows that are kept to train on."""
+    replay_steps: Count = 30
+    """`replay`: minibatch steps of one heal."""
+    replay_batch: Count = 256
+    """`replay`: rows of one minibatch."""
+    replay_half_life: Positive = 1000.0
+    """`replay`: a row this many labels older is drawn half as often."""
+    health_window: Count = 5
+    """Labelled batches in the rolling means that health watches."""
+
+    def pos_weight(self, fraud_frac: float) -> float:
+        """Class weight of the article's heal for a share of fraud among conflicts."""
+        if fraud_frac < self.pos_weight_floor:
+            return 1.0
+        over = fraud_frac - self.pos_weight_floor
+        return min(self.pos_weight_base + self.pos_weight_slope * over, self.pos_weight_max)
+
+
+class Thresholds(BaseModel):
+    """The rollback thresholds: operations' risk, apart from the model's settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    rollback_f1_drop: Share = 0.08
+    """F1 this far below the baseline, as a rolling mean, rolls back."""
+    rollback_acc_drop: Share = 0.10
+    """Accuracy this far below the baseline, as a rolling mean, rolls back."""
+
+
+class Settings(BaseSettings, HealParameters):
+    """Everything a running service needs. Frozen while it runs."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SELFHEAL_", extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
+
+    model: str = "selfheal-demo:latest"
+    """Tag of the packaged model in the BentoML model store."""
+    mode: Literal["observe", "heal"] = "heal"
+    """`heal` promotes what the gate lets through; `observe` does everything but the promotion."""
+    gate: Literal["evidence", "always"] = "evidence"
+    """`evidence`: a challenger must win on labels newer than its training. `always`: every heal
+    is promoted at once, as the article does, and health watches afterwards."""
+    gate_alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Chance, per trial, that the gate lets a challenger through that is not better."""
+    trial_rows: Count = 3000
+    """Labelled rows after which an undecided trial ends and a new one begins."""
+    workers: Count = 2
+    """Predict workers, each a process with the model in it."""
+    store_url: str = ""
+    """SQLAlchemy URL of the store; empty means SQLite in `state_dir`."""
+    state_dir: Path = Path()
+    """Folder of the SQLite store and of threshold_config.json; empty means
+    `$BENTOML_HOME/selfheal/<model name>`."""
+    max_rows: Count = 10_000
+    """Rows that one request to /predict, or items that one to /feedback, may carry."""
+    queue_rows: Count = 500_000
+    """Rows that may wait in a worker for the store; beyond it the log drops rows and counts them."""
+    flush_interval: Positive = 0.05
+    """Seconds between group commits of the prediction log."""
+    poll_interval: Positive = 0.05
+    """Seconds between two looks of the runner at the logs when it has nothing to do."""
+    follow_interval: Positive = 0.1
+    """Seconds between two looks of a worker at the promotion log."""
+    lease_seconds: Positive = 5.0
+    """Life of the runner's lease; a dead runner is succeeded after at most this long."""
+    pending_labels: Count = 100_000
+    """Labels kept while their prediction has not reached the log."""
+    snapshots_kept: Annotated[int, Field(ge=4)] = 20
+    """Snapshots kept in the model store: the clean, best, serving and newest ones stay."""
+    runner_nice: Annotated[int, Field(ge=0, le=19)] = 10
+    """Niceness added to the runner's process, so that a heal yields the CPU to predictions."""
+    seed: Annotated[int, Field(ge=0)] = 42
+    """Seed of the heals' random draws."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = os.environ.get("SELFHEAL_CONFIG", "selfheal.toml")
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=file)
+        return init_settings, env_settings, toml
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment and the file.
+
+    Raises:
+        SettingsError: A name is unknown or a value does not fit; each is named.
+    """
+    known = set(Settings.model_fields) | {"config", "threshold_config"}
+    unknown = [
+        name
+        for name in os.environ
+        if name.startswith("SELFHEAL_") and name.removeprefix("SELFHEAL_").lower() not in known
+    ]
+    if unknown:
+        raise SettingsError(f"unknown environment variables {sorted(unknown)}; see docs/settings")
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError(describe(error)) from error
+
+
+def describe(error: ValidationError) -> str:
+    """One line for each wrong field: its name, what is wrong, and the value."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']} (got {item['input']!r})"
+        for item in error.errors()
+    )
+
+
+class ThresholdFile:
+    """``threshold_config.json``, watched while the service runs.
+
+    A bad edit is refused with a log line and the values in force stay.
+
+    Args:
+        path: The file; it is written with the defaults where it is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.current = Thresholds()
+        self._seen: tuple[int, int] | None = None
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(self.current.model_dump(), indent=2) + "\n")
+
+    def refresh(self) -> bool:
+        """Look at the file again; True when other values are in force now."""
+        try:
+            stat = self.path.stat()
+            stamp = (stat.st_mtime_ns, stat.st_size)
+            if stamp == self._seen:
+                return False
+            self._seen = stamp
+            fresh = Thresholds.model_validate_json(self.path.read_bytes())
+        except FileNotFoundError:
+            return False
+        except ValidationError as error:
+            log.error(
+                "refused %s: %s; still in force: %s", self.path, describe(error), self.current
+            )
+            return False
+        changed = fresh != self.current
+        if changed:
+            log.info("thresholds from %s: %s (before: %s)", self.path, fresh, self.current)
+        self.current = fresh
+        return changed

@@ -1,0 +1,66 @@
+"""Every error this package raises on purpose.
+
+SelfHealError
+├── SettingsError          a settings file, variable or threshold is wrong
+├── InvalidInput           a row, label or id from outside is wrong (HTTP 400)
+├── PackageError           a packaged model is damaged or does not fit
+├── SnapshotError          an adapter snapshot failed verification
+├── StoreError             the store is unreachable or not ours
+│   └── LeaseLost          another healing runner leads now
+└── CommandError           an operator asked for what cannot be done (HTTP 409)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class SelfHealError(Exception):
+    """Root of the tree."""
+
+
+class SettingsError(SelfHealError):
+    """A setting is missing, unknown or out of range; the message names it."""
+
+
+class InvalidInput(SelfHealError):
+    """Input from outside is wrong.
+
+    Args:
+        loc: Path to the wrong field, e.g. ``("rows", 3, "V14")``.
+        msg: What is wrong, with the value.
+        kind: Machine-readable kind, e.g. ``"not_finite"``.
+    """
+
+    def __init__(self, loc: tuple[str | int, ...], msg: str, kind: str) -> None:
+        self.loc = loc
+        self.msg = msg
+        self.kind = kind
+        super().__init__(f"{'.'.join(str(part) for part in loc)}: {msg}")
+
+    def body(self) -> dict[str, Any]:
+        """The HTTP body, in the shape BentoML gives its own validation errors."""
+        return {
+            "error": str(self),
+            "detail": [{"loc": list(self.loc), "msg": self.msg, "type": self.kind}],
+        }
+
+
+class PackageError(SelfHealError):
+    """A packaged model is damaged, or its parts do not fit together."""
+
+
+class SnapshotError(SelfHealError):
+    """An adapter snapshot is damaged, foreign or not finite; it must not serve."""
+
+
+class StoreError(SelfHealError):
+    """The store cannot be used."""
+
+
+class LeaseLost(StoreError):
+    """Another healing runner holds the lease; nothing of this step was written."""
+
+
+class CommandError(SelfHealError):
+    """An operator's command cannot be carried out as things stand."""

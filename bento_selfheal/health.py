@@ -1,0 +1,53 @@
+"""Health: watch what was promoted on labels that come later, and ask for a rollback."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from .config import Thresholds
+
+MIN_BATCHES = 3
+
+
+@dataclass
+class Health:
+    """Rolling means against a baseline (article.md, section 4).
+
+    Args:
+        window: Labelled batches in the rolling means.
+    """
+
+    window: int
+
+    def __post_init__(self) -> None:
+        self.baseline: tuple[float, float] | None = None
+        self.recent: deque[tuple[float, float]] = deque(maxlen=self.window)
+
+    def begin(self, accuracy: float, f1: float) -> None:
+        """Set the baseline, once: the first heal's accuracy and F1."""
+        if self.baseline is None:
+            self.baseline = (accuracy, f1)
+
+    def restart(self) -> None:
+        """Forget baseline and window: another model serves now."""
+        self.baseline = None
+        self.recent.clear()
+
+    def update(self, accuracy: float, f1: float, thresholds: Thresholds) -> str | None:
+        """Take one batch; return why to roll back, or None."""
+        self.recent.append((accuracy, f1))
+        if self.baseline is None or len(self.recent) < MIN_BATCHES:
+            return None
+        mean_accuracy, mean_f1 = (float(v) for v in np.mean(self.recent, axis=0))
+        base_accuracy, base_f1 = self.baseline
+        if base_f1 - mean_f1 > thresholds.rollback_f1_drop:
+            return f"F1 {mean_f1:.3f} is {base_f1 - mean_f1:.3f} below its baseline {base_f1:.3f}"
+        if base_accuracy - mean_accuracy > thresholds.rollback_acc_drop:
+            drop = base_accuracy - mean_accuracy
+            return (
+                f"accuracy {mean_accuracy:.3f} is {drop:.3f} below its baseline {base_accuracy:.3f}"
+            )
+        return None

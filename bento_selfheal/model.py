@@ -1,0 +1,125 @@
+"""A frozen backbone, a small residual adapter that heals, a frozen head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Output = Literal["probability", "logit"]
+
+
+class ReflexiveLayer(nn.Module):
+    """Residual adapter ``x + scale * adapter(x)`` (article.md, section 1).
+
+    It can only correct what the backbone says, never overwrite it.
+
+    Args:
+        dim: Width of the hidden representation; input and output are ``(n, dim)``.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.adapter = nn.Sequential(nn.Linear(dim, dim), nn.Tanh(), nn.Linear(dim, dim))
+        self.scale = nn.Parameter(torch.tensor(0.1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.scale * self.adapter(x)
+
+
+class SelfHealingModel(nn.Module):
+    """Any torch backbone and head with a `ReflexiveLayer` between them.
+
+    Args:
+        backbone: Maps ``(n, features)`` to ``(n, hidden)``.
+        reflexive: The adapter over the hidden representation.
+        head: Maps ``(n, hidden)`` to ``(n, 1)`` or ``(n,)``.
+        output: What the head gives: the probability of the second class, or its logit.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        reflexive: ReflexiveLayer,
+        head: nn.Module,
+        output: Output = "probability",
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.reflexive = reflexive
+        self.head = head
+        self.output = output
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Probability of the second class, ``(n,)``, for rows ``(n, features)``."""
+        return self.decide(self.backbone(x))
+
+    def decide(self, hidden: Tensor) -> Tensor:
+        """Probability ``(n,)`` for a hidden representation ``(n, hidden)``: adapter and head."""
+        raw = self.head(self.reflexive(hidden)).reshape(len(hidden))
+        return raw if self.output == "probability" else torch.sigmoid(raw)
+
+    def freeze_for_healing(self) -> None:
+        """Leave gradients to the ReflexiveLayer alone."""
+        self.requires_grad_(False)
+        self.reflexive.requires_grad_(True)
+
+    def unfreeze_all(self) -> None:
+        """Give gradients back to every part, for a full retrain."""
+        self.requires_grad_(True)
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        """A detached copy of the adapter's weights, all that a heal may change."""
+        return {name: value.detach().clone() for name, value in self.reflexive.state_dict().items()}
+
+    def with_adapter(self, state: Mapping[str, Tensor]) -> SelfHealingModel:
+        """A model beside this one: the same backbone and head, a new adapter.
+
+        Raises:
+            RuntimeError: The state does not fit the adapter.
+        """
+        reflexive = ReflexiveLayer(self.reflexive.adapter[0].in_features)
+        reflexive.load_state_dict(dict(state))
+        other = SelfHealingModel(self.backbone, reflexive, self.head, self.output)
+        return other.train(self.training)
+
+
+class SelfHealingMLP(SelfHealingModel):
+    """The article's classifier: 64-64 ReLU backbone, adapter, sigmoid head.
+
+    The parts are built in the order backbone, reflexive, head, which decides the random
+    draws that article.md, section 6, depends on. 13,250 parameters at the defaults.
+
+    Args:
+        input_dim: Number of features.
+        hidden_dim: Width of both hidden layers and of the adapter.
+    """
+
+    def __init__(self, input_dim: int = 10, hidden_dim: int = 64) -> None:
+        backbone = mlp_backbone(input_dim, hidden_dim)
+        reflexive = ReflexiveLayer(hidden_dim)
+        head = nn.Sequential(nn.Linear(hidden_dim, 1), nn.Sigmoid())
+        super().__init__(backbone, reflexive, head)
+
+
+class BaselineMLP(nn.Module):
+    """The article's baseline: the same MLP without the ReflexiveLayer."""
+
+    def __init__(self, input_dim: int = 10, hidden_dim: int = 64) -> None:
+        super().__init__()
+        self.backbone = mlp_backbone(input_dim, hidden_dim)
+        self.head = nn.Sequential(nn.Linear(hidden_dim, 1), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Probability of the second class, ``(n,)``, for rows ``(n, features)``."""
+        out: Tensor = self.head(self.backbone(x))
+        return out.squeeze(-1)
+
+
+def mlp_backbone(input_dim: int, hidden_dim: int) -> nn.Sequential:
+    """Linear, ReLU, Linear, ReLU (article.md, section 1)."""
+    return nn.Sequential(
+        nn.Linear(input_dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, hidden_dim), nn.ReLU()
+    )
