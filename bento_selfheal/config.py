@@ -125,7 +125,7 @@ class Settings(BaseSettings, HealParameters):
     max_rows: Count = 10_000
     """Rows that one request to /predict, or items that one to /feedback, may carry."""
     queue_rows: Count = 500_000
-    """Rows that may wait in a worker for the store; beyond it the log drops rows and counts them."""
+    """Rows that may wait in a worker for the store; beyond it rows are dropped and counted."""
     flush_interval: Positive = 0.05
     """Seconds between group commits of the prediction log."""
     poll_interval: Positive = 0.05

@@ -6,7 +6,8 @@ SelfHealError
 ├── PackageError           a packaged model is damaged or does not fit
 ├── SnapshotError          an adapter snapshot failed verification
 ├── StoreError             the store is unreachable or not ours
-│   └── LeaseLost          another healing runner leads now
+│   ├── LeaseLost          another healing runner leads now
+│   └── PromotionMoved     an operator changed what serves during a step
 └── CommandError           an operator asked for what cannot be done (HTTP 409)
 """
 
@@ -60,6 +61,10 @@ class StoreError(SelfHealError):
 
 class LeaseLost(StoreError):
     """Another healing runner holds the lease; nothing of this step was written."""
+
+
+class PromotionMoved(StoreError):
+    """An operator promoted or rolled back during a step; the step was not written."""
 
 
 class CommandError(SelfHealError):

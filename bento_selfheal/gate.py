@@ -59,6 +59,8 @@ class Verdict:
     promote: bool
     reason: str
     evidence: dict[str, float]
+    ended: bool = False
+    """The trial ran its length without a decision; a new one has begun."""
 
 
 @dataclass
@@ -94,7 +96,8 @@ class Gate:
             return Verdict(True, reason, evidence)
         if self.process.count >= self.trial_rows:
             self.process = EProcess()
-            return Verdict(False, f"undecided after {self.trial_rows} labels", evidence)
+            reason = f"undecided after {self.trial_rows} labels"
+            return Verdict(False, reason, evidence, ended=True)
         return Verdict(False, "not enough evidence yet", evidence)
 
     def evidence(self) -> dict[str, float]:

@@ -77,7 +77,8 @@ class Challenger:
 class Recipe(Protocol):
     """How a heal trains. Seeded by ``generator``; equal input gives equal weights."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def heal(
         self, challenger: Challenger, rows: LabelledRows, rules: RuleSet, generator: torch.Generator

@@ -27,13 +27,14 @@ class Health:
         self.recent: deque[tuple[float, float]] = deque(maxlen=self.window)
 
     def begin(self, accuracy: float, f1: float) -> None:
-        """Set the baseline, once: the first heal's accuracy and F1."""
+        """Set the baseline, once: accuracy and F1 of the first heal."""
         if self.baseline is None:
             self.baseline = (accuracy, f1)
 
-    def restart(self) -> None:
-        """Forget baseline and window: another model serves now."""
-        self.baseline = None
+    def restart(self, *, keep_baseline: bool = False) -> None:
+        """Forget the window, and the baseline with it: another model serves now."""
+        if not keep_baseline:
+            self.baseline = None
         self.recent.clear()
 
     def update(self, accuracy: float, f1: float, thresholds: Thresholds) -> str | None:

@@ -22,11 +22,38 @@ class ReflexiveLayer(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
+        self.dim = dim
         self.adapter = nn.Sequential(nn.Linear(dim, dim), nn.Tanh(), nn.Linear(dim, dim))
         self.scale = nn.Parameter(torch.tensor(0.1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.scale * self.adapter(x)
+        out: Tensor = x + self.scale * self.adapter(x)
+        return out
+
+
+class Standardize(nn.Module):
+    """Scale features to the spread of the training data and clip what lies far outside.
+
+    A drifted feature would otherwise saturate everything behind it. A feature that was
+    constant in the training data is only shifted: its spread of 0 divides nothing.
+
+    Args:
+        mean: Means, ``(features,)``.
+        std: Population standard deviations, ``(features,)``.
+        limit: Largest magnitude let through, in standard deviations.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Tensor, std: Tensor, limit: float = 3.0) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", torch.where(std > 0, std, torch.ones_like(std)))
+        self.limit = limit
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ((x - self.mean) / self.std).clamp(-self.limit, self.limit)
 
 
 class SelfHealingModel(nn.Module):
@@ -80,7 +107,7 @@ class SelfHealingModel(nn.Module):
         Raises:
             RuntimeError: The state does not fit the adapter.
         """
-        reflexive = ReflexiveLayer(self.reflexive.adapter[0].in_features)
+        reflexive = ReflexiveLayer(self.reflexive.dim)
         reflexive.load_state_dict(dict(state))
         other = SelfHealingModel(self.backbone, reflexive, self.head, self.output)
         return other.train(self.training)
@@ -102,6 +129,17 @@ class SelfHealingMLP(SelfHealingModel):
         reflexive = ReflexiveLayer(hidden_dim)
         head = nn.Sequential(nn.Linear(hidden_dim, 1), nn.Sigmoid())
         super().__init__(backbone, reflexive, head)
+
+
+def scaled_mlp(input_dim: int, hidden_dim: int = 64) -> SelfHealingModel:
+    """The default of `package_model`: the article's MLP behind a `Standardize`.
+
+    The scale is filled in from the training data, or from a packaged model's weights.
+    """
+    model = SelfHealingMLP(input_dim, hidden_dim)
+    scale = Standardize(torch.zeros(input_dim), torch.ones(input_dim))
+    backbone = nn.Sequential(scale, model.backbone)
+    return SelfHealingModel(backbone, model.reflexive, model.head, model.output)
 
 
 class BaselineMLP(nn.Module):

@@ -1,0 +1,167 @@
+"""The runner's whole mind as bytes, and back: safetensors with a JSON header.
+
+A runner that is killed starts from its last checkpoint and reads the logs on from there; as
+the pipeline is exact, it comes to the same heals as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from .errors import StoreError
+from .gate import EProcess
+from .heal import Challenger
+from .join import JoinedRow
+from .metrics import Scores
+from .pipeline import Pipeline, Tally, Trial
+from .records import FeedbackRecord, Phase, Snapshot, State
+from .signals import SignalReading
+
+FORMAT = 1
+KEY_BYTES = 16
+PLAIN = (
+    "start_from", "predictions_from", "feedback_from", "commands_from", "promotion_seq", "paused",
+    "asked", "next_version", "lifts", "last", "delay", "losses", "action",
+)  # fmt: skip
+
+
+def dump(pipeline: Pipeline) -> bytes:
+    """Everything that decides what the pipeline will do next."""
+    tensors: dict[str, Tensor] = {
+        "open_rows": torch.from_numpy(pipeline.open_rows.copy()),
+        "open_answers": torch.from_numpy(pipeline.open_answers.copy()),
+        "buffer_features": torch.from_numpy(pipeline.buffer.features.copy()),
+        "buffer_labels": torch.from_numpy(pipeline.buffer.labels.copy()),
+        "buffer_keys": _keys_tensor(pipeline.buffer.keys),
+        "open_label_rows": _rows_tensor(pipeline),
+    }
+    tensors |= {f"challenger.{k}": v for k, v in pipeline.challenger.model.adapter_state().items()}
+    tensors |= {f"moments.{k}": v for k, v in pipeline.challenger.moments().items()}
+    return save(tensors, metadata={"selfheal": json.dumps(_facts(pipeline))})
+
+
+def restore(pipeline: Pipeline, blob: bytes) -> None:
+    """Put a fresh pipeline where another one was.
+
+    Raises:
+        StoreError: The checkpoint is of another format or another packaged model.
+        SnapshotError: The snapshot that served cannot be loaded.
+    """
+    tensors, facts = _open(blob)
+    if facts["format"] != FORMAT or facts["package"] != pipeline.package.tag:
+        raise StoreError(
+            f"the checkpoint is of {facts['package']} in format {facts['format']}, "
+            f"not of {pipeline.package.tag} in format {FORMAT}"
+        )
+    for name in PLAIN:
+        setattr(pipeline, name, facts[name])
+    pipeline.state = State(facts["state"])
+    pipeline.reading = SignalReading(**facts["reading"])
+    pipeline.fidi.window.extend(facts["fidi"])
+    pipeline.open_rows = tensors["open_rows"].numpy()
+    pipeline.open_answers = tensors["open_answers"].numpy()
+    pipeline.buffer.restore(
+        tensors["buffer_features"].numpy(),
+        tensors["buffer_labels"].numpy(),
+        [row.tobytes() for row in tensors["buffer_keys"].numpy()],
+    )
+    pipeline.open_labels = [
+        JoinedRow(key=bytes.fromhex(row.pop("key")), features=features, **row)
+        for row, features in zip(
+            facts["open_labels"], tensors["open_label_rows"].numpy(), strict=True
+        )
+    ]
+    pipeline.joiner.restore([_feedback(row) for row in facts["waiting"]], facts["unmatched"])
+    _restore_heals(pipeline, tensors, facts)
+
+
+def package_of(blob: bytes) -> str:
+    """Tag of the packaged model that a checkpoint belongs to."""
+    return str(_open(blob)[1]["package"])
+
+
+def _restore_heals(pipeline: Pipeline, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    pipeline.history = {
+        row["version"]: Snapshot(**{**row, "phase": Phase(row["phase"])})
+        for row in facts["history"]
+    }
+    pipeline.measured = {int(v): Scores(**s) for v, s in facts["measured"].items()}
+    tally = dict(facts["tally"])
+    tally["champion"], tally["shadow"] = Scores(**tally["champion"]), Scores(**tally["shadow"])
+    pipeline.tally = Tally(**tally)
+    pipeline.gate.process = EProcess(**facts["gate"])
+    if facts["trial"] is not None:
+        trial = dict(facts["trial"])
+        pipeline.trial = Trial(**{**trial, "scores": Scores(**trial["scores"])})
+    baseline = facts["health"]["baseline"]
+    pipeline.health.baseline = tuple(baseline) if baseline else None
+    pipeline.health.recent.extend(tuple(pair) for pair in facts["health"]["recent"])
+    if facts["serving"] is not None:
+        pipeline.resume_serving(pipeline.history[facts["serving"]])
+    pipeline.challenger = Challenger(pipeline.champion, pipeline.settings.heal_lr)
+    pipeline.challenger.load(_under("challenger.", tensors))
+    pipeline.challenger.load_moments(_under("moments.", tensors))
+
+
+def _facts(p: Pipeline) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "package": p.package.tag,
+        **{name: getattr(p, name) for name in PLAIN},
+        "state": p.state,
+        "reading": asdict(p.reading),
+        "fidi": list(p.fidi.window),
+        "open_labels": [_label_facts(row) for row in p.open_labels],
+        "waiting": [_feedback_facts(given) for given in p.joiner.pending()],
+        "unmatched": p.joiner.unmatched,
+        "next_version": p.next_version,
+        "history": [asdict(s) for s in p.history.values()],
+        "measured": {str(v): asdict(s) for v, s in p.measured.items()},
+        "serving": p.serving.version if p.serving else None,
+        "trial": asdict(p.trial) if p.trial else None,
+        "gate": asdict(p.gate.process),
+        "health": {"baseline": p.health.baseline, "recent": list(p.health.recent)},
+        "tally": asdict(p.tally),
+    }
+
+
+def _open(blob: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    header_size = int.from_bytes(blob[:8], "little")
+    header = json.loads(blob[8 : 8 + header_size])
+    facts: dict[str, Any] = json.loads(header["__metadata__"]["selfheal"])
+    return load(blob), facts
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _keys_tensor(keys: list[bytes]) -> Tensor:
+    flat = np.frombuffer(b"".join(keys), dtype=np.uint8).copy()
+    return torch.from_numpy(flat.reshape(len(keys), KEY_BYTES))
+
+
+def _rows_tensor(pipeline: Pipeline) -> Tensor:
+    width = len(pipeline.package.info.features)
+    rows = [row.features for row in pipeline.open_labels]
+    return torch.from_numpy(np.stack(rows)) if rows else torch.zeros((0, width))
+
+
+def _label_facts(row: JoinedRow) -> dict[str, Any]:
+    facts = {k: v for k, v in row.__dict__.items() if k != "features"}
+    return {**facts, "key": row.key.hex()}
+
+
+def _feedback_facts(given: FeedbackRecord) -> dict[str, Any]:
+    return {**given.__dict__, "request": given.request.hex()}
+
+
+def _feedback(row: dict[str, Any]) -> FeedbackRecord:
+    return FeedbackRecord(**{**row, "request": bytes.fromhex(row["request"])})

@@ -1,0 +1,90 @@
+"""Before anything serves: the store is made, the package is known, a clean adapter serves."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from pathlib import Path
+
+from .config import Settings
+from .modelstore import bentoml_home, find_model
+from .package import Package, open_package
+from .records import Event, Phase, Promotion, PromotionKind
+from .registry import Registry
+from .store import SqlStore
+
+log = logging.getLogger(__name__)
+
+_pinned: dict[str, str] = {}
+
+
+def pin_models(tags: list[str]) -> None:
+    """A bento serves the model versions that it was built with, whatever is newest here."""
+    _pinned.update({tag.split(":")[0]: tag for tag in tags})
+
+
+def exact_tag(settings: Settings) -> str:
+    """The packaged model's exact tag.
+
+    Raises:
+        bentoml.exceptions.NotFound: No such model.
+    """
+    name = settings.model.split(":")[0]
+    return str(find_model(_pinned.get(name, settings.model)).tag)
+
+
+def state_dir(settings: Settings) -> Path:
+    """The folder of the SQLite store and of threshold_config.json."""
+    if settings.state_dir != Path():
+        return settings.state_dir
+    return bentoml_home() / "selfheal" / settings.model.split(":")[0]
+
+
+def open_store(settings: Settings) -> SqlStore:
+    """The store that the settings name."""
+    return SqlStore(settings.store_url or f"sqlite:///{state_dir(settings) / 'selfheal.db'}")
+
+
+def prepare(settings: Settings) -> None:
+    """Make the store ready for a packaged model; a second call changes nothing.
+
+    A package other than the one that the store knows takes over: its clean adapter is
+    promoted, and the runner begins anew behind the rows logged so far.
+    """
+    store = open_store(settings)
+    try:
+        store.create()
+        tag = exact_tag(settings)
+        if store.meta("package") == tag:
+            return
+        package = open_package(tag)
+        version = max((s.version for s in store.snapshots(kept_only=False)), default=0) + 1
+        predictions_from, feedback_from = store.ends()
+        reason = f"{tag} was deployed"
+        clean = registry_of(package, store).save(
+            version, Phase.CLEAN, package.model.adapter_state(), heal=0, batch=0, reason=reason
+        )
+        store.promote(
+            Promotion(
+                PromotionKind.INITIAL, version, clean.tag, clean.sha256, reason, time.time(),
+                by="operator",
+            ),
+            Event("deployed", {"package": tag, "version": version}, time.time()),
+            first=clean,
+        )  # fmt: skip
+        start = {
+            "predictions_from": predictions_from,
+            "feedback_from": feedback_from,
+            "next_version": version + 1,
+        }
+        store.set_meta("start", json.dumps(start))
+        store.set_meta("package", tag)
+        log.info("%s serves from snapshot %d, state in %s", tag, version, state_dir(settings))
+    finally:
+        store.close()
+
+
+def registry_of(package: Package, store: SqlStore) -> Registry:
+    """The snapshots of this package in this store."""
+    return Registry(package, store.meta("store_id") or "")

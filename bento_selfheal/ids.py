@@ -1,0 +1,57 @@
+"""Prediction ids: signed, so that any worker knows one that was issued, without a look-up.
+
+``<32 characters>.<row>``: 12 random bytes, the number of rows, and a truncated HMAC-SHA256
+over both under the store's secret. They cannot be guessed, and they stay valid over restarts.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+
+KEY_BYTES = 12
+ROWS_BYTES = 3
+MAC_BYTES = 9
+TOKEN_CHARS = (KEY_BYTES + ROWS_BYTES + MAC_BYTES) * 4 // 3
+
+
+class IdSigner:
+    """Issues and reads prediction ids.
+
+    Args:
+        secret: The store's secret, in hexadecimal.
+    """
+
+    def __init__(self, secret: str) -> None:
+        self._secret = bytes.fromhex(secret)
+
+    def issue(self, rows: int) -> tuple[bytes, list[str]]:
+        """A new request key and the ids of its rows."""
+        head = secrets.token_bytes(KEY_BYTES) + rows.to_bytes(ROWS_BYTES, "big")
+        token = base64.urlsafe_b64encode(head + self._mac(head)).decode()
+        return head[:KEY_BYTES], [f"{token}.{row}" for row in range(rows)]
+
+    def read(self, prediction_id: str) -> tuple[bytes, int] | None:
+        """(request key, row) of an id that was issued here; None for any other text."""
+        token, dot, number = prediction_id.partition(".")
+        if not dot or len(token) != TOKEN_CHARS or not (number.isascii() and number.isdigit()):
+            return None
+        try:
+            raw = base64.b64decode(token, altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            return None
+        head, mac = raw[: KEY_BYTES + ROWS_BYTES], raw[KEY_BYTES + ROWS_BYTES :]
+        if len(number) > 8 or (number[0] == "0" and number != "0"):
+            return None
+        if not hmac.compare_digest(mac, self._mac(head)):
+            return None
+        row = int(number)
+        if row >= int.from_bytes(head[KEY_BYTES:], "big"):
+            return None
+        return head[:KEY_BYTES], row
+
+    def _mac(self, head: bytes) -> bytes:
+        return hmac.digest(self._secret, head, hashlib.sha256)[:MAC_BYTES]

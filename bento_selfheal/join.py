@@ -1,0 +1,103 @@
+"""Late labels meet their predictions, in the common order of both logs."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .records import FeedbackRecord, PredictionRecord
+
+
+@dataclass(frozen=True)
+class JoinedRow:
+    """One label with the row it belongs to."""
+
+    key: bytes
+    """Request key and row, 16 bytes."""
+    features: NDArray[np.float32]
+    """``(features,)``"""
+    label: int
+    probability: float | None
+    """As it was answered; None where the row came with its label and was never asked."""
+    version: int | None
+    """Snapshot version that answered."""
+    delay: float | None
+    """Seconds from the answer to the label."""
+    corrects: bool
+    source: str | None
+    trace: str | None
+    feedback_seq: int
+
+
+class Joiner:
+    """Joins labels with predictions; a label that is early waits, the oldest go first.
+
+    A worker logs predictions behind its answers, so a quick client's label can be written
+    before the prediction is. Such a label is joined at the prediction's place in the log,
+    never at the moment it happens to be found, so that a replay joins the same way.
+
+    Args:
+        waiting_limit: Labels that may wait; beyond it the oldest is given up as unmatched.
+    """
+
+    def __init__(self, waiting_limit: int) -> None:
+        self._limit = waiting_limit
+        self._waiting: OrderedDict[bytes, list[FeedbackRecord]] = OrderedDict()
+        self.waiting = 0
+        self.unmatched = 0
+
+    def label(self, given: FeedbackRecord, asked: PredictionRecord | None) -> list[JoinedRow]:
+        """Take one label; ``asked`` is its prediction where the log has it."""
+        if given.features is not None:
+            return [_row(given, given.features, None)]
+        if asked is not None and asked.seq <= given.after:
+            return [_row(given, asked.features[given.row], asked)]
+        self._waiting.setdefault(given.request, []).append(given)
+        self.waiting += 1
+        while self.waiting > self._limit:
+            _, dropped = self._waiting.popitem(last=False)
+            self.waiting -= len(dropped)
+            self.unmatched += len(dropped)
+        return []
+
+    def prediction(self, asked: PredictionRecord) -> list[JoinedRow]:
+        """Take one prediction; gives the rows whose labels were waiting for it."""
+        early = self._waiting.pop(asked.request, [])
+        self.waiting -= len(early)
+        return [_row(given, asked.features[given.row], asked) for given in early]
+
+    def pending(self) -> list[FeedbackRecord]:
+        """Labels that wait, in the order in which they came."""
+        return [given for group in self._waiting.values() for given in group]
+
+    def restore(self, pending: list[FeedbackRecord], unmatched: int) -> None:
+        """Put labels back that `pending` gave."""
+        self.unmatched = unmatched
+        for given in pending:
+            self._waiting.setdefault(given.request, []).append(given)
+        self.waiting = len(pending)
+
+
+def row_key(request: bytes, row: int) -> bytes:
+    """The 16-byte key of one row."""
+    return request + row.to_bytes(4, "big")
+
+
+def _row(
+    given: FeedbackRecord, features: NDArray[np.float32], asked: PredictionRecord | None
+) -> JoinedRow:
+    return JoinedRow(
+        key=row_key(given.request, given.row),
+        features=features,
+        label=given.label,
+        probability=None if asked is None else float(asked.probabilities[given.row]),
+        version=None if asked is None else asked.version,
+        delay=None if asked is None else max(given.time - asked.time, 0.0),
+        corrects=given.corrects,
+        source=given.source,
+        trace=given.trace,
+        feedback_seq=given.seq,
+    )

@@ -1,0 +1,195 @@
+"""What operators read and ask for, over HTTP: mounted beside `/predict` and `/feedback`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from .errors import CommandError, StoreError
+from .records import Event, Phase, Promotion, PromotionKind, Snapshot
+from .registry import Registry
+from .store import SqlStore
+
+RUNNER_SILENT_SECONDS = 10.0
+
+
+class RollbackRequest(BaseModel):
+    """Which snapshot is to serve."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"version": 5}]})
+
+    version: Annotated[int, Field(ge=1)] | None = None
+    """A snapshot's version; without one the post-heal snapshot with the highest F1."""
+
+
+class CommandAnswer(BaseModel):
+    """A command that the runner has been asked to carry out."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"command": "heal", "seq": 3}]})
+
+    command: str
+    seq: int
+
+
+class Operations:
+    """The operators' side of one worker.
+
+    Args:
+        store: The shared store.
+        registry: The snapshots.
+        worker: What this worker says of itself.
+    """
+
+    def __init__(
+        self, store: SqlStore, registry: Registry, worker: Callable[[], dict[str, Any]]
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._worker = worker
+
+    def status(self) -> dict[str, Any]:
+        """The runner's status, how long ago it was shown, and this worker."""
+        status = self._store.status()
+        until = self._store.lease_until()
+        return {
+            **status,
+            "runner_alive": until is not None and until > time.time(),
+            "worker": self._worker(),
+        }
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        """Kept snapshots with what is serving and what a rollback would restore."""
+        snapshots = self._store.snapshots()
+        serving = self._serving_version()
+        best = self._best(snapshots, serving)
+        return [
+            {
+                **asdict(s),
+                "serving": s.version == serving,
+                "best": best is not None and s.version == best.version,
+            }
+            for s in snapshots
+        ]
+
+    def rollback(self, version: int | None) -> Promotion:
+        """Promote an older snapshot, verified first; the workers follow, runner or not.
+
+        Raises:
+            CommandError: There is no such snapshot, or it serves already.
+            SnapshotError: It does not verify.
+        """
+        snapshots = self._store.snapshots()
+        serving = self._serving_version()
+        if version is None:
+            target = self._best(snapshots, serving)
+        else:
+            target = next((s for s in snapshots if s.version == version), None)
+        if target is None:
+            kept = [s.version for s in snapshots]
+            raise CommandError(f"version: no snapshot {version}; kept are {kept}")
+        if target.version == serving:
+            raise CommandError(f"version: snapshot {target.version} serves already")
+        self._registry.load(target.tag, target.sha256)
+        reason = f"an operator rolled back from {serving} to {target.version}"
+        now = time.time()
+        promotion = Promotion(
+            PromotionKind.ROLLBACK, target.version, target.tag, target.sha256, reason, now,
+            by="operator",
+        )  # fmt: skip
+        detail = {"version": target.version, "from": serving, "reason": reason, "by": "operator"}
+        self._store.promote(promotion, Event("rollback", detail, now))
+        return promotion
+
+    def command(self, kind: str) -> CommandAnswer:
+        """Ask the runner for something."""
+        return CommandAnswer(command=kind, seq=self._store.add_command(kind))
+
+    def promotions(self, after: int, limit: int) -> list[dict[str, Any]]:
+        return [asdict(p) for p in self._store.promotions(after, limit)]
+
+    def events(self, after: int, limit: int) -> list[dict[str, Any]]:
+        return [asdict(e) for e in self._store.events(after, limit)]
+
+    def _serving_version(self) -> int | None:
+        newest = self._store.newest_promotion()
+        return newest.version if newest else None
+
+    @staticmethod
+    def _best(snapshots: list[Snapshot], serving: int | None) -> Snapshot | None:
+        others = [s for s in snapshots if s.version != serving]
+        measured = [s for s in others if s.phase is Phase.POST and s.f1 is not None]
+        if measured:
+            return max(measured, key=lambda s: (s.f1 or 0.0, s.version))
+        return next((s for s in reversed(others) if s.phase is Phase.CLEAN), None)
+
+
+After = Annotated[int, Query(ge=0, description="Only what stands behind this place.")]
+Limit = Annotated[int, Query(ge=1, le=10_000)]
+
+
+def operations_app(operations: Callable[[], Operations]) -> FastAPI:
+    """The operators' endpoints; ``operations`` gives the running worker's side."""
+    app = FastAPI(title="bento_selfheal", docs_url=None, redoc_url=None, openapi_url=None)
+    _add_reads(app, operations)
+    _add_commands(app, operations)
+
+    @app.exception_handler(StoreError)
+    def _store_away(_: Request, error: StoreError) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, 503, headers={"Retry-After": "1"})
+
+    return app
+
+
+def _add_reads(app: FastAPI, operations: Callable[[], Operations]) -> None:
+    @app.get("/status", tags=["self-healing"], summary="Where the service stands")
+    def status() -> dict[str, Any]:
+        """State, signals, labels, champion against shadow, lift with its interval, the trial
+        on its way to the gate, counts, thresholds in force, and this worker."""
+        return operations().status()
+
+    @app.get("/snapshots", tags=["self-healing"], summary="Snapshots in the model store")
+    def snapshots() -> list[dict[str, Any]]:
+        """Every kept snapshot: version, tag, phase, figures on labels that came after its
+        training, and whether it serves or is the best to roll back to."""
+        return operations().snapshots()
+
+    @app.get("/promotions", tags=["self-healing"], summary="What served when, and why")
+    def promotions(after: After = 0, limit: Limit = 1000) -> list[dict[str, Any]]:
+        """The promotion log, oldest first, with its evidence, label ids and thresholds."""
+        return operations().promotions(after, limit)
+
+    @app.get("/events", tags=["self-healing"], summary="What happened")
+    def events(after: After = 0, limit: Limit = 1000) -> list[dict[str, Any]]:
+        """Heals, promotions, rollbacks, refusals and commands, oldest first."""
+        return operations().events(after, limit)
+
+
+def _add_commands(app: FastAPI, operations: Callable[[], Operations]) -> None:
+    @app.post("/rollback", tags=["self-healing"], summary="Serve an older snapshot")
+    def rollback(request: RollbackRequest | None = None) -> dict[str, Any]:
+        """Roll back to the named snapshot, or without a version to the best one."""
+        try:
+            return asdict(operations().rollback(request.version if request else None))
+        except CommandError as error:
+            raise HTTPException(409, str(error)) from error
+
+    @app.post("/pause", tags=["self-healing"], summary="Stop healing for now")
+    def pause() -> CommandAnswer:
+        """Signals and figures go on; heals, promotions and rollbacks stop."""
+        return operations().command("pause")
+
+    @app.post("/resume", tags=["self-healing"], summary="Heal again")
+    def resume() -> CommandAnswer:
+        """Take healing up again after a pause."""
+        return operations().command("resume")
+
+    @app.post("/heal", tags=["self-healing"], summary="Heal now")
+    def heal() -> CommandAnswer:
+        """Heal once on the labels that are there, whatever the signals say."""
+        return operations().command("heal")

@@ -1,0 +1,350 @@
+"""Package a model: train or take it, calibrate the signals, keep a reference set, store it.
+
+A packaged model holds no code. Its architecture is the name of a builder function that is
+imported when it is loaded; its weights and its reference set are safetensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from .config import describe
+from .errors import PackageError
+from .metrics import Scores
+from .model import Output, SelfHealingModel, Standardize
+from .modelstore import find_model, new_model
+from .rules import Rule, RuleSet
+from .signals import Fidi
+
+DEFAULT_BUILDER = "bento_selfheal.model:scaled_mlp"
+CANARY_ROWS = 32
+WEIGHTS, REFERENCE, INFO = "weights.safetensors", "reference.safetensors", "package.json"
+
+Label = int | str
+
+
+class Calibration(BaseModel):
+    """What FIDI compares a sensitive feature with."""
+
+    model_config = ConfigDict(frozen=True)
+
+    feature: str
+    mean: float
+    std: float
+    """Population standard deviation of samples; 0 where the feature was constant."""
+
+
+class PackageInfo(BaseModel):
+    """Everything about a packaged model but its numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    builder: str
+    builder_args: dict[str, Any]
+    output: Output
+    features: list[str]
+    classes: list[Label]
+    calibration: list[Calibration]
+    rules: list[Rule]
+    hidden_dim: int
+    positive_rate: float
+    accuracy: float
+    f1: float
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
+class Package:
+    """A packaged model, opened.
+
+    Attributes:
+        tag: Its exact tag in the model store.
+        info: What it is.
+        model: The model with its clean adapter, frozen, in eval mode.
+        reference_rows: Held-out clean rows, ``(m, features)``.
+        reference_labels: Their labels, ``(m,)``, 0 or 1.
+    """
+
+    tag: str
+    info: PackageInfo
+    model: SelfHealingModel
+    reference_rows: NDArray[np.float32]
+    reference_labels: NDArray[np.float32]
+
+    @property
+    def name(self) -> str:
+        return self.tag.split(":")[0]
+
+    @property
+    def canary(self) -> Tensor:
+        """The rows on which an adapter must answer sanely before it serves."""
+        return torch.from_numpy(self.reference_rows[:CANARY_ROWS])
+
+    @property
+    def sensitive_columns(self) -> list[int]:
+        return [self.info.features.index(c.feature) for c in self.info.calibration]
+
+    def fidi(self, window: int) -> Fidi:
+        """A fresh FIDI, calibrated."""
+        cal = self.info.calibration
+        return Fidi([c.feature for c in cal], [c.mean for c in cal], [c.std for c in cal], window)
+
+    def rules(self) -> RuleSet:
+        return RuleSet(self.info.rules, self.info.features)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How `package_model` trains: Adam and binary cross-entropy over all parameters."""
+
+    epochs: int = 20
+    lr: float = 0.001
+    batch: int = 100
+
+
+def package_model(
+    name: str,
+    rows: ArrayLike,
+    labels: Sequence[Label] | NDArray[Any],
+    *,
+    features: Sequence[str],
+    sensitive: Sequence[str] | None = None,
+    rules: Sequence[Rule] = (),
+    model: SelfHealingModel | None = None,
+    builder: str = DEFAULT_BUILDER,
+    builder_args: Mapping[str, Any] | None = None,
+    training: Training | None = None,
+    reference_share: float = 0.1,
+    seed: int = 42,
+) -> Package:
+    """Put a model, its calibration and its reference set into the BentoML model store.
+
+    With ``model`` a trained torch backbone and head is taken as it is; without, the builder
+    makes one and it is trained here on all rows but the reference set.
+
+    Args:
+        name: Name in the model store; the version is made anew.
+        rows: Training data, ``(n, features)``, finite numbers.
+        labels: Class of each row, ``(n,)``, of exactly two classes; the one that sorts last
+            is class 1, the one whose probability is served.
+        features: Names of the columns.
+        sensitive: Features that FIDI watches; None watches every one that is not constant.
+        rules: Symbolic rules, by feature name.
+        model: A trained model; ``builder`` and ``builder_args`` must build its like.
+        builder: ``module:function`` that builds the architecture; it is imported on load.
+        builder_args: Keyword arguments of the builder, JSON values only.
+        training: How to train; ignored when ``model`` is given.
+        reference_share: Share of the rows held out as reference set.
+        seed: Seed of the split, the initial weights and the training order.
+
+    Raises:
+        PackageError: The parts do not fit together; the message names which.
+    """
+    x, y, classes = _checked(rows, labels, features)
+    order = np.random.default_rng(seed).permutation(len(x))
+    held = max(CANARY_ROWS, int(len(x) * reference_share))
+    if len(x) < held + 2:
+        raise PackageError(f"rows: {len(x)} are too few; {held + 2} are needed")
+    reference, train = order[:held], order[held:]
+    if builder_args is None:
+        builder_args = {"input_dim": x.shape[1]} if builder == DEFAULT_BUILDER else {}
+    if model is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = _build(builder, builder_args)
+            _fit(model, x[train], y[train], training or Training())
+    model.requires_grad_(False).eval()
+    probabilities = _answers(model, x[reference])
+    scores = Scores.of(probabilities, y[reference])
+    watched = list(features) if sensitive is None else list(sensitive)
+    info = PackageInfo(
+        builder=builder,
+        builder_args=dict(builder_args),
+        output=model.output,
+        features=list(features),
+        classes=classes,
+        calibration=_calibrate(x, features, watched, keep_constant=sensitive is not None),
+        rules=list(rules),
+        hidden_dim=model.reflexive.dim,
+        positive_rate=float(y.mean()),
+        accuracy=scores.accuracy,
+        f1=scores.f1,
+        weights_sha256="",
+    )
+    try:
+        RuleSet(info.rules, info.features)
+    except ValueError as error:
+        raise PackageError(f"rules: {error}") from error
+    return open_package(_store(name, info, model, x[reference], y[reference]))
+
+
+def open_package(tag: str) -> Package:
+    """Open a packaged model.
+
+    Raises:
+        bentoml.exceptions.NotFound: No such model.
+        PackageError: It is not one of ours, or damaged.
+    """
+    stored = find_model(tag)
+    folder = Path(stored.path)
+    exact = str(stored.tag)
+    if not (folder / INFO).exists():
+        raise PackageError(f"{exact} was not made by bento_selfheal: it has no {INFO}")
+    try:
+        info = PackageInfo.model_validate_json((folder / INFO).read_bytes())
+    except ValidationError as error:
+        raise PackageError(f"{exact}: {INFO}: {describe(error)}") from error
+    if _sha256(folder / WEIGHTS) != info.weights_sha256:
+        raise PackageError(f"{exact}: {WEIGHTS} does not have the hash noted in {INFO}")
+    model = _build(info.builder, info.builder_args)
+    try:
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except RuntimeError as error:
+        raise PackageError(f"{exact}: the weights do not fit {info.builder}: {error}") from error
+    model.requires_grad_(False).eval()
+    reference = load_file(folder / REFERENCE)
+    return Package(exact, info, model, reference["rows"].numpy(), reference["labels"].numpy())
+
+
+def _checked(
+    rows: ArrayLike, labels: Sequence[Label] | NDArray[Any], features: Sequence[str]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], list[Label]]:
+    x = np.asarray(rows, dtype=np.float32)
+    if x.ndim != 2 or x.shape[1] != len(features):
+        raise PackageError(f"rows: shape {x.shape} does not fit {len(features)} features")
+    if len(set(features)) != len(features):
+        raise PackageError(f"features: names repeat in {list(features)}")
+    bad = np.argwhere(~np.isfinite(x))
+    if len(bad):
+        row, column = bad[0]
+        raise PackageError(f"rows: row {row}, {features[column]} is {x[row, column]}")
+    given = np.asarray(labels)
+    if given.shape != (len(x),):
+        raise PackageError(f"labels: shape {given.shape} does not fit {len(x)} rows")
+    classes: list[Label] = [_label(v) for v in np.unique(given)]
+    if len(classes) != 2:
+        raise PackageError(f"labels: exactly two classes are needed, got {classes[:10]}")
+    return x, (given == np.unique(given)[1]).astype(np.float32), classes
+
+
+def _label(value: Any) -> Label:
+    """A class as JSON can carry it: whole numbers as int, all else as text."""
+    if isinstance(value, np.bool_ | np.integer) or (
+        isinstance(value, np.floating) and float(value).is_integer()
+    ):
+        return int(value)
+    return str(value)
+
+
+def _build(builder: str, builder_args: Mapping[str, Any]) -> SelfHealingModel:
+    module, colon, function = builder.partition(":")
+    if not colon:
+        raise PackageError(f"builder: {builder!r} is not 'module:function'")
+    try:
+        make = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise PackageError(f"builder: cannot import {builder!r}: {error}") from error
+    model = make(**builder_args)
+    if not isinstance(model, SelfHealingModel):
+        raise PackageError(
+            f"builder: {builder!r} gave {type(model).__name__}, a SelfHealingModel is needed"
+        )
+    return model
+
+
+def _fit(
+    model: SelfHealingModel, x: NDArray[np.float32], y: NDArray[np.float32], plan: Training
+) -> None:
+    """Train every parameter; a `Standardize` in front takes its scale from the rows."""
+    rows, labels = torch.from_numpy(x), torch.from_numpy(y)
+    for part in model.modules():
+        if isinstance(part, Standardize):
+            fitted = Standardize(rows.mean(dim=0), rows.std(dim=0, correction=0), part.limit)
+            part.load_state_dict(fitted.state_dict())
+    model.unfreeze_all()
+    model.train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=plan.lr)
+    for _ in range(plan.epochs):
+        order = torch.randperm(len(rows))
+        for start in range(0, len(rows), plan.batch):
+            picked = order[start : start + plan.batch]
+            optimizer.zero_grad()
+            loss = F.binary_cross_entropy(model(rows[picked]), labels[picked])
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+
+
+def _answers(model: SelfHealingModel, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    with torch.no_grad():
+        out: Tensor = model(torch.from_numpy(x))
+    if out.shape != (len(x),) or not bool(((out >= 0) & (out <= 1)).all()):
+        raise PackageError(
+            f"model: gives {tuple(out.shape)} in [{out.min():g}, {out.max():g}] for {len(x)} rows;"
+            " one probability a row is needed (output='logit' for a head without sigmoid)"
+        )
+    return out.numpy()
+
+
+def _calibrate(
+    x: NDArray[np.float32], features: Sequence[str], watched: list[str], *, keep_constant: bool
+) -> list[Calibration]:
+    unknown = [name for name in watched if name not in features]
+    if unknown:
+        raise PackageError(f"sensitive: unknown features {unknown}; known: {list(features)}")
+    out = []
+    for name in watched:
+        column = x[:, list(features).index(name)].astype(np.float64)
+        if column.std() > 0 or keep_constant:
+            out.append(
+                Calibration(feature=name, mean=float(column.mean()), std=float(column.std()))
+            )
+    return out
+
+
+def _store(
+    name: str,
+    info: PackageInfo,
+    model: SelfHealingModel,
+    rows: NDArray[np.float32],
+    labels: NDArray[np.float32],
+) -> str:
+    import bentoml  # the store's tags are BentoML's own
+
+    tag = str(bentoml.Tag(name).make_new_version())
+    summary = {
+        "accuracy": round(info.accuracy, 4),
+        "f1": round(info.f1, 4),
+        "features": len(info.features),
+        "classes": [str(c) for c in info.classes],
+        "sensitive": [c.feature for c in info.calibration],
+        "rules": [str(rule) for rule in info.rules],
+        "reference_rows": len(rows),
+    }
+    with new_model(tag, labels={"selfheal": "package"}, metadata=summary) as folder:
+        state = {k: v.contiguous() for k, v in model.state_dict().items()}
+        save_file(state, folder / WEIGHTS)
+        save_file(
+            {"rows": torch.from_numpy(rows.copy()), "labels": torch.from_numpy(labels.copy())},
+            folder / REFERENCE,
+        )
+        done = info.model_copy(update={"weights_sha256": _sha256(folder / WEIGHTS)})
+        (folder / INFO).write_text(json.dumps(done.model_dump(), indent=2) + "\n")
+    return tag
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,613 @@
+"""The mind of the runner: both logs in, signals, heals, promotions and rollbacks out.
+
+It reads no clock for its decisions and draws no random number that is not seeded by the
+number of the heal, so the same log gives the same heals, to the bit. It touches no store:
+what it decides is collected in `Outcome` and written by its caller in one transaction.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from . import telemetry as names
+from .buffer import Buffer
+from .config import Settings, Thresholds
+from .errors import SnapshotError
+from .gate import Gate
+from .heal import Challenger, make_recipe
+from .health import Health
+from .join import JoinedRow, Joiner
+from .metrics import Scores, batch_interval
+from .model import SelfHealingModel
+from .package import Package
+from .records import (
+    Event,
+    FeedbackRecord,
+    Phase,
+    PredictionRecord,
+    Promotion,
+    PromotionKind,
+    Snapshot,
+    State,
+)
+from .signals import SignalReading
+from .telemetry import Telemetry
+
+LIFTS_KEPT = 2000
+NOTHING = Scores(0, 0, 0, 0)
+
+
+class SnapshotStore(Protocol):
+    """Where snapshots go; `Registry` in a service, memory in a backtest."""
+
+    def save(
+        self,
+        version: int,
+        phase: Phase,
+        state: Mapping[str, Tensor],
+        *,
+        heal: int,
+        batch: int,
+        reason: str,
+        facts: Mapping[str, Any] | None = None,
+    ) -> Snapshot: ...
+
+    def load(self, tag: str, sha256: str) -> SelfHealingModel: ...
+
+
+@dataclass
+class Outcome:
+    """What the pipeline decided since it was last asked."""
+
+    snapshots: dict[int, Snapshot] = field(default_factory=dict)
+    promotions: list[Promotion] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+
+@dataclass
+class Trial:
+    """A challenger on its way to the gate."""
+
+    version: int
+    """Its newest post-heal snapshot."""
+    scores: Scores = NOTHING
+    """Of the challenger, each row scored before it trained on it."""
+    first_label: int = 0
+    last_label: int = 0
+    """Range of feedback places that the evidence rests on."""
+
+
+@dataclass
+class Tally:
+    """Counts and sums over the life of the store."""
+
+    batches: int = 0
+    labelled_batches: int = 0
+    heals: int = 0
+    promotions: int = 0
+    rollbacks: int = 0
+    joined: int = 0
+    corrected: int = 0
+    champion: Scores = NOTHING
+    shadow: Scores = NOTHING
+
+
+class Pipeline:
+    """Consumes both logs in their common order.
+
+    Args:
+        package: The packaged model; its clean adapter is the shadow.
+        settings: How to watch and heal.
+        snapshots: Where adapters are kept.
+        thresholds: The rollback thresholds in force; replaced from outside when they change.
+        telemetry: Where spans go.
+        announce: Called when a heal begins, with the status to show.
+    """
+
+    def __init__(
+        self,
+        package: Package,
+        settings: Settings,
+        snapshots: SnapshotStore,
+        *,
+        thresholds: Thresholds,
+        telemetry: Telemetry,
+        announce: Callable[[dict[str, Any]], None] = lambda status: None,
+    ) -> None:
+        self.package = package
+        self.settings = settings
+        self.thresholds = thresholds
+        self._snapshots = snapshots
+        self._telemetry = telemetry
+        self._announce = announce
+        self._rules = package.rules()
+        self._recipe = make_recipe(settings)
+        width = len(package.info.features)
+        self.start_from = 0
+        self.predictions_from = 0
+        self.feedback_from = 0
+        self.commands_from = 0
+        self.promotion_seq = 0
+        self.paused = False
+        self.asked = False
+        self.state = State.HEALTHY
+        self.fidi = package.fidi(settings.fidi_window)
+        self.reading = SignalReading(0.0, 0, drifting=False)
+        self.open_rows: NDArray[np.float32] = np.zeros((0, width), dtype=np.float32)
+        self.open_answers: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
+        self.joiner = Joiner(settings.pending_labels)
+        self.open_labels: list[JoinedRow] = []
+        self.buffer = Buffer(settings.buffer_rows, width)
+        self.champion = package.model
+        self.serving: Snapshot | None = None
+        self.challenger = Challenger(self.champion, settings.heal_lr)
+        self.trial: Trial | None = None
+        self.gate = Gate(settings.gate_alpha, settings.trial_rows)
+        self.health = Health(settings.health_window)
+        self.next_version = 2
+        self.history: dict[int, Snapshot] = {}
+        self.measured: dict[int, Scores] = {}
+        self.tally = Tally()
+        self.lifts: list[float] = []
+        self.last: dict[str, Any] = {}
+        self.delay: float | None = None
+        self.losses: dict[str, float] = {}
+        self.action = ""
+        self.outcome = Outcome()
+
+    # -- what comes in -----------------------------------------------------------------------
+
+    def adopt(self, promotion: Promotion) -> None:
+        """Serve what the promotion log says: at the start, and after an operator's command."""
+        with self._telemetry.span(
+            names.RELOAD, {names.VERSION: promotion.version}, [promotion.trace]
+        ):
+            model = self._snapshots.load(promotion.tag, promotion.sha256)
+        known = self.history.get(promotion.version)
+        snapshot = known or Snapshot(
+            promotion.version, promotion.tag, Phase.CLEAN, promotion.sha256,
+            0, 0, promotion.reason, promotion.time,
+        )  # fmt: skip
+        self.history[snapshot.version] = snapshot
+        self.promotion_seq = promotion.seq
+        self._serve(snapshot, model)
+        self.health.restart()
+        if promotion.kind is PromotionKind.ROLLBACK:
+            self.tally.rollbacks += 1
+            self.state = State.ROLLED_BACK
+            self._restart_challenger()
+
+    def resume_serving(self, snapshot: Snapshot) -> None:
+        """Load again what a checkpoint says was serving."""
+        self.serving = snapshot
+        self.champion = self._snapshots.load(snapshot.tag, snapshot.sha256)
+
+    def take(
+        self,
+        entry: PredictionRecord | FeedbackRecord,
+        asked: PredictionRecord | None = None,
+    ) -> None:
+        """Take the next entry of the logs; for a label, ``asked`` is its logged prediction."""
+        if isinstance(entry, PredictionRecord):
+            self.predictions_from = entry.seq
+            self._watch(entry)
+            rows = self.joiner.prediction(entry)
+        else:
+            self.feedback_from = entry.seq
+            if asked is not None and asked.seq <= self.start_from:
+                self.joiner.unmatched += 1  # of a package that serves no longer
+                return
+            rows = self.joiner.label(entry, asked)
+        for row in rows:
+            self._learn_label(row)
+
+    def heal_now(self) -> bool:
+        """Heal at once on the labels that are there; False when there are none."""
+        if not len(self.buffer):
+            self.note("heal_skipped", {"reason": "no labelled rows yet"})
+            return False
+        self._heal("asked for by an operator", [])
+        return True
+
+    def collect(self) -> Outcome:
+        """Hand over what was decided, once."""
+        done, self.outcome = self.outcome, Outcome()
+        return done
+
+    # -- signals -----------------------------------------------------------------------------
+
+    def _watch(self, entry: PredictionRecord) -> None:
+        self.open_rows = np.concatenate([self.open_rows, entry.features])
+        self.open_answers = np.concatenate([self.open_answers, entry.probabilities])
+        size = self.settings.batch_size
+        while len(self.open_rows) >= size:
+            self._read_signals(self.open_rows[:size], self.open_answers[:size])
+            self.open_rows, self.open_answers = self.open_rows[size:], self.open_answers[size:]
+
+    def _read_signals(self, rows: NDArray[np.float32], answers: NDArray[np.float32]) -> None:
+        self.tally.batches += 1
+        s = self.settings
+        with self._telemetry.span(names.SIGNAL, {names.BATCH: self.tally.batches}) as span:
+            self.fidi.update(rows[:, self.package.sensitive_columns])
+            conflicts = int(self._rules.conflicts(rows, answers, s.conflict_thr).sum())
+            self.reading = self.fidi.reading(
+                conflicts, threshold=s.fidi_threshold, conflict_min=s.conflict_min
+            )
+            span.set_attributes(
+                {
+                    names.Z: self.reading.z,
+                    names.CONFLICTS: conflicts,
+                    names.DRIFTING: self.reading.drifting,
+                }
+            )
+        before = self.state
+        self.asked = self.asked or self.reading.drifting
+        self.state = State.DRIFTING if self.reading.drifting else State.HEALTHY
+        if self.state is State.DRIFTING and before is not State.DRIFTING:
+            self.note("drifting", {"reason": self.reading.reason})
+
+    # -- labels ------------------------------------------------------------------------------
+
+    def _learn_label(self, row: JoinedRow) -> None:
+        if row.corrects:
+            self.tally.corrected += 1
+            if self.buffer.correct(row.key, row.label):
+                return
+            for i, waiting in enumerate(self.open_labels):
+                if waiting.key == row.key:
+                    self.open_labels[i] = replace(waiting, label=row.label)
+            return
+        self.tally.joined += 1
+        self.open_labels.append(row)
+        if len(self.open_labels) >= self.settings.batch_size:
+            batch, self.open_labels = self.open_labels, []
+            self._labelled_batch(batch)
+
+    def _labelled_batch(self, batch: list[JoinedRow]) -> None:
+        """Test, then train: score on labels that nothing has trained on, then heal."""
+        self.tally.labelled_batches += 1
+        self.action = ""
+        rows = np.stack([row.features for row in batch]).astype(np.float32)
+        labels = np.asarray([row.label for row in batch], dtype=np.float32)
+        now = _answers(self.champion, rows)
+        served = np.asarray(
+            [p if row.probability is None else row.probability
+             for row, p in zip(batch, now.tolist(), strict=True)],
+            dtype=np.float32,
+        )  # fmt: skip
+        with self._telemetry.span(
+            names.JOIN,
+            {names.ROWS: len(batch), names.BATCH: self.tally.labelled_batches},
+            _traces(batch),
+        ):
+            self._score(batch, rows, labels, served)
+        if not self._check_health(batch, labels, served):
+            self._try_challenger(batch, rows, labels, now)
+        self.buffer.extend(batch)
+        if self.asked and not self.paused:
+            self._heal(self.reading.reason, batch)
+        self.last["action"] = self.action
+
+    def _score(
+        self,
+        batch: list[JoinedRow],
+        rows: NDArray[np.float32],
+        labels: NDArray[np.float32],
+        served: NDArray[np.float32],
+    ) -> None:
+        versions = np.asarray([row.version or 0 for row in batch])
+        for version in sorted({int(v) for v in versions} & self.history.keys()):
+            own = versions == version
+            self._measure(version, Scores.of(served[own], labels[own]))
+        champion = Scores.of(served, labels)
+        shadow = Scores.of(_answers(self.package.model, rows), labels)
+        self.tally.champion += champion
+        self.tally.shadow += shadow
+        lift = champion.accuracy - shadow.accuracy
+        self.lifts = [*self.lifts, lift][-LIFTS_KEPT:]
+        delays = [row.delay for row in batch if row.delay is not None]
+        self.delay = float(np.mean(delays)) if delays else None
+        self.last = {
+            "batch": self.tally.labelled_batches,
+            "champion": champion.as_dict(),
+            "shadow": shadow.as_dict(),
+            "lift": lift,
+        }
+
+    # -- health and rollback -------------------------------------------------------------------
+
+    def _check_health(
+        self, batch: list[JoinedRow], labels: NDArray[np.float32], served: NDArray[np.float32]
+    ) -> bool:
+        """Watch what was promoted, on rows that it answered itself; True after a rollback."""
+        serving = self.serving
+        if serving is None or serving.phase is Phase.CLEAN:
+            return False
+        own = np.asarray([self._watched(row.version) for row in batch])
+        if own.sum() * 2 < len(batch):
+            return False
+        scores = Scores.of(served[own], labels[own])
+        self.health.begin(scores.accuracy, scores.f1)
+        why = self.health.update(scores.accuracy, scores.f1, self.thresholds)
+        if why is None or self.paused:
+            return False
+        target = self.best_snapshot(other_than=serving.version)
+        if target is None:
+            return False
+        return self._roll_back(serving.version, target, why, batch)
+
+    def _watched(self, version: int | None) -> bool:
+        """Whether health looks at a row of this version: the serving one, proven on its own.
+
+        Without a gate a version serves for one batch only, so there health looks at all of
+        them together, as the article does.
+        """
+        if self.settings.gate == "always":
+            found = self.history.get(version or 0)
+            return found is not None and found.phase is Phase.POST
+        return self.serving is not None and version == self.serving.version
+
+    def best_snapshot(self, *, other_than: int | None = None) -> Snapshot | None:
+        """The post-heal snapshot with the highest F1 on later labels; else the clean one."""
+        others = [s for s in self.history.values() if s.version != other_than]
+        measured = [s for s in others if s.phase is Phase.POST and s.f1 is not None]
+        if measured:
+            return max(measured, key=lambda s: (s.f1 or 0.0, s.version))
+        return next((s for s in others if s.phase is Phase.CLEAN), None)
+
+    def _roll_back(self, left: int, target: Snapshot, why: str, batch: list[JoinedRow]) -> bool:
+        with self._telemetry.span(
+            names.ROLLBACK, {names.VERSION: target.version, names.REASON: why}, _traces(batch)
+        ):
+            try:
+                model = self._snapshots.load(target.tag, target.sha256)
+            except SnapshotError as error:
+                del self.history[target.version]
+                self.note("refused", {"version": target.version, "reason": str(error)})
+                return False
+            self._promote(PromotionKind.ROLLBACK, target, why, {"from_version": left})
+        self.tally.rollbacks += 1
+        self.action = f"rollback to {target.version}"
+        self.note("rollback", {"version": target.version, "from": left, "reason": why})
+        self._serve(target, model)
+        self.health.restart(keep_baseline=self.settings.gate == "always")
+        self._restart_challenger()
+        self.state = State.ROLLED_BACK
+        return True
+
+    # -- gate and promotion ----------------------------------------------------------------------
+
+    def _try_challenger(
+        self,
+        batch: list[JoinedRow],
+        rows: NDArray[np.float32],
+        labels: NDArray[np.float32],
+        champion: NDArray[np.float32],
+    ) -> None:
+        trial = self.trial
+        if trial is None or self.settings.gate == "always" or self.paused:
+            return
+        answers = _answers(self.challenger.model, rows)
+        trial.scores += Scores.of(answers, labels)
+        trial.first_label = trial.first_label or batch[0].feedback_seq
+        trial.last_label = batch[-1].feedback_seq
+        self._measure(trial.version, Scores.of(answers, labels))
+        with self._telemetry.span(names.GATE, {names.VERSION: trial.version}) as span:
+            verdict = self.gate.update(champion, answers, labels)
+            span.set_attribute(names.OUTCOME, "promote" if verdict.promote else "wait")
+            span.set_attribute(names.REASON, verdict.reason)
+            span.set_attributes({names.EVIDENCE + k: v for k, v in verdict.evidence.items()})
+        if verdict.ended:
+            trial.scores = NOTHING
+            self.note("undecided", {"version": trial.version, **verdict.evidence})
+        if verdict.promote:
+            self._promote_trial(trial, verdict.reason, verdict.evidence, _traces(batch))
+
+    def _promote_trial(
+        self,
+        trial: Trial,
+        reason: str,
+        evidence: Mapping[str, float],
+        links: list[str | None],
+    ) -> None:
+        self.trial = None
+        self.gate.restart()
+        if self.settings.mode == "observe":
+            self.action = f"would promote {trial.version}"
+            self.note("would_promote", {"version": trial.version, "reason": reason})
+            return
+        snapshot = self.history[trial.version]
+        labels = {"first_label": trial.first_label, "last_label": trial.last_label}
+        with self._telemetry.span(
+            names.PROMOTE, {names.VERSION: snapshot.version, names.REASON: reason}, links
+        ):
+            self._promote(PromotionKind.PROMOTE, snapshot, reason, {**evidence, **labels})
+        self.tally.promotions += 1
+        self.action = f"promote {snapshot.version}"
+        self.note("promote", {"version": snapshot.version, "reason": reason, **evidence})
+        model = self.challenger.model
+        self._serve(snapshot, model.with_adapter(model.adapter_state()))
+        if self.settings.gate == "evidence":
+            self.health.restart()
+            self.health.begin(trial.scores.accuracy, trial.scores.f1)
+
+    def _promote(
+        self, kind: PromotionKind, snapshot: Snapshot, reason: str, evidence: dict[str, Any]
+    ) -> None:
+        self.outcome.promotions.append(
+            Promotion(
+                kind, snapshot.version, snapshot.tag, snapshot.sha256, reason, time.time(),
+                evidence={**evidence, "thresholds": self.thresholds.model_dump()},
+                trace=self._telemetry.traceparent(),
+            )
+        )  # fmt: skip
+
+    def _serve(self, snapshot: Snapshot, model: SelfHealingModel) -> None:
+        self.serving = snapshot
+        self.champion = model.requires_grad_(False)
+        self.gate.restart()
+
+    # -- heal ------------------------------------------------------------------------------------
+
+    def _heal(self, reason: str, batch: list[JoinedRow]) -> None:
+        """Train the challenger on the buffer, with a snapshot before and one after."""
+        before, self.state, self.asked = self.state, State.HEALING, False
+        self._announce(self.status())
+        self.tally.heals += 1
+        number = self.tally.heals
+        with self._telemetry.span(
+            names.HEAL,
+            {names.HEAL_NUMBER: number, names.REASON: reason, names.RECIPE: self._recipe.name,
+             names.ROWS: len(self.buffer), names.BATCH: self.tally.labelled_batches},
+            _traces(batch),
+        ) as span:  # fmt: skip
+            self._snapshot(Phase.PRE, number, reason, self.champion)
+            seed = torch.Generator().manual_seed(self.settings.seed + 1_000_003 * number)
+            self.losses = self._recipe.heal(self.challenger, self.buffer.rows(), self._rules, seed)
+            span.set_attributes({names.LOSS + k: v for k, v in self.losses.items()})
+            try:
+                post = self._snapshot(Phase.POST, number, reason, self.challenger.model)
+            except SnapshotError as error:
+                self.note("refused", {"heal": number, "reason": str(error)})
+                self._restart_challenger()
+                span.set_attribute(names.OUTCOME, "refused")
+                self.state = before
+                return
+            span.set_attributes({names.VERSION: post.version, names.OUTCOME: "trained"})
+            self._begin_trial(post, reason, batch)
+        self.state = State.DRIFTING if self.reading.drifting else State.HEALTHY
+        if before is State.ROLLED_BACK:
+            self.state = before
+        self.note(
+            "heal",
+            {"heal": number, "version": post.version, "reason": reason, "rows": len(self.buffer),
+             "losses": self.losses},
+        )  # fmt: skip
+
+    def _begin_trial(self, post: Snapshot, reason: str, batch: list[JoinedRow]) -> None:
+        self.action = self.action or f"heal {post.heal}"
+        self.trial = replace(self.trial or Trial(post.version), version=post.version)
+        if self.settings.gate == "always":
+            self._promote_trial(self.trial, f"heal {post.heal}: {reason}", {}, _traces(batch))
+
+    def _snapshot(self, phase: Phase, heal: int, reason: str, model: SelfHealingModel) -> Snapshot:
+        version = self.next_version
+        with self._telemetry.span(
+            names.SNAPSHOT, {names.VERSION: version, names.PHASE: phase.value}
+        ):
+            facts = {
+                "recipe": self._recipe.name,
+                "trained_on_rows": len(self.buffer),
+                "losses": {k: round(v, 6) for k, v in self.losses.items()},
+            }
+            if phase is Phase.PRE:
+                facts = {"serving_version": self.serving.version if self.serving else 0}
+            snapshot = self._snapshots.save(
+                version, phase, model.adapter_state(), heal=heal,
+                batch=self.tally.labelled_batches, reason=reason, facts=facts,
+            )  # fmt: skip
+        self.next_version += 1
+        self.history[version] = snapshot
+        self.outcome.snapshots[version] = snapshot
+        return snapshot
+
+    def _measure(self, version: int, scores: Scores) -> None:
+        """Add what a snapshot did on labels that came after it was trained."""
+        total = self.measured[version] = self.measured.get(version, NOTHING) + scores
+        measured = replace(
+            self.history[version], accuracy=total.accuracy, f1=total.f1, rows=total.rows
+        )
+        self.history[version] = measured
+        self.outcome.snapshots[version] = measured
+
+    def surplus(self) -> list[Snapshot]:
+        """Snapshots over the bound, forgotten here; clean, best, serving and newest stay."""
+        best = self.best_snapshot()
+        keep = {s.version for s in (best, self.serving) if s is not None}
+        if self.trial is not None:
+            keep.add(self.trial.version)
+        keep |= {s.version for s in self.history.values() if s.phase is Phase.CLEAN}
+        newest = sorted(self.history.keys() - keep, reverse=True)
+        room = max(self.settings.snapshots_kept - len(keep), 0)
+        forgotten = [self.history.pop(version) for version in newest[room:]]
+        for snapshot in forgotten:
+            self.measured.pop(snapshot.version, None)
+            self.outcome.snapshots.pop(snapshot.version, None)
+        return forgotten
+
+    def _restart_challenger(self) -> None:
+        self.challenger = Challenger(self.champion, self.settings.heal_lr)
+        self.trial = None
+
+    # -- what it shows of itself -----------------------------------------------------------------
+
+    def note(self, kind: str, detail: dict[str, Any]) -> None:
+        """Note an event for people."""
+        self.outcome.events.append(Event(kind, detail, time.time(), self.tally.labelled_batches))
+
+    def status(self) -> dict[str, Any]:
+        """Everything that a page, a metric or an operator wants to know, as JSON values."""
+        lift = batch_interval(self.lifts)
+        tally, s = self.tally, self.settings
+        return {
+            "state": self.state.value,
+            "mode": s.mode,
+            "paused": self.paused,
+            "model": self.package.tag,
+            "serving": None
+            if self.serving is None
+            else {
+                "version": self.serving.version,
+                "phase": self.serving.phase.value,
+                "tag": self.serving.tag,
+            },
+            "signals": {
+                "z": self.reading.z,
+                "feature": self.reading.feature,
+                "conflicts": self.reading.conflicts,
+                "drifting": self.reading.drifting,
+                "fidi_threshold": s.fidi_threshold,
+                "conflict_min": s.conflict_min,
+            },
+            "batches": tally.batches,
+            "labelled_batches": tally.labelled_batches,
+            "labels": {
+                "joined": tally.joined,
+                "corrected": tally.corrected,
+                "waiting": self.joiner.waiting,
+                "unmatched": self.joiner.unmatched,
+                "delay_seconds": self.delay,
+            },
+            "last": self.last or None,
+            "champion": tally.champion.as_dict(),
+            "shadow": tally.shadow.as_dict(),
+            "lift": {"mean": lift.mean, "low": lift.low, "high": lift.high},
+            "trial": None
+            if self.trial is None
+            else {"version": self.trial.version, **self.gate.evidence()},
+            "heals": tally.heals,
+            "promotions": tally.promotions,
+            "rollbacks": tally.rollbacks,
+            "losses": self.losses,
+            "cursors": {"predictions": self.predictions_from, "feedback": self.feedback_from},
+            "thresholds": self.thresholds.model_dump(),
+        }
+
+
+def _answers(model: SelfHealingModel, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    with torch.no_grad():
+        out: NDArray[np.float32] = model(torch.from_numpy(np.ascontiguousarray(rows))).numpy()
+    return out
+
+
+def _traces(batch: list[JoinedRow]) -> list[str | None]:
+    """The distinct requests that brought a batch's labels, the newest of them."""
+    return list(dict.fromkeys(row.trace for row in batch))[-names.MAX_LINKS :]

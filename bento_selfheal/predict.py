@@ -1,0 +1,98 @@
+"""Answer now: one worker's whole hot path, and the threads that stand behind it."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .config import Settings
+from .deploy import open_store, registry_of
+from .errors import StoreError
+from .ids import IdSigner
+from .intake import FeedbackIntake, PredictionLog
+from .operations import Operations
+from .package import Label, open_package
+from .promote import Champion, Follower
+from .records import PredictionRecord
+from .rows import LabelReader, RowReader
+from .telemetry import Telemetry
+
+THRESHOLD = 0.5
+
+
+class Worker:
+    """Everything that one predict process holds; it needs no runner to answer.
+
+    Args:
+        settings: The service's settings; the store must be prepared.
+        telemetry: Where spans go.
+    """
+
+    def __init__(self, settings: Settings, telemetry: Telemetry) -> None:
+        self.store = open_store(settings)
+        tag, secret = self.store.meta("package"), self.store.meta("secret")
+        if tag is None or secret is None:
+            raise StoreError("the store has no package yet; deploy one first")
+        self.package = open_package(tag)
+        info = self.package.info
+        registry = registry_of(self.package, self.store)
+        self.rows = RowReader(info.features, settings.max_rows)
+        self.signer = IdSigner(secret)
+        self.log = PredictionLog(
+            self.store, interval=settings.flush_interval, limit=settings.queue_rows
+        )
+        self.follower = Follower(
+            self.store, registry, interval=settings.follow_interval, telemetry=telemetry
+        )
+        self.feedback = FeedbackIntake(
+            self.store, self.signer, self.rows, LabelReader(info.classes), info.classes,
+            settings.max_rows,
+        )  # fmt: skip
+        self.operations = Operations(self.store, registry, self.describe)
+
+    def start(self) -> None:
+        """Follow promotions and write the log from now on."""
+        self.follower.start()
+        self.log.start()
+
+    def stop(self) -> None:
+        """Write what waits and let go of the store."""
+        self.follower.stop()
+        self.log.close()
+        self.store.close()
+
+    def answer(self, rows: NDArray[np.float32]) -> tuple[list[str], NDArray[np.float32], Champion]:
+        """Answer a batch with the champion of this moment; nothing here waits.
+
+        Returns:
+            The prediction ids, the probabilities ``(n,)``, and who answered.
+        """
+        champion = self.follower.champion
+        with torch.inference_mode():
+            probabilities: NDArray[np.float32] = champion.model(torch.from_numpy(rows)).numpy()
+        request, ids = self.signer.issue(len(rows))
+        self.log.append(
+            PredictionRecord(request, rows, probabilities, champion.version, time.time())
+        )
+        return ids, probabilities, champion
+
+    def decide(self, probabilities: NDArray[np.float32]) -> list[Label]:
+        """The class of each row at the decision threshold."""
+        classes = self.package.info.classes
+        return [classes[said] for said in (probabilities >= THRESHOLD).astype(int).tolist()]
+
+    def describe(self) -> dict[str, Any]:
+        """What this worker says of itself."""
+        champion = self.follower.champion
+        return {
+            "pid": os.getpid(),
+            "serving_version": champion.version,
+            "serving_since": champion.since,
+            "queue_rows": self.log.waiting,
+            "dropped_rows": self.log.dropped,
+        }

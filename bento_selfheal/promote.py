@@ -1,0 +1,111 @@
+"""Workers follow the promotion log: fetch, verify, load beside the old one, swap."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+
+from . import telemetry as names
+from .errors import SnapshotError, StoreError
+from .model import SelfHealingModel
+from .records import Event, Promotion
+from .registry import Registry
+from .store import SqlStore
+from .telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Champion:
+    """What a worker answers with: one reference, swapped whole."""
+
+    version: int
+    tag: str
+    model: SelfHealingModel
+    since: float
+
+
+class Follower:
+    """Keeps a worker's champion at the newest promotion that verifies.
+
+    Args:
+        store: Where the promotion log is.
+        registry: Where the snapshots are.
+        interval: Seconds between two looks.
+        telemetry: Where spans go.
+
+    Raises:
+        SnapshotError: Nothing in the promotion log verifies.
+    """
+
+    def __init__(
+        self, store: SqlStore, registry: Registry, *, interval: float, telemetry: Telemetry
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._interval = interval
+        self._telemetry = telemetry
+        self._stop = threading.Event()
+        self._seen = 0
+        self.champion = self._first()
+        self._thread = threading.Thread(target=self._follow, name="selfheal-follow", daemon=True)
+
+    def start(self) -> None:
+        """Follow from now on, in a thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop following."""
+        self._stop.set()
+        self._thread.join(timeout=5)
+
+    def look(self) -> None:
+        """Look once; a promotion that does not verify is refused and the old one serves on."""
+        promotion = self._store.newest_promotion()
+        if promotion is None or promotion.seq == self._seen:
+            return
+        self._seen = promotion.seq
+        if promotion.version == self.champion.version:
+            return
+        try:
+            self.champion = self._load(promotion)
+        except SnapshotError as error:
+            self._refuse(promotion, error)
+
+    def _first(self) -> Champion:
+        """The newest promotion that verifies, or one before it."""
+        for promotion in reversed(self._store.promotions(limit=100_000)):
+            try:
+                champion = self._load(promotion)
+            except SnapshotError as error:
+                self._refuse(promotion, error)
+            else:
+                self._seen = promotion.seq
+                return champion
+        raise SnapshotError("no promotion in the log verifies; was the service deployed?")
+
+    def _load(self, promotion: Promotion) -> Champion:
+        with self._telemetry.span(
+            names.RELOAD, {names.VERSION: promotion.version}, [promotion.trace]
+        ):
+            model = self._registry.load(promotion.tag, promotion.sha256)
+        log.info("serving snapshot %d (%s)", promotion.version, promotion.kind.value)
+        return Champion(promotion.version, promotion.tag, model, time.time())
+
+    def _refuse(self, promotion: Promotion, error: SnapshotError) -> None:
+        log.error("refused snapshot %d: %s", promotion.version, error)
+        detail = {"version": promotion.version, "reason": str(error)}
+        try:
+            self._store.add_event(Event("refused", detail, time.time()))
+        except StoreError:
+            log.exception("could not note the refusal")
+
+    def _follow(self) -> None:
+        while not self._stop.wait(self._interval):
+            try:
+                self.look()
+            except StoreError as error:
+                log.warning("cannot follow the promotion log: %s", error)

@@ -1,0 +1,145 @@
+"""Frozen rows of the logs, and the states with what may follow which."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class State(StrEnum):
+    """Where the service stands (article.md, section 4)."""
+
+    HEALTHY = "HEALTHY"  # no signal
+    DRIFTING = "DRIFTING"  # z or conflicts over their threshold
+    HEALING = "HEALING"  # a heal is training
+    ROLLED_BACK = "ROLLED_BACK"  # a promotion was undone and no signal batch has come since
+
+
+class Phase(StrEnum):
+    """What a snapshot holds."""
+
+    CLEAN = "clean"  # the weights as packaged
+    PRE = "pre-heal"  # what served when the heal began
+    POST = "post-heal"  # what the heal trained
+
+
+class PromotionKind(StrEnum):
+    """Why the serving snapshot changed."""
+
+    INITIAL = "initial"  # a packaged model took over
+    PROMOTE = "promote"  # the gate let a challenger through
+    ROLLBACK = "rollback"  # health or an operator undid it
+
+
+class FeedbackOutcome(StrEnum):
+    """What became of one item of feedback."""
+
+    ACCEPTED = "accepted"  # new, durable now
+    KNOWN = "known"  # the same label was there already
+    UNKNOWN = "unknown"  # nobody issued this id
+    CONFLICT = "conflict"  # another label is kept for this row
+
+
+@dataclass(frozen=True)
+class PredictionRecord:
+    """One request of the prediction log."""
+
+    request: bytes
+    """Random key of the request, 12 bytes; a row is (request, index)."""
+    features: NDArray[np.float32]
+    """``(n, features)``"""
+    probabilities: NDArray[np.float32]
+    """``(n,)``, as answered"""
+    version: int
+    """Snapshot version that answered."""
+    time: float
+    """Seconds since the epoch."""
+    seq: int = 0
+    """Place in the log; given by the store."""
+
+
+@dataclass(frozen=True)
+class FeedbackRecord:
+    """One label in the feedback log."""
+
+    request: bytes
+    """Key of the request; for a row that came with its features, a key of its own."""
+    row: int
+    label: int
+    """Index of the class."""
+    time: float
+    source: str | None = None
+    features: NDArray[np.float32] | None = None
+    """``(features,)`` where the client keeps no ids, else None."""
+    corrects: bool = False
+    """Replaces the label kept before."""
+    trace: str | None = None
+    """W3C traceparent of the request that brought it."""
+    after: int = 0
+    """Newest place of the prediction log when this was written: the common order of both logs."""
+    seq: int = 0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An adapter in the BentoML model store."""
+
+    version: int
+    tag: str
+    phase: Phase
+    sha256: str
+    """Hash of the adapter file."""
+    heal: int
+    """Number of the heal it belongs to; 0 for the clean weights."""
+    batch: int
+    """Labelled batch at which it was taken."""
+    reason: str
+    time: float
+    accuracy: float | None = None
+    """On labels that came after it was trained; None until some have come."""
+    f1: float | None = None
+    rows: int = 0
+    """How many such labels."""
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """One change of the serving snapshot."""
+
+    kind: PromotionKind
+    version: int
+    tag: str
+    sha256: str
+    reason: str
+    time: float
+    by: str = "runner"
+    """``runner`` or ``operator``."""
+    evidence: dict[str, Any] = field(default_factory=dict)
+    """The gate's figures, the range of label ids they rest on, and the thresholds in force."""
+    trace: str | None = None
+    seq: int = 0
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened, for people: heals, rollbacks, refusals, commands."""
+
+    kind: str
+    detail: dict[str, Any]
+    time: float
+    batch: int = 0
+    seq: int = 0
+
+
+@dataclass(frozen=True)
+class Command:
+    """What an operator asked the runner to do."""
+
+    kind: str
+    """``heal``, ``pause`` or ``resume``."""
+    time: float
+    seq: int = 0

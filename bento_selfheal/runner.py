@@ -1,0 +1,227 @@
+"""The healing runner: one leader reads both logs, thinks, and writes what it decided."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from typing import Any
+
+from .checkpoint import dump, package_of, restore
+from .config import Settings, ThresholdFile
+from .deploy import open_store, registry_of, state_dir
+from .errors import LeaseLost, PromotionMoved, SelfHealError, StoreError
+from .package import open_package
+from .pipeline import Pipeline
+from .records import Event, FeedbackRecord, PredictionRecord
+from .store import Checkpoint
+from .telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0
+
+
+class Runner:
+    """Leads when it holds the lease; every step is written whole or not at all.
+
+    Args:
+        settings: The service's settings; the store must be prepared.
+        telemetry: Where spans go.
+    """
+
+    def __init__(self, settings: Settings, telemetry: Telemetry) -> None:
+        self._settings = settings
+        self._telemetry = telemetry
+        self.store = open_store(settings)
+        self.thresholds = ThresholdFile(state_dir(settings) / "threshold_config.json")
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="selfheal-runner", daemon=True)
+        self._heart = threading.Thread(target=self._beat, name="selfheal-lease", daemon=True)
+        self._token: int | None = None
+        self._pipeline: Pipeline | None = None
+        self.status: dict[str, Any] = {}
+
+    def start(self) -> None:
+        """Begin to work, in a thread of its own."""
+        self._thread.start()
+        self._heart.start()
+
+    def stop(self) -> None:
+        """Finish the step in hand and let a successor lead at once."""
+        self._stop.set()
+        for thread in (self._thread, self._heart):
+            if thread.is_alive():
+                thread.join(timeout=30)
+        if self._token is not None:
+            try:
+                self.store.release_lease(self.owner)
+            except StoreError as error:
+                log.warning("the lease runs out by itself: %s", error)
+        self.store.close()
+
+    # -- the loop ----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                if not self.step():
+                    self._stop.wait(self._settings.poll_interval)
+            except (LeaseLost, PromotionMoved) as error:
+                log.info("step given up: %s", error)
+                self._pipeline = None
+            except SelfHealError as error:
+                log.error("step failed, will be tried again: %s", error)
+                self._pipeline = None
+                self._stop.wait(RETRY_SECONDS)
+            except Exception:
+                # The thread is the service's only healer: it must outlive what nobody foresaw.
+                log.exception("step failed, will be tried again")
+                self._pipeline = None
+                self._stop.wait(RETRY_SECONDS)
+
+    def _beat(self) -> None:
+        """Renew the lease beside a long heal."""
+        while not self._stop.wait(self._settings.lease_seconds / 3):
+            try:
+                if self._token is not None:
+                    self._token = self.store.acquire_lease(self.owner, self._settings.lease_seconds)
+            except StoreError as error:
+                log.warning("the lease was not renewed: %s", error)
+
+    def step(self) -> bool:
+        """Read, think, write once; False when there was nothing to do.
+
+        Raises:
+            LeaseLost: Another runner leads.
+            PromotionMoved: An operator's promotion came first.
+            StoreError: The store is out of reach.
+        """
+        if self._token is None:
+            self._token = self.store.acquire_lease(self.owner, self._settings.lease_seconds)
+            self._pipeline = None
+            if self._token is None:
+                return False
+            log.info("%s leads", self.owner)
+        pipeline = self._pipeline or self._open_pipeline()
+        changed = self._follow_operators(pipeline)
+        worked = self._read_log(pipeline)
+        if changed or worked:
+            self._write(pipeline)
+        self._pipeline = pipeline
+        return worked
+
+    def _open_pipeline(self) -> Pipeline:
+        """A pipeline where the last one stopped, or a fresh one behind the deployment."""
+        tag, start = self.store.meta("package"), self.store.meta("start")
+        if tag is None or start is None:
+            raise StoreError("the store has no package yet; deploy one first")
+        self.thresholds.refresh()
+        pipeline = self._new_pipeline(tag)
+        blob = self.store.state()
+        if blob is not None and package_of(blob) == tag:
+            restore(pipeline, blob)
+        else:
+            facts = json.loads(start)
+            pipeline.start_from = pipeline.predictions_from = facts["predictions_from"]
+            pipeline.feedback_from = facts["feedback_from"]
+            pipeline.next_version = facts["next_version"]
+        self.status = pipeline.status()
+        return pipeline
+
+    def _new_pipeline(self, tag: str) -> Pipeline:
+        package = open_package(tag)
+        return Pipeline(
+            package,
+            self._settings,
+            registry_of(package, self.store),
+            thresholds=self.thresholds.current,
+            telemetry=self._telemetry,
+            announce=self._announce,
+        )
+
+    # -- one step ----------------------------------------------------------------------------
+
+    def _follow_operators(self, pipeline: Pipeline) -> bool:
+        changed = False
+        if self.thresholds.refresh():
+            pipeline.thresholds = self.thresholds.current
+            pipeline.note("thresholds", pipeline.thresholds.model_dump())
+            changed = True
+        newest = self.store.newest_promotion()
+        if newest is not None and newest.seq != pipeline.promotion_seq:
+            if pipeline.serving is None or pipeline.serving.version != newest.version:
+                pipeline.adopt(newest)
+            pipeline.promotion_seq = newest.seq
+            changed = True
+        for command in self.store.commands(pipeline.commands_from):
+            pipeline.commands_from = command.seq
+            self._obey(pipeline, command.kind)
+            changed = True
+        return changed
+
+    @staticmethod
+    def _obey(pipeline: Pipeline, kind: str) -> None:
+        if kind == "heal":
+            pipeline.heal_now()
+        else:
+            pipeline.paused = kind == "pause"
+            pipeline.note(kind, {})
+
+    def _read_log(self, pipeline: Pipeline) -> bool:
+        """Take entries until a promotion is due: a better adapter should not wait."""
+        entries = self.store.read_log(pipeline.predictions_from, pipeline.feedback_from)
+        wanted = {
+            e.request for e in entries if isinstance(e, FeedbackRecord) and e.features is None
+        }
+        here = {e.request: e for e in entries if isinstance(e, PredictionRecord)}
+        asked = {**self.store.predictions_of(wanted - here.keys()), **here}
+        for entry in entries:
+            pipeline.take(entry, asked.get(entry.request))
+            if pipeline.outcome.promotions:
+                break
+        return bool(entries)
+
+    def _write(self, pipeline: Pipeline) -> None:
+        if self._token is None:
+            raise LeaseLost("the lease ran out during the step")
+        outcome = pipeline.collect()
+        surplus = pipeline.surplus()
+        status = self._status(pipeline)
+        pipeline.promotion_seq = self.store.commit(
+            self._token,
+            Checkpoint(
+                state=dump(pipeline),
+                status=status,
+                snapshots=list(outcome.snapshots.values()),
+                dropped=[s.version for s in surplus],
+                promotions=outcome.promotions,
+                after_promotion=pipeline.promotion_seq,
+                events=outcome.events,
+            ),
+        )
+        self.status = status
+        registry = registry_of(pipeline.package, self.store)
+        for snapshot in surplus:
+            registry.delete(snapshot.tag)
+        for event in outcome.events:
+            _say(event)
+
+    def _announce(self, status: dict[str, Any]) -> None:
+        """Show a heal that begins; the page would otherwise never see it."""
+        self.status = {**status, "time": time.time()}
+        if self._token is not None:
+            self.store.show_status(self._token, self.status)
+
+    def _status(self, pipeline: Pipeline) -> dict[str, Any]:
+        return {**pipeline.status(), "time": time.time(), "runner": self.owner}
+
+
+def _say(event: Event) -> None:
+    level = logging.ERROR if event.kind == "refused" else logging.INFO
+    log.log(level, "%s at batch %d: %s", event.kind, event.batch, json.dumps(event.detail))

@@ -1,0 +1,297 @@
+"""The two BentoML services, put together: a user's `service.py` subclasses both bases.
+
+```python
+settings = load_settings()
+
+@bentoml.service(**runner_options(settings))
+class HealingRunner(HealingRunnerBase): ...
+
+@bentoml.service(**predict_options(settings))
+class SelfHealing(PredictBase):
+    model = bentoml.models.BentoModel(settings.model)
+    runner = bentoml.depends(HealingRunner)
+```
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Annotated, Any
+
+import anyio.to_thread
+import bentoml
+import torch
+from bentoml import Service
+from bentoml._internal.configuration.containers import BentoMLContainer
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from starlette.responses import JSONResponse
+
+from . import telemetry as names
+from .config import Settings, load_settings
+from .deploy import pin_models, prepare
+from .errors import InvalidInput, StoreError
+from .meters import WorkerMeters, exposition, open_meter
+from .operations import Operations, operations_app
+from .package import Label
+from .predict import Worker
+from .records import FeedbackOutcome
+from .runner import Runner
+from .telemetry import Telemetry, observe_status
+
+NUMBER_ROW = {"type": "array", "items": {"type": "number"}}
+NAMED_ROW = {"type": "object", "additionalProperties": {"type": "number"}}
+Rows = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "description": "Rows as lists in the order of the features, or as objects by name.",
+            "type": "array",
+            "items": {"oneOf": [NUMBER_ROW, NAMED_ROW]},
+            "example": [[0.1, -0.4, 1.2, 0.0, 0.3, -1.1, 0.8, -2.7, 0.2, 0.5]],
+        }
+    ),
+]
+Row = Annotated[Any, WithJsonSchema({"oneOf": [NUMBER_ROW, NAMED_ROW, {"type": "null"}]})]
+LabelValue = Annotated[
+    Any, WithJsonSchema({"oneOf": [{"type": "integer"}, {"type": "string"}], "example": 1})
+]
+
+
+class Predictions(BaseModel):
+    """One entry a row, in the order of the rows."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "prediction_ids": ["jBVCu9BvFXxJTBuyAAABRbGnIJZ6vM1N.0"],
+                "probabilities": [0.91],
+                "decisions": [1],
+                "model_version": 5,
+            }
+        }
+    )
+
+    prediction_ids: list[str]
+    """Give one back with the label, whenever it comes."""
+    probabilities: list[float]
+    """Of the second class."""
+    decisions: list[Label]
+    """The class at the decision threshold."""
+    model_version: int
+    """The snapshot that answered."""
+
+
+class FeedbackItem(BaseModel):
+    """A label, for a prediction by its id or for a row by its features."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    label: LabelValue
+    """One of the model's classes."""
+    prediction_id: str | None = None
+    """As `/predict` gave it."""
+    features: Row = None
+    """The row itself, where the client keeps no ids."""
+    key: str | None = Field(default=None, max_length=200)
+    """With `features`: the client's own key of the row. Without one, equal rows count once."""
+    source: str | None = Field(default=None, max_length=200)
+    """Who labelled it."""
+    corrects: bool = False
+    """Replaces a different label kept before."""
+
+
+class FeedbackCounts(BaseModel):
+    """What became of the items."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "accepted": 99, "already_known": 0, "unknown": 1, "in_conflict": 0,
+                "unknown_ids": ["nobody-issued-this.0"], "conflicts": [],
+            }
+        }
+    )  # fmt: skip
+
+    accepted: int
+    """New, and on disk now."""
+    already_known: int
+    """Sent before with the same label."""
+    unknown: int
+    """Ids that nobody issued."""
+    in_conflict: int
+    """Another label is kept; send `corrects` to replace it."""
+    unknown_ids: list[str]
+    conflicts: list[dict[str, Any]]
+    """Each with its item, prediction id, the label given and the one kept."""
+
+
+class SelfHealingService(Service[Any]):
+    """A BentoML service that pins its packaged model to the version its bento was built with."""
+
+    def on_load_bento(self, bento: bentoml.Bento) -> None:
+        super().on_load_bento(bento)
+        pin_models([str(model.tag) for model in bento.info.all_models])
+
+
+def predict_options(settings: Settings) -> dict[str, Any]:
+    """Options of `@bentoml.service` for the service that predicts."""
+    return {
+        "service_class": SelfHealingService,
+        "workers": settings.workers,
+        # Readiness is the predict worker's own: a dead runner must not take it out of rotation.
+        "runner_probe": {"enabled": False},
+        **_tracing(),
+    }
+
+
+def runner_options(settings: Settings) -> dict[str, Any]:
+    """Options of `@bentoml.service` for the healing runner: one process."""
+    return {"workers": 1, **_tracing()}
+
+
+class HealingRunnerBase:
+    """Watches, heals, proves and undoes, in a background thread of its own process."""
+
+    def __init__(self) -> None:
+        settings = load_settings()
+        torch.set_num_threads(1)
+        os.nice(settings.runner_nice)
+        self._runner = Runner(settings, _open_telemetry())
+        observe_status(open_meter("selfheal-runner"), lambda: self._runner.status)
+        self._runner.start()
+
+    @bentoml.on_deployment
+    @staticmethod
+    def deploy() -> None:
+        """Make the store ready, once, before any worker starts."""
+        prepare(load_settings())
+
+    @bentoml.on_shutdown
+    def shut_down(self) -> None:
+        """Finish the step in hand and hand the lease over."""
+        self._runner.stop()
+
+    @bentoml.api
+    def describe(self) -> dict[str, Any]:
+        """What the runner last showed of itself."""
+        return self._runner.status
+
+
+class PredictBase:
+    """Predicts, takes feedback, and shows operators where the service stands."""
+
+    def __init_subclass__(cls) -> None:
+        # BentoML takes mounted apps off the very class that it decorates.
+        cls.__bentoml_mounted_apps__ = [  # type: ignore[attr-defined]
+            (operations_app(functools.partial(_operations_of, cls)), "/", None)
+        ]
+
+    _running: PredictBase | None = None
+
+    def __init__(self) -> None:
+        settings = load_settings()
+        torch.set_num_threads(1)
+        self._telemetry = _open_telemetry()
+        self._worker = Worker(settings, self._telemetry)
+        self._worker.start()
+        self._meters = WorkerMeters(open_meter("selfheal"), self._worker.describe)
+        type(self)._running = self
+
+    @bentoml.on_shutdown
+    def shut_down(self) -> None:
+        """Write what waits and stop the threads."""
+        self._worker.stop()
+
+    @bentoml.api
+    async def predict(self, rows: Rows) -> Predictions:
+        """Answer a batch of rows. Keep the ids: labels come back with them."""
+        try:
+            checked = self._worker.rows.read(rows)
+        except InvalidInput as error:
+            return _refused(error)
+        if not self._telemetry.enabled:
+            return self._predict(checked)
+        with self._telemetry.span(names.PREDICT, {names.ROWS: len(checked)}) as span:
+            answer = self._predict(checked)
+            span.set_attribute(names.VERSION, answer.model_version)
+            return answer
+
+    def _predict(self, rows: Any) -> Predictions:
+        ids, probabilities, champion = self._worker.answer(rows)
+        return Predictions(
+            prediction_ids=ids,
+            probabilities=probabilities.tolist(),
+            decisions=self._worker.decide(probabilities),
+            model_version=champion.version,
+        )
+
+    @bentoml.api
+    async def feedback(self, items: list[FeedbackItem]) -> FeedbackCounts:
+        """Give labels. Accepted ones are on disk when the answer comes."""
+        with self._telemetry.span(names.FEEDBACK, {names.ROWS: len(items)}) as span:
+            try:
+                answer = await anyio.to_thread.run_sync(
+                    self._worker.feedback.accept, items, self._telemetry.traceparent()
+                )
+            except InvalidInput as error:
+                return _refused(error)
+            except StoreError as error:
+                return _unavailable(error)
+            span.set_attributes({f"{names.OUTCOME}.{k}": v for k, v in answer.counts.items()})
+        self._meters.feedback({k.value: v for k, v in answer.counts.items()})
+        return FeedbackCounts(
+            accepted=answer.counts[FeedbackOutcome.ACCEPTED],
+            already_known=answer.counts[FeedbackOutcome.KNOWN],
+            unknown=answer.counts[FeedbackOutcome.UNKNOWN],
+            in_conflict=answer.counts[FeedbackOutcome.CONFLICT],
+            unknown_ids=answer.unknown,
+            conflicts=answer.conflicts,
+        )
+
+    def __metrics__(self, content: str) -> str:
+        """BentoML's own metrics, and ours from the store: the same on every worker."""
+        self._meters.refresh()
+        return content + exposition(self._worker.store.status())
+
+
+def _operations_of(cls: type[PredictBase]) -> Operations:
+    running = cls._running
+    if running is None:
+        raise StoreError("the worker is still starting")
+    return running._worker.operations
+
+
+def _refused(error: InvalidInput) -> Any:
+    return JSONResponse(error.body(), 413 if error.kind == "too_many" else 400)
+
+
+def _unavailable(error: StoreError) -> Any:
+    return JSONResponse({"error": str(error)}, 503, headers={"Retry-After": "1"})
+
+
+def _open_telemetry() -> Telemetry:
+    sampled = BentoMLContainer.tracing.sample_rate.get() or 0.0
+    return Telemetry(BentoMLContainer.tracer_provider.get(), enabled=sampled > 0)
+
+
+def _tracing() -> dict[str, Any]:
+    """BentoML's `tracing` settings from the standard OTEL_* variables; empty when unset."""
+    env = os.environ
+    base = env.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    endpoint = env.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or (
+        base and base.rstrip("/") + "/v1/traces"
+    )
+    if not endpoint or env.get("OTEL_TRACES_EXPORTER", "otlp") != "otlp":
+        return {}
+    if env.get("OTEL_TRACES_SAMPLER", "").endswith("always_off"):
+        return {}
+    ratio = "ratio" in env.get("OTEL_TRACES_SAMPLER", "")
+    rate = float(env.get("OTEL_TRACES_SAMPLER_ARG", "1")) if ratio else 1.0
+    return {
+        "tracing": {
+            "exporter_type": "otlp",
+            "sample_rate": rate,
+            "otlp": {"protocol": "http", "endpoint": endpoint},
+        }
+    }

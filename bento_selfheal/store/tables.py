@@ -1,0 +1,131 @@
+"""The tables, portable between SQLite and PostgreSQL.
+
+A prediction is one row a request, its numbers as little-endian float32 blobs. Both logs are
+append-only. Every feedback row notes the newest prediction that it followed (``after``), so
+that the two logs have one common order and a replay is exact.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+
+# SQLite numbers rows by itself only when the key is exactly INTEGER.
+Sequence = BigInteger().with_variant(Integer, "sqlite")
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", String(40), primary_key=True),
+    Column("value", String, nullable=False),
+)
+
+predictions = Table(
+    "predictions",
+    metadata,
+    Column("seq", Sequence, primary_key=True, autoincrement=True),
+    Column("request", LargeBinary(12), nullable=False, unique=True),
+    Column("rows", Integer, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("time", Float, nullable=False),
+    Column("features", LargeBinary, nullable=False),
+    Column("probabilities", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("seq", Sequence, primary_key=True, autoincrement=True),
+    Column("request", LargeBinary(12), nullable=False),
+    Column("row", Integer, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("label", Integer, nullable=False),
+    Column("time", Float, nullable=False),
+    Column("source", String(200)),
+    Column("features", LargeBinary),
+    Column("trace", String(55)),
+    Column("after", Sequence, nullable=False),
+    UniqueConstraint("request", "row", "revision"),
+    sqlite_autoincrement=True,
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("tag", String(200), nullable=False),
+    Column("phase", String(20), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("heal", Integer, nullable=False),
+    Column("batch", Integer, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("time", Float, nullable=False),
+    Column("accuracy", Float),
+    Column("f1", Float),
+    Column("rows", Integer, nullable=False),
+    Column("kept", Boolean, nullable=False),
+)
+
+promotions = Table(
+    "promotions",
+    metadata,
+    Column("seq", Sequence, primary_key=True, autoincrement=True),
+    Column("kind", String(20), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("tag", String(200), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("reason", String, nullable=False),
+    Column("time", Float, nullable=False),
+    Column("by", String(20), nullable=False),
+    Column("evidence", JSON, nullable=False),
+    Column("trace", String(55)),
+    sqlite_autoincrement=True,
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("seq", Sequence, primary_key=True, autoincrement=True),
+    Column("kind", String(40), nullable=False),
+    Column("detail", JSON, nullable=False),
+    Column("time", Float, nullable=False),
+    Column("batch", Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+commands = Table(
+    "commands",
+    metadata,
+    Column("seq", Sequence, primary_key=True, autoincrement=True),
+    Column("kind", String(20), nullable=False),
+    Column("time", Float, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# One row: the leader's lease, its checkpoint and what it shows of itself.
+runner = Table(
+    "runner",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("owner", String(80), nullable=False),
+    Column("token", BigInteger, nullable=False),
+    Column("until", Float, nullable=False),
+    Column("state", LargeBinary),
+    Column("status", JSON, nullable=False),
+)
