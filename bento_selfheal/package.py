@@ -98,6 +98,10 @@ class Package:
     def sensitive_columns(self) -> list[int]:
         return [self.info.features.index(c.feature) for c in self.info.calibration]
 
+    def shadow(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the frozen model as trained says of rows ``(n, features)``, ``(n,)``."""
+        return _answers(self.model, rows)
+
     def fidi(self, window: int) -> Fidi:
         """A fresh FIDI, calibrated."""
         cal = self.info.calibration

@@ -87,8 +87,9 @@ class Trial:
 
 @dataclass
 class Tally:
-    """Counts and sums over the life of the store."""
+    """Counts and sums since the package was deployed."""
 
+    predicted: int = 0
     batches: int = 0
     labelled_batches: int = 0
     heals: int = 0
@@ -160,7 +161,7 @@ class Pipeline:
         self.last: dict[str, Any] = {}
         self.delay: float | None = None
         self.losses: dict[str, float] = {}
-        self.action = ""
+        self.actions: list[str] = []
         self.outcome = Outcome()
 
     # -- what comes in -----------------------------------------------------------------------
@@ -225,6 +226,7 @@ class Pipeline:
     # -- signals -----------------------------------------------------------------------------
 
     def _watch(self, entry: PredictionRecord) -> None:
+        self.tally.predicted += len(entry.probabilities)
         self.open_rows = np.concatenate([self.open_rows, entry.features])
         self.open_answers = np.concatenate([self.open_answers, entry.probabilities])
         size = self.settings.batch_size
@@ -274,7 +276,7 @@ class Pipeline:
     def _labelled_batch(self, batch: list[JoinedRow]) -> None:
         """Test, then train: score on labels that nothing has trained on, then heal."""
         self.tally.labelled_batches += 1
-        self.action = ""
+        self.actions = []
         rows = np.stack([row.features for row in batch]).astype(np.float32)
         labels = np.asarray([row.label for row in batch], dtype=np.float32)
         now = _answers(self.champion, rows)
@@ -294,7 +296,7 @@ class Pipeline:
         self.buffer.extend(batch)
         if self.asked and not self.paused:
             self._heal(self.reading.reason, batch)
-        self.last["action"] = self.action
+        self.last["action"] = ", ".join(self.actions)
 
     def _score(
         self,
@@ -308,7 +310,7 @@ class Pipeline:
             own = versions == version
             self._measure(version, Scores.of(served[own], labels[own]))
         champion = Scores.of(served, labels)
-        shadow = Scores.of(_answers(self.package.model, rows), labels)
+        shadow = Scores.of(self.package.shadow(rows), labels)
         self.tally.champion += champion
         self.tally.shadow += shadow
         lift = champion.accuracy - shadow.accuracy
@@ -339,10 +341,44 @@ class Pipeline:
         why = self.health.update(scores.accuracy, scores.f1, self.thresholds)
         if why is None or self.paused:
             return False
-        target = self.best_snapshot(other_than=serving.version)
+        if self.settings.gate == "always":
+            target = self.best_snapshot(other_than=serving.version)
+        else:
+            target = self._better_snapshot(serving.version)
         if target is None:
+            self.note("rollback_withheld", {"reason": f"{why}, but nothing kept does better"})
+            self.health.restart()
             return False
         return self._roll_back(serving.version, target, why, batch)
+
+    def _better_snapshot(self, serving: int) -> Snapshot | None:
+        """The snapshot with the highest F1 on the very rows on which health fell.
+
+        Only ones trained before those rows count, and only when they beat what serves: a
+        stream that got harder is no reason to undo a heal.
+        """
+        batches = len(self.health.recent)
+        rows = self.buffer.rows().tail(batches * self.settings.batch_size)
+        before = self.tally.labelled_batches - batches
+        old = [s for s in self.history.values() if s.batch < before and s.version != serving]
+        healed = [s for s in old if s.phase is Phase.POST]
+        candidates = healed or [s for s in old if s.phase is Phase.CLEAN]
+        now = Scores.of(_answers(self.champion, rows.features), rows.labels)
+        best, best_scores = None, now
+        for snapshot in candidates:
+            try:
+                model = self._snapshots.load(snapshot.tag, snapshot.sha256)
+            except SnapshotError as error:
+                self._forget(snapshot, error)
+                continue
+            scores = Scores.of(_answers(model, rows.features), rows.labels)
+            if (scores.f1, scores.accuracy) > (best_scores.f1, best_scores.accuracy):
+                best, best_scores = snapshot, scores
+        return best
+
+    def _forget(self, snapshot: Snapshot, error: SnapshotError) -> None:
+        del self.history[snapshot.version]
+        self.note("refused", {"version": snapshot.version, "reason": str(error)})
 
     def _watched(self, version: int | None) -> bool:
         """Whether health looks at a row of this version: the serving one, proven on its own.
@@ -370,12 +406,11 @@ class Pipeline:
             try:
                 model = self._snapshots.load(target.tag, target.sha256)
             except SnapshotError as error:
-                del self.history[target.version]
-                self.note("refused", {"version": target.version, "reason": str(error)})
+                self._forget(target, error)
                 return False
             self._promote(PromotionKind.ROLLBACK, target, why, {"from_version": left})
         self.tally.rollbacks += 1
-        self.action = f"rollback to {target.version}"
+        self.actions.append(f"rollback to {target.version}")
         self.note("rollback", {"version": target.version, "from": left, "reason": why})
         self._serve(target, model)
         self.health.restart(keep_baseline=self.settings.gate == "always")
@@ -421,7 +456,7 @@ class Pipeline:
         self.trial = None
         self.gate.restart()
         if self.settings.mode == "observe":
-            self.action = f"would promote {trial.version}"
+            self.actions.append(f"would promote {trial.version}")
             self.note("would_promote", {"version": trial.version, "reason": reason})
             return
         snapshot = self.history[trial.version]
@@ -431,7 +466,7 @@ class Pipeline:
         ):
             self._promote(PromotionKind.PROMOTE, snapshot, reason, {**evidence, **labels})
         self.tally.promotions += 1
-        self.action = f"promote {snapshot.version}"
+        self.actions.append(f"promote {snapshot.version}")
         self.note("promote", {"version": snapshot.version, "reason": reason, **evidence})
         model = self.challenger.model
         self._serve(snapshot, model.with_adapter(model.adapter_state()))
@@ -493,7 +528,7 @@ class Pipeline:
         )  # fmt: skip
 
     def _begin_trial(self, post: Snapshot, reason: str, batch: list[JoinedRow]) -> None:
-        self.action = self.action or f"heal {post.heal}"
+        self.actions.append(f"heal {post.heal}")
         self.trial = replace(self.trial or Trial(post.version), version=post.version)
         if self.settings.gate == "always":
             self._promote_trial(self.trial, f"heal {post.heal}: {reason}", {}, _traces(batch))
@@ -577,6 +612,7 @@ class Pipeline:
                 "fidi_threshold": s.fidi_threshold,
                 "conflict_min": s.conflict_min,
             },
+            "predicted_rows": tally.predicted,
             "batches": tally.batches,
             "labelled_batches": tally.labelled_batches,
             "labels": {

@@ -16,6 +16,7 @@ class SelfHealing(PredictBase):
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from typing import Annotated, Any
 
@@ -155,6 +156,7 @@ class HealingRunnerBase:
 
     def __init__(self) -> None:
         settings = load_settings()
+        _log_with_bentoml()
         torch.set_num_threads(1)
         os.nice(settings.runner_nice)
         self._runner = Runner(settings, _open_telemetry())
@@ -191,6 +193,7 @@ class PredictBase:
 
     def __init__(self) -> None:
         settings = load_settings()
+        _log_with_bentoml()
         torch.set_num_threads(1)
         self._telemetry = _open_telemetry()
         self._worker = Worker(settings, self._telemetry)
@@ -268,6 +271,14 @@ def _refused(error: InvalidInput) -> Any:
 
 def _unavailable(error: StoreError) -> Any:
     return JSONResponse({"error": str(error)}, 503, headers={"Retry-After": "1"})
+
+
+def _log_with_bentoml() -> None:
+    """BentoML's handlers stand on its own logger; ours shall be seen beside it."""
+    bentoml_log, ours = logging.getLogger("bentoml"), logging.getLogger("bento_selfheal")
+    ours.handlers = list(bentoml_log.handlers)
+    ours.setLevel(bentoml_log.getEffectiveLevel())
+    ours.propagate = False
 
 
 def _open_telemetry() -> Telemetry:

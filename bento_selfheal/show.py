@@ -1,0 +1,184 @@
+"""Package a model, serve it, drive a stream against it, and print what happened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from bentoml._internal.configuration.containers import BentoMLContainer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table as Grid
+
+from .drive import BatchReport, Driver, Stream, Summary
+from .package import Package, Training, package_model
+from .rules import Rule
+from .served import ServedService
+from .streams import ARTICLE_FEATURES, Table, article_rows
+
+DEMO_MODEL = "selfheal-demo"
+DEMO_RULE = Rule(feature="V14", operator="<", value=-1.5)
+WORKERS = 2
+COLUMNS = (
+    ("batch", 5), ("state", 11), ("z", 5), ("conflicts", 9), ("shadow", 6), ("champion", 8),
+    ("lift", 6), ("version", 7),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Show:
+    """A served model and a stream to drive against it.
+
+    Attributes:
+        package: The packaged model, in the model store of ``home``.
+        stream: What is sent.
+        home: BENTOML_HOME of the server; what it leaves there stays for a look.
+        every: Print one batch in so many.
+        env: Settings of the service, as environment variables.
+    """
+
+    package: Package
+    stream: Stream
+    home: Path
+    every: int = 1
+    env: dict[str, str] = field(default_factory=dict)
+
+
+def use_home(home: Path) -> None:
+    """Make ``home`` this process's BENTOML_HOME, also when BentoML has looked already."""
+    home.mkdir(parents=True, exist_ok=True)
+    os.environ["BENTOML_HOME"] = str(home.resolve())
+    for provider in (
+        BentoMLContainer.bentoml_home,
+        BentoMLContainer.model_store_dir,
+        BentoMLContainer.model_store,
+    ):
+        provider.reset()
+
+
+def package_demo(seed: int) -> Package:
+    """The article's classifier on the article's clean data, trained and packaged."""
+    table = article_rows(5000, 0.0, np.random.default_rng(seed))
+    return package_model(
+        DEMO_MODEL,
+        table.rows,
+        table.labels,
+        features=ARTICLE_FEATURES,
+        sensitive=["V14"],
+        rules=[DEMO_RULE],
+        seed=seed,
+    )
+
+
+def demo_stream(batches: int, clean: int, drift: float, seed: int) -> Stream:
+    """A few clean batches, then drifted ones; labels come one batch late."""
+    generator = np.random.default_rng([seed, 1])
+    parts = [
+        article_rows(100 * clean, 0.0, generator),
+        article_rows(100 * (batches - clean), drift, generator),
+    ]
+    return Stream(
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.labels for part in parts]).astype(np.int64),
+        delay=100,
+    )
+
+
+def package_table(name: str, table: Table, seed: int, sensitive: Sequence[str] | None) -> Package:
+    """A classifier trained on a user's table, packaged."""
+    return package_model(
+        name,
+        table.rows,
+        list(table.labels.tolist()),
+        features=table.features,
+        sensitive=sensitive,
+        training=Training(),
+        seed=seed,
+    )
+
+
+def table_stream(table: Table, package: Package, delay: int) -> Stream:
+    """A user's table as a stream for a packaged model."""
+    index = {str(label): i for i, label in enumerate(package.info.classes)}
+    labels = [index[_key(value)] for value in table.labels.tolist()]
+    return Stream(table.rows, np.asarray(labels, dtype=np.int64), delay)
+
+
+def _key(value: object) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def run_show(show: Show, console: Console, target: str, cwd: Path | None = None) -> Summary:
+    """Serve, drive, print; the server is ended when this returns."""
+    console.print(f"serving [bold]{show.package.tag}[/] with {WORKERS} predict workers …")
+    log = show.home / "server.log"
+    env = {
+        "SELFHEAL_MODEL": show.package.tag,
+        "SELFHEAL_WORKERS": str(WORKERS),
+        **show.env,
+    }
+    reports: list[BatchReport] = []
+    with ServedService(target, home=show.home, log=log, cwd=cwd, env=env) as server:
+        console.print(f"ready at {server.url}, server log in {log}\n")
+        driver = Driver(server.url, show.package, WORKERS)
+        console.print(_header())
+        with _progress(console) as progress:
+            task = progress.add_task("batches", total=len(show.stream))
+            for report in driver.run(show.stream):
+                reports.append(report)
+                progress.advance(task)
+                if report.action.startswith(("promote", "rollback")) or (
+                    report.number % show.every == 0
+                ):
+                    progress.console.print(_line(report))
+        with_status = Driver(server.url, show.package, WORKERS)
+        return Summary(reports, with_status.status())
+
+
+def print_summary(summary: Summary, console: Console, tail: int) -> None:
+    """What the stream came to."""
+    grid = Grid(title="what was served, against the frozen model on the same rows")
+    for name in ("", "accuracy", "precision", "recall", "F1", f"accuracy, last {tail} batches"):
+        grid.add_column(name, justify="left" if not name else "right")
+    frozen_tail = sum((r.shadow for r in summary.reports[-tail:]), summary.reports[-1].shadow)
+    ends = (("frozen (shadow)", summary.shadow, None), ("served (champion)", summary.champion, 1))
+    for name, scores, own in ends:
+        late = summary.tail(tail) if own else frozen_tail
+        grid.add_row(
+            name, f"{scores.accuracy:.3f}", f"{scores.precision:.3f}", f"{scores.recall:.3f}",
+            f"{scores.f1:.3f}", f"{late.accuracy:.3f}",
+        )  # fmt: skip
+    console.print(grid)
+    status = summary.status
+    console.print(
+        f"lift {summary.lift} (accuracy, 95 % interval)   heals {status['heals']}   "
+        f"promotions {status['promotions']}   rollbacks {status['rollbacks']}   "
+        f"serving snapshot {status['serving']['version']}"
+    )
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def _header() -> str:
+    return "[bold]" + "  ".join(f"{name:>{width}}" for name, width in COLUMNS) + "  action[/]"
+
+
+def _line(r: BatchReport) -> str:
+    values = (
+        str(r.number), r.state, f"{r.z:.2f}", str(r.conflicts), f"{r.shadow.accuracy:.2f}",
+        f"{r.champion.accuracy:.2f}", f"{r.lift:+.2f}", str(r.version),
+    )  # fmt: skip
+    cells = [f"{v:>{width}}" for v, (_, width) in zip(values, COLUMNS, strict=True)]
+    return "  ".join(cells) + f"  {r.action}"
