@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from .config import Thresholds
 
 MIN_BATCHES = 3
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Why health asks for a rollback."""
+
+    metric: Literal["f1", "accuracy"]
+    """What fell."""
+    reason: str
 
 
 @dataclass
@@ -37,18 +47,18 @@ class Health:
             self.baseline = None
         self.recent.clear()
 
-    def update(self, accuracy: float, f1: float, thresholds: Thresholds) -> str | None:
+    def update(self, accuracy: float, f1: float, thresholds: Thresholds) -> Alarm | None:
         """Take one batch; return why to roll back, or None."""
         self.recent.append((accuracy, f1))
         if self.baseline is None or len(self.recent) < MIN_BATCHES:
             return None
         mean_accuracy, mean_f1 = (float(v) for v in np.mean(self.recent, axis=0))
         base_accuracy, base_f1 = self.baseline
-        if base_f1 - mean_f1 > thresholds.rollback_f1_drop:
-            return f"F1 {mean_f1:.3f} is {base_f1 - mean_f1:.3f} below its baseline {base_f1:.3f}"
-        if base_accuracy - mean_accuracy > thresholds.rollback_acc_drop:
-            drop = base_accuracy - mean_accuracy
-            return (
-                f"accuracy {mean_accuracy:.3f} is {drop:.3f} below its baseline {base_accuracy:.3f}"
-            )
+        for metric, now, base, allowed in (
+            ("f1", mean_f1, base_f1, thresholds.rollback_f1_drop),
+            ("accuracy", mean_accuracy, base_accuracy, thresholds.rollback_acc_drop),
+        ):
+            if base - now > allowed:
+                reason = f"{metric} {now:.3f} is {base - now:.3f} below its baseline {base:.3f}"
+                return Alarm(metric, reason)  # type: ignore[arg-type]
         return None

@@ -23,7 +23,7 @@ from .config import Settings, Thresholds
 from .errors import SnapshotError
 from .gate import Gate
 from .heal import Challenger, make_recipe
-from .health import Health
+from .health import Alarm, Health
 from .join import JoinedRow, Joiner
 from .metrics import Scores, batch_interval
 from .model import SelfHealingModel
@@ -338,24 +338,27 @@ class Pipeline:
             return False
         scores = Scores.of(served[own], labels[own])
         self.health.begin(scores.accuracy, scores.f1)
-        why = self.health.update(scores.accuracy, scores.f1, self.thresholds)
-        if why is None or self.paused:
+        alarm = self.health.update(scores.accuracy, scores.f1, self.thresholds)
+        if alarm is None or self.paused:
             return False
         if self.settings.gate == "always":
             target = self.best_snapshot(other_than=serving.version)
         else:
-            target = self._better_snapshot(serving.version)
+            target = self._better_snapshot(serving.version, alarm)
         if target is None:
-            self.note("rollback_withheld", {"reason": f"{why}, but nothing kept does better"})
+            self.note(
+                "rollback_withheld", {"reason": f"{alarm.reason}, but nothing kept does better"}
+            )
             self.health.restart()
             return False
-        return self._roll_back(serving.version, target, why, batch)
+        return self._roll_back(serving.version, target, alarm.reason, batch)
 
-    def _better_snapshot(self, serving: int) -> Snapshot | None:
-        """The snapshot with the highest F1 on the very rows on which health fell.
+    def _better_snapshot(self, serving: int, alarm: Alarm) -> Snapshot | None:
+        """The snapshot that does best, in what fell, on the very rows on which it fell.
 
-        Only ones trained before those rows count, and only when they beat what serves: a
-        stream that got harder is no reason to undo a heal.
+        Only ones trained before those rows count, and only when they beat what serves without
+        losing more than a threshold of the other figure: a stream that got harder is no
+        reason to undo a heal.
         """
         batches = len(self.health.recent)
         rows = self.buffer.rows().tail(batches * self.settings.batch_size)
@@ -364,7 +367,8 @@ class Pipeline:
         healed = [s for s in old if s.phase is Phase.POST]
         candidates = healed or [s for s in old if s.phase is Phase.CLEAN]
         now = Scores.of(_answers(self.champion, rows.features), rows.labels)
-        best, best_scores = None, now
+        allowed = self.thresholds
+        best, best_value = None, getattr(now, alarm.metric)
         for snapshot in candidates:
             try:
                 model = self._snapshots.load(snapshot.tag, snapshot.sha256)
@@ -372,8 +376,12 @@ class Pipeline:
                 self._forget(snapshot, error)
                 continue
             scores = Scores.of(_answers(model, rows.features), rows.labels)
-            if (scores.f1, scores.accuracy) > (best_scores.f1, best_scores.accuracy):
-                best, best_scores = snapshot, scores
+            harmless = (
+                scores.f1 >= now.f1 - allowed.rollback_f1_drop
+                and scores.accuracy >= now.accuracy - allowed.rollback_acc_drop
+            )
+            if harmless and getattr(scores, alarm.metric) > best_value:
+                best, best_value = snapshot, getattr(scores, alarm.metric)
         return best
 
     def _forget(self, snapshot: Snapshot, error: SnapshotError) -> None:

@@ -124,16 +124,16 @@ def run_show(show: Show, console: Console, target: str, cwd: Path | None = None)
     with ServedService(target, home=show.home, log=log, cwd=cwd, env=env) as server:
         console.print(f"ready at {server.url}, server log in {log}\n")
         driver = Driver(server.url, show.package, WORKERS)
-        console.print(_header())
+        console.print(_header(), soft_wrap=True)
         with _progress(console) as progress:
             task = progress.add_task("batches", total=len(show.stream))
             for report in driver.run(show.stream):
                 reports.append(report)
                 progress.advance(task)
-                if report.action.startswith(("promote", "rollback")) or (
+                if any(word in report.action for word in ("promote", "rollback")) or (
                     report.number % show.every == 0
                 ):
-                    progress.console.print(_line(report))
+                    progress.console.print(_line(report), soft_wrap=True)
         with_status = Driver(server.url, show.package, WORKERS)
         return Summary(reports, with_status.status())
 
