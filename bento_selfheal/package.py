@@ -239,13 +239,13 @@ def _checked(
     given = np.asarray(labels)
     if given.shape != (len(x),):
         raise PackageError(f"labels: shape {given.shape} does not fit {len(x)} rows")
-    classes: list[Label] = [_label(v) for v in np.unique(given)]
+    classes: list[Label] = [as_label(v) for v in np.unique(given)]
     if len(classes) != 2:
         raise PackageError(f"labels: exactly two classes are needed, got {classes[:10]}")
     return x, (given == np.unique(given)[1]).astype(np.float32), classes
 
 
-def _label(value: Any) -> Label:
+def as_label(value: Any) -> Label:
     """A class as JSON can carry it: whole numbers as int, all else as text."""
     if isinstance(value, np.bool_ | np.integer) or (
         isinstance(value, np.floating) and float(value).is_integer()

@@ -294,7 +294,7 @@ class Pipeline:
         if not self._check_health(batch, labels, served):
             self._try_challenger(batch, rows, labels, now)
         self.buffer.extend(batch)
-        if self.asked and not self.paused:
+        if (self.asked or self.reading.drifting) and not self.paused:
             self._heal(self.reading.reason, batch)
         self.last["action"] = ", ".join(self.actions)
 
@@ -480,7 +480,8 @@ class Pipeline:
         self._serve(snapshot, model.with_adapter(model.adapter_state()))
         if self.settings.gate == "evidence":
             self.health.restart()
-            self.health.begin(trial.scores.accuracy, trial.scores.f1)
+            proven = self.measured[snapshot.version]
+            self.health.begin(proven.accuracy, proven.f1)
 
     def _promote(
         self, kind: PromotionKind, snapshot: Snapshot, reason: str, evidence: dict[str, Any]

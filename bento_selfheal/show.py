@@ -14,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as Grid
 
 from .drive import BatchReport, Driver, Stream, Summary
-from .package import Package, Training, package_model
+from .errors import SettingsError
+from .package import Package, as_label, package_model
 from .rules import Rule
 from .served import ServedService
 from .streams import ARTICLE_FEATURES, Table, article_rows
@@ -92,23 +93,27 @@ def package_table(name: str, table: Table, seed: int, sensitive: Sequence[str] |
     return package_model(
         name,
         table.rows,
-        list(table.labels.tolist()),
+        table.labels,
         features=table.features,
         sensitive=sensitive,
-        training=Training(),
         seed=seed,
     )
 
 
-def table_stream(table: Table, package: Package, delay: int) -> Stream:
-    """A user's table as a stream for a packaged model."""
-    index = {str(label): i for i, label in enumerate(package.info.classes)}
-    labels = [index[_key(value)] for value in table.labels.tolist()]
-    return Stream(table.rows, np.asarray(labels, dtype=np.int64), delay)
+def table_stream(table: Table, package: Package, delay: int, limit: int = 0) -> Stream:
+    """A user's table as a stream for a packaged model.
 
-
-def _key(value: object) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    Raises:
+        SettingsError: A label of the table is no class of the model.
+    """
+    index = {label: i for i, label in enumerate(package.info.classes)}
+    given = [as_label(value) for value in table.labels]
+    strange = sorted({str(label) for label in given if label not in index})
+    if strange:
+        raise SettingsError(f"labels {strange} are not in the training part: {list(index)}")
+    end = limit or len(given)
+    labels = np.asarray([index[label] for label in given[:end]], dtype=np.int64)
+    return Stream(table.rows[:end], labels, delay)
 
 
 def run_show(show: Show, console: Console, target: str, cwd: Path | None = None) -> Summary:

@@ -1,0 +1,129 @@
+"""`bento-selfheal`: one thin command a verb."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from .errors import SelfHealError
+
+app = typer.Typer(
+    name="bento-selfheal",
+    help="Self-healing torch classifiers on BentoML.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Seed = Annotated[int, typer.Option(min=0, help="Seed of every random draw.")]
+DEFAULT_TARGET = "bento_selfheal.default_service:SelfHealing"
+
+
+@app.command()
+def demo(
+    drift: Annotated[float, typer.Option(help="How far V14 of normal rows moves.")] = 2.2,
+    batches: Annotated[int, typer.Option(min=2, help="Batches of 100 rows.")] = 40,
+    clean: Annotated[int, typer.Option(min=0, help="Batches before the drift.")] = 5,
+    seed: Seed = 42,
+    home: Annotated[Path, typer.Option(help="BENTOML_HOME of the demo; made anew.")] = Path(
+        ".demo"
+    ),
+) -> None:
+    """Serve the article's classifier, let its world drift, watch it heal."""
+    from .show import Show, demo_stream, package_demo, print_summary, run_show, use_home
+
+    console = Console()
+    shutil.rmtree(home, ignore_errors=True)
+    use_home(home)
+    console.print("training and packaging the article's fraud classifier …")
+    package = package_demo(seed)
+    target, cwd = _service_here()
+    summary = run_show(
+        Show(package, demo_stream(batches, clean, drift, seed), home.resolve()),
+        console,
+        target,
+        cwd,
+    )
+    print_summary(summary, console, tail=10)
+    console.print(
+        f"\nwhere to look next\n"
+        f"  BENTOML_HOME={home} bentoml models list        the snapshots of every heal\n"
+        f"  {home}/server.log                              what the server said\n"
+        f"  {home}/selfheal/                               the store and threshold_config.json\n"
+        f"  make serve                                    the same service, staying up\n",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def package_demo(seed: Seed = 42) -> None:
+    """Put the demo's model into the model store of BENTOML_HOME."""
+    from .show import package_demo as package
+
+    Console().print(f"packaged {package(seed).tag}")
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="CSV or Parquet, rows in time order.")],
+    label: Annotated[str, typer.Option(help="Column with the label: two classes.")],
+    delay: Annotated[int, typer.Option(min=0, help="Rows between a row and its label.")] = 100,
+    train_fraction: Annotated[
+        float, typer.Option(min=0.001, max=0.999, help="Share of the rows to train on, the first.")
+    ] = 0.1,
+    sensitive: Annotated[
+        list[str] | None, typer.Option(help="Feature that FIDI watches; all when not given.")
+    ] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="Column to leave out.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Stream at most so many rows; 0: all.")] = 0,
+    every: Annotated[int, typer.Option(min=1, help="Print one batch in so many.")] = 10,
+    recipe: Annotated[str, typer.Option(help="replay or article")] = "replay",
+    seed: Seed = 42,
+    home: Annotated[
+        Path | None, typer.Option(help="BENTOML_HOME to keep; a temporary one when not given.")
+    ] = None,
+) -> None:
+    """Train on the first part of your own stream, serve it, and stream the rest."""
+    from .show import Show, package_table, print_summary, run_show, table_stream, use_home
+    from .streams import read_table
+
+    console = Console()
+    temporary = home is None
+    folder = Path(tempfile.mkdtemp(prefix="selfheal-replay-")) if home is None else home
+    try:
+        table = read_table(file, label, drop or [])
+        use_home(folder)
+        train, rest = table.split(train_fraction)
+        console.print(f"training on {len(train.rows)} rows, streaming {len(rest.rows)} …")
+        package = package_table("replay", train, seed, sensitive)
+        stream = table_stream(rest, package, delay, limit)
+        summary = run_show(
+            Show(package, stream, folder.resolve(), every, {"SELFHEAL_RECIPE": recipe}),
+            console,
+            DEFAULT_TARGET,
+        )
+        print_summary(summary, console, tail=50)
+    finally:
+        if temporary:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _service_here() -> tuple[str, Path | None]:
+    """The user's own service.py where there is one, else the packaged default."""
+    if Path("service.py").is_file():
+        return "service:SelfHealing", Path.cwd()
+    return DEFAULT_TARGET, None
+
+
+def main() -> None:
+    """Entry point: an error of ours is one clear line and exit code 1."""
+    try:
+        app()
+    except SelfHealError as error:
+        Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False)
+        raise SystemExit(1) from error
