@@ -28,7 +28,7 @@ FORMAT = 1
 KEY_BYTES = 16
 PLAIN = (
     "start_from", "predictions_from", "feedback_from", "commands_from", "promotion_seq", "paused",
-    "asked", "next_version", "lifts", "last", "delay", "losses",
+    "asked", "next_version", "lifts", "recent", "fallen", "last", "delay", "losses",
 )  # fmt: skip
 
 

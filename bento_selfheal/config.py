@@ -47,6 +47,8 @@ class HealParameters(BaseModel):
     """Probability of a rule's class below which a row that the rule flags is a conflict."""
     conflict_min: Count = 5
     """Conflicts in one batch that ask for a heal."""
+    error_drop: Share = 0.05
+    """Accuracy on labels, as a rolling mean, this far below the reference set's asks for a heal."""
     recipe: Literal["replay", "article"] = "replay"
     """How a heal trains: `replay` on a buffer of the newest labels, or the `article`'s way."""
     heal_steps: Count = 5

@@ -38,7 +38,7 @@ from .records import (
     Snapshot,
     State,
 )
-from .signals import SignalReading
+from .signals import Fidi, SignalReading
 from .telemetry import Telemetry
 
 LIFTS_KEPT = 2000
@@ -158,6 +158,8 @@ class Pipeline:
         self.measured: dict[int, Scores] = {}
         self.tally = Tally()
         self.lifts: list[float] = []
+        self.recent: list[float] = []
+        self.fallen = ""
         self.last: dict[str, Any] = {}
         self.delay: float | None = None
         self.losses: dict[str, float] = {}
@@ -250,11 +252,21 @@ class Pipeline:
                     names.DRIFTING: self.reading.drifting,
                 }
             )
-        before = self.state
         self.asked = self.asked or self.reading.drifting
-        self.state = State.DRIFTING if self.reading.drifting else State.HEALTHY
-        if self.state is State.DRIFTING and before is not State.DRIFTING:
-            self.note("drifting", {"reason": self.reading.reason})
+        self._enter(self._calm_state())
+
+    def _calm_state(self) -> State:
+        """The state that the signals alone call for."""
+        return State.DRIFTING if self.reading.drifting or self.fallen else State.HEALTHY
+
+    def _enter(self, state: State) -> None:
+        if state is State.DRIFTING and self.state is not State.DRIFTING:
+            self.note("drifting", {"reason": self._reason()})
+        self.state = state
+
+    def _reason(self) -> str:
+        """Why a heal is asked for, in words."""
+        return f"{self.reading.reason}, {self.fallen}" if self.fallen else self.reading.reason
 
     # -- labels ------------------------------------------------------------------------------
 
@@ -294,8 +306,8 @@ class Pipeline:
         if not self._check_health(batch, labels, served):
             self._try_challenger(batch, rows, labels, now)
         self.buffer.extend(batch)
-        if (self.asked or self.reading.drifting) and not self.paused:
-            self._heal(self.reading.reason, batch)
+        if (self.asked or self.reading.drifting or self.fallen) and not self.paused:
+            self._heal(self._reason(), batch)
         self.last["action"] = ", ".join(self.actions)
 
     def _score(
@@ -315,6 +327,8 @@ class Pipeline:
         self.tally.shadow += shadow
         lift = champion.accuracy - shadow.accuracy
         self.lifts = [*self.lifts, lift][-LIFTS_KEPT:]
+        self.recent = [*self.recent, champion.accuracy][-self.settings.health_window :]
+        self.fallen = self._error_signal()
         delays = [row.delay for row in batch if row.delay is not None]
         self.delay = float(np.mean(delays)) if delays else None
         self.last = {
@@ -323,6 +337,18 @@ class Pipeline:
             "shadow": shadow.as_dict(),
             "lift": lift,
         }
+
+    def _error_signal(self) -> str:
+        """The third signal, on labels: accuracy below the reference set's; empty when calm.
+
+        Drift of what decides a class, not of the rows, shows here alone.
+        """
+        if len(self.recent) < Fidi.MIN_BATCHES:
+            return ""
+        accuracy, expected = float(np.mean(self.recent)), self.package.info.accuracy
+        if expected - accuracy <= self.settings.error_drop:
+            return ""
+        return f"accuracy {accuracy:.3f} against {expected:.3f} on the reference set"
 
     # -- health and rollback -------------------------------------------------------------------
 
@@ -527,9 +553,7 @@ class Pipeline:
                 return
             span.set_attributes({names.VERSION: post.version, names.OUTCOME: "trained"})
             self._begin_trial(post, reason, batch)
-        self.state = State.DRIFTING if self.reading.drifting else State.HEALTHY
-        if before is State.ROLLED_BACK:
-            self.state = before
+        self.state = before if before is State.ROLLED_BACK else self._calm_state()
         self.note(
             "heal",
             {"heal": number, "version": post.version, "reason": reason, "rows": len(self.buffer),
@@ -617,7 +641,8 @@ class Pipeline:
                 "z": self.reading.z,
                 "feature": self.reading.feature,
                 "conflicts": self.reading.conflicts,
-                "drifting": self.reading.drifting,
+                "drifting": self.reading.drifting or bool(self.fallen),
+                "error": self.fallen,
                 "fidi_threshold": s.fidi_threshold,
                 "conflict_min": s.conflict_min,
             },

@@ -1,0 +1,138 @@
+"""The pipeline over a stream offline: the same code as in the runner, with no server and no store.
+
+Rows are answered by the champion of the moment, in batches; labels come late. Every figure is
+taken from answers given before their label was known.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from .config import Settings, Thresholds
+from .drive import BatchReport, Stream
+from .errors import SnapshotError
+from .metrics import Scores
+from .model import SelfHealingModel
+from .package import Package
+from .pipeline import Pipeline
+from .predict import THRESHOLD
+from .records import FeedbackRecord, Phase, PredictionRecord, Promotion, PromotionKind, Snapshot
+from .telemetry import Telemetry
+
+
+class MemorySnapshots:
+    """Snapshots that live as long as the backtest.
+
+    Args:
+        package: The packaged model that the adapters belong to.
+    """
+
+    def __init__(self, package: Package) -> None:
+        self._package = package
+        self._blobs: dict[str, bytes] = {}
+
+    def save(
+        self,
+        version: int,
+        phase: Phase,
+        state: Mapping[str, Tensor],
+        *,
+        heal: int,
+        batch: int,
+        reason: str,
+        facts: Mapping[str, Any] | None = None,
+    ) -> Snapshot:
+        """Keep an adapter."""
+        if not all(bool(torch.isfinite(value).all()) for value in state.values()):
+            raise SnapshotError(f"version {version}: weights are not finite")
+        blob = save(dict(state))
+        tag = f"memory:{version}"
+        self._blobs[tag] = blob
+        sha256 = hashlib.sha256(blob).hexdigest()
+        return Snapshot(version, tag, phase, sha256, heal, batch, reason, time.time())
+
+    def load(self, tag: str, sha256: str) -> SelfHealingModel:
+        """The packaged model with a kept adapter."""
+        return self._package.model.with_adapter(load(self._blobs[tag])).requires_grad_(False)
+
+    def delete(self, tag: str) -> None:
+        """Forget an adapter."""
+        del self._blobs[tag]
+
+
+class Backtest:
+    """One packaged model, one stream, one set of settings.
+
+    Args:
+        package: The packaged model.
+        settings: How to watch and heal.
+        thresholds: The rollback thresholds.
+    """
+
+    def __init__(
+        self, package: Package, settings: Settings, thresholds: Thresholds | None = None
+    ) -> None:
+        self.package = package
+        self._snapshots = MemorySnapshots(package)
+        self.pipeline = Pipeline(
+            package,
+            settings,
+            self._snapshots,
+            thresholds=thresholds or Thresholds(),
+            telemetry=Telemetry(),
+        )
+        clean = self._snapshots.save(
+            1, Phase.CLEAN, package.model.adapter_state(), heal=0, batch=0, reason="packaged"
+        )
+        self.pipeline.adopt(
+            Promotion(PromotionKind.INITIAL, 1, clean.tag, clean.sha256, "packaged", 0.0, seq=1)
+        )
+        self._seq = 0
+
+    def run(self, stream: Stream) -> Iterator[BatchReport]:
+        """Answer, watch, give late labels, heal; one report a batch."""
+        owed: deque[tuple[PredictionRecord, int, int]] = deque()
+        for number, (rows, labels) in enumerate(stream, start=1):
+            asked = self._answer(number, rows)
+            shadow = self.package.shadow(rows)
+            self.pipeline.take(asked)
+            owed.extend((asked, i, label) for i, label in enumerate(labels.tolist()))
+            while len(owed) > stream.delay:
+                self._label(*owed.popleft(), number)
+            self._forget_surplus()
+            yield BatchReport(
+                number=number,
+                state=self.pipeline.state.value,
+                z=self.pipeline.reading.z,
+                conflicts=self.pipeline.reading.conflicts,
+                version=asked.version,
+                champion=Scores.of(asked.probabilities, labels, THRESHOLD),
+                shadow=Scores.of(shadow, labels, THRESHOLD),
+                action=self.pipeline.last.get("action", ""),
+            )
+
+    def _answer(self, number: int, rows: Any) -> PredictionRecord:
+        with torch.no_grad():
+            probabilities = self.pipeline.champion(torch.from_numpy(rows)).numpy()
+        serving = self.pipeline.serving
+        version = serving.version if serving else 0
+        key = number.to_bytes(12, "big")
+        return PredictionRecord(key, rows, probabilities, version, float(number), seq=number)
+
+    def _label(self, asked: PredictionRecord, row: int, label: int, now: int) -> None:
+        self._seq += 1
+        given = FeedbackRecord(asked.request, row, label, float(now), after=now, seq=self._seq)
+        self.pipeline.take(given, asked)
+
+    def _forget_surplus(self) -> None:
+        self.pipeline.collect()
+        for snapshot in self.pipeline.surplus():
+            self._snapshots.delete(snapshot.tag)

@@ -1,0 +1,73 @@
+"""Fixtures: a BENTOML_HOME of the tests' own, packaged models, and real servers."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+os.environ["BENTOML_DO_NOT_TRACK"] = "True"
+os.environ.pop("SELFHEAL_CONFIG", None)
+
+from bento_selfheal.package import Package
+from bento_selfheal.served import ServedService
+from bento_selfheal.show import package_demo, use_home
+
+ROOT = Path(__file__).resolve().parent.parent
+DEADLINE = 30.0
+
+
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) -> Any:
+    """Poll until the condition gives something true; fail with what was waited for."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    pytest.fail(f"not within {seconds:.0f} s: {what}")
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The session's BENTOML_HOME."""
+    folder = tmp_path_factory.mktemp("bentoml")
+    use_home(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def package(home: Path) -> Package:
+    """The demo's packaged model."""
+    return package_demo(42)
+
+
+@pytest.fixture
+def serve(home: Path, package: Package, tmp_path: Path) -> Iterator[Callable[..., ServedService]]:
+    """Start real servers, each with a state of its own; all are ended after the test."""
+    running: list[ServedService] = []
+
+    def start(**settings: Any) -> ServedService:
+        env = {"SELFHEAL_MODEL": package.tag, "SELFHEAL_STATE_DIR": str(tmp_path / "state")}
+        env |= {k if k.startswith("OTEL") else f"SELFHEAL_{k.upper()}": str(v)
+                for k, v in settings.items()}  # fmt: skip
+        server = ServedService(
+            "service:SelfHealing", home=home, log=tmp_path / "server.log", cwd=ROOT, env=env
+        )
+        running.append(server)
+        return server
+
+    yield start
+    for server in running:
+        server.close()
+
+
+@pytest.fixture
+def http() -> Iterator[httpx.Client]:
+    """A client without a base URL."""
+    with httpx.Client(timeout=30) as client:
+        yield client
