@@ -121,10 +121,10 @@ class ArticleRecipe:
             )
             _step(challenger, loss)
             losses = {
-                "real": float(real),
-                "consistency": float(consistency),
-                "entropy": float(entropy),
-                "total": float(loss),
+                "real": real.item(),
+                "consistency": consistency.item(),
+                "entropy": entropy.item(),
+                "total": loss.item(),
             }
         return losses
 
@@ -156,7 +156,7 @@ class ReplayRecipe:
             probabilities = challenger.model.decide(hidden[picked])
             real = F.binary_cross_entropy(probabilities.clamp(EPS, 1 - EPS), labels[picked])
             _step(challenger, real)
-            losses = {"real": float(real), "total": float(real)}
+            losses = {"real": real.item(), "total": real.item()}
         moved = sum(
             float((v.detach() - anchor[n]).square().sum())
             for n, v in challenger.model.reflexive.named_parameters()

@@ -1,0 +1,182 @@
+"""Predictions under load, with heals forced back to back and without, in turns.
+
+    make bench-load
+
+Two predict workers and the runner serve; this process sends single rows on a fixed schedule
+and measures each answer from the moment at which it was due, so that a stall counts for every
+request that it delays. Writes benchmarks/results/load.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import platform
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from bento_selfheal.served import ServedService
+from bento_selfheal.show import demo_stream, package_demo, use_home
+
+RESULTS = Path(__file__).parent / "results" / "load.json"
+ROOT = Path(__file__).parent.parent
+CONNECTIONS = 8
+
+
+@dataclass
+class Load:
+    """Answer times in milliseconds, from when each request was due."""
+
+    times: list[float] = field(default_factory=list)
+    failed: int = 0
+    heals: int = 0
+    promotions: int = 0
+
+    def distribution(self) -> dict[str, float]:
+        p50, p90, p99, p999 = np.percentile(self.times, [50, 90, 99, 99.9])
+        return {
+            "requests": len(self.times),
+            "failed": self.failed,
+            "heals": self.heals,
+            "promotions": self.promotions,
+            "p50_ms": round(float(p50), 2),
+            "p90_ms": round(float(p90), 2),
+            "p99_ms": round(float(p99), 2),
+            "p99.9_ms": round(float(p999), 2),
+            "max_ms": round(max(self.times), 2),
+        }
+
+
+def send(port: int, body: bytes, rate: float, seconds: float, load: Load) -> None:
+    """Send on a fixed schedule over several connections."""
+    start = time.perf_counter() + 0.05
+    total = int(rate * seconds)
+    lock = threading.Lock()
+
+    def connection(first: int) -> None:
+        link = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        for i in range(first, total, CONNECTIONS):
+            due = start + i / rate
+            time.sleep(max(due - time.perf_counter(), 0))
+            try:
+                link.request("POST", "/predict", body, {"Content-Type": "application/json"})
+                answer = link.getresponse()
+                answer.read()
+                good = answer.status == 200
+            except (OSError, http.client.HTTPException):
+                good = False
+                link.close()
+            with lock:
+                load.times.append((time.perf_counter() - due) * 1000)
+                load.failed += not good
+
+    threads = [threading.Thread(target=connection, args=(i,)) for i in range(CONNECTIONS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def heal_on_and_on(url: str, stop: threading.Event) -> None:
+    """Ask for the next heal as soon as the last one is done."""
+    with httpx.Client(base_url=url, timeout=30) as client:
+        while not stop.is_set():
+            done = client.get("/status").json()["heals"]
+            client.post("/heal")
+            while not stop.is_set() and client.get("/status").json()["heals"] == done:
+                stop.wait(0.02)
+
+
+def give_labels(url: str) -> None:
+    """Labelled rows for the forced heals to train on."""
+    stream = demo_stream(20, 0, 2.2, 7)
+    with httpx.Client(base_url=url, timeout=30) as client:
+        for rows, labels in stream:
+            ids = client.post("/predict", json={"rows": rows.tolist()}).json()["prediction_ids"]
+            items = [
+                {"prediction_id": i, "label": y} for i, y in zip(ids, labels.tolist(), strict=True)
+            ]
+            client.post("/feedback", json={"items": items}).raise_for_status()
+        while client.get("/status").json()["labels"]["joined"] < len(stream.rows):
+            time.sleep(0.05)
+
+
+def segment(url: str, port: int, rate: float, seconds: float, load: Load, *, heal: bool) -> None:
+    """One stretch of load, with heals or without."""
+    body = json.dumps({"rows": [[0.1] * 10]}).encode()
+    before = httpx.get(f"{url}/status").json()
+    stop = threading.Event()
+    healer = threading.Thread(target=heal_on_and_on, args=(url, stop))
+    if heal:
+        healer.start()
+    try:
+        send(port, body, rate, seconds, load)
+    finally:
+        stop.set()
+        if heal:
+            healer.join()
+    after = httpx.get(f"{url}/status").json()
+    load.heals += after["heals"] - before["heals"]
+    load.promotions += after["promotions"] - before["promotions"]
+
+
+def measure(rate: float, seconds: float, rounds: int) -> dict[str, Load]:
+    """Alternate stretches with and without heals on one server."""
+    loads = {"without": Load(), "with_heals": Load()}
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        use_home(home)
+        env = {
+            "SELFHEAL_MODEL": package_demo(42).tag,
+            "SELFHEAL_GATE": "always",
+            # Signals must not heal by themselves while a stretch without heals is measured.
+            "SELFHEAL_FIDI_THRESHOLD": "1000",
+            "SELFHEAL_CONFLICT_MIN": "1000",
+            "SELFHEAL_ERROR_DROP": "1",
+        }
+        log = home / "server.log"
+        with ServedService("service:SelfHealing", home=home, log=log, cwd=ROOT, env=env) as server:
+            give_labels(server.url)
+            segment(server.url, server.port, rate, 3, Load(), heal=True)
+            for _ in range(rounds):
+                for name, load in loads.items():
+                    segment(
+                        server.url, server.port, rate, seconds / rounds, load,
+                        heal=name == "with_heals",
+                    )  # fmt: skip
+    return loads
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rate", type=float, default=150, help="requests a second")
+    parser.add_argument("--seconds", type=float, default=60, help="of each kind")
+    parser.add_argument("--rounds", type=int, default=6)
+    args = parser.parse_args()
+    loads = measure(args.rate, args.seconds, args.rounds)
+    table = {name: load.distribution() for name, load in loads.items()}
+    ratios = {
+        key: round(table["with_heals"][key] / table["without"][key], 3)
+        for key in ("p50_ms", "p99_ms", "p99.9_ms", "max_ms")
+    }
+    result = {
+        "command": "make bench-load",
+        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+        "settings": {**vars(args), "workers": 2, "rows_per_request": 1, "seed": 42},
+        **table,
+        "ratio_with_over_without": ratios,
+    }
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
