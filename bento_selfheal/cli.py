@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from .errors import SelfHealError
+from .errors import SelfHealError, SettingsError
 
 app = typer.Typer(
     name="bento-selfheal",
@@ -113,6 +114,36 @@ def replay(
             shutil.rmtree(folder, ignore_errors=True)
 
 
+@app.command()
+def reproduce(
+    seed: Seed = 42,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a parameter.")
+    ] = None,
+    ablation: Annotated[
+        str | None, typer.Option(help="One of the article's iterations, v1 to v7.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Run the article's experiment: its table, its log by batch, its registry."""
+    from .experiment import experiment_settings, run_experiment
+    from .render import print_experiment
+
+    changes = dict(_name_value(text) for text in set_ or [])
+    result = run_experiment(experiment_settings(seed, ablation, changes))
+    if as_json:
+        typer.echo(json.dumps(result.as_dict()))
+    else:
+        print_experiment(result, Console())
+
+
+def _name_value(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise SettingsError(f"--set: {text!r} is not NAME=VALUE")
+    return name.strip(), value.strip()
+
+
 def _service_here() -> tuple[str, Path | None]:
     """The user's own service.py where there is one, else the packaged default."""
     if Path("service.py").is_file():
@@ -121,9 +152,9 @@ def _service_here() -> tuple[str, Path | None]:
 
 
 def main() -> None:
-    """Entry point: an error of ours is one clear line and exit code 1."""
+    """Entry point: an error of ours is one clear line; exit code 2 when the call is wrong."""
     try:
         app()
     except SelfHealError as error:
-        Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False)
-        raise SystemExit(1) from error
+        Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False)
+        raise SystemExit(2 if isinstance(error, SettingsError) else 1) from error

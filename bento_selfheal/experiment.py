@@ -31,7 +31,7 @@ class ExperimentSettings(HealParameters):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    recipe: Literal["article"] = "article"  # type: ignore[assignment]
+    recipe: Literal["article"] = "article"
     """The experiment is the article's, and so is its heal."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     """Seed of torch's and NumPy's global generators."""
@@ -315,13 +315,10 @@ class _Experiment:
         self, number: int, reading: SignalReading, before: Scores, after: Scores, shadow: Scores,
         action: str,
     ) -> None:  # fmt: skip
-        calm = State.DRIFTING if reading.z > self.s.fidi_threshold else State.HEALTHY
-        if reading.conflicts >= self.s.conflict_min:
-            calm = State.DRIFTING
         self.log.append(
             BatchRow(
                 batch=number,
-                state=State.ROLLED_BACK if "rollback" in action else calm,
+                state=self._state(reading, action),
                 z=reading.z,
                 conflicts=reading.conflicts,
                 baseline=shadow.accuracy,
@@ -335,6 +332,17 @@ class _Experiment:
                 action=action,
             )
         )
+
+    def _state(self, reading: SignalReading, action: str) -> State:
+        """The article's log has DRIFTING from batch 3 on: a heal that conflicts alone asked
+        for, before FIDI's window is filled, stands as HEALING."""
+        if "rollback" in action:
+            return State.ROLLED_BACK
+        if reading.z > self.s.fidi_threshold:
+            return State.DRIFTING
+        if "heal" in action:
+            return State.HEALING
+        return State.DRIFTING if reading.drifting else State.HEALTHY
 
     def _fit(self, model: nn.Module) -> None:
         rows, labels = torch.from_numpy(self.train[0]), torch.from_numpy(self.train[1])

@@ -1,0 +1,80 @@
+"""Results as tables that people can read."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from .experiment import ExperimentResult
+
+STAGE_NAMES = {
+    "clean": "clean",
+    "drift_no_healing": "drift, no healing",
+    "shadow": "shadow, frozen",
+    "self_healed": "self-healed",
+}
+
+
+def print_experiment(result: ExperimentResult, console: Console) -> None:
+    """The article's table, its log by batch, its registry and the figures beside them."""
+    console.print(_stages(result))
+    console.print(_log(result))
+    console.print(_registry(result))
+    facts = result.as_dict()
+    lift, before, best = facts["lift"], facts["lift_before_heal"], facts["best_snapshot"]
+    console.print(
+        f"mu {result.mu:.3f}   sigma {result.sigma:.3f}   "
+        f"V14 mean {result.v14_clean:.3f} clean, {result.v14_drifted:.3f} drifted\n"
+        f"lift per batch {lift['min']:+.3f} to {lift['max']:+.3f}, mean {lift['mean']:+.3f} "
+        f"(on the batch just healed on; before the heal {before['mean']:+.3f})\n"
+        f"heals {result.heals} in {len(result.log)} batches   rollbacks {result.rollbacks}",
+        highlight=False,
+    )
+    if best is not None:
+        console.print(
+            f"best post-heal snapshot: version {best['version']}, batch {best['batch']}, "
+            f"accuracy {best['accuracy']:.3f}, F1 {best['f1']:.3f}",
+            highlight=False,
+        )
+
+
+def _stages(result: ExperimentResult) -> Table:
+    table = _table("stages", "stage", "acc", "precision", "recall", "F1", "TP", "TN", "FP", "FN")
+    for key, name in STAGE_NAMES.items():
+        s = result.stages[key]
+        table.add_row(
+            name, f"{s.accuracy:.1%}", f"{s.precision:.3f}", f"{s.recall:.3f}", f"{s.f1:.3f}",
+            str(s.tp), str(s.tn), str(s.fp), str(s.fn),
+        )  # fmt: skip
+    return table
+
+
+def _log(result: ExperimentResult) -> Table:
+    table = _table("batches", "batch", "state", "z", "conflicts", "shadow", "acc", "F1", "lift",
+                   "action")  # fmt: skip
+    for row in result.log:
+        table.add_row(
+            str(row.batch), row.state, f"{row.z:.2f}", str(row.conflicts), f"{row.shadow:.2f}",
+            f"{row.accuracy:.2f}", f"{row.f1:.3f}", f"{row.lift:+.2f}", row.action,
+        )  # fmt: skip
+    return table
+
+
+def _registry(result: ExperimentResult) -> Table:
+    best = result.best_snapshot
+    table = _table("registry", "version", "phase", "batch", "acc", "F1", "reason")
+    for row in result.registry:
+        mark = " (best)" if best is not None and row.version == best.version else ""
+        table.add_row(
+            f"{row.version}{mark}", row.phase, str(row.batch), f"{row.accuracy:.3f}",
+            f"{row.f1:.3f}", row.reason,
+        )  # fmt: skip
+    return table
+
+
+def _table(title: str, first: str, *others: str) -> Table:
+    table = Table(title=title)
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="right" if name not in ("state", "action") else "left")
+    return table
