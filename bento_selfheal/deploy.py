@@ -7,12 +7,14 @@ import logging
 import time
 from pathlib import Path
 
-from .config import Settings
+from .config import Settings, Thresholds
 from .modelstore import bentoml_home, find_model
 from .package import Package, open_package
+from .pipeline import Pipeline
 from .records import Event, Phase, Promotion, PromotionKind
 from .registry import Registry
 from .store import SqlStore
+from .telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -58,31 +60,38 @@ def prepare(settings: Settings) -> None:
         tag = exact_tag(settings)
         if store.meta("package") == tag:
             return
-        package = open_package(tag)
-        version = max((s.version for s in store.snapshots(kept_only=False)), default=0) + 1
-        predictions_from, feedback_from = store.ends()
-        reason = f"{tag} was deployed"
-        clean = registry_of(package, store).save(
-            version, Phase.CLEAN, package.model.adapter_state(), heal=0, batch=0, reason=reason
-        )
-        store.promote(
-            Promotion(
-                PromotionKind.INITIAL, version, clean.tag, clean.sha256, reason, time.time(),
-                by="operator",
-            ),
-            Event("deployed", {"package": tag, "version": version}, time.time()),
-            first=clean,
-        )  # fmt: skip
-        start = {
-            "predictions_from": predictions_from,
-            "feedback_from": feedback_from,
-            "next_version": version + 1,
-        }
-        store.set_meta("start", json.dumps(start))
-        store.set_meta("package", tag)
+        version = _take_over(settings, store, open_package(tag))
         log.info("%s serves from snapshot %d, state in %s", tag, version, state_dir(settings))
     finally:
         store.close()
+
+
+def _take_over(settings: Settings, store: SqlStore, package: Package) -> int:
+    """Promote a package's clean adapter; the runner begins anew behind what is logged."""
+    version = max((s.version for s in store.snapshots(kept_only=False)), default=0) + 1
+    predictions_from, feedback_from = store.ends()
+    reason = f"{package.tag} was deployed"
+    registry = registry_of(package, store)
+    clean = registry.save(
+        version, Phase.CLEAN, package.model.adapter_state(), heal=0, batch=0, reason=reason
+    )
+    now = time.time()
+    initial = Promotion(
+        PromotionKind.INITIAL, version, clean.tag, clean.sha256, reason, now, by="operator"
+    )
+    event = Event("deployed", {"package": package.tag, "version": version}, now)
+    store.promote(initial, event, first=clean)
+    pipeline = Pipeline(package, settings, registry, thresholds=Thresholds(), telemetry=Telemetry())
+    pipeline.adopt(initial)
+    store.begin_status(pipeline.status())
+    start = {
+        "predictions_from": predictions_from,
+        "feedback_from": feedback_from,
+        "next_version": version + 1,
+    }
+    store.set_meta("start", json.dumps(start))
+    store.set_meta("package", package.tag)
+    return version
 
 
 def registry_of(package: Package, store: SqlStore) -> Registry:

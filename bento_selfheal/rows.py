@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, NoReturn
 
 import numpy as np
@@ -58,7 +59,9 @@ class RowReader:
             with np.errstate(over="ignore"):
                 table = np.array(rows)
                 values = table.astype(np.float32) if table.dtype.kind in "fi" else None
-        except ValueError:
+            if bool in set(map(type, chain.from_iterable(rows))):
+                values = None  # numpy counts True among numbers as 1
+        except (ValueError, TypeError):
             values = None
         if (
             values is None

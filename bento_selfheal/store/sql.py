@@ -278,18 +278,23 @@ class SqlStore:
         with self._read() as c:
             return c.execute(select(t.runner.c.state)).scalar()
 
+    def begin_status(self, status: dict[str, Any]) -> None:
+        """Show where a deployment starts, before any runner leads."""
+        with self._write() as c:
+            if c.execute(update(t.runner).values(status=status)).rowcount == 0:
+                c.execute(
+                    insert(t.runner).values(
+                        id=1, owner="", token=0, until=0.0, state=None, status=status
+                    )
+                )
+
     def acquire_lease(self, owner: str, seconds: float) -> int | None:
         """Take or renew the lease; the fencing token, or None while another one leads."""
         now = time.time()
         with self._write() as c:
             row = c.execute(select(t.runner.c.owner, t.runner.c.token, t.runner.c.until)).first()
             if row is None:
-                c.execute(
-                    insert(t.runner).values(
-                        id=1, owner=owner, token=1, until=now + seconds, state=None, status={}
-                    )
-                )
-                return 1
+                raise StoreError("the store has no package yet; deploy one first")
             if row.owner != owner and row.until > now:
                 return None
             token = row.token if row.owner == owner else row.token + 1
