@@ -6,10 +6,10 @@ STAMP  := $(VENV)/.installed
 export BENTOML_DO_NOT_TRACK := True
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-slow lint format bench-load clean
+.PHONY: help install demo serve test test-slow lint format bench-load bench-streams clean
 
 help:  ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP)  ## make .venv and install everything into it
 
@@ -42,6 +42,9 @@ format: $(STAMP)  ## let ruff format and fix
 
 bench-load: $(STAMP)  ## predictions under forced heals; writes benchmarks/results/load.json
 	$(BIN)/python benchmarks/load.py
+
+bench-streams: $(STAMP)  ## lift on the demo's streams and Elec2; writes benchmarks/results/streams.json
+	$(BIN)/python benchmarks/streams.py
 
 clean:  ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

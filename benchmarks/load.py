@@ -22,8 +22,9 @@ from pathlib import Path
 import httpx
 import numpy as np
 
+from bento_selfheal.modelstore import use_home
 from bento_selfheal.served import ServedService
-from bento_selfheal.show import demo_stream, package_demo, use_home
+from bento_selfheal.show import demo_stream, package_demo
 
 RESULTS = Path(__file__).parent / "results" / "load.json"
 ROOT = Path(__file__).parent.parent

@@ -35,7 +35,8 @@ def demo(
     ),
 ) -> None:
     """Serve the article's classifier, let its world drift, watch it heal."""
-    from .show import Show, demo_stream, package_demo, print_summary, run_show, use_home
+    from .modelstore import use_home
+    from .show import Show, demo_stream, package_demo, print_summary, run_show
 
     console = Console()
     shutil.rmtree(home, ignore_errors=True)
@@ -90,7 +91,8 @@ def replay(
     ] = None,
 ) -> None:
     """Train on the first part of your own stream, serve it, and stream the rest."""
-    from .show import Show, package_table, print_summary, run_show, table_stream, use_home
+    from .modelstore import use_home
+    from .show import Show, package_table, print_summary, run_show, table_stream
     from .streams import read_table
 
     console = Console()

@@ -29,7 +29,7 @@ from .signals import Fidi, SignalReading
 class ExperimentSettings(HealParameters):
     """Every parameter of the article, under its own name."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     recipe: Literal["article"] = "article"
     """The experiment is the article's, and so is its heal."""
@@ -51,7 +51,7 @@ class ExperimentSettings(HealParameters):
     """Width of the hidden layers and of the adapter."""
     sensitive_index: Annotated[int, Field(ge=0)] = 7
     """Column of V14."""
-    rule_threshold: float = -1.5
+    rule_value: float = -1.5
     """V14 below it means fraud, says the rule."""
     epochs: Count = 20
     """Epochs of the first training."""
@@ -99,6 +99,7 @@ class BatchRow:
     state: State
     z: float
     conflicts: int
+    fraud_frac: float
     baseline: float
     shadow: float
     accuracy: float
@@ -228,7 +229,7 @@ class _Experiment:
         self.challenger = Challenger(copy.deepcopy(trained), s.heal_lr)
         features = [f"F{i}" for i in range(s.input_dim)]
         features[s.sensitive_index] = "V14"
-        rule = Rule(feature="V14", operator="<", value=s.rule_threshold)
+        rule = Rule(feature="V14", operator="<", value=s.rule_value)
         self.rules = RuleSet([rule], features)
         v14 = self.train[0][:, s.sensitive_index]
         self.mu, self.sigma = float(v14.mean()), float(v14.std())
@@ -274,7 +275,8 @@ class _Experiment:
             threshold=self.s.fidi_threshold,
             conflict_min=self.s.conflict_min,
         )
-        healed = reading.drifting and (fraud_fraction(labels, conflicts) >= self.s.heal_fraud_floor)
+        fraud = fraud_fraction(labels, conflicts)
+        healed = reading.drifting and fraud >= self.s.heal_fraud_floor
         if healed:
             self._heal(number, batch, conflicts, before, reading.reason)
         after = _score(model, batch)
@@ -282,7 +284,7 @@ class _Experiment:
         if alarm is not None:
             self._roll_back()
         action = " ".join(["heal"] * healed + ["rollback"] * (alarm is not None))
-        self._note(number, reading, before, after, shadow, action)
+        self._note(number, reading, fraud, before, after, shadow, action)
 
     def _heal(
         self, number: int, batch: Rows, conflicts: NDArray[np.bool_], before: Scores, reason: str
@@ -312,8 +314,8 @@ class _Experiment:
         )  # fmt: skip
 
     def _note(
-        self, number: int, reading: SignalReading, before: Scores, after: Scores, shadow: Scores,
-        action: str,
+        self, number: int, reading: SignalReading, fraud: float, before: Scores, after: Scores,
+        shadow: Scores, action: str,
     ) -> None:  # fmt: skip
         self.log.append(
             BatchRow(
@@ -321,6 +323,7 @@ class _Experiment:
                 state=self._state(reading, action),
                 z=reading.z,
                 conflicts=reading.conflicts,
+                fraud_frac=fraud,
                 baseline=shadow.accuracy,
                 shadow=shadow.accuracy,
                 accuracy=after.accuracy,

@@ -6,6 +6,7 @@ go to the store of ``BENTOML_HOME``, which is where a volume is mounted.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,17 @@ from bentoml._internal.models import ModelStore
 def bentoml_home() -> Path:
     """BentoML's home folder, as BentoML resolves it."""
     return Path(BentoMLContainer.bentoml_home.get())
+
+
+def use_home(home: Path) -> None:
+    """Make ``home`` the BENTOML_HOME of this process and of those that it starts.
+
+    BentoML reads the variable once and keeps what it found, hence the second way.
+    """
+    (home / "models").mkdir(parents=True, exist_ok=True)
+    os.environ["BENTOML_HOME"] = str(home.resolve())
+    BentoMLContainer.bentoml_home.set(str(home.resolve()))
+    BentoMLContainer.model_store.set(home_store())
 
 
 def home_store() -> ModelStore:

@@ -303,9 +303,9 @@ class Pipeline:
             _traces(batch),
         ):
             self._score(batch, rows, labels, served)
+        self.buffer.extend(batch)  # first, so that health looks at the rows on which it fell
         if not self._check_health(batch, labels, served):
             self._try_challenger(batch, rows, labels, now)
-        self.buffer.extend(batch)
         if (self.asked or self.reading.drifting or self.fallen) and not self.paused:
             self._heal(self._reason(), batch)
         self.last["action"] = ", ".join(self.actions)
@@ -375,7 +375,7 @@ class Pipeline:
             self.note(
                 "rollback_withheld", {"reason": f"{alarm.reason}, but nothing kept does better"}
             )
-            self.health.restart()
+            self.health.restart(keep_baseline=True)
             return False
         return self._roll_back(serving.version, target, alarm.reason, batch)
 

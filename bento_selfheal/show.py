@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from bentoml._internal.configuration.containers import BentoMLContainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as Grid
@@ -46,18 +44,6 @@ class Show:
     home: Path
     every: int = 1
     env: dict[str, str] = field(default_factory=dict)
-
-
-def use_home(home: Path) -> None:
-    """Make ``home`` this process's BENTOML_HOME, also when BentoML has looked already."""
-    home.mkdir(parents=True, exist_ok=True)
-    os.environ["BENTOML_HOME"] = str(home.resolve())
-    for provider in (
-        BentoMLContainer.bentoml_home,
-        BentoMLContainer.model_store_dir,
-        BentoMLContainer.model_store,
-    ):
-        provider.reset()
 
 
 def package_demo(seed: int) -> Package:

@@ -14,9 +14,10 @@ import pytest
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 os.environ.pop("SELFHEAL_CONFIG", None)
 
+from bento_selfheal.modelstore import use_home
 from bento_selfheal.package import Package
 from bento_selfheal.served import ServedService
-from bento_selfheal.show import package_demo, use_home
+from bento_selfheal.show import package_demo
 
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE = 30.0

@@ -1,0 +1,88 @@
+"""What was served on two streams, over HTTP with two workers, against the frozen model.
+
+    make bench-streams
+
+The demo's stream (labels one batch late) and, where the file is there, Elec2 (labels 100 rows
+late). Every figure is from answers given before their label was sent. Writes
+benchmarks/results/streams.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bento_selfheal.drive import Summary
+from bento_selfheal.modelstore import use_home
+from bento_selfheal.show import (
+    Show,
+    demo_stream,
+    package_demo,
+    package_table,
+    run_show,
+    table_stream,
+)
+from bento_selfheal.streams import read_table
+
+RESULTS = Path(__file__).parent / "results" / "streams.json"
+ROOT = Path(__file__).parent.parent
+DATA = Path(os.environ.get("BENTO_SELFHEAL_DATA", ROOT.parent / "shared" / "data"))
+SEED = 42
+
+
+def figures(summary: Summary) -> dict[str, Any]:
+    """What a stream came to."""
+    lift = summary.lift
+    return {
+        "batches": len(summary.reports),
+        "frozen_accuracy": round(summary.shadow.accuracy, 4),
+        "served_accuracy": round(summary.champion.accuracy, 4),
+        "served_accuracy_last_10_batches": round(summary.tail(10).accuracy, 4),
+        "lift": [round(lift.mean, 4), round(lift.low, 4), round(lift.high, 4)],
+        "heals": summary.status["heals"],
+        "promotions": summary.status["promotions"],
+        "rollbacks": summary.status["rollbacks"],
+    }
+
+
+def run_demo(home: Path, console: Console, drift: float) -> dict[str, Any]:
+    """The demo's stream at one strength of drift."""
+    show = Show(package_demo(SEED), demo_stream(40, 5, drift, SEED), home)
+    return figures(run_show(show, console, "service:SelfHealing", ROOT))
+
+
+def run_elec(home: Path, console: Console) -> dict[str, Any]:
+    """Elec2: trained on the first tenth, the rest streamed."""
+    train, rest = read_table(DATA / "elec.csv", "class").split(0.1)
+    package = package_table("elec", train, SEED, None)
+    show = Show(package, table_stream(rest, package, 100), home, every=50)
+    return figures(run_show(show, console, "service:SelfHealing", ROOT))
+
+
+def main() -> None:
+    console = Console(stderr=True)
+    results: dict[str, Any] = {"command": "make bench-streams", "seed": SEED, "workers": 2}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, run in (
+            ("demo, drift 2.2", lambda home: run_demo(home, console, 2.2)),
+            ("demo, drift 3.5", lambda home: run_demo(home, console, 3.5)),
+            ("Elec2, labels 100 rows late", lambda home: run_elec(home, console)),
+        ):
+            if "Elec2" in name and not (DATA / "elec.csv").exists():
+                console.print(f"skipped {name}: no {DATA / 'elec.csv'}")
+                continue
+            home = Path(folder) / name.replace(" ", "-")
+            use_home(home)
+            results[name] = run(home)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    print(json.dumps(results, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""The model: what is frozen, what heals, and how many parameters each part has."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from bento_selfheal.model import (
+    BaselineMLP,
+    ReflexiveLayer,
+    SelfHealingMLP,
+    SelfHealingModel,
+    Standardize,
+    scaled_mlp,
+)
+
+
+def count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.fixture
+def model() -> SelfHealingMLP:
+    torch.manual_seed(0)
+    return SelfHealingMLP()
+
+
+def test_parameter_counts(model: SelfHealingMLP) -> None:
+    """13,250 parameters: backbone 4,864, adapter 8,321, head 65."""
+    assert count(model) == 13_250
+    assert (count(model.backbone), count(model.reflexive), count(model.head)) == (4864, 8321, 65)
+
+
+def test_baseline_has_no_adapter() -> None:
+    """The baseline is the same MLP less the 8,321 parameters of the ReflexiveLayer."""
+    assert count(BaselineMLP()) == 13_250 - 8321
+    assert not any(isinstance(part, ReflexiveLayer) for part in BaselineMLP().modules())
+
+
+def test_build_order_decides_draws() -> None:
+    """Parts are built in the order backbone, reflexive, head, so that seeds give the same draws."""
+    torch.manual_seed(3)
+    model = SelfHealingMLP()
+    torch.manual_seed(3)
+    parts = [nn.Linear(10, 64), nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 64),
+             nn.Linear(64, 1)]  # fmt: skip
+    built = [m for m in model.modules() if isinstance(m, nn.Linear)]
+    assert all(torch.equal(a.weight, b.weight) for a, b in zip(built, parts, strict=True))
+
+
+def test_adapter_formula() -> None:
+    """The ReflexiveLayer gives x + scale * adapter(x), and scale starts at 0.1 and learns."""
+    layer = ReflexiveLayer(4)
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    assert layer.scale.item() == pytest.approx(0.1)
+    assert layer.scale.requires_grad
+    assert torch.equal(layer(x), x + layer.scale * layer.adapter(x))
+    with torch.no_grad():
+        layer.scale.zero_()
+    assert torch.equal(layer(x), x)
+
+
+def test_freeze_and_unfreeze(model: SelfHealingMLP) -> None:
+    """Freezing leaves gradients to the adapter alone; unfreezing gives them back to all."""
+    model.freeze_for_healing()
+    learning = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}
+    assert learning == {"reflexive"}
+    assert all(p.requires_grad for p in model.reflexive.parameters())
+    model.unfreeze_all()
+    assert all(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5])
+def test_answers_are_probabilities(model: SelfHealingMLP, rows: int) -> None:
+    """Any number of rows gives as many probabilities, in one dimension."""
+    p = model(torch.zeros(rows, 10))
+    assert p.shape == (rows,)
+    assert bool(((p >= 0) & (p <= 1)).all())
+
+
+def test_logit_heads_give_probabilities(model: SelfHealingMLP) -> None:
+    """A head that gives logits answers as the same head with its sigmoid does."""
+    linear = model.head[0]  # type: ignore[index]
+    logits = SelfHealingModel(model.backbone, model.reflexive, linear, "logit")
+    x = torch.randn(6, 10, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(logits(x), model(x))
+
+
+def test_adapter_state_is_a_copy(model: SelfHealingMLP) -> None:
+    """A snapshot of the adapter does not follow later changes."""
+    state = model.adapter_state()
+    with torch.no_grad():
+        model.reflexive.scale.fill_(9.0)
+    assert state["scale"].item() == pytest.approx(0.1)
+    assert not any(value.requires_grad for value in state.values())
+
+
+def test_with_adapter_shares_the_frozen_parts(model: SelfHealingMLP) -> None:
+    """A model beside another shares backbone and head and leaves the other's adapter alone."""
+    other = model.with_adapter(model.adapter_state())
+    with torch.no_grad():
+        other.reflexive.scale.fill_(9.0)
+    assert other.backbone is model.backbone
+    assert other.head is model.head
+    assert model.reflexive.scale.item() == pytest.approx(0.1)
+
+
+def test_foreign_adapter_is_refused(model: SelfHealingMLP) -> None:
+    """Weights of an adapter with another width are refused."""
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        model.with_adapter(SelfHealingMLP(10, 32).adapter_state())
+
+
+def test_standardize_clips_and_survives_constants() -> None:
+    """Features are scaled and clipped to 3 spreads; a constant one is shifted, never divided."""
+    scale = Standardize(torch.tensor([1.0, 5.0]), torch.tensor([2.0, 0.0]))
+    out = scale(torch.tensor([[3.0, 5.0], [101.0, 6.0], [-99.0, 5.0]]))
+    assert out.tolist() == [[1.0, 0.0], [3.0, 1.0], [-3.0, 0.0]]
+
+
+def test_scaled_mlp_has_no_more_parameters() -> None:
+    """The default model's scale is not learned: it has the article's 13,250 parameters."""
+    assert count(scaled_mlp(10)) == 13_250
