@@ -21,6 +21,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+from readme import update
 
 from bento_selfheal.modelstore import use_home
 from bento_selfheal.served import ServedService
@@ -176,6 +177,7 @@ def main() -> None:
     }
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+    update("load")
     print(json.dumps(result, indent=2))
 
 

@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from readme import update
 from rich.console import Console
 
 from bento_selfheal.drive import Summary
@@ -81,6 +82,7 @@ def main() -> None:
             results[name] = run(home)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    update("streams")
     print(json.dumps(results, indent=2))
 
 

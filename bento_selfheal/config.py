@@ -172,7 +172,9 @@ def load_settings() -> Settings:
         if name.startswith("SELFHEAL_") and name.removeprefix("SELFHEAL_").lower() not in known
     ]
     if unknown:
-        raise SettingsError(f"unknown environment variables {sorted(unknown)}; settings are the fields of Settings")
+        raise SettingsError(
+            f"unknown environment variables {sorted(unknown)}; settings are the fields of Settings"
+        )
     try:
         return Settings()
     except ValidationError as error:

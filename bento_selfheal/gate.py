@@ -22,7 +22,7 @@ class EProcess:
     positive mean, whenever one looks.
 
     >>> e = EProcess()
-    >>> e.update(np.full(20, 0.3)); e.reaches(0.05)
+    >>> e.update(np.full(40, 0.3)); e.reaches(0.05)
     True
     """
 

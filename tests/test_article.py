@@ -252,7 +252,7 @@ def test_wrong_set_is_refused(
 def test_wrong_call_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], args: tuple[str, str]
 ) -> None:
-    """A --set without a value and an unknown ablation end with exit code 2, naming what was given."""
+    """A --set without a value and an unknown ablation end with exit code 2, by name."""
     assert call(monkeypatch, *args) == 2
     assert args[1] in capsys.readouterr().err
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ from conftest import ROOT, wait_for
 
 from bento_selfheal.package import Package
 from bento_selfheal.served import ServedService
-from bento_selfheal.streams import ARTICLE_FEATURES, Table, article_rows
+from bento_selfheal.streams import ARTICLE_FEATURES, article_rows
 
 WIDTH = len(ARTICLE_FEATURES)
 V14 = ARTICLE_FEATURES.index("V14")
-DRIFT = 2.5
+DRIFT = 2.2
 
 
 @contextmanager
@@ -69,40 +68,60 @@ class Client(httpx.Client):
         """Every event of a kind, oldest first."""
         return [e for e in self.read("/events?limit=10000") if e["kind"] == kind]
 
-    def workers(self) -> dict[int, dict[str, Any]]:
-        """One look at one worker by a fresh connection: pid → what it says of itself."""
+    def worker(self) -> dict[int, dict[str, Any]]:
+        """One look at one worker by a fresh connection: what it says of itself."""
         with httpx.Client(base_url=self.base_url, timeout=30) as once:
-            worker = once.get("/status").raise_for_status().json()["worker"]
-        return {worker["pid"]: worker}
+            worker: dict[str, Any] = once.get("/status").raise_for_status().json()["worker"]
+        return worker
+
+    def all_serve(self, version: int, workers: int) -> dict[int, dict[str, Any]]:
+        """Wait until every worker serves the version: pid → what it says of itself."""
+        seen: dict[int, dict[str, Any]] = {}
+
+        def everyone() -> bool:
+            worker = self.worker()
+            if worker["serving_version"] == version:
+                seen[worker["pid"]] = worker
+            return len(seen) == workers
+
+        wait_for(everyone, f"{workers} workers on version {version}, so far {sorted(seen)}")
+        return seen
 
 
 class Feeder:
-    """Sends batches, labels them at once, and waits until the runner has learned them."""
+    """Sends batches, labels them at once, and waits until the runner has learned them.
 
-    def __init__(self, client: Client, seed: int = 7) -> None:
+    Args:
+        client: Of the server.
+        workers: How many must follow a promotion before the next batch.
+        seed: Of the rows.
+    """
+
+    def __init__(self, client: Client, workers: int, seed: int = 7) -> None:
         self._client = client
+        self._workers = workers
+        self._version = 1
         self._generator = np.random.default_rng(seed)
         self.sent = 0
+        self.accuracy = 0.0
+        self.served_by = 0
 
-    def batch(
-        self, drift: float = DRIFT, flipped: Callable[[Table], np.ndarray] | None = None
-    ) -> dict[str, Any]:
+    def batch(self, drift: float = DRIFT, *, flipped: bool = False) -> dict[str, Any]:
         """One batch of 100 rows with its labels; the status after it."""
-        self.send(drift, flipped)
+        self.send(drift, flipped=flipped)
         return self.settle()
 
-    def send(
-        self, drift: float = DRIFT, flipped: Callable[[Table], np.ndarray] | None = None
-    ) -> list[str]:
-        """One batch and its labels; the ids, without a wait for the runner."""
+    def send(self, drift: float = DRIFT, *, flipped: bool = False) -> list[str]:
+        """One batch and its labels, without a wait for the runner; the ids."""
         table = article_rows(100, drift, self._generator)
         labels = np.asarray(table.labels)
-        if flipped is not None:
-            labels = np.where(flipped(table), 1 - labels, labels)
-        ids = self._client.predict(table.rows.tolist())["prediction_ids"]
-        answer = self._client.label(ids, labels.tolist())
-        assert answer["accepted"] == len(ids)
+        labels = 1 - labels if flipped else labels
+        answer = self._client.predict(table.rows.tolist())
+        ids = answer["prediction_ids"]
+        assert self._client.label(ids, labels.tolist())["accepted"] == len(ids)
         self.sent += len(ids)
+        self.accuracy = float((np.asarray(answer["decisions"]) == labels).mean())
+        self.served_by = answer["model_version"]
         return list(ids)
 
     def settle(self) -> dict[str, Any]:
@@ -114,6 +133,9 @@ class Feeder:
             return status if joined >= self.sent and status["state"] != "HEALING" else None
 
         status: dict[str, Any] = wait_for(learned, f"{self.sent} labels learned", 60)
+        if (version := status["serving"]["version"]) != self._version:
+            self._client.all_serve(version, self._workers)
+            self._version = version
         return status
 
 
@@ -127,7 +149,3 @@ def processes(server: ServedService, service: str) -> list[psutil.Process]:
         except psutil.NoSuchProcess:
             continue
     return found
-
-
-def since(start: float) -> float:
-    return time.monotonic() - start
