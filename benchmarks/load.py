@@ -129,30 +129,26 @@ def segment(url: str, port: int, rate: float, seconds: float, load: Load, *, hea
     load.promotions += after["promotions"] - before["promotions"]
 
 
-def measure(rate: float, seconds: float, rounds: int) -> dict[str, Load]:
-    """Alternate stretches with and without heals on one server."""
+def measure(home: Path, rate: float, seconds: float, rounds: int) -> dict[str, Load]:
+    """Alternate stretches with and without heals on one server, whose BENTOML_HOME is given."""
     loads = {"without": Load(), "with_heals": Load()}
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        use_home(home)
-        env = {
-            "SELFHEAL_MODEL": package_demo(42).tag,
-            "SELFHEAL_GATE": "always",
-            # Signals must not heal by themselves while a stretch without heals is measured.
-            "SELFHEAL_FIDI_THRESHOLD": "1000",
-            "SELFHEAL_CONFLICT_MIN": "1000",
-            "SELFHEAL_ERROR_DROP": "1",
-        }
-        log = home / "server.log"
-        with ServedService("service:SelfHealing", home=home, log=log, cwd=ROOT, env=env) as server:
-            give_labels(server.url)
-            segment(server.url, server.port, rate, 3, Load(), heal=True)
-            for _ in range(rounds):
-                for name, load in loads.items():
-                    segment(
-                        server.url, server.port, rate, seconds / rounds, load,
-                        heal=name == "with_heals",
-                    )  # fmt: skip
+    env = {
+        "SELFHEAL_MODEL": package_demo(42).tag,
+        "SELFHEAL_STATE_DIR": str(home / "load"),
+        "SELFHEAL_GATE": "always",
+        # Signals must not heal by themselves while a stretch without heals is measured.
+        "SELFHEAL_FIDI_THRESHOLD": "1000",
+        "SELFHEAL_CONFLICT_MIN": "1000",
+        "SELFHEAL_ERROR_DROP": "1",
+    }
+    log = home / "load.log"
+    with ServedService("service:SelfHealing", home=home, log=log, cwd=ROOT, env=env) as server:
+        give_labels(server.url)
+        segment(server.url, server.port, rate, 3, Load(), heal=True)
+        for _ in range(rounds):
+            for name, load in loads.items():
+                heal = name == "with_heals"
+                segment(server.url, server.port, rate, seconds / rounds, load, heal=heal)
     return loads
 
 
@@ -162,7 +158,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="of each kind")
     parser.add_argument("--rounds", type=int, default=6)
     args = parser.parse_args()
-    loads = measure(args.rate, args.seconds, args.rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        use_home(Path(folder))
+        loads = measure(Path(folder), args.rate, args.seconds, args.rounds)
     table = {name: load.distribution() for name, load in loads.items()}
     ratios = {
         key: round(table["with_heals"][key] / table["without"][key], 3)

@@ -39,6 +39,8 @@ class IdSigner:
         token, dot, number = prediction_id.partition(".")
         if not dot or len(token) != TOKEN_CHARS or not (number.isascii() and number.isdigit()):
             return None
+        if "+" in token or "/" in token:
+            return None  # the decoder would take them for - and _
         try:
             raw = base64.b64decode(token, altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):

@@ -22,7 +22,7 @@ RUNNER_SILENT_SECONDS = 10.0
 class RollbackRequest(BaseModel):
     """Which snapshot is to serve."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"version": 5}]})
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"version": 5}})
 
     version: Annotated[int, Field(ge=1)] | None = None
     """A snapshot's version; without one the post-heal snapshot with the highest F1."""
@@ -31,7 +31,7 @@ class RollbackRequest(BaseModel):
 class CommandAnswer(BaseModel):
     """A command that the runner has been asked to carry out."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"command": "heal", "seq": 3}]})
+    model_config = ConfigDict(json_schema_extra={"example": {"command": "heal", "seq": 3}})
 
     command: str
     seq: int
@@ -129,8 +129,46 @@ class Operations:
         return next((s for s in reversed(others) if s.phase is Phase.CLEAN), None)
 
 
+STATUS_EXAMPLE = {
+    "state": "DRIFTING", "mode": "heal", "paused": False,
+    "model": "selfheal-demo:wwzzpchhi2ajuax4",
+    "serving": {"version": 7, "phase": "post-heal",
+                "tag": "selfheal-demo-adapter:1a565b-000007-post-heal"},
+    "signals": {"z": 1.41, "feature": "V14", "conflicts": 41, "drifting": True,
+                "error": "", "fidi_threshold": 1.0, "conflict_min": 5},
+    "labels": {"joined": 1500, "corrected": 0, "waiting": 0, "unmatched": 0,
+               "delay_seconds": 3600.0},
+    "lift": {"mean": 0.31, "low": 0.23, "high": 0.39},
+    "heals": 9, "promotions": 2, "rollbacks": 0, "runner_alive": True,
+    "worker": {"pid": 71, "serving_version": 7, "serving_since": 1795442638.0,
+               "queue_rows": 0, "dropped_rows": 0},
+}  # fmt: skip
+SNAPSHOT_EXAMPLE = {
+    "version": 7, "tag": "selfheal-demo-adapter:1a565b-000007-post-heal", "phase": "post-heal",
+    "sha256": "9f2c…", "heal": 3, "batch": 8, "reason": "z=0.54 on V14, conflicts=8",
+    "time": 1795442638.0, "accuracy": 0.86, "f1": 0.24, "rows": 400, "serving": True, "best": False,
+}  # fmt: skip
+PROMOTION_EXAMPLE = {
+    "kind": "promote", "version": 7, "tag": "selfheal-demo-adapter:1a565b-000007-post-heal",
+    "sha256": "9f2c…", "reason": "Brier score better by 0.0954 on 100 new labels",
+    "time": 1795442638.0, "by": "runner", "trace": None, "seq": 3,
+    "evidence": {"log_e": 4.17, "log_e_needed": 3.0, "rows": 100, "mean_gain": 0.0954,
+                 "first_label": 801, "last_label": 900,
+                 "thresholds": {"rollback_f1_drop": 0.08, "rollback_acc_drop": 0.1}},
+}  # fmt: skip
+EVENT_EXAMPLE = {
+    "kind": "heal", "time": 1795442638.0, "batch": 8, "seq": 12,
+    "detail": {"heal": 3, "version": 7, "reason": "z=0.54 on V14, conflicts=8", "rows": 800,
+               "losses": {"real": 0.33, "total": 0.33}},
+}  # fmt: skip
+
 After = Annotated[int, Query(ge=0, description="Only what stands behind this place.")]
 Limit = Annotated[int, Query(ge=1, le=10_000)]
+
+
+def _shows(example: Any) -> dict[int | str, dict[str, Any]]:
+    """A good answer, for the OpenAPI page."""
+    return {200: {"content": {"application/json": {"example": example}}}}
 
 
 def operations_app(operations: Callable[[], Operations]) -> FastAPI:
@@ -147,31 +185,53 @@ def operations_app(operations: Callable[[], Operations]) -> FastAPI:
 
 
 def _add_reads(app: FastAPI, operations: Callable[[], Operations]) -> None:
-    @app.get("/status", tags=["self-healing"], summary="Where the service stands")
+    @app.get(
+        "/status",
+        tags=["self-healing"],
+        summary="Where the service stands",
+        responses=_shows(STATUS_EXAMPLE),
+    )
     def status() -> dict[str, Any]:
         """State, signals, labels, champion against shadow, lift with its interval, the trial
         on its way to the gate, counts, thresholds in force, and this worker."""
         return operations().status()
 
-    @app.get("/snapshots", tags=["self-healing"], summary="Snapshots in the model store")
+    @app.get(
+        "/snapshots",
+        tags=["self-healing"],
+        summary="Snapshots in the model store",
+        responses=_shows([SNAPSHOT_EXAMPLE]),
+    )
     def snapshots() -> list[dict[str, Any]]:
         """Every kept snapshot: version, tag, phase, figures on labels that came after its
         training, and whether it serves or is the best to roll back to."""
         return operations().snapshots()
 
-    @app.get("/promotions", tags=["self-healing"], summary="What served when, and why")
+    @app.get(
+        "/promotions",
+        tags=["self-healing"],
+        summary="What served when, and why",
+        responses=_shows([PROMOTION_EXAMPLE]),
+    )
     def promotions(after: After = 0, limit: Limit = 1000) -> list[dict[str, Any]]:
         """The promotion log, oldest first, with its evidence, label ids and thresholds."""
         return operations().promotions(after, limit)
 
-    @app.get("/events", tags=["self-healing"], summary="What happened")
+    @app.get(
+        "/events", tags=["self-healing"], summary="What happened", responses=_shows([EVENT_EXAMPLE])
+    )
     def events(after: After = 0, limit: Limit = 1000) -> list[dict[str, Any]]:
         """Heals, promotions, rollbacks, refusals and commands, oldest first."""
         return operations().events(after, limit)
 
 
 def _add_commands(app: FastAPI, operations: Callable[[], Operations]) -> None:
-    @app.post("/rollback", tags=["self-healing"], summary="Serve an older snapshot")
+    @app.post(
+        "/rollback",
+        tags=["self-healing"],
+        summary="Serve an older snapshot",
+        responses=_shows({**PROMOTION_EXAMPLE, "kind": "rollback", "by": "operator"}),
+    )
     def rollback(request: RollbackRequest | None = None) -> dict[str, Any]:
         """Roll back to the named snapshot, or without a version to the best one."""
         try:

@@ -63,6 +63,7 @@ class Predictions(BaseModel):
     """One entry a row, in the order of the rows."""
 
     model_config = ConfigDict(
+        use_attribute_docstrings=True,
         json_schema_extra={
             "example": {
                 "prediction_ids": ["jBVCu9BvFXxJTBuyAAABRbGnIJZ6vM1N.0"],
@@ -70,7 +71,7 @@ class Predictions(BaseModel):
                 "decisions": [1],
                 "model_version": 5,
             }
-        }
+        },
     )
 
     prediction_ids: list[str]
@@ -86,7 +87,16 @@ class Predictions(BaseModel):
 class FeedbackItem(BaseModel):
     """A label, for a prediction by its id or for a row by its features."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        use_attribute_docstrings=True,
+        json_schema_extra={
+            "example": {
+                "prediction_id": "jBVCu9BvFXxJTBuyAAABRbGnIJZ6vM1N.0", "label": 1,
+                "source": "fraud-desk",
+            }
+        },
+    )  # fmt: skip
 
     label: LabelValue
     """One of the model's classes."""
@@ -106,6 +116,7 @@ class FeedbackCounts(BaseModel):
     """What became of the items."""
 
     model_config = ConfigDict(
+        use_attribute_docstrings=True,
         json_schema_extra={
             "example": {
                 "accepted": 99, "already_known": 0, "unknown": 1, "in_conflict": 0,

@@ -89,8 +89,6 @@ def test_pending_restores() -> None:
     assert other.pending() == one.pending()
 
 
-
-
 @st.composite
 def logs(draw: st.DrawFn) -> list[PredictionRecord | FeedbackRecord]:
     """Both logs in their common order: labels early and late, some of requests never logged."""

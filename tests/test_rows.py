@@ -120,8 +120,10 @@ def test_long_values_are_cut() -> None:
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.sampled_from([*NAMES, "zz"]), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from([*NAMES, "zz"]), inner, max_size=4)
+    ),
     max_leaves=20,
 )
 

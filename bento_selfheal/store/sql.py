@@ -90,7 +90,7 @@ class SqlStore:
         """Make the tables where they are missing, and the secret that signs prediction ids."""
         with self._write() as c:
             t.metadata.create_all(c)
-            known = dict(c.execute(select(t.meta.c.key, t.meta.c.value)).tuples().all())
+            known = {r.key: r.value for r in c.execute(select(t.meta.c.key, t.meta.c.value))}
             fresh = {
                 "schema": str(t.SCHEMA_VERSION),
                 "secret": secrets.token_hex(32),
@@ -330,10 +330,7 @@ class SqlStore:
         with self._write() as c:
             _fenced(c, token, {"state": checkpoint.state, "status": checkpoint.status})
             place = select(func.coalesce(func.max(t.promotions.c.seq), 0))
-            if (
-                checkpoint.promotions
-                and c.execute(place).scalar_one() != checkpoint.after_promotion
-            ):
+            if c.execute(place).scalar_one() != checkpoint.after_promotion:
                 raise PromotionMoved("an operator changed what serves during this step")
             for snapshot in checkpoint.snapshots:
                 values = _snapshot_row(snapshot)

@@ -124,6 +124,10 @@ class Feeder:
         self.served_by = answer["model_version"]
         return list(ids)
 
+    def reconnect(self, client: Client) -> None:
+        """Go on with a client of the next server."""
+        self._client = client
+
     def settle(self) -> dict[str, Any]:
         """Wait until every label sent is learned; the status then."""
 

@@ -1,0 +1,497 @@
+"""The store, on real SQLite files: what it says is kept is kept, once, whole, and in one order."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import wait_for
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bento_selfheal.errors import LeaseLost, PromotionMoved, StoreError
+from bento_selfheal.records import (
+    Event,
+    FeedbackOutcome,
+    FeedbackRecord,
+    Phase,
+    PredictionRecord,
+    Promotion,
+    PromotionKind,
+    Snapshot,
+)
+from bento_selfheal.store import Checkpoint, SqlStore
+
+ACCEPTED, KNOWN, CONFLICT = (
+    FeedbackOutcome.ACCEPTED,
+    FeedbackOutcome.KNOWN,
+    FeedbackOutcome.CONFLICT,
+)
+
+
+def open_at(path: Path) -> SqlStore:
+    store = SqlStore(f"sqlite:///{path}")
+    store.create()
+    return store
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "selfheal.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqlStore]:
+    store = open_at(path)
+    store.begin_status({"state": "HEALTHY"})
+    yield store
+    store.close()
+
+
+def key(number: int) -> bytes:
+    return number.to_bytes(12, "big")
+
+
+def prediction(number: int, rows: int = 2) -> PredictionRecord:
+    features = np.arange(rows * 3, dtype=np.float32).reshape(rows, 3) + number
+    return PredictionRecord(key(number), features, np.full(rows, 0.25, np.float32), 4, 12.5)
+
+
+def label(number: int, given: int = 1, *, row: int = 0, **more: Any) -> FeedbackRecord:
+    return FeedbackRecord(key(number), row, given, 13.5, **more)
+
+
+def read_all(store: SqlStore) -> list[PredictionRecord | FeedbackRecord]:
+    return store.read_log(0, 0, limit=100_000)
+
+
+def labels_of(store: SqlStore) -> list[FeedbackRecord]:
+    return [e for e in read_all(store) if isinstance(e, FeedbackRecord)]
+
+
+# -- feedback --------------------------------------------------------------------------------
+
+
+def test_counted_once(store: SqlStore) -> None:
+    """A label counts once, however often it is sent: in one request, again, and again later."""
+    assert store.add_feedback([label(1), label(1), label(1, row=1)]).outcomes == [
+        ACCEPTED, KNOWN, ACCEPTED,
+    ]  # fmt: skip
+    for _ in range(3):
+        assert store.add_feedback([label(1), label(1, row=1)]).outcomes == [KNOWN, KNOWN]
+    assert [(e.row, e.label) for e in labels_of(store)] == [(0, 1), (1, 1)]
+
+
+def test_conflict(store: SqlStore) -> None:
+    """A second, different label is refused with the label that is kept, by the item's place."""
+    store.add_feedback([label(1, 1)])
+    result = store.add_feedback([label(2, 0), label(1, 0), label(2, 1)])
+    assert result.outcomes == [ACCEPTED, CONFLICT, CONFLICT]
+    assert result.kept == {1: 1, 2: 0}
+    assert [(e.request, e.label) for e in labels_of(store)] == [(key(1), 1), (key(2), 0)]
+
+
+def test_corrects(store: SqlStore) -> None:
+    """A label that says it corrects becomes a new revision; from then on it is the kept one."""
+    store.add_feedback([label(1, 1)])
+    assert store.add_feedback([label(1, 0, corrects=True)]).outcomes == [ACCEPTED]
+    assert store.add_feedback([label(1, 0, corrects=True)]).outcomes == [KNOWN]
+    late = store.add_feedback([label(1, 1)])
+    assert (late.outcomes, late.kept) == ([CONFLICT], {0: 0})
+    assert store.add_feedback([label(1, 1, corrects=True)]).outcomes == [ACCEPTED]
+    assert [(e.label, e.corrects) for e in labels_of(store)] == [(1, False), (0, True), (1, True)]
+
+
+def test_corrects_nothing(store: SqlStore) -> None:
+    """A correction of a row without a label is its first label."""
+    assert store.add_feedback([label(1, 0, corrects=True)]).outcomes == [ACCEPTED]
+    assert [e.corrects for e in labels_of(store)] == [False]
+
+
+def test_features_only(store: SqlStore) -> None:
+    """A row that comes with its label keeps its features, source and trace to the bit."""
+    features = np.asarray([0.1, -3e38, 1e-45], dtype=np.float32)
+    trace = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    store.add_feedback([label(9, 1, features=features, source="lab", trace=trace)])
+    [kept] = labels_of(store)
+    assert kept.features is not None
+    assert kept.features.tobytes() == features.tobytes()
+    assert (kept.source, kept.trace, kept.time, kept.label) == ("lab", trace, 13.5, 1)
+
+
+def test_predictions_survive_to_the_bit(store: SqlStore, path: Path) -> None:
+    """A logged request reads back as it was answered, in the same and in another process's
+    store."""
+    store.append_predictions([prediction(1), prediction(2, rows=1)])
+    other = open_at(path)
+    for one in (store, other):
+        first, second = (e for e in read_all(one) if isinstance(e, PredictionRecord))
+        assert first.features.tobytes() == prediction(1).features.tobytes()
+        assert first.features.shape == (2, 3)
+        assert first.probabilities.tobytes() == prediction(1).probabilities.tobytes()
+        assert (first.version, first.time, first.seq, second.seq) == (4, 12.5, 1, 2)
+        found = one.predictions_of({key(2), key(7)})
+        assert list(found) == [key(2)]
+        assert found[key(2)].features.shape == (1, 3)
+        assert one.ends() == (2, 0)
+    other.close()
+
+
+def test_many_requests_at_once(store: SqlStore) -> None:
+    """Feedback over more requests than one SQL statement may name is kept whole."""
+    many = [label(n) for n in range(1, 1300)]
+    assert set(store.add_feedback(many).outcomes) == {ACCEPTED}
+    assert set(store.add_feedback(many).outcomes) == {KNOWN}
+    store.append_predictions([prediction(n) for n in range(1, 1300)])
+    assert len(store.predictions_of({key(n) for n in range(1, 1300)})) == 1299
+
+
+WRITER = """
+import sys, random
+from bento_selfheal.records import FeedbackRecord
+from bento_selfheal.store import SqlStore
+store = SqlStore(sys.argv[1])
+keys = list(range(200))
+random.Random(sys.argv[2]).shuffle(keys)
+print("ready", flush=True)
+sys.stdin.readline()
+accepted = 0
+for at in range(0, 200, 8):
+    records = [FeedbackRecord(k.to_bytes(12, "big"), 0, k % 2, 1.0) for k in keys[at:at + 8]]
+    accepted += sum(o.value == "accepted" for o in store.add_feedback(records).outcomes)
+print(accepted)
+"""
+
+
+def test_processes_at_once(store: SqlStore) -> None:
+    """Three processes that send the same labels at once lose none and double none."""
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, store.url, str(i)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        for i in range(3)
+    ]  # fmt: skip
+    for w in writers:
+        assert w.stdout is not None
+        assert w.stdout.readline() == "ready\n"
+    for w in writers:
+        assert w.stdin is not None
+        w.stdin.write("go\n")
+        w.stdin.flush()
+    accepted = [int(w.communicate(timeout=60)[0]) for w in writers]
+    assert [w.returncode for w in writers] == [0, 0, 0]
+    assert sum(accepted) == 200
+    assert sorted(e.request for e in labels_of(store)) == [key(k) for k in range(200)]
+
+
+def test_threads_at_once(path: Path) -> None:
+    """Predictions and labels written by many stores at once all arrive; no one sees a database
+    that is locked."""
+    stores = [open_at(path) for _ in range(4)]
+    failed: list[BaseException] = []
+
+    def work(number: int, store: SqlStore) -> None:
+        try:
+            for i in range(20):
+                store.append_predictions([prediction(1000 * number + i + 1)])
+                store.add_feedback([label(1000 * number + i + 1), label(7_000_000 + i)])
+        except BaseException as error:  # pragma: no cover
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(n, s)) for n, s in enumerate(stores)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not failed
+    assert stores[0].ends() == (80, 100)
+    for store in stores:
+        store.close()
+
+
+# -- one common order ------------------------------------------------------------------------
+
+writes = st.tuples(st.sampled_from("pf"), st.integers(1, 40))
+reads = st.tuples(st.just("read"), st.integers(1, 5))
+
+
+def place(entry: PredictionRecord | FeedbackRecord) -> tuple[str, int]:
+    return type(entry).__name__, entry.seq
+
+
+class Reader:
+    """Reads on from its cursors, as the runner does."""
+
+    def __init__(self, store: SqlStore) -> None:
+        self.store, self.seen = store, [0, 0]
+        self.order: list[tuple[str, int]] = []
+
+    def read(self, limit: int) -> int:
+        entries = self.store.read_log(*self.seen, limit=limit)
+        for entry in entries:
+            self.seen[isinstance(entry, FeedbackRecord)] = entry.seq
+            self.order.append(place(entry))
+        return len(entries)
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps=st.lists(writes | reads, max_size=20), tail=st.integers(1, 5))
+def test_common_order(steps: list[tuple[str, int]], tail: int) -> None:
+    """However reads are chunked and writes come between, what is read is the same order of
+    both logs, each entry once, each label behind what was logged before it."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_at(Path(folder) / "a.db")
+        reader, done, labels = Reader(store), 0, 0
+        expected: list[tuple[str, int]] = []
+        for what, n in steps:
+            if what == "read":
+                reader.read(n)
+            elif what == "p":
+                store.append_predictions([prediction(done + i + 1, rows=1) for i in range(n)])
+                expected += [("PredictionRecord", done + i + 1) for i in range(n)]
+                done += n
+            else:
+                store.add_feedback([label(10**6 + labels + i) for i in range(n)])
+                expected += [("FeedbackRecord", labels + i + 1) for i in range(n)]
+                labels += n
+        while reader.read(tail):
+            pass
+        assert [place(e) for e in read_all(store)] == expected
+        assert reader.order == expected
+        store.close()
+
+
+def test_chunks_are_prefixes(store: SqlStore) -> None:
+    """Any read is a prefix of the common order, also when labels outnumber predictions by far."""
+    for i in range(6):
+        store.append_predictions([prediction(i + 1)])
+        store.add_feedback([label(100 * (i + 1) + j) for j in range(40)])
+    whole = [place(e) for e in read_all(store)]
+    for limit in (1, 2, 3, 7):
+        part = [place(e) for e in store.read_log(0, 0, limit=limit)]
+        assert part
+        assert part == whole[: len(part)]
+
+
+# -- the lease -------------------------------------------------------------------------------
+
+
+def test_one_leader(store: SqlStore) -> None:
+    """While a leader is alive no other may lead; it renews with the token that it has."""
+    token = store.acquire_lease("one", 60)
+    assert token is not None
+    assert store.acquire_lease("two", 60) is None
+    assert store.acquire_lease("one", 60) == token
+
+
+def test_lease_runs_out(store: SqlStore) -> None:
+    """A leader that stays silent is succeeded, under a higher token."""
+    token = store.acquire_lease("one", 0.05)
+    assert token is not None
+    later = wait_for(lambda: store.acquire_lease("two", 60), "the lease to run out")
+    assert later > token
+
+
+def test_lease_given_back(store: SqlStore) -> None:
+    """A leader that stops lets a successor lead at once; nobody else can give its lease back."""
+    first = store.acquire_lease("one", 60)
+    store.release_lease("two")
+    assert store.acquire_lease("two", 60) is None
+    store.release_lease("one")
+    second = store.acquire_lease("two", 60)
+    assert first is not None
+    assert second is not None
+    assert second > first
+
+
+def test_lease_needs_a_deployment(path: Path) -> None:
+    """Before anything was deployed there is nothing to lead."""
+    fresh = open_at(path)
+    with pytest.raises(StoreError, match="deploy"):
+        fresh.acquire_lease("one", 60)
+    fresh.close()
+
+
+def snapshot(version: int) -> Snapshot:
+    return Snapshot(version, f"m:{version}", Phase.POST, "ab", 1, 3, "why", 9.0)
+
+
+def promotion(version: int, by: str = "runner") -> Promotion:
+    return Promotion(PromotionKind.PROMOTE, version, f"m:{version}", "ab", "why", 9.0, by=by,
+                     evidence={"log_e": 3.5, "thresholds": {"rollback_f1_drop": 0.08}})  # fmt: skip
+
+
+def step(number: int = 1, after: int = 0, **more: Any) -> Checkpoint:
+    return Checkpoint(
+        state=str(number).encode(), status={"step": number},
+        **{"snapshots": [snapshot(number)], "promotions": [promotion(number)],
+           "events": [Event("heal", {"n": number}, 9.0, 3)], **more},
+        after_promotion=after,
+    )  # fmt: skip
+
+
+def contents(store: SqlStore) -> tuple[Any, ...]:
+    return (store.state(), store.status(), store.snapshots(kept_only=False),
+            store.promotions(), store.events())  # fmt: skip
+
+
+def led(store: SqlStore) -> int:
+    token = store.acquire_lease("one", 60)
+    assert token is not None
+    return token
+
+
+def test_step_round_trip(store: SqlStore) -> None:
+    """A committed step reads back whole, and tells the place of its promotion."""
+    assert store.commit(led(store), step(2)) == 1
+    assert store.state() == b"2"
+    assert store.status() == {"step": 2}
+    assert store.snapshots() == [snapshot(2)]
+    [kept] = store.promotions()
+    assert (kept.evidence, kept.kind, kept.seq) == (
+        promotion(2).evidence, PromotionKind.PROMOTE, 1,
+    )  # fmt: skip
+    assert [(e.kind, e.detail, e.batch) for e in store.events()] == [("heal", {"n": 2}, 3)]
+
+
+def test_figures_are_updated(store: SqlStore) -> None:
+    """A snapshot's later figures replace the earlier ones; one that was dropped is history."""
+    token = led(store)
+    store.commit(token, step(2))
+    measured = Snapshot(**{**snapshot(2).__dict__, "f1": 0.5, "accuracy": 0.75, "rows": 40})
+    store.commit(token, step(3, 1, snapshots=[measured, snapshot(3)], promotions=[]))
+    assert store.snapshots() == [measured, snapshot(3)]
+    store.commit(token, step(4, 1, snapshots=[], promotions=[], dropped=[2]))
+    assert [s.version for s in store.snapshots()] == [3]
+    assert [s.version for s in store.snapshots(kept_only=False)] == [2, 3]
+
+
+def test_fenced(store: SqlStore) -> None:
+    """A leader that was succeeded without noticing writes nothing, neither step nor status."""
+    token = led(store)
+    store.commit(token, step(2))
+    store.release_lease("one")
+    assert store.acquire_lease("two", 60)
+    before = contents(store)
+    with pytest.raises(LeaseLost):
+        store.commit(token, step(3, 1))
+    with pytest.raises(LeaseLost):
+        store.show_status(token, {"step": 3})
+    assert contents(store) == before
+
+
+@pytest.mark.parametrize("more", [{}, {"promotions": []}], ids=["promotes", "promotes nothing"])
+def test_promotion_moved(store: SqlStore, more: dict[str, Any]) -> None:
+    """A step during which an operator changed what serves is void, whether it promotes or not:
+    it was thought with another champion."""
+    token = led(store)
+    store.commit(token, step(2))
+    store.promote(promotion(1, "operator"), Event("rollback", {}, 9.0))
+    before = contents(store)
+    with pytest.raises(PromotionMoved):
+        store.commit(token, step(3, 1, **more))
+    assert contents(store) == before
+    assert store.commit(token, step(3, 2)) == 3
+
+
+def test_failed_step_leaves_nothing(store: SqlStore) -> None:
+    """A step whose last write fails leaves no trace of its first ones."""
+    token = led(store)
+    store.commit(token, step(2))
+    before = contents(store)
+    with pytest.raises(StoreError):
+        store.commit(token, step(3, 1, events=[Event("heal", {"n": object()}, 9.0)]))
+    assert contents(store) == before
+
+
+def test_visible_whole(store: SqlStore, path: Path) -> None:
+    """A reader at any moment sees all of a step or nothing of it."""
+    token, steps, done = led(store), 40, threading.Event()
+
+    def write() -> None:
+        try:
+            for n in range(1, steps + 1):
+                store.commit(token, step(n, n - 1))
+        finally:
+            done.set()
+
+    writer = threading.Thread(target=write)
+    reader = sqlite3.connect(path, isolation_level=None)
+    query = ("select (select state from runner), (select status from runner), "
+             "(select count(*) from promotions), (select count(*) from events), "
+             "(select count(*) from snapshots)")  # fmt: skip
+    seen = set()
+    writer.start()
+    while True:
+        last = done.is_set()
+        state, status, *counts = reader.execute(query).fetchone()
+        n = int(state or b"0")
+        assert counts == [n, n, n]
+        assert json.loads(status).get("step", 0) == n
+        seen.add(n)
+        if last:
+            break
+    writer.join(10)
+    reader.close()
+    assert steps in seen
+
+
+# -- the rest --------------------------------------------------------------------------------
+
+
+def test_operators_words(store: SqlStore) -> None:
+    """Commands and events are read in order behind a place."""
+    places = [store.add_command(kind) for kind in ("pause", "heal", "resume")]
+    assert [c.kind for c in store.commands(places[0])] == ["heal", "resume"]
+    for n in range(3):
+        store.add_event(Event("deployed", {"n": n}, 1.0))
+    assert [e.detail["n"] for e in store.events(1)] == [1, 2]
+    assert [e.detail["n"] for e in store.events(0, limit=1)] == [0]
+
+
+def test_newest_promotion(store: SqlStore) -> None:
+    """What serves is the newest promotion, whatever its version."""
+    assert store.newest_promotion() is None
+    for version in (3, 1, 2):
+        store.promote(promotion(version), Event("promote", {}, 1.0))
+    newest = store.newest_promotion()
+    assert newest is not None
+    assert (newest.version, newest.seq) == (2, 3)
+    assert [p.version for p in store.promotions(after=1)] == [1, 2]
+
+
+def test_create_twice(store: SqlStore, path: Path) -> None:
+    """Making the tables again changes nothing of what is there."""
+    store.append_predictions([prediction(1)])
+    before = (store.meta("secret"), store.meta("store_id"), store.ends())
+    other = open_at(path)
+    assert (other.meta("secret"), other.meta("store_id"), other.ends()) == before
+    other.close()
+
+
+def test_other_schema(store: SqlStore) -> None:
+    """A store of another release is refused, not written to."""
+    store.set_meta("schema", "999")
+    with pytest.raises(StoreError, match="999"):
+        store.create()
+
+
+def test_out_of_reach(tmp_path: Path) -> None:
+    """A store that cannot be opened says so as a StoreError, in one line."""
+    (tmp_path / "folder.db").mkdir()
+    broken = SqlStore(f"sqlite:///{tmp_path / 'folder.db'}")
+    calls: Sequence[Any] = (broken.create, broken.status, lambda: broken.add_feedback([label(1)]))
+    for call in calls:
+        with pytest.raises(StoreError) as refused:
+            call()
+        assert "\n" not in str(refused.value)
