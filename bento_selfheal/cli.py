@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -155,6 +156,8 @@ def _service_here() -> tuple[str, Path | None]:
 
 def main() -> None:
     """Entry point: an error of ours is one clear line; exit code 2 when the call is wrong."""
+    # One thread: two cores carry server, runner and client together.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         app()
     except SelfHealError as error:

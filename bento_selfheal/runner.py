@@ -74,23 +74,23 @@ class Runner:
                     self._stop.wait(self._settings.poll_interval)
             except (LeaseLost, PromotionMoved) as error:
                 log.info("step given up: %s", error)
-                self._pipeline = None
             except SelfHealError as error:
                 log.error("step failed, will be tried again: %s", error)
-                self._pipeline = None
                 self._stop.wait(RETRY_SECONDS)
             except Exception:
                 # The thread is the service's only healer: it must outlive what nobody foresaw.
                 log.exception("step failed, will be tried again")
-                self._pipeline = None
                 self._stop.wait(RETRY_SECONDS)
 
     def _beat(self) -> None:
         """Renew the lease beside a long heal."""
         while not self._stop.wait(self._settings.lease_seconds / 3):
             try:
-                if self._token is not None:
-                    self._token = self.store.acquire_lease(self.owner, self._settings.lease_seconds)
+                token = self._token
+                if token is None:
+                    continue
+                if self.store.acquire_lease(self.owner, self._settings.lease_seconds) != token:
+                    self._token = None  # another one led meanwhile: begin from its checkpoint
             except StoreError as error:
                 log.warning("the lease was not renewed: %s", error)
 
@@ -108,11 +108,16 @@ class Runner:
             if self._token is None:
                 return False
             log.info("%s leads", self.owner)
-        pipeline = self._pipeline or self._open_pipeline()
-        changed = self._follow_operators(pipeline)
-        worked = self._read_log(pipeline)
-        if changed or worked:
-            self._write(pipeline)
+        # A step that fails leaves no pipeline behind: its mind is ahead of the store.
+        pipeline, self._pipeline = self._pipeline or self._open_pipeline(), None
+        try:
+            changed = self._follow_operators(pipeline)
+            worked = self._read_log(pipeline)
+            if changed or worked:
+                self._write(pipeline)
+        except LeaseLost:
+            self._token = None
+            raise
         self._pipeline = pipeline
         return worked
 

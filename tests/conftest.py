@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
+os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
 os.environ.pop("SELFHEAL_CONFIG", None)
 
 from bento_selfheal.modelstore import use_home

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import time
@@ -18,9 +19,11 @@ from live import Client, Feeder, processes
 
 from bento_selfheal.served import ServedService
 
+pytestmark = pytest.mark.timeout(120)
+
 WORKERS = 2
 # A heal of this many steps takes seconds, so that a kill finds it in the middle.
-LONG_HEAL = {"workers": WORKERS, "replay_steps": 1500, "lease_seconds": 2}
+LONG_HEAL = {"workers": WORKERS, "replay_steps": 700, "lease_seconds": 2}
 
 Serve = Callable[..., ServedService]
 
@@ -42,8 +45,7 @@ def assert_whole(feeder: Feeder, client: Client, state: Path) -> None:
     """Every acknowledged label is there once, a promoted adapter serves, the next heal comes."""
     before = feeder.settle()
     assert before["labels"]["joined"] == feeder.sent
-    after = feeder.batch()
-    assert after["heals"] > before["heals"] - 1
+    feeder.batch()
     wait_for(lambda: client.read("/status")["heals"] > before["heals"], "the next heal")
     stored = labels_in(state)
     assert len(stored) == feeder.sent
@@ -140,7 +142,7 @@ def test_a_stopped_runner_takes_nothing_with_it(serve: Serve, tmp_path: Path) ->
         mid_heal(feeder, client)
         (runner,) = processes(server, "HealingRunner")
         with stopped(runner):
-            for _ in range(10):
+            for _ in range(3):
                 assert_ready_within_a_second(server)
                 feeder.send()
             wait_for(lambda: client.read("/status")["runner_alive"] is False, "seen as gone")
@@ -172,7 +174,7 @@ def processes_left(server: ServedService) -> list[int]:
     left = []
     for process in psutil.process_iter():
         try:
-            if psutil.os.getpgid(process.pid) == group and process.status() != "zombie":
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
                 left.append(process.pid)
         except (psutil.NoSuchProcess, ProcessLookupError):
             continue
@@ -184,6 +186,3 @@ def _answers(server: ServedService) -> bool:
         return httpx.get(f"{server.url}/readyz", timeout=5).status_code == 200
     except httpx.HTTPError:
         return False
-
-
-pytestmark = pytest.mark.timeout(120)

@@ -1,0 +1,93 @@
+"""Acceptance 7: the repository builds as a bento, and its tag serves and heals anywhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import bentoml
+import pytest
+from conftest import ROOT, wait_for
+from live import Client, Feeder
+
+from bento_selfheal.modelstore import delete_model, home_store, new_model
+from bento_selfheal.package import Package
+from bento_selfheal.served import ServedService
+
+WORKERS = 1
+
+
+@pytest.fixture(scope="module")
+def bento(home: Path, package: Package) -> Iterator[str]:
+    """The tag of a bento built from the repository with the default model name."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bentoml", "build", "--output", "tag", str(ROOT)],
+        env={**os.environ, "BENTOML_HOME": str(home), "SELFHEAL_MODEL": package.tag},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    tag = done.stdout.strip().splitlines()[-1].removeprefix("__tag__:")
+    yield tag
+    bentoml.delete(tag)
+
+
+@pytest.fixture
+def newer_model(package: Package) -> Iterator[str]:
+    """A newer version under the packaged model's name, there after the bento was built."""
+    name = package.tag.split(":")[0]
+    old = home_store().get(package.tag)
+    tag = f"{name}:newer"
+    with new_model(tag, labels=dict(old.info.labels), metadata=dict(old.info.metadata)) as folder:
+        for file in Path(old.path).iterdir():
+            if file.name != "model.yaml":
+                shutil.copy(file, folder / file.name)
+    yield tag
+    delete_model(tag)
+
+
+def test_a_bento_serves_by_its_tag_from_another_folder_and_heals(
+    bento: str, newer_model: str, home: Path, package: Package, tmp_path: Path
+) -> None:
+    """It runs its own files with the model it was built with, and promotes what it healed."""
+    name = package.tag.split(":")[0]
+    env = {"SELFHEAL_STATE_DIR": str(tmp_path / "state"), "SELFHEAL_WORKERS": str(WORKERS),
+           "SELFHEAL_MODEL": f"{name}:latest"}  # fmt: skip
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    log = tmp_path / "server.log"
+    with (
+        ServedService(bento, home=home, log=log, cwd=elsewhere, env=env) as server,
+        Client(server) as client,
+    ):
+        assert bento in server.last_words(200)
+        wait_for(lambda: "model" in client.read("/status"), "the runner's first status")
+        assert client.read("/status")["model"] == package.tag != newer_model
+        feeder = Feeder(client, WORKERS)
+
+        def promoted() -> bool:
+            return bool(feeder.batch()["promotions"])
+
+        wait_for(promoted, "a promotion", 60)
+        feeder.batch()
+        assert feeder.served_by > 1
+        assert feeder.accuracy > 0.7
+        serving = client.read("/status")["serving"]
+        assert serving["tag"] in {str(m.tag) for m in home_store().list()}
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_bento_holds_what_it_needs_and_nothing_else(bento: str) -> None:
+    """The package's modules and the user's service are inside, tests and state are not."""
+    source = Path(bentoml.get(bento).path) / "src"
+    held = {str(p.relative_to(source)) for p in source.rglob("*") if p.is_file()}
+    modules = {str(p.relative_to(ROOT)) for p in (ROOT / "bento_selfheal").rglob("*.py")}
+    assert {"service.py", *modules} <= held
+    strange = [p for p in held if p.split("/")[0] in {"tests", ".venv", ".git", "benchmarks"}]
+    assert strange == []

@@ -1,0 +1,626 @@
+"""The pipeline: test, then train; the same log gives the same heals; nothing but adapters move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bento_selfheal.config import Settings, Thresholds
+from bento_selfheal.errors import SnapshotError
+from bento_selfheal.heal import Challenger, LabelledRows
+from bento_selfheal.metrics import Scores
+from bento_selfheal.model import SelfHealingModel
+from bento_selfheal.package import Package
+from bento_selfheal.pipeline import Outcome, Pipeline
+from bento_selfheal.records import (
+    FeedbackRecord,
+    Phase,
+    PredictionRecord,
+    Promotion,
+    PromotionKind,
+    Snapshot,
+    State,
+)
+from bento_selfheal.rules import RuleSet
+from bento_selfheal.streams import article_rows
+from bento_selfheal.telemetry import Telemetry
+
+BATCH = 50
+Entry = tuple[PredictionRecord | FeedbackRecord, PredictionRecord | None]
+
+
+class Memory:
+    """Snapshots in memory; some may be damaged on purpose."""
+
+    def __init__(self, package: Package) -> None:
+        self.package = package
+        self.kept: dict[str, dict[str, Tensor]] = {}
+        self.damaged: set[str] = set()
+
+    def save(self, version: int, phase: Phase, state: Mapping[str, Tensor], *, heal: int,
+             batch: int, reason: str, facts: Mapping[str, Any] | None = None) -> Snapshot:  # fmt: skip
+        if not all(bool(torch.isfinite(v).all()) for v in state.values()):
+            raise SnapshotError(f"version {version} is not finite")
+        self.kept[f"m:{version}"] = {k: v.clone() for k, v in state.items()}
+        return Snapshot(version, f"m:{version}", phase, "ab", heal, batch, reason, 0.0)
+
+    def load(self, tag: str, sha256: str) -> SelfHealingModel:
+        if tag in self.damaged:
+            raise SnapshotError(f"{tag} is damaged")
+        return self.package.model.with_adapter(self.kept[tag]).requires_grad_(False)
+
+    def bits(self) -> dict[str, dict[str, bytes]]:
+        """Every adapter ever saved, to the bit."""
+        return {tag: bits(state) for tag, state in self.kept.items()}
+
+
+def bits(state: Mapping[str, Tensor]) -> dict[str, bytes]:
+    return {name: value.numpy().tobytes() for name, value in state.items()}
+
+
+def settings_of(**more: Any) -> Settings:
+    return Settings(**{"batch_size": BATCH, "replay_steps": 15, "buffer_rows": 400, **more})
+
+
+class Rig:
+    """A pipeline with its snapshots and everything that it decided so far."""
+
+    def __init__(self, package: Package, memory: Memory | None = None, *,
+                 thresholds: Thresholds | None = None, adopt: bool = True, **more: Any) -> None:  # fmt: skip
+        self.memory = memory or Memory(package)
+        self.announced: list[dict[str, Any]] = []
+        self.pipeline = Pipeline(
+            package, settings_of(**more), self.memory, thresholds=thresholds or Thresholds(),
+            telemetry=Telemetry(), announce=self.announced.append,
+        )  # fmt: skip
+        self.done = Outcome()
+        if adopt:
+            clean = self.memory.save(
+                1, Phase.CLEAN, package.model.adapter_state(), heal=0, batch=0, reason="packaged"
+            )
+            self.pipeline.adopt(
+                Promotion(PromotionKind.INITIAL, 1, clean.tag, "ab", "packaged", 0.0, seq=1)
+            )
+
+    def take(self, entry: Entry) -> None:
+        self.pipeline.take(*entry)
+        self.collect()
+
+    def collect(self) -> None:
+        new = self.pipeline.collect()
+        self.done.snapshots |= new.snapshots
+        self.done.promotions += new.promotions
+        self.done.events += new.events
+
+    def kinds(self) -> list[str]:
+        return [e.kind for e in self.done.events]
+
+    def decided(self) -> list[tuple[Any, ...]]:
+        """All promotions but their times."""
+        return [(p.kind, p.version, p.tag, p.reason, p.evidence) for p in self.done.promotions]
+
+    def status(self) -> dict[str, Any]:
+        return self.pipeline.status()
+
+
+class Live:
+    """Serves a stream with a rig's champion, gives late labels, and keeps the log."""
+
+    def __init__(self, rig: Rig, delay: int = BATCH) -> None:
+        self.rig, self.delay = rig, delay
+        self.log: list[Entry] = []
+        self.requests = self.labels = 0
+        self.owed: list[tuple[PredictionRecord, int, int]] = []
+
+    def send(self, rows: NDArray[np.float32], labels: NDArray[Any]) -> None:
+        for at in range(0, len(rows), BATCH):
+            self._batch(rows[at : at + BATCH], labels[at : at + BATCH])
+
+    def _batch(self, rows: NDArray[np.float32], labels: NDArray[Any]) -> None:
+        self.requests += 1
+        p = self.rig.pipeline
+        with torch.no_grad():
+            answers = p.champion(torch.from_numpy(rows)).numpy()
+        asked = PredictionRecord(
+            self.requests.to_bytes(12, "big"), rows, answers, p.serving.version,  # type: ignore[union-attr]
+            float(self.requests), self.requests,
+        )  # fmt: skip
+        self._take(asked, None)
+        self.owed += [(asked, i, int(label)) for i, label in enumerate(labels)]
+        while len(self.owed) > self.delay:
+            self.label(*self.owed.pop(0))
+
+    def label(self, asked: PredictionRecord, row: int, label: int, **more: Any) -> None:
+        self.labels += 1
+        given = FeedbackRecord(asked.request, row, label, float(self.requests),
+                               after=self.requests, seq=self.labels, **more)  # fmt: skip
+        self._take(given, asked)
+
+    def _take(self, entry: PredictionRecord | FeedbackRecord, asked: PredictionRecord | None) -> (
+        None
+    ):  # fmt: skip
+        self.log.append((entry, asked))
+        self.rig.take((entry, asked))
+
+
+def drifting(seed: int = 0, clean: int = 300, drifted: int = 1200, drift: float = 2.2) -> tuple[
+    NDArray[np.float32], NDArray[Any]
+]:  # fmt: skip
+    """The article's stream: clean rows, then drifted ones."""
+    generator = np.random.default_rng([seed, 9])
+    parts = [article_rows(clean, 0.0, generator), article_rows(drifted, drift, generator)]
+    return (np.concatenate([t.rows for t in parts]), np.concatenate([t.labels for t in parts]))
+
+
+def live(package: Package, **more: Any) -> Live:
+    """A whole drifting stream, served."""
+    ran = Live(Rig(package, **more))
+    ran.send(*drifting())
+    return ran
+
+
+@pytest.fixture(scope="module")
+def healed(package: Package) -> Live:
+    """One drifting stream that was healed; only to be looked at."""
+    return live(package)
+
+
+# -- promises -------------------------------------------------------------------------------
+
+
+def test_heals(healed: Live) -> None:
+    """On a drifting stream the served accuracy is won back, promotions say on what evidence,
+    and every heal leaves a pre-heal and a post-heal snapshot."""
+    status = healed.rig.status()
+    assert status["heals"] >= 3
+    assert status["promotions"] == len(healed.rig.done.promotions) >= 1
+    assert status["last"]["champion"]["accuracy"] > status["last"]["shadow"]["accuracy"] + 0.2
+    assert status["lift"]["mean"] > 0.1
+    phases = [s.phase for s in healed.rig.done.snapshots.values() if s.version > 1]
+    assert phases.count(Phase.PRE) == phases.count(Phase.POST) == status["heals"]
+    for p in healed.rig.done.promotions:
+        assert p.evidence["log_e"] >= p.evidence["log_e_needed"]
+        assert 0 < p.evidence["first_label"] <= p.evidence["last_label"] <= healed.labels
+        assert p.evidence["thresholds"] == Thresholds().model_dump()
+        assert p.reason
+
+
+def test_replay(package: Package, healed: Live) -> None:
+    """The same log replayed gives the same adapters to the bit and the same promotions for the
+    same reasons, whatever else drew random numbers."""
+    torch.manual_seed(123)
+    np.random.seed(5)
+    again = Rig(package)
+    for entry in healed.log:
+        again.take(entry)
+        torch.rand(1)
+    assert again.memory.bits() == healed.rig.memory.bits()
+    assert again.decided() == healed.rig.decided()
+    assert again.status() == healed.rig.status()
+    assert again.kinds() == healed.rig.kinds()
+
+
+def test_chunks(package: Package, healed: Live) -> None:
+    """How the requests of the prediction log were cut does not matter to the signals: batches
+    are rows of the log, not requests."""
+    whole, parts = Rig(package), Rig(package)
+    requests = [e for e, _ in healed.log if isinstance(e, PredictionRecord)]
+    for asked in requests:
+        whole.take((asked, None))
+        for cut in (slice(0, 7), slice(7, 31), slice(31, None)):
+            parts.take((
+                replace(asked, features=asked.features[cut], probabilities=asked.probabilities[cut]),
+                None,
+            ))  # fmt: skip
+        assert parts.pipeline.reading == whole.pipeline.reading
+    assert parts.kinds() == whole.kinds()
+
+
+def test_frozen(package: Package) -> None:
+    """Backbone and head are the same to the bit after any number of heals, in the champion, in
+    the challenger and in the shadow; the shadow's adapter is untouched too."""
+    before = bits(package.model.state_dict())
+    ran = live(package)
+    p = ran.rig.pipeline
+    assert p.tally.heals
+    assert bits(package.model.state_dict()) == before
+    for model in (p.champion, p.challenger.model):
+        now = bits(model.state_dict())
+        assert {k for k in now if now[k] != before[k]} <= {
+            k for k in now if k.startswith("reflexive.")
+        }
+    assert bits(p.champion.adapter_state()) != bits(package.model.adapter_state())
+
+
+class Spy:
+    """A recipe that notes what it was given, then trains as the real one."""
+
+    name = "spy"
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.trained: set[bytes] = set()
+        self.heals = 0
+
+    def heal(self, challenger: Challenger, rows: LabelledRows, rules: RuleSet,
+             generator: torch.Generator) -> dict[str, float]:  # fmt: skip
+        self.heals += 1
+        self.trained |= {row.tobytes() for row in rows.features}
+        return self.inner.heal(challenger, rows, rules, generator)  # type: ignore[no-any-return]
+
+
+def test_test_then_train(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No row on which the challenger is compared with the champion was trained on before; and
+    every labelled row is trained on in the end."""
+    rig = Rig(package, buffer_rows=5000)
+    spy = Spy(rig.pipeline._recipe)
+    rig.pipeline._recipe = spy
+    compared: set[bytes] = set()
+    tried = rig.pipeline._try_challenger
+
+    def watch(batch: Any, rows: NDArray[np.float32], *rest: Any) -> None:
+        mine = {row.tobytes() for row in rows}
+        assert not mine & spy.trained
+        if rig.pipeline.trial is not None:
+            compared.update(mine)
+        tried(batch, rows, *rest)
+
+    monkeypatch.setattr(rig.pipeline, "_try_challenger", watch)
+    ran = Live(rig)
+    ran.send(*drifting())
+    assert spy.heals == rig.pipeline.tally.heals > 3
+    assert len(compared) >= 5 * BATCH
+    assert compared <= spy.trained | {row.features.tobytes() for row in rig.pipeline.open_labels} \
+        | {row.tobytes() for row in rig.pipeline.buffer.features}  # fmt: skip
+
+
+def test_champion_is_scored_as_served(package: Package) -> None:
+    """What the champion is credited with is what was answered, not what the model of today
+    would say: answers all wrong in the log are accuracy 0."""
+    rig = Rig(package)
+    rows, labels = drifting(clean=BATCH, drifted=0)
+    asked = PredictionRecord(b"k" * 12, rows, (1 - labels).astype(np.float32), 1, 1.0, 1)
+    rig.take((asked, None))
+    for i, label in enumerate(labels):
+        rig.take((FeedbackRecord(asked.request, i, int(label), 2.0, after=1, seq=i + 1), asked))
+    assert rig.status()["champion"]["accuracy"] == 0.0
+    assert rig.status()["shadow"]["accuracy"] > 0.9
+
+
+def test_observe(package: Package, healed: Live) -> None:
+    """In observe mode everything happens but the promotion: heals, snapshots, a note of what
+    would have been promoted; the clean adapter serves on."""
+    rig = live(package, mode="observe").rig
+    assert rig.done.promotions == []
+    assert rig.status()["serving"]["version"] == 1
+    assert rig.status()["heals"] > 0
+    assert "would_promote" in rig.kinds()
+    assert "promote" not in rig.kinds()
+    first = next(e for e in rig.done.events if e.kind == "would_promote")
+    assert first.detail["version"] == healed.rig.done.promotions[0].version
+
+
+def test_pause(package: Package) -> None:
+    """While paused signals and figures go on and no heal, promotion or rollback happens;
+    resumed, healing goes on."""
+    rig = Rig(package)
+    rig.pipeline.paused = True
+    ran = Live(rig)
+    ran.send(*drifting())
+    status = rig.status()
+    assert (status["heals"], status["promotions"], rig.done.promotions) == (0, 0, [])
+    assert status["paused"]
+    assert status["state"] == "DRIFTING"
+    assert status["labels"]["joined"] > 1000
+    rig.pipeline.paused = False
+    ran.send(*drifting(seed=1, clean=0, drifted=600))
+    assert rig.status()["heals"] > 0
+    assert rig.done.promotions
+
+
+def test_calm(package: Package) -> None:
+    """On a stream that does not drift nothing is promoted and the state stays HEALTHY."""
+    rig = Rig(package)
+    Live(rig).send(*drifting(clean=600, drifted=0))
+    assert rig.pipeline.state is State.HEALTHY
+    assert rig.done.promotions == []
+
+
+# -- labels ---------------------------------------------------------------------------------
+
+
+def feed(rig: Rig, n: int = BATCH + 10) -> tuple[PredictionRecord, list[int]]:
+    """One request with labels for all its rows; the last 10 still wait for their batch."""
+    table = article_rows(n, 0.0, np.random.default_rng(3))
+    answers = rig.pipeline.package.shadow(table.rows)
+    asked = PredictionRecord(b"k" * 12, table.rows, answers, 1, 1.0, 1)
+    rig.take((asked, None))
+    labels = [int(v) for v in table.labels]
+    for i, label in enumerate(labels):
+        rig.take((FeedbackRecord(asked.request, i, label, 2.0, after=1, seq=i + 1), asked))
+    return asked, labels
+
+
+def correct(rig: Rig, asked: PredictionRecord, row: int, label: int) -> None:
+    given = FeedbackRecord(asked.request, row, label, 3.0, corrects=True, after=1, seq=900 + row)
+    rig.take((given, asked))
+
+
+def test_correction(package: Package) -> None:
+    """A corrected label replaces the old one where heals train, in the buffer and in the batch
+    that is still open; the row is not counted again."""
+    rig = Rig(package)
+    asked, labels = feed(rig)
+    before = rig.status()
+    correct(rig, asked, 3, 1 - labels[3])
+    correct(rig, asked, BATCH + 2, 1 - labels[BATCH + 2])
+    kept = rig.pipeline.buffer.rows()
+    assert kept.labels.tolist() == [1 - v if i == 3 else v for i, v in enumerate(labels[:BATCH])]
+    assert np.array_equal(kept.features, asked.features[:BATCH])
+    assert [r.label for r in rig.pipeline.open_labels] == [
+        1 - v if i == 2 else v for i, v in enumerate(labels[BATCH:])
+    ]
+    after = rig.status()
+    assert after["labels"]["corrected"] == 2
+    assert after["labels"]["joined"] == before["labels"]["joined"] == BATCH + 10
+    assert after["champion"] == before["champion"]
+
+
+def test_correction_of_a_waiting_label(package: Package) -> None:
+    """A label and its correction that both came before their prediction join as one row with
+    the corrected label."""
+    rig = Rig(package)
+    table = article_rows(2, 0.0, np.random.default_rng(3))
+    asked = PredictionRecord(b"k" * 12, table.rows, package.shadow(table.rows), 1, 1.0, 1)
+    rig.take((FeedbackRecord(asked.request, 0, 0, 2.0, seq=1), None))
+    rig.take((FeedbackRecord(asked.request, 0, 1, 2.0, corrects=True, seq=2), asked))
+    assert rig.status()["labels"]["waiting"] == 2
+    rig.take((asked, None))
+    assert [r.label for r in rig.pipeline.open_labels] == [1]
+    assert rig.status()["labels"]["waiting"] == 0
+
+
+def test_labels_of_an_earlier_package(package: Package) -> None:
+    """A label of a row that another package answered is counted as unmatched, not learned."""
+    rig = Rig(package)
+    rig.pipeline.start_from = 1
+    feed(rig, 5)
+    assert rig.status()["labels"]["unmatched"] == 5
+    assert rig.status()["labels"]["joined"] == 0
+
+
+def test_rows_with_features(package: Package) -> None:
+    """Rows that come with their labels and no id are learned from and count as the model of
+    the moment answers them."""
+    rig = Rig(package)
+    rows, labels = drifting()
+    for i, (row, label) in enumerate(zip(rows, labels, strict=True)):
+        key = (i + 1).to_bytes(12, "big")
+        given = FeedbackRecord(key, 0, int(label), 1.0, features=row, seq=i + 1)
+        rig.take((given, None))
+    status = rig.status()
+    assert status["labels"]["joined"] == len(rows)
+    assert status["labels"]["delay_seconds"] is None
+    assert status["promotions"] >= 1
+    assert status["last"]["champion"]["accuracy"] > 0.8
+
+
+def test_heal_now(package: Package) -> None:
+    """An operator's heal trains at once on what is there, also while paused; without labels it
+    says so."""
+    rig = Rig(package)
+    assert rig.pipeline.heal_now() is False
+    rig.collect()
+    assert rig.kinds() == ["heal_skipped"]
+    feed(rig)
+    rig.pipeline.paused = True
+    assert rig.pipeline.heal_now() is True
+    rig.collect()
+    heal = rig.done.events[-1]
+    assert (heal.kind, heal.detail["rows"], heal.detail["heal"]) == ("heal", BATCH, 1)
+
+
+# -- health, rollback, states ------------------------------------------------------------------
+
+
+def test_states(healed: Live) -> None:
+    """HEALTHY until a signal, DRIFTING while it lasts, HEALING shown while a heal trains."""
+    kinds = healed.rig.kinds()
+    assert kinds.index("drifting") < kinds.index("heal") < kinds.index("promote")
+    assert {a["state"] for a in healed.rig.announced} == {"HEALING"}
+    assert len(healed.rig.announced) == healed.rig.status()["heals"]
+    assert healed.rig.pipeline.state is State.DRIFTING
+
+
+def rolled(package: Package, poison: Callable[[NDArray[np.float32]], NDArray[Any]],
+           **more: Any) -> Live:  # fmt: skip
+    """A healed stream whose labels then come from another world."""
+    ran = live(package, **more)
+    rows, _ = drifting(seed=2, clean=0, drifted=600)
+    ran.send(rows, poison(rows))
+    return ran
+
+
+def test_rollback_withheld(package: Package) -> None:
+    """When the stream gets harder and no kept snapshot does better on the same rows, nothing is
+    undone, and an event says why."""
+    generator = np.random.default_rng(0)
+    ran = rolled(package, lambda rows: generator.integers(0, 2, len(rows)))
+    assert "rollback_withheld" in ran.rig.kinds()
+    for p in ran.rig.done.promotions:
+        assert p.kind is PromotionKind.PROMOTE
+
+
+def promoted_badly(package: Package, **more: Any) -> Live:
+    """A healed stream, then an operator makes a snapshot serve that is wrong about everything,
+    while good ones are kept; healing is held back so that only a rollback can help."""
+    ran = live(package, heal_lr=0.003, **more)
+    p, memory = ran.rig.pipeline, ran.rig.memory
+    good = p.serving
+    assert good is not None
+    assert good.phase is Phase.POST
+    bad = {k: torch.zeros_like(v) for k, v in memory.kept[good.tag].items()}
+    with torch.no_grad():
+        bad["scale"] += 1.0
+        bad["adapter.2.bias"] -= 40.0
+    version = p.next_version
+    p.next_version += 1
+    snapshot = memory.save(version, Phase.POST, bad, heal=99, batch=p.tally.labelled_batches,
+                           reason="bad")  # fmt: skip
+    p.history[version] = snapshot
+    p.adopt(Promotion(PromotionKind.PROMOTE, version, snapshot.tag, "ab", "bad", 0.0, seq=999))
+    p.health.begin(0.95, 0.9)
+    p.trial = None
+    p._try_challenger = lambda *_: None  # type: ignore[method-assign]
+    return ran
+
+
+def test_rollback(package: Package) -> None:
+    """When what serves falls below its baseline, the kept snapshot that does best on the very
+    same rows serves again; the promotion log says from which, to which and why."""
+    ran = promoted_badly(package)
+    bad = ran.rig.pipeline.serving
+    before = len(ran.rig.done.promotions)
+    ran.send(*drifting(seed=3, clean=0, drifted=500))
+    back = ran.rig.done.promotions[before]
+    assert bad is not None
+    assert back.kind is PromotionKind.ROLLBACK
+    assert back.evidence["from_version"] == bad.version
+    assert back.evidence["thresholds"] == Thresholds().model_dump()
+    assert "below its baseline" in back.reason
+    assert ran.rig.status()["rollbacks"] == 1
+    event = next(e for e in ran.rig.done.events if e.kind == "rollback")
+    assert (event.detail["version"], event.detail["from"]) == (back.version, bad.version)
+    rows, labels = drifting(seed=4, clean=0, drifted=300)
+    values = {}
+    for s in ran.rig.pipeline.history.values():
+        if s.phase is Phase.POST and s.batch <= bad.batch:
+            with torch.no_grad():
+                answers = ran.rig.memory.load(s.tag, "").forward(torch.from_numpy(rows)).numpy()
+            values[s.version] = Scores.of(answers, labels).f1
+    assert values[back.version] >= max(values.values()) - 0.05
+    assert values[back.version] > values[bad.version]
+
+
+def test_rollback_state(package: Package) -> None:
+    """After a rollback the state is ROLLED_BACK until the next batch of the signals."""
+    ran = promoted_badly(package)
+    rows, labels = drifting(seed=3, clean=0, drifted=500)
+    for at in range(0, len(rows), BATCH):
+        ran.send(rows[at : at + BATCH], labels[at : at + BATCH])
+        if ran.rig.status()["rollbacks"]:
+            break
+    assert ran.rig.pipeline.state is State.ROLLED_BACK
+    ran.send(rows[:BATCH], labels[:BATCH])
+    assert ran.rig.pipeline.state is State.DRIFTING
+
+
+def test_rollback_past_damage(package: Package) -> None:
+    """A kept snapshot that no longer verifies is named in an event and passed over."""
+    ran = promoted_badly(package)
+    history = ran.rig.pipeline.history.values()
+    whole = [s for s in history if s.phase is Phase.POST]
+    first = ran.rig.done.promotions[0].version
+    ran.rig.memory.damaged |= {s.tag for s in whole if s.version not in (first, whole[-1].version)}
+    before = len(ran.rig.done.promotions)
+    ran.send(*drifting(seed=3, clean=0, drifted=500))
+    assert ran.rig.done.promotions[before].version == first
+    assert "refused" in ran.rig.kinds()
+
+
+def test_paused_does_not_roll_back(package: Package) -> None:
+    """A pause holds rollbacks back too."""
+    ran = promoted_badly(package)
+    ran.rig.pipeline.paused = True
+    before = len(ran.rig.done.promotions)
+    ran.send(*drifting(seed=3, clean=0, drifted=500))
+    assert ran.rig.done.promotions[before:] == []
+
+
+def test_operators_rollback(package: Package) -> None:
+    """After an operator's rollback the pipeline serves what he chose, starts a new challenger
+    from it and shows ROLLED_BACK."""
+    ran = live(package)
+    p = ran.rig.pipeline
+    p.adopt(Promotion(PromotionKind.ROLLBACK, 1, "m:1", "ab", "asked", 0.0, by="operator", seq=50))
+    assert p.status()["serving"]["version"] == 1
+    assert p.state is State.ROLLED_BACK
+    assert p.trial is None
+    assert bits(p.challenger.model.adapter_state()) == bits(p.champion.adapter_state())
+    assert p.status()["rollbacks"] == 1
+
+
+def test_refused_heal(package: Package) -> None:
+    """A heal that ends in weights that are not finite is refused: an event says so, nothing of
+    it serves, and the next heal starts from the champion."""
+
+    class Burns:
+        name = "burns"
+
+        def heal(self, challenger: Challenger, *_: Any) -> dict[str, float]:
+            with torch.no_grad():
+                challenger.model.reflexive.scale.fill_(float("nan"))
+            return {"total": 0.0}
+
+    rig = Rig(package)
+    rig.pipeline._recipe = Burns()
+    Live(rig).send(*drifting())
+    assert "refused" in rig.kinds()
+    assert rig.done.promotions == []
+    assert not any(s.phase is Phase.POST for s in rig.pipeline.history.values())
+    challenger = rig.pipeline.challenger.model.adapter_state()
+    assert bits(challenger) == bits(rig.pipeline.champion.adapter_state())
+
+
+def test_gate_always(package: Package) -> None:
+    """Without a gate every heal serves at once, as in the article."""
+    rig = live(package, gate="always").rig
+    promoted = [p for p in rig.done.promotions if p.kind is PromotionKind.PROMOTE]
+    assert len(promoted) == rig.status()["heals"] > 3
+
+
+# -- the bound on snapshots ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", [4, 6, 9])
+def test_surplus(package: Package, kept: int) -> None:
+    """Never more snapshots than allowed are left; the clean one, the best, the serving one, the
+    one on trial and the newest stay, and what went is named once."""
+    rig = Rig(package, snapshots_kept=kept)
+    ran = Live(rig)
+    gone: list[int] = []
+    rows, labels = drifting()
+    for at in range(0, len(rows), BATCH):
+        ran.send(rows[at : at + BATCH], labels[at : at + BATCH])
+        p = rig.pipeline
+        must = {1, p.best_snapshot().version, p.serving.version}  # type: ignore[union-attr]
+        must |= {p.trial.version} if p.trial else set()
+        newest = max(p.history)
+        gone += [s.version for s in p.surplus()]
+        assert must <= p.history.keys()
+        assert len(p.history) <= kept
+        if kept > len(must):
+            assert newest in p.history
+    assert len(gone) == len(set(gone)) > 3
+    assert set(gone).isdisjoint(rig.pipeline.history)
+
+
+def test_best_is_on_later_labels(healed: Live) -> None:
+    """A snapshot's figures come from labels after its training alone; one that has seen none
+    has none, and cannot be the best."""
+    history = healed.rig.pipeline.history
+    for s in history.values():
+        assert (s.f1 is None) == (s.rows == 0)
+    best = healed.rig.pipeline.best_snapshot()
+    assert best is not None
+    measured = [s.f1 for s in history.values() if s.phase is Phase.POST and s.f1 is not None]
+    assert best.f1 == max(measured)
+
+
