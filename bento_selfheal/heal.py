@@ -112,7 +112,10 @@ class ArticleRecipe:
             probabilities = challenger.model.decide(hidden)
             logits = torch.log(probabilities / (1 - probabilities + EPS))
             real = F.binary_cross_entropy_with_logits(logits, labels, pos_weight=weight)
-            consistency = F.binary_cross_entropy(probabilities, verdicts)
+            # Without a rule there is nothing to be consistent with.
+            consistency = (
+                F.binary_cross_entropy(probabilities, verdicts) if len(rules) else real * 0
+            )
             entropy = binary_entropy(probabilities)
             loss = (
                 p.alpha * real

@@ -540,17 +540,16 @@ class Pipeline:
             _traces(batch),
         ) as span:  # fmt: skip
             self._snapshot(Phase.PRE, number, reason, self.champion)
-            seed = torch.Generator().manual_seed(self.settings.seed + 1_000_003 * number)
-            self.losses = self._recipe.heal(self.challenger, self.buffer.rows(), self._rules, seed)
-            span.set_attributes({names.LOSS + k: v for k, v in self.losses.items()})
             try:
-                post = self._snapshot(Phase.POST, number, reason, self.challenger.model)
-            except SnapshotError as error:
+                post = self._train(number, reason)
+            except (SnapshotError, RuntimeError) as error:
+                # torch raises RuntimeError where a loss saturates: such a challenger is no loss.
                 self.note("refused", {"heal": number, "reason": str(error)})
                 self._restart_challenger()
                 span.set_attribute(names.OUTCOME, "refused")
                 self.state = before
                 return
+            span.set_attributes({names.LOSS + k: v for k, v in self.losses.items()})
             span.set_attributes({names.VERSION: post.version, names.OUTCOME: "trained"})
             self._begin_trial(post, reason, batch)
         self.state = before if before is State.ROLLED_BACK else self._calm_state()
@@ -559,6 +558,11 @@ class Pipeline:
             {"heal": number, "version": post.version, "reason": reason, "rows": len(self.buffer),
              "losses": self.losses},
         )  # fmt: skip
+
+    def _train(self, number: int, reason: str) -> Snapshot:
+        seed = torch.Generator().manual_seed(self.settings.seed + 1_000_003 * number)
+        self.losses = self._recipe.heal(self.challenger, self.buffer.rows(), self._rules, seed)
+        return self._snapshot(Phase.POST, number, reason, self.challenger.model)
 
     def _begin_trial(self, post: Snapshot, reason: str, batch: list[JoinedRow]) -> None:
         self.actions.append(f"heal {post.heal}")

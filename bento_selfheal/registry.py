@@ -61,7 +61,7 @@ class Registry:
         """
         model = self.package.model.with_adapter(state)
         self._check_finite(state, f"version {version}")
-        canary = self._canary_answers(model)
+        canary = self._canary_answers(model, f"version {version}")
         header = json.dumps({"package": self.package.tag, "version": version, "phase": phase})
         blob = save({**state, "canary": canary}, metadata={"selfheal": header})
         tag, sha256 = self.tag(version, phase), hashlib.sha256(blob).hexdigest()
@@ -103,7 +103,7 @@ class Registry:
         except RuntimeError as error:
             raise SnapshotError(f"{tag}: does not fit {self.package.tag}: {error}") from error
         model.requires_grad_(False)
-        answers = self._canary_answers(model)
+        answers = self._canary_answers(model, tag)
         if expected.shape != answers.shape or not torch.allclose(
             answers, expected, atol=CANARY_TOLERANCE
         ):
@@ -120,11 +120,11 @@ class Registry:
         except (bentoml.exceptions.BentoMLException, OSError) as error:
             raise SnapshotError(f"{tag}: cannot be read: {error}") from error
 
-    def _canary_answers(self, model: SelfHealingModel) -> Tensor:
+    def _canary_answers(self, model: SelfHealingModel, what: str) -> Tensor:
         with torch.no_grad():
             answers: Tensor = model(self.package.canary)
         if not bool(torch.isfinite(answers).all()):
-            raise SnapshotError("the canary batch gets answers that are not finite")
+            raise SnapshotError(f"{what}: the canary batch gets answers that are not finite")
         return answers
 
     @staticmethod

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from bento_selfheal import experiment
 from bento_selfheal.cli import main
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.experiment import (
@@ -20,6 +22,7 @@ from bento_selfheal.experiment import (
     experiment_settings,
     run_experiment,
 )
+from bento_selfheal.metrics import Scores
 from bento_selfheal.records import Phase, State
 
 COMMAND = Path(sys.executable).with_name("bento-selfheal")
@@ -156,7 +159,7 @@ def test_global_generators_left_alone() -> None:
     torch.manual_seed(5)
     np.random.seed(6)
     threads = torch.get_num_threads()
-    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state(legacy=False)
     try:
         torch.set_num_threads(3)
         run_experiment(experiment_settings(1, changes=SMALL))
@@ -164,19 +167,28 @@ def test_global_generators_left_alone() -> None:
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(torch.get_rng_state(), torch_state)
-    after = np.random.get_state()
-    assert np.array_equal(after[1], numpy_state[1])
-    assert after[2:] == numpy_state[2:]
+    after = np.random.get_state(legacy=False)
+    assert np.array_equal(after["state"]["key"], numpy_state["state"]["key"])
+    assert after["state"]["pos"] == numpy_state["state"]["pos"]
 
 
-def test_digits_do_not_depend_on_caller_threads(published: ExperimentResult) -> None:
-    """A caller's thread count does not reach the digits."""
+def test_runs_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run uses one thread whatever the caller has, so that the digits are the same anywhere."""
+    seen: list[int] = []
+
+    def counting(model: nn.Module, data: experiment.Rows) -> Scores:
+        seen.append(torch.get_num_threads())
+        return score(model, data)
+
+    score = experiment._score
+    monkeypatch.setattr(experiment, "_score", counting)
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(4)
-        assert run_experiment(ExperimentSettings()).stages == published.stages
+        run_experiment(experiment_settings(1, changes=SMALL))
     finally:
         torch.set_num_threads(threads)
+    assert set(seen) == {1}
 
 
 def test_ablations_change_the_final_settings() -> None:

@@ -70,6 +70,15 @@ def test_frozen_parts_are_bit_identical(model: SelfHealingModel, recipe: Recipe)
     assert all(not torch.equal(after[name], value) for name, value in adapter.items())
 
 
+def test_challenger_can_reach_the_adapter_alone(model: SelfHealingModel) -> None:
+    """A challenger gives gradients to the adapter alone, and its optimizer knows no other part."""
+    challenger = Challenger(model, 0.003)
+    adapter = {id(p) for p in challenger.model.reflexive.parameters()}
+    assert {id(p) for p in challenger.model.parameters() if p.requires_grad} == adapter
+    groups = challenger.optimizer.param_groups
+    assert {id(p) for group in groups for p in group["params"]} == adapter
+
+
 @both
 def test_champion_is_left_alone(model: SelfHealingModel, recipe: Recipe) -> None:
     """The model that serves keeps its adapter while its challenger heals."""
@@ -174,7 +183,7 @@ def test_article_loss(model: SelfHealingModel) -> None:
 def test_class_weight_follows_conflicts(model: SelfHealingModel) -> None:
     """The class weight comes from the fraud among the batch's own conflicts."""
     with torch.no_grad():
-        model.head[0].bias.fill_(-3.0)  # type: ignore[index,union-attr]
+        model.head[0].bias.fill_(-3.0)  # type: ignore[index]
     rows = labelled()
     plain = ArticleRecipe(HealParameters(heal_steps=1, pos_weight_base=1.0, pos_weight_max=1.0))
     weighted = ArticleRecipe(HealParameters(heal_steps=1))

@@ -61,7 +61,8 @@ def test_largest_z_is_named() -> None:
     for _ in range(3):
         fidi.update(batch(-3.0, 20.0))
     reading = fidi.reading(2, threshold=1.0, conflict_min=5)
-    assert (reading.feature, reading.z) == ("a", pytest.approx(3.0))
+    assert reading.feature == "a"
+    assert reading.z == pytest.approx(3.0)
     assert reading.reason == "z=3.00 on a, conflicts=2"
 
 
