@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -175,10 +176,15 @@ def load_settings() -> Settings:
         raise SettingsError(
             f"unknown environment variables {sorted(unknown)}; settings are the fields of Settings"
         )
+    file = os.environ.get("SELFHEAL_CONFIG")
+    if file and not Path(file).is_file():
+        raise SettingsError(f"SELFHEAL_CONFIG: there is no file {file}")
     try:
         return Settings()
     except ValidationError as error:
         raise SettingsError(describe(error)) from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{file or 'selfheal.toml'}: {error}") from error
 
 
 def describe(error: ValidationError) -> str:
@@ -216,6 +222,9 @@ class ThresholdFile:
             self._seen = stamp
             fresh = Thresholds.model_validate_json(self.path.read_bytes())
         except FileNotFoundError:
+            return False
+        except OSError as error:
+            log.error("cannot read %s: %s; still in force: %s", self.path, error, self.current)
             return False
         except ValidationError as error:
             log.error(

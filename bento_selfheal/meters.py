@@ -8,6 +8,7 @@ from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
+from . import telemetry as names
 from .telemetry import METRICS, SCOPE, STATE_METRIC, STATES, figure
 
 
@@ -44,21 +45,21 @@ class WorkerMeters:
         import prometheus_client as prometheus
 
         self._feedback = prometheus.Counter(
-            "selfheal_feedback", "Items of feedback, by what became of them", ["outcome"]
+            names.FEEDBACK_PROMETHEUS, "Items of feedback, by what became of them", ["outcome"]
         )
         queue = prometheus.Gauge(
-            "selfheal_queue_rows", "Predictions that wait for the store",
+            names.QUEUE_PROMETHEUS, "Predictions that wait for the store",
             multiprocess_mode="livesum",
         )  # fmt: skip
         self._queue, self._worker = queue, worker
         self._dropped = prometheus.Counter(
-            "selfheal_dropped_rows", "Predictions that the log dropped: the store stalled"
+            names.DROPPED_PROMETHEUS, "Predictions that the log dropped: the store stalled"
         )
         self._dropped_seen = 0
         self._otel_feedback = None
         if meter is not None:
             self._otel_feedback = meter.create_counter(
-                "selfheal.feedback", "{label}", "Items of feedback, by what became of them"
+                names.FEEDBACK_METRIC, "{label}", "Items of feedback, by what became of them"
             )
             self._observe(meter)
 
@@ -68,7 +69,7 @@ class WorkerMeters:
             if count:
                 self._feedback.labels(outcome=outcome).inc(count)
                 if self._otel_feedback is not None:
-                    self._otel_feedback.add(count, {"selfheal.outcome": outcome})
+                    self._otel_feedback.add(count, {names.OUTCOME: outcome})
 
     def refresh(self) -> None:
         """Bring ``/metrics`` up to date; called off the request path."""
@@ -85,10 +86,10 @@ class WorkerMeters:
             return [Observation(self._worker()["dropped_rows"])]
 
         meter.create_observable_gauge(
-            "selfheal.queue", [queue], "{row}", "Predictions that wait for the store"
+            names.QUEUE_METRIC, [queue], "{row}", "Predictions that wait for the store"
         )
         meter.create_observable_counter(
-            "selfheal.dropped", [dropped], "{row}", "Predictions that the log dropped"
+            names.DROPPED_METRIC, [dropped], "{row}", "Predictions that the log dropped"
         )
 
 

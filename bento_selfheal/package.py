@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -212,16 +213,21 @@ def open_package(tag: str) -> Package:
         info = PackageInfo.model_validate_json((folder / INFO).read_bytes())
     except ValidationError as error:
         raise PackageError(f"{exact}: {INFO}: {describe(error)}") from error
-    if _sha256(folder / WEIGHTS) != info.weights_sha256:
+    if not (folder / WEIGHTS).exists() or _sha256(folder / WEIGHTS) != info.weights_sha256:
         raise PackageError(f"{exact}: {WEIGHTS} does not have the hash noted in {INFO}")
-    model = _build(info.builder, info.builder_args)
+    with torch.random.fork_rng(devices=[]):  # its first weights are drawn only to be replaced
+        model = _build(info.builder, info.builder_args)
     try:
         model.load_state_dict(load_file(folder / WEIGHTS))
     except RuntimeError as error:
         raise PackageError(f"{exact}: the weights do not fit {info.builder}: {error}") from error
     model.requires_grad_(False).eval()
-    reference = load_file(folder / REFERENCE)
-    return Package(exact, info, model, reference["rows"].numpy(), reference["labels"].numpy())
+    try:
+        reference = load_file(folder / REFERENCE)
+        rows, labels = reference["rows"].numpy(), reference["labels"].numpy()
+    except (OSError, SafetensorError, KeyError) as error:
+        raise PackageError(f"{exact}: {REFERENCE} cannot be read: {error}") from error
+    return Package(exact, info, model, rows, labels)
 
 
 def _checked(
@@ -262,7 +268,10 @@ def _build(builder: str, builder_args: Mapping[str, Any]) -> SelfHealingModel:
         make = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise PackageError(f"builder: cannot import {builder!r}: {error}") from error
-    model = make(**builder_args)
+    try:
+        model = make(**builder_args)
+    except TypeError as error:
+        raise PackageError(f"builder_args: {builder!r} refuses them: {error}") from error
     if not isinstance(model, SelfHealingModel):
         raise PackageError(
             f"builder: {builder!r} gave {type(model).__name__}, a SelfHealingModel is needed"

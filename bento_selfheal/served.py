@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 import httpx
+import psutil
 
 from .errors import SelfHealError
 
@@ -79,10 +80,17 @@ class ServedService(AbstractContextManager["ServedService"]):
         self.kill()
 
     def kill(self) -> None:
-        """End the whole group at once, as a power cut would."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        """End the server and everything that it started at once, as a power cut would."""
+        started: list[psutil.Process] = []
+        if self.process.poll() is None:
+            # Circus gives each worker a session of its own: a signal to the group misses them.
+            started = psutil.Process(self.process.pid).children(recursive=True)
+            self.process.kill()
+        for process in started:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self.process.wait(STOP_SECONDS)
+        psutil.wait_procs(started, STOP_SECONDS)
 
     def last_words(self, lines: int = 30) -> str:
         """The end of what the server printed."""

@@ -60,7 +60,8 @@ class Fidi:
 
     def update(self, values: NDArray[np.float32]) -> float:
         """Take one batch of the sensitive features, ``(n, k)``; return the largest z."""
-        self.window.append([float(v) for v in values.mean(axis=0)])
+        # In float64: rows near the end of float32 would overflow its sum.
+        self.window.append([float(v) for v in values.mean(axis=0, dtype=np.float64)])
         return max(self.scores().values(), default=0.0)
 
     def scores(self) -> dict[str, float]:

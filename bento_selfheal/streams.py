@@ -57,11 +57,18 @@ def read_table(path: Path, label: str, drop: Sequence[str] = ()) -> Table:
     """
     if not path.is_file():
         raise SettingsError(f"file: there is no {path}")
-    table = pa.parquet.read_table(path) if path.suffix == ".parquet" else pa.csv.read_csv(path)
+    try:
+        table = pa.parquet.read_table(path) if path.suffix == ".parquet" else pa.csv.read_csv(path)
+    except pa.ArrowInvalid as error:
+        raise SettingsError(f"file: {path} cannot be read: {error}") from error
+    if len(set(table.column_names)) < len(table.column_names):
+        raise SettingsError(f"file: column names repeat in {path}: {table.column_names}")
     for name in (label, *drop):
         if name not in table.column_names:
             raise SettingsError(f"column {name!r} is not in {path}; columns: {table.column_names}")
     features = [name for name in table.column_names if name != label and name not in drop]
+    if not features:
+        raise SettingsError(f"file: {path} has no column besides {label!r}")
     columns = [_numbers(table.column(name), name, path) for name in features]
     labels = table.column(label)
     if labels.null_count:

@@ -97,6 +97,11 @@ METRICS = (
 STATE_METRIC = "selfheal.state"
 STATES = ("HEALTHY", "DRIFTING", "HEALING", "ROLLED_BACK")
 
+# A predict worker's own figures: over OTLP, and on BentoML's ``/metrics``.
+FEEDBACK_METRIC, FEEDBACK_PROMETHEUS = "selfheal.feedback", "selfheal_feedback"
+QUEUE_METRIC, QUEUE_PROMETHEUS = "selfheal.queue", "selfheal_queue_rows"
+DROPPED_METRIC, DROPPED_PROMETHEUS = "selfheal.dropped", "selfheal_dropped_rows"
+
 
 class Telemetry:
     """The spans of one process.

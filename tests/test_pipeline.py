@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -44,8 +44,17 @@ class Memory:
         self.kept: dict[str, dict[str, Tensor]] = {}
         self.damaged: set[str] = set()
 
-    def save(self, version: int, phase: Phase, state: Mapping[str, Tensor], *, heal: int,
-             batch: int, reason: str, facts: Mapping[str, Any] | None = None) -> Snapshot:  # fmt: skip
+    def save(
+        self,
+        version: int,
+        phase: Phase,
+        state: Mapping[str, Tensor],
+        *,
+        heal: int,
+        batch: int,
+        reason: str,
+        facts: Mapping[str, Any] | None = None,
+    ) -> Snapshot:
         if not all(bool(torch.isfinite(v).all()) for v in state.values()):
             raise SnapshotError(f"version {version} is not finite")
         self.kept[f"m:{version}"] = {k: v.clone() for k, v in state.items()}
@@ -72,8 +81,15 @@ def settings_of(**more: Any) -> Settings:
 class Rig:
     """A pipeline with its snapshots and everything that it decided so far."""
 
-    def __init__(self, package: Package, memory: Memory | None = None, *,
-                 thresholds: Thresholds | None = None, adopt: bool = True, **more: Any) -> None:  # fmt: skip
+    def __init__(
+        self,
+        package: Package,
+        memory: Memory | None = None,
+        *,
+        thresholds: Thresholds | None = None,
+        adopt: bool = True,
+        **more: Any,
+    ) -> None:
         self.memory = memory or Memory(package)
         self.announced: list[dict[str, Any]] = []
         self.pipeline = Pipeline(
@@ -166,6 +182,15 @@ def live(package: Package, **more: Any) -> Live:
     return ran
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Small tensors only wait for a second thread, as in the service."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def healed(package: Package) -> Live:
     """One drifting stream that was healed; only to be looked at."""
@@ -216,7 +241,9 @@ def test_chunks(package: Package, healed: Live) -> None:
         whole.take((asked, None))
         for cut in (slice(0, 7), slice(7, 31), slice(31, None)):
             parts.take((
-                replace(asked, features=asked.features[cut], probabilities=asked.probabilities[cut]),
+                replace(
+                    asked, features=asked.features[cut], probabilities=asked.probabilities[cut]
+                ),
                 None,
             ))  # fmt: skip
         assert parts.pipeline.reading == whole.pipeline.reading
@@ -409,7 +436,8 @@ def test_rows_with_features(package: Package) -> None:
     assert status["labels"]["joined"] == len(rows)
     assert status["labels"]["delay_seconds"] is None
     assert status["promotions"] >= 1
-    assert status["last"]["champion"]["accuracy"] > 0.8
+    last = status["last"]
+    assert last["champion"]["accuracy"] > last["shadow"]["accuracy"] + 0.2
 
 
 def test_heal_now(package: Package) -> None:
@@ -439,23 +467,26 @@ def test_states(healed: Live) -> None:
     assert healed.rig.pipeline.state is State.DRIFTING
 
 
-def rolled(package: Package, poison: Callable[[NDArray[np.float32]], NDArray[Any]],
-           **more: Any) -> Live:  # fmt: skip
-    """A healed stream whose labels then come from another world."""
-    ran = live(package, **more)
-    rows, _ = drifting(seed=2, clean=0, drifted=600)
-    ran.send(rows, poison(rows))
-    return ran
-
-
 def test_rollback_withheld(package: Package) -> None:
-    """When the stream gets harder and no kept snapshot does better on the same rows, nothing is
+    """When the stream gets harder and nothing kept does better on the same rows, nothing is
     undone, and an event says why."""
-    generator = np.random.default_rng(0)
-    ran = rolled(package, lambda rows: generator.integers(0, 2, len(rows)))
-    assert "rollback_withheld" in ran.rig.kinds()
-    for p in ran.rig.done.promotions:
-        assert p.kind is PromotionKind.PROMOTE
+    ran = live(package)
+    p = ran.rig.pipeline
+    serving = p.serving
+    assert serving is not None
+    p.history = {v: s for v, s in p.history.items() if v in (1, serving.version)}
+    p._heal = lambda *_: None  # type: ignore[method-assign]
+    p.trial = None
+    rows, labels = drifting(seed=2, clean=0, drifted=600)
+    noise = np.random.default_rng(0).random(len(rows)) < 0.3
+    before = len(ran.rig.done.promotions)
+    ran.send(rows, np.where(noise, 1 - labels, labels))
+    withheld = [e for e in ran.rig.done.events if e.kind == "rollback_withheld"]
+    assert withheld
+    assert "nothing kept does better" in withheld[0].detail["reason"]
+    assert ran.rig.done.promotions[before:] == []
+    assert p.serving is not None
+    assert p.serving.version == serving.version
 
 
 def promoted_badly(package: Package, **more: Any) -> Live:
@@ -469,7 +500,7 @@ def promoted_badly(package: Package, **more: Any) -> Live:
     bad = {k: torch.zeros_like(v) for k, v in memory.kept[good.tag].items()}
     with torch.no_grad():
         bad["scale"] += 1.0
-        bad["adapter.2.bias"] -= 40.0
+        bad["adapter.2.bias"] += 40.0 * package.model.head[0].weight[0].sign()  # all is fraud
     version = p.next_version
     p.next_version += 1
     snapshot = memory.save(version, Phase.POST, bad, heal=99, batch=p.tally.labelled_batches,
@@ -485,7 +516,7 @@ def promoted_badly(package: Package, **more: Any) -> Live:
 def test_rollback(package: Package) -> None:
     """When what serves falls below its baseline, the kept snapshot that does best on the very
     same rows serves again; the promotion log says from which, to which and why."""
-    ran = promoted_badly(package)
+    ran = promoted_badly(package, thresholds=Thresholds(rollback_f1_drop=1.0))
     bad = ran.rig.pipeline.serving
     before = len(ran.rig.done.promotions)
     ran.send(*drifting(seed=3, clean=0, drifted=500))
@@ -493,7 +524,8 @@ def test_rollback(package: Package) -> None:
     assert bad is not None
     assert back.kind is PromotionKind.ROLLBACK
     assert back.evidence["from_version"] == bad.version
-    assert back.evidence["thresholds"] == Thresholds().model_dump()
+    assert back.evidence["thresholds"]["rollback_f1_drop"] == 1.0
+    assert "accuracy" in back.reason
     assert "below its baseline" in back.reason
     assert ran.rig.status()["rollbacks"] == 1
     event = next(e for e in ran.rig.done.events if e.kind == "rollback")
@@ -504,9 +536,9 @@ def test_rollback(package: Package) -> None:
         if s.phase is Phase.POST and s.batch <= bad.batch:
             with torch.no_grad():
                 answers = ran.rig.memory.load(s.tag, "").forward(torch.from_numpy(rows)).numpy()
-            values[s.version] = Scores.of(answers, labels).f1
+            values[s.version] = Scores.of(answers, labels).accuracy
     assert values[back.version] >= max(values.values()) - 0.05
-    assert values[back.version] > values[bad.version]
+    assert values[back.version] > values[bad.version] + 0.3
 
 
 def test_rollback_state(package: Package) -> None:
@@ -622,5 +654,3 @@ def test_best_is_on_later_labels(healed: Live) -> None:
     assert best is not None
     measured = [s.f1 for s in history.values() if s.phase is Phase.POST and s.f1 is not None]
     assert best.f1 == max(measured)
-
-

@@ -134,7 +134,10 @@ def test_any_json(rows: Any) -> None:
     try:
         table = READER.read(rows)
     except InvalidInput as error:
-        assert error.loc[0] == "rows"
+        told = error.loc[0]
+        table = None
+    if table is None:
+        assert told == "rows"
     else:
         assert table.shape == (len(rows), 3)
         assert np.isfinite(table).all()

@@ -279,9 +279,9 @@ class SqlStore:
             return c.execute(select(t.runner.c.state)).scalar()
 
     def begin_status(self, status: dict[str, Any]) -> None:
-        """Show where a deployment starts, before any runner leads."""
+        """Show where a deployment starts, before any runner leads; no checkpoint holds for it."""
         with self._write() as c:
-            if c.execute(update(t.runner).values(status=status)).rowcount == 0:
+            if c.execute(update(t.runner).values(state=None, status=status)).rowcount == 0:
                 c.execute(
                     insert(t.runner).values(
                         id=1, owner="", token=0, until=0.0, state=None, status=status

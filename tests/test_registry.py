@@ -1,0 +1,239 @@
+"""The registry: what comes out of the model store is what went in, or it is refused by name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import bentoml
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from bento_selfheal.errors import SnapshotError
+from bento_selfheal.modelstore import bentoml_home, home_store
+from bento_selfheal.package import Package, Training, package_model
+from bento_selfheal.records import Phase, Snapshot
+from bento_selfheal.registry import ADAPTER, Registry
+from bento_selfheal.streams import ARTICLE_FEATURES, article_rows
+
+
+@pytest.fixture
+def registry(package: Package) -> Registry:
+    return Registry(package, "a1b2c3")
+
+
+def adapter(package: Package) -> dict[str, Tensor]:
+    """An adapter unlike the clean one."""
+    generator = torch.Generator().manual_seed(1)
+    return {
+        name: value + 0.05 * torch.rand(value.shape, generator=generator)
+        for name, value in package.model.adapter_state().items()
+    }
+
+
+def saved(registry: Registry, version: int = 3) -> Snapshot:
+    return registry.save(version, Phase.POST, adapter(registry.package), heal=2, batch=11,
+                         reason="z=1.50 on V14", facts={"recipe": "replay"})  # fmt: skip
+
+
+def file_of(snapshot: Snapshot) -> Path:
+    return Path(home_store().get(snapshot.tag).path_of(ADAPTER))
+
+
+def test_round_trip(registry: Registry) -> None:
+    """A snapshot loads to the same adapter bit for bit, on the packaged backbone and head,
+    frozen and in eval mode."""
+    snapshot = saved(registry)
+    model = registry.load(snapshot.tag, snapshot.sha256)
+    for name, value in adapter(registry.package).items():
+        assert torch.equal(model.adapter_state()[name], value)
+    assert model.backbone is registry.package.model.backbone
+    assert model.head is registry.package.model.head
+    assert not model.training
+    assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_model_store_shows_it(registry: Registry) -> None:
+    """`bentoml models list/get` tell phase, heal, batch, reason and package of a snapshot."""
+    snapshot = saved(registry)
+    name = registry.package.name
+    assert snapshot.tag == f"{name}-adapter:a1b2c3-000003-post-heal"
+    stored = bentoml.models.get(snapshot.tag)
+    assert stored.info.labels == {"selfheal": "adapter", "phase": "post-heal", "heal": "2"}
+    metadata = stored.info.metadata
+    assert metadata["version"] == 3
+    assert metadata["batch"] == 11
+    assert metadata["reason"] == "z=1.50 on V14"
+    assert metadata["package"] == registry.package.tag
+    assert metadata["sha256"] == snapshot.sha256
+    assert metadata["recipe"] == "replay"
+    assert file_of(snapshot).stat().st_size < 100_000
+
+
+def flip(path: Path, sha: str) -> str:
+    blob = bytearray(path.read_bytes())
+    blob[-10] ^= 1
+    path.write_bytes(blob)
+    return sha
+
+
+def truncate(path: Path, sha: str) -> str:
+    path.write_bytes(path.read_bytes()[:-100])
+    return sha
+
+
+def truncate_and_sign(path: Path, sha: str) -> str:
+    truncate(path, sha)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def empty(path: Path, sha: str) -> str:
+    path.write_bytes(b"")
+    return hashlib.sha256(b"").hexdigest()
+
+
+def remove(path: Path, sha: str) -> str:
+    path.unlink()
+    return sha
+
+
+def rewritten(change: Callable[[dict[str, Tensor]], None]) -> Callable[[Path, str], str]:
+    """Another file under its own, right hash."""
+
+    def damage(path: Path, _: str) -> str:
+        tensors = load_file(path)
+        change(tensors)
+        save_file(tensors, path)
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    return damage
+
+
+def _nan(t: dict[str, Tensor]) -> None:
+    t["adapter.0.weight"][3, 3] = float("nan")
+
+
+def _infinite(t: dict[str, Tensor]) -> None:
+    t["scale"] = torch.tensor(float("inf"))
+
+
+def _shape(t: dict[str, Tensor]) -> None:
+    t["adapter.0.bias"] = torch.zeros(7)
+
+
+def _missing(t: dict[str, Tensor]) -> None:
+    del t["adapter.2.weight"]
+
+
+def _extra(t: dict[str, Tensor]) -> None:
+    t["backbone.0.weight"] = torch.zeros(3)
+
+
+def _no_canary(t: dict[str, Tensor]) -> None:
+    del t["canary"]
+
+
+def _other_weights(t: dict[str, Tensor]) -> None:
+    t["adapter.2.bias"] += 1.0
+
+
+def _overflow(t: dict[str, Tensor]) -> None:
+    t["adapter.2.weight"] = torch.full_like(t["adapter.2.weight"], 3e38)
+    t["scale"] = torch.tensor(3e38)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (flip, "hash"), (truncate, "hash"), (remove, "cannot be read"),
+        (truncate_and_sign, "not readable"), (empty, "not readable"),
+        (rewritten(_nan), "adapter.0.weight"), (rewritten(_infinite), "scale"),
+        (rewritten(_shape), "does not fit"), (rewritten(_missing), "does not fit"),
+        (rewritten(_extra), "does not fit"), (rewritten(_no_canary), "canary"),
+        (rewritten(_other_weights), "canary"), (rewritten(_overflow), "canary"),
+    ],
+    ids=["flipped", "truncated", "no file", "truncated, signed", "empty, signed", "nan",
+         "infinite", "shape", "missing tensor", "extra tensor", "no canary", "other weights",
+         "overflow"],
+)  # fmt: skip
+def test_damage(registry: Registry, damage: Callable[[Path, str], str], said: str) -> None:
+    """Whatever is wrong with a snapshot, it is refused with its tag and what is wrong."""
+    snapshot = saved(registry)
+    sha256 = damage(file_of(snapshot), snapshot.sha256)
+    with pytest.raises(SnapshotError) as refused:
+        registry.load(snapshot.tag, sha256)
+    assert snapshot.tag in str(refused.value)
+    assert said in str(refused.value)
+
+
+def test_no_such_snapshot(registry: Registry) -> None:
+    """A tag that the model store does not have is named."""
+    tag = registry.tag(99, Phase.PRE)
+    with pytest.raises(SnapshotError, match="000099-pre-heal"):
+        registry.load(tag, "ab")
+
+
+def test_other_package(registry: Registry) -> None:
+    """An adapter of another packaged model is refused, whether its width fits or not."""
+    table = article_rows(300, 0.0, np.random.default_rng(8))
+    for hidden in (64, 16):
+        other = package_model(
+            "another", table.rows, table.labels, features=ARTICLE_FEATURES,
+            builder_args={"input_dim": 10, "hidden_dim": hidden}, training=Training(epochs=1),
+        )  # fmt: skip
+        foreign = Registry(other, "a1b2c3").save(
+            1, Phase.CLEAN, other.model.adapter_state(), heal=0, batch=0, reason="packaged"
+        )
+        with pytest.raises(SnapshotError, match=foreign.tag):
+            registry.load(foreign.tag, foreign.sha256)
+
+
+def test_not_finite_is_not_saved(registry: Registry) -> None:
+    """Weights that are not finite never reach the model store."""
+    state = adapter(registry.package)
+    state["adapter.0.bias"][0] = float("nan")
+    with pytest.raises(SnapshotError, match=r"version 77.*adapter\.0\.bias"):
+        registry.save(77, Phase.POST, state, heal=1, batch=1, reason="x")
+    with pytest.raises(bentoml.exceptions.NotFound):
+        bentoml.models.get(registry.tag(77, Phase.POST))
+
+
+def test_over_a_half_written_one(registry: Registry) -> None:
+    """What a killed runner left half of is written anew, to the same bytes."""
+    first = saved(registry, 5)
+    file_of(first).write_bytes(b"half")
+    second = saved(registry, 5)
+    assert second.sha256 == first.sha256
+    registry.load(second.tag, second.sha256)
+
+
+def test_half_written_folder(registry: Registry) -> None:
+    """A folder without the model's own description is no obstacle either."""
+    tag = registry.tag(6, Phase.POST)
+    name, version = tag.split(":")
+    folder = bentoml_home() / "models" / name / version
+    folder.mkdir(parents=True)
+    (folder / ADAPTER).write_bytes(b"half")
+    snapshot = saved(registry, 6)
+    assert snapshot.tag == tag
+    registry.load(tag, snapshot.sha256)
+
+
+def test_delete(registry: Registry) -> None:
+    """A deleted snapshot is gone from the model store; deleting it again is no error."""
+    snapshot = saved(registry, 8)
+    registry.delete(snapshot.tag)
+    registry.delete(snapshot.tag)
+    with pytest.raises(SnapshotError):
+        registry.load(snapshot.tag, snapshot.sha256)
+    assert snapshot.tag not in [str(m.tag) for m in bentoml.models.list()]
+
+
+def test_two_stores(package: Package) -> None:
+    """Snapshots of two stores with the same package do not overwrite each other."""
+    one, two = Registry(package, "aaaaaa"), Registry(package, "bbbbbb")
+    assert one.tag(2, Phase.PRE) != two.tag(2, Phase.PRE)
