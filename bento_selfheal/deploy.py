@@ -68,8 +68,9 @@ def prepare(settings: Settings) -> None:
 
 def _take_over(settings: Settings, store: SqlStore, package: Package) -> int:
     """Promote a package's clean adapter; the runner begins anew behind what is logged."""
-    version = max((s.version for s in store.snapshots(kept_only=False)), default=0) + 1
-    predictions_from, feedback_from = store.ends()
+    before = store.snapshots(kept_only=False)
+    version = max((s.version for s in before), default=0) + 1
+    predictions_from, feedback_from, commands_from = store.ends()
     reason = f"{package.tag} was deployed"
     registry = registry_of(package, store)
     clean = registry.save(
@@ -81,12 +82,17 @@ def _take_over(settings: Settings, store: SqlStore, package: Package) -> int:
     )
     event = Event("deployed", {"package": package.tag, "version": version}, now)
     store.promote(initial, event, first=clean)
+    # Another package's adapters fit nothing that may ever serve from here again.
+    store.forget_snapshots(version)
+    for snapshot in before:
+        registry.delete(snapshot.tag)
     pipeline = Pipeline(package, settings, registry, thresholds=Thresholds(), telemetry=Telemetry())
     pipeline.adopt(initial)
     store.begin_status(pipeline.status())
     start = {
         "predictions_from": predictions_from,
         "feedback_from": feedback_from,
+        "commands_from": commands_from,
         "next_version": version + 1,
     }
     store.set_meta("start", json.dumps(start))

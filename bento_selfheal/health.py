@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -17,8 +16,8 @@ MIN_BATCHES = 3
 class Alarm:
     """Why health asks for a rollback."""
 
-    metric: Literal["f1", "accuracy"]
-    """What fell."""
+    metrics: tuple[str, ...]
+    """What fell: ``f1``, ``accuracy`` or both."""
     reason: str
 
 
@@ -54,11 +53,12 @@ class Health:
             return None
         mean_accuracy, mean_f1 = (float(v) for v in np.mean(self.recent, axis=0))
         base_accuracy, base_f1 = self.baseline
-        for metric, now, base, allowed in (
-            ("f1", mean_f1, base_f1, thresholds.rollback_f1_drop),
-            ("accuracy", mean_accuracy, base_accuracy, thresholds.rollback_acc_drop),
-        ):
-            if base - now > allowed:
-                reason = f"{metric} {now:.3f} is {base - now:.3f} below its baseline {base:.3f}"
-                return Alarm(metric, reason)  # type: ignore[arg-type]
-        return None
+        falls = {
+            metric: f"{metric} {now:.3f} is {base - now:.3f} below its baseline {base:.3f}"
+            for metric, now, base, allowed in (
+                ("f1", mean_f1, base_f1, thresholds.rollback_f1_drop),
+                ("accuracy", mean_accuracy, base_accuracy, thresholds.rollback_acc_drop),
+            )
+            if base - now > allowed
+        }
+        return Alarm(tuple(falls), ", ".join(falls.values())) if falls else None

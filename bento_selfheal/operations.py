@@ -11,10 +11,12 @@ from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from .errors import CommandError, StoreError
+from . import telemetry as names
+from .errors import CommandError, SnapshotError, StoreError
 from .records import Event, Phase, Promotion, PromotionKind, Snapshot
 from .registry import Registry
 from .store import SqlStore
+from .telemetry import Telemetry
 
 RUNNER_SILENT_SECONDS = 10.0
 
@@ -44,11 +46,17 @@ class Operations:
         store: The shared store.
         registry: The snapshots.
         worker: What this worker says of itself.
+        telemetry: Where spans go.
     """
 
     def __init__(
-        self, store: SqlStore, registry: Registry, worker: Callable[[], dict[str, Any]]
+        self,
+        store: SqlStore,
+        registry: Registry,
+        worker: Callable[[], dict[str, Any]],
+        telemetry: Telemetry,
     ) -> None:
+        self._telemetry = telemetry
         self._store = store
         self._registry = registry
         self._worker = worker
@@ -95,15 +103,18 @@ class Operations:
             raise CommandError(f"version: no snapshot {version}; kept are {kept}")
         if target.version == serving:
             raise CommandError(f"version: snapshot {target.version} serves already")
-        self._registry.load(target.tag, target.sha256)
         reason = f"an operator rolled back from {serving} to {target.version}"
-        now = time.time()
-        promotion = Promotion(
-            PromotionKind.ROLLBACK, target.version, target.tag, target.sha256, reason, now,
-            by="operator",
-        )  # fmt: skip
         detail = {"version": target.version, "from": serving, "reason": reason, "by": "operator"}
-        self._store.promote(promotion, Event("rollback", detail, now))
+        now = time.time()
+        with self._telemetry.span(
+            names.ROLLBACK, {names.VERSION: target.version, names.REASON: reason}
+        ):
+            self._registry.load(target.tag, target.sha256)
+            promotion = Promotion(
+                PromotionKind.ROLLBACK, target.version, target.tag, target.sha256, reason, now,
+                by="operator", trace=self._telemetry.traceparent(),
+            )  # fmt: skip
+            self._store.promote(promotion, Event("rollback", detail, now))
         return promotion
 
     def command(self, kind: str) -> CommandAnswer:
@@ -236,7 +247,7 @@ def _add_commands(app: FastAPI, operations: Callable[[], Operations]) -> None:
         """Roll back to the named snapshot, or without a version to the best one."""
         try:
             return asdict(operations().rollback(request.version if request else None))
-        except CommandError as error:
+        except (CommandError, SnapshotError) as error:
             raise HTTPException(409, str(error)) from error
 
     @app.post("/pause", tags=["self-healing"], summary="Stop healing for now")

@@ -6,6 +6,7 @@ imported when it is loaded; its weights and its reference set are safetensors.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib
 import json
@@ -172,7 +173,8 @@ def package_model(
             torch.manual_seed(seed)
             model = _build(builder, builder_args)
             _fit(model, x[train], y[train], training or Training())
-    model.requires_grad_(False).eval()
+    model = copy.deepcopy(model).requires_grad_(False).eval()
+    _rebuild(builder, builder_args, model)
     probabilities = _answers(model, x[reference])
     scores = Scores.of(probabilities, y[reference])
     watched = list(features) if sensitive is None else list(sensitive)
@@ -277,6 +279,18 @@ def _build(builder: str, builder_args: Mapping[str, Any]) -> SelfHealingModel:
             f"builder: {builder!r} gave {type(model).__name__}, a SelfHealingModel is needed"
         )
     return model
+
+
+def _rebuild(builder: str, builder_args: Mapping[str, Any], model: SelfHealingModel) -> None:
+    """Make sure that the builder makes a model which these weights fit, before it is stored."""
+    with torch.random.fork_rng(devices=[]):
+        like = _build(builder, builder_args)
+    try:
+        like.load_state_dict(model.state_dict())
+    except RuntimeError as error:
+        raise PackageError(f"builder: {builder!r} does not build the model: {error}") from error
+    if like.output != model.output:
+        raise PackageError(f"builder: gives output {like.output!r}, the model {model.output!r}")
 
 
 def _fit(

@@ -22,7 +22,7 @@ from .buffer import Buffer
 from .config import Settings, Thresholds
 from .errors import SnapshotError
 from .gate import Gate
-from .heal import Challenger, make_recipe
+from .heal import Challenger, LabelledRows, make_recipe
 from .health import Alarm, Health
 from .join import JoinedRow, Joiner
 from .metrics import Scores, batch_interval
@@ -42,6 +42,7 @@ from .signals import Fidi, SignalReading
 from .telemetry import Telemetry
 
 LIFTS_KEPT = 2000
+THRESHOLD_OF = {"f1": "rollback_f1_drop", "accuracy": "rollback_acc_drop"}
 NOTHING = Scores(0, 0, 0, 0)
 
 
@@ -189,9 +190,36 @@ class Pipeline:
             self._restart_challenger()
 
     def resume_serving(self, snapshot: Snapshot) -> None:
-        """Load again what a checkpoint says was serving."""
-        self.serving = snapshot
-        self.champion = self._snapshots.load(snapshot.tag, snapshot.sha256)
+        """Load again what a checkpoint says was serving; nothing serves when it is damaged."""
+        try:
+            self.champion = self._snapshots.load(snapshot.tag, snapshot.sha256)
+        except SnapshotError as error:
+            self._forget(snapshot, error)
+        else:
+            self.serving = snapshot
+
+    def fall_back(self, promotions: list[Promotion], newest: int) -> None:
+        """Serve the newest promotion that verifies, when what should serve does not.
+
+        Args:
+            promotions: The promotion log, oldest first.
+            newest: Place of its end, behind which the rollback is written.
+
+        Raises:
+            SnapshotError: Nothing in the log verifies.
+        """
+        for promotion in reversed(promotions):
+            try:
+                self.adopt(replace(promotion, kind=PromotionKind.ROLLBACK, seq=newest))
+            except SnapshotError as error:
+                self.note("refused", {"version": promotion.version, "reason": str(error)})
+                continue
+            why = "what should serve is damaged"
+            snapshot = self.history[promotion.version]
+            self._promote(PromotionKind.ROLLBACK, snapshot, why, {})
+            self.note("rollback", {"version": promotion.version, "reason": why})
+            return
+        raise SnapshotError("no promotion in the log verifies")
 
     def take(
         self,
@@ -367,6 +395,10 @@ class Pipeline:
         alarm = self.health.update(scores.accuracy, scores.f1, self.thresholds)
         if alarm is None or self.paused:
             return False
+        if self.settings.mode == "observe":
+            self.note("would_roll_back", {"version": serving.version, "reason": alarm.reason})
+            self.health.restart(keep_baseline=True)
+            return False
         if self.settings.gate == "always":
             target = self.best_snapshot(other_than=serving.version)
         else:
@@ -393,22 +425,35 @@ class Pipeline:
         healed = [s for s in old if s.phase is Phase.POST]
         candidates = healed or [s for s in old if s.phase is Phase.CLEAN]
         now = Scores.of(_answers(self.champion, rows.features), rows.labels)
+        scores = self._score_snapshots(candidates, rows)
         allowed = self.thresholds
-        best, best_value = None, getattr(now, alarm.metric)
+        harmless = {
+            snapshot: s
+            for snapshot, s in scores.items()
+            if s.f1 >= now.f1 - allowed.rollback_f1_drop
+            and s.accuracy >= now.accuracy - allowed.rollback_acc_drop
+        }
+        for metric in alarm.metrics:
+            best = max(harmless, key=lambda s: getattr(harmless[s], metric), default=None)
+            # By as much as raises the alarm: the best of twenty is a little better by chance.
+            needed = getattr(now, metric) + getattr(allowed, THRESHOLD_OF[metric])
+            if best is not None and getattr(harmless[best], metric) > needed:
+                return best
+        return None
+
+    def _score_snapshots(
+        self, candidates: list[Snapshot], rows: LabelledRows
+    ) -> dict[Snapshot, Scores]:
+        """What each does on the rows; one that does not verify is forgotten."""
+        scores = {}
         for snapshot in candidates:
             try:
                 model = self._snapshots.load(snapshot.tag, snapshot.sha256)
             except SnapshotError as error:
                 self._forget(snapshot, error)
-                continue
-            scores = Scores.of(_answers(model, rows.features), rows.labels)
-            harmless = (
-                scores.f1 >= now.f1 - allowed.rollback_f1_drop
-                and scores.accuracy >= now.accuracy - allowed.rollback_acc_drop
-            )
-            if harmless and getattr(scores, alarm.metric) > best_value:
-                best, best_value = snapshot, getattr(scores, alarm.metric)
-        return best
+            else:
+                scores[snapshot] = Scores.of(_answers(model, rows.features), rows.labels)
+        return scores
 
     def _forget(self, snapshot: Snapshot, error: SnapshotError) -> None:
         del self.history[snapshot.version]
@@ -677,9 +722,10 @@ class Pipeline:
 
 
 def _answers(model: SelfHealingModel, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities; an answer that is no number counts as knowing nothing, not as evidence."""
     with torch.no_grad():
         out: NDArray[np.float32] = model(torch.from_numpy(np.ascontiguousarray(rows))).numpy()
-    return out
+    return np.nan_to_num(out, nan=0.5)
 
 
 def _traces(batch: list[JoinedRow]) -> list[str | None]:

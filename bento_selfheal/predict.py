@@ -53,7 +53,7 @@ class Worker:
             self.store, self.signer, self.rows, LabelReader(info.classes), info.classes,
             settings.max_rows,
         )  # fmt: skip
-        self.operations = Operations(self.store, registry, self.describe)
+        self.operations = Operations(self.store, registry, self.describe, telemetry)
 
     def start(self) -> None:
         """Follow promotions and write the log from now on."""

@@ -14,10 +14,10 @@ from typing import Any
 from .checkpoint import dump, package_of, restore
 from .config import Settings, ThresholdFile
 from .deploy import open_store, registry_of, state_dir
-from .errors import LeaseLost, PromotionMoved, SelfHealError, StoreError
+from .errors import LeaseLost, PromotionMoved, SelfHealError, SnapshotError, StoreError
 from .package import open_package
 from .pipeline import Pipeline
-from .records import Event, FeedbackRecord, PredictionRecord
+from .records import Event, FeedbackRecord, PredictionRecord, Promotion
 from .store import Checkpoint
 from .telemetry import Telemetry
 
@@ -135,6 +135,7 @@ class Runner:
             facts = json.loads(start)
             pipeline.start_from = pipeline.predictions_from = facts["predictions_from"]
             pipeline.feedback_from = facts["feedback_from"]
+            pipeline.commands_from = facts["commands_from"]
             pipeline.next_version = facts["next_version"]
         self.status = pipeline.status()
         return pipeline
@@ -161,14 +162,23 @@ class Runner:
         newest = self.store.newest_promotion()
         if newest is not None and newest.seq != pipeline.promotion_seq:
             if pipeline.serving is None or pipeline.serving.version != newest.version:
-                pipeline.adopt(newest)
+                self._adopt(pipeline, newest)
             pipeline.promotion_seq = newest.seq
+            changed = True
+        elif newest is not None and pipeline.serving is None:
+            self._adopt(pipeline, newest)
             changed = True
         for command in self.store.commands(pipeline.commands_from):
             pipeline.commands_from = command.seq
             self._obey(pipeline, command.kind)
             changed = True
         return changed
+
+    def _adopt(self, pipeline: Pipeline, newest: Promotion) -> None:
+        try:
+            pipeline.adopt(newest)
+        except SnapshotError:
+            pipeline.fall_back(self.store.promotions(limit=100_000), newest.seq)
 
     @staticmethod
     def _obey(pipeline: Pipeline, kind: str) -> None:

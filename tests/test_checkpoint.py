@@ -8,9 +8,9 @@ import pytest
 from test_pipeline import BATCH, Live, Memory, Rig, bits, correct, drifting, feed, live
 
 from bento_selfheal.checkpoint import dump, package_of, restore
-from bento_selfheal.errors import SnapshotError, StoreError
+from bento_selfheal.errors import StoreError
 from bento_selfheal.package import Package
-from bento_selfheal.records import FeedbackRecord, PredictionRecord
+from bento_selfheal.records import FeedbackRecord, PredictionRecord, Promotion, PromotionKind
 
 
 @pytest.fixture(scope="module")
@@ -98,13 +98,33 @@ def test_other_package(package: Package) -> None:
 
 
 def test_lost_snapshot(package: Package, healed: Live) -> None:
-    """When the snapshot that served cannot be loaded any more, restoring says so."""
+    """When the snapshot that served is damaged, nothing is taken to serve and an event says so;
+    falling back serves the newest promotion that verifies and writes it as a rollback."""
     serving = healed.rig.pipeline.serving
     assert serving is not None
     memory = Memory(package)
     memory.kept, memory.damaged = healed.rig.memory.kept, {serving.tag}
-    with pytest.raises(SnapshotError, match=serving.tag):
-        restore(Rig(package, memory, adopt=False).pipeline, dump(healed.rig.pipeline))
+    pipeline = Rig(package, memory, adopt=False).pipeline
+    restore(pipeline, dump(healed.rig.pipeline))
+    assert pipeline.serving is None
+    assert serving.tag in pipeline.outcome.events[-1].detail["reason"]
+    log = [
+        Promotion(PromotionKind.INITIAL, 1, *clean_of(healed), "packaged", 0.0, seq=1),
+        Promotion(PromotionKind.PROMOTE, serving.version, serving.tag, serving.sha256, "x", 0.0,
+                  seq=2),
+    ]  # fmt: skip
+    pipeline.fall_back(log, 2)
+    assert pipeline.serving is not None
+    assert pipeline.serving.version == 1
+    assert [(p.kind, p.version) for p in pipeline.outcome.promotions] == [
+        (PromotionKind.ROLLBACK, 1)
+    ]
+
+
+def clean_of(live: Live) -> tuple[str, str]:
+    """Tag and hash of the clean snapshot."""
+    clean = live.rig.pipeline.history[1]
+    return clean.tag, clean.sha256
 
 
 def test_rows_of_the_stream_are_kept(package: Package) -> None:

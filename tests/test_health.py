@@ -36,7 +36,7 @@ def test_f1_alone_asks() -> None:
     """F1 more than rollback_f1_drop below the baseline asks, though accuracy holds."""
     alarm = feed(healed(f1=0.5), 0.9, 0.41)[-1]
     assert alarm is not None
-    assert alarm.metric == "f1"
+    assert alarm.metrics == ("f1",)
     assert alarm.reason == "f1 0.410 is 0.090 below its baseline 0.500"
 
 
@@ -44,7 +44,7 @@ def test_accuracy_alone_asks() -> None:
     """Accuracy more than rollback_acc_drop below the baseline asks, though F1 holds."""
     alarm = feed(healed(accuracy=0.9), 0.79, 0.5)[-1]
     assert alarm is not None
-    assert alarm.metric == "accuracy"
+    assert alarm.metrics == ("accuracy",)
 
 
 @pytest.mark.parametrize(("accuracy", "f1"), [(0.81, 0.5), (0.9, 0.43), (0.99, 0.99)])

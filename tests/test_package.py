@@ -226,7 +226,7 @@ def test_no_probabilities() -> None:
 
 def test_builder_of_another_model() -> None:
     """A builder that does not build the like of the given model is refused."""
-    with pytest.raises(PackageError, match="weights do not fit"):
+    with pytest.raises(PackageError, match="does not build the model"):
         made(model=convolution(4), builder=OWN["builder"],
              builder_args={"width": 4, "channels": 5})  # fmt: skip
 

@@ -142,7 +142,7 @@ def test_predictions_survive_to_the_bit(store: SqlStore, path: Path) -> None:
         found = one.predictions_of({key(2), key(7)})
         assert list(found) == [key(2)]
         assert found[key(2)].features.shape == (1, 3)
-        assert one.ends() == (2, 0)
+        assert one.ends() == (2, 0, 0)
     other.close()
 
 
@@ -214,7 +214,7 @@ def test_threads_at_once(path: Path) -> None:
     for thread in threads:
         thread.join(60)
     assert not failed
-    assert stores[0].ends() == (80, 100)
+    assert stores[0].ends() == (80, 100, 0)
     for store in stores:
         store.close()
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, Row, create_engine, event, func, inse
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..errors import LeaseLost, PromotionMoved, StoreError
+from ..errors import CommandError, LeaseLost, PromotionMoved, StoreError
 from ..records import (
     Command,
     Event,
@@ -193,14 +193,14 @@ class SqlStore:
                 found.update((bytes(r.request), _prediction(r)) for r in c.execute(query))
         return found
 
-    def ends(self) -> tuple[int, int]:
-        """The newest places of the prediction log and of the feedback log."""
+    def ends(self) -> tuple[int, int, int]:
+        """The newest places of predictions, feedback and commands."""
         with self._read() as c:
             newest = [
                 int(c.execute(select(func.coalesce(func.max(log.c.seq), 0))).scalar_one())
-                for log in (t.predictions, t.feedback)
+                for log in (t.predictions, t.feedback, t.commands)
             ]
-        return newest[0], newest[1]
+        return newest[0], newest[1], newest[2]
 
     # -- what operators and pages read --------------------------------------------------------
 
@@ -245,12 +245,25 @@ class SqlStore:
     def promote(
         self, promotion: Promotion, happened: Event, *, first: Snapshot | None = None
     ) -> None:
-        """Write a promotion outside a step of the runner: a new package, or an operator's."""
+        """Write a promotion outside a step of the runner: a new package, or an operator's.
+
+        Raises:
+            CommandError: The snapshot is not kept any more.
+        """
         with self._write() as c:
             if first is not None:
                 c.execute(insert(t.snapshots), [_snapshot_row(first)])
+            s = t.snapshots.c
+            kept = c.execute(select(s.kept).where(s.version == promotion.version)).scalar()
+            if kept is False:
+                raise CommandError(f"version: snapshot {promotion.version} is not kept any more")
             c.execute(insert(t.promotions), [_promotion_row(promotion)])
             c.execute(insert(t.events), [_event_row(happened)])
+
+    def forget_snapshots(self, before: int) -> None:
+        """Note that no snapshot below a version is kept."""
+        with self._write() as c:
+            c.execute(update(t.snapshots).where(t.snapshots.c.version < before).values(kept=False))
 
     # -- commands -----------------------------------------------------------------------------
 
