@@ -42,6 +42,7 @@ from .signals import Fidi, SignalReading
 from .telemetry import Telemetry
 
 LIFTS_KEPT = 2000
+ROLLBACK_MARGIN = 0.05
 THRESHOLD_OF = {"f1": "rollback_f1_drop", "accuracy": "rollback_acc_drop"}
 NOTHING = Scores(0, 0, 0, 0)
 
@@ -435,8 +436,9 @@ class Pipeline:
         }
         for metric in alarm.metrics:
             best = max(harmless, key=lambda s: getattr(harmless[s], metric), default=None)
-            # By as much as raises the alarm: the best of twenty is a little better by chance.
-            needed = getattr(now, metric) + getattr(allowed, THRESHOLD_OF[metric])
+            # By a margin: the best of twenty is a little better by chance alone.
+            margin = min(getattr(allowed, THRESHOLD_OF[metric]), ROLLBACK_MARGIN)
+            needed = getattr(now, metric) + margin
             if best is not None and getattr(harmless[best], metric) > needed:
                 return best
         return None
