@@ -26,6 +26,7 @@ from readme import update
 from bento_selfheal.modelstore import use_home
 from bento_selfheal.served import ServedService
 from bento_selfheal.show import demo_stream, package_demo
+from bento_selfheal.store import SqlStore
 
 RESULTS = Path(__file__).parent / "results" / "load.json"
 ROOT = Path(__file__).parent.parent
@@ -58,23 +59,33 @@ class Load:
 
 def send(port: int, body: bytes, rate: float, seconds: float, load: Load) -> None:
     """Send on a fixed schedule over several connections."""
-    start = time.perf_counter() + 0.05
     total = int(rate * seconds)
     lock = threading.Lock()
+    # Every connection is open before the schedule starts: its set-up is no answer time.
+    ready = threading.Barrier(CONNECTIONS)
+    start = 0.0
+
+    def ask(link: http.client.HTTPConnection) -> bool:
+        try:
+            link.request("POST", "/predict", body, {"Content-Type": "application/json"})
+            answer = link.getresponse()
+            answer.read()
+            return answer.status == 200
+        except (OSError, http.client.HTTPException):
+            link.close()
+            return False
 
     def connection(first: int) -> None:
+        nonlocal start
         link = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        ask(link)
+        if ready.wait() == 0:
+            start = time.perf_counter() + 0.05
+        ready.wait()
         for i in range(first, total, CONNECTIONS):
             due = start + i / rate
             time.sleep(max(due - time.perf_counter(), 0))
-            try:
-                link.request("POST", "/predict", body, {"Content-Type": "application/json"})
-                answer = link.getresponse()
-                answer.read()
-                good = answer.status == 200
-            except (OSError, http.client.HTTPException):
-                good = False
-                link.close()
+            good = ask(link)
             with lock:
                 load.times.append((time.perf_counter() - due) * 1000)
                 load.failed += not good
@@ -86,14 +97,13 @@ def send(port: int, body: bytes, rate: float, seconds: float, load: Load) -> Non
         thread.join()
 
 
-def heal_on_and_on(url: str, stop: threading.Event) -> None:
-    """Ask for the next heal as soon as the last one is done."""
-    with httpx.Client(base_url=url, timeout=30) as client:
-        while not stop.is_set():
-            done = client.get("/status").json()["heals"]
-            client.post("/heal")
-            while not stop.is_set() and client.get("/status").json()["heals"] == done:
-                stop.wait(0.02)
+def heal_on_and_on(store: SqlStore, stop: threading.Event) -> None:
+    """Ask for the next heal as soon as the last one is done; by the store, not the workers."""
+    while not stop.is_set():
+        done = store.status()["heals"]
+        store.add_command("heal")
+        while not stop.is_set() and store.status()["heals"] == done:
+            stop.wait(0.02)
 
 
 def give_labels(url: str) -> None:
@@ -110,12 +120,14 @@ def give_labels(url: str) -> None:
             time.sleep(0.05)
 
 
-def segment(url: str, port: int, rate: float, seconds: float, load: Load, *, heal: bool) -> None:
+def segment(
+    store: SqlStore, port: int, rate: float, seconds: float, load: Load, *, heal: bool
+) -> None:
     """One stretch of load, with heals or without."""
     body = json.dumps({"rows": [[0.1] * 10]}).encode()
-    before = httpx.get(f"{url}/status").json()
+    before = store.status()
     stop = threading.Event()
-    healer = threading.Thread(target=heal_on_and_on, args=(url, stop))
+    healer = threading.Thread(target=heal_on_and_on, args=(store, stop))
     if heal:
         healer.start()
     try:
@@ -124,7 +136,7 @@ def segment(url: str, port: int, rate: float, seconds: float, load: Load, *, hea
         stop.set()
         if heal:
             healer.join()
-    after = httpx.get(f"{url}/status").json()
+    after = store.status()
     load.heals += after["heals"] - before["heals"]
     load.promotions += after["promotions"] - before["promotions"]
 
@@ -144,11 +156,13 @@ def measure(home: Path, rate: float, seconds: float, rounds: int) -> dict[str, L
     log = home / "load.log"
     with ServedService("service:SelfHealing", home=home, log=log, cwd=ROOT, env=env) as server:
         give_labels(server.url)
-        segment(server.url, server.port, rate, 3, Load(), heal=True)
+        store = SqlStore(f"sqlite:///{home / 'load' / 'selfheal.db'}")
+        segment(store, server.port, rate, 3, Load(), heal=True)
         for _ in range(rounds):
             for name, load in loads.items():
                 heal = name == "with_heals"
-                segment(server.url, server.port, rate, seconds / rounds, load, heal=heal)
+                segment(store, server.port, rate, seconds / rounds, load, heal=heal)
+        store.close()
     return loads
 
 
