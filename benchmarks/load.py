@@ -16,6 +16,7 @@ import platform
 import tempfile
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,18 +78,18 @@ def send(port: int, body: bytes, rate: float, seconds: float, load: Load) -> Non
 
     def connection(first: int) -> None:
         nonlocal start
-        link = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        ask(link)
-        if ready.wait() == 0:
-            start = time.perf_counter() + 0.05
-        ready.wait()
-        for i in range(first, total, CONNECTIONS):
-            due = start + i / rate
-            time.sleep(max(due - time.perf_counter(), 0))
-            good = ask(link)
-            with lock:
-                load.times.append((time.perf_counter() - due) * 1000)
-                load.failed += not good
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as link:
+            ask(link)
+            if ready.wait() == 0:
+                start = time.perf_counter() + 0.05
+            ready.wait()
+            for i in range(first, total, CONNECTIONS):
+                due = start + i / rate
+                time.sleep(max(due - time.perf_counter(), 0))
+                good = ask(link)
+                with lock:
+                    load.times.append((time.perf_counter() - due) * 1000)
+                    load.failed += not good
 
     threads = [threading.Thread(target=connection, args=(i,)) for i in range(CONNECTIONS)]
     for thread in threads:
