@@ -12,13 +12,15 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor
 
 from .config import Settings, Thresholds
 from .drive import BatchReport, Stream
-from .errors import SnapshotError
+from .errors import SettingsError, SnapshotError
 from .metrics import Scores
 from .model import SelfHealingModel
 from .package import Package
@@ -26,6 +28,33 @@ from .pipeline import Pipeline
 from .predict import THRESHOLD
 from .records import FeedbackRecord, Phase, PredictionRecord, Promotion, PromotionKind, Snapshot
 from .telemetry import Telemetry
+
+
+def ranking_figures(
+    probabilities: NDArray[np.float32], labels: NDArray[np.float32]
+) -> dict[str, float | None]:
+    """Accuracy, AUC, average precision and log loss, all ``(n,)``.
+
+    The two rankings are None where the labels are all of one class.
+
+    Raises:
+        SettingsError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn import metrics
+    except ImportError as error:
+        raise SettingsError(
+            "a backtest needs scikit-learn: pip install 'bento-selfheal[backtest]'"
+        ) from error
+    both = len(np.unique(labels)) == 2
+    return {
+        "accuracy": Scores.of(probabilities, labels, THRESHOLD).accuracy,
+        "auc": float(metrics.roc_auc_score(labels, probabilities)) if both else None,
+        "average_precision": (
+            float(metrics.average_precision_score(labels, probabilities)) if both else None
+        ),
+        "log_loss": float(metrics.log_loss(labels, probabilities, labels=[0, 1])),
+    }
 
 
 class MemorySnapshots:
@@ -96,6 +125,9 @@ class Backtest:
             Promotion(PromotionKind.INITIAL, 1, clean.tag, clean.sha256, "packaged", 0.0, seq=1)
         )
         self._seq = 0
+        self._answers: dict[str, list[NDArray[np.float32]]] = {
+            name: [] for name in ("frozen", "champion", "challenger", "labels")
+        }
 
     def run(self, stream: Stream) -> Iterator[BatchReport]:
         """Answer, watch, give late labels, heal; one report a batch."""
@@ -103,6 +135,7 @@ class Backtest:
         for number, (rows, labels) in enumerate(stream, start=1):
             asked = self._answer(number, rows)
             shadow = self.package.shadow(rows)
+            self._keep(rows, labels, shadow, asked)
             self.pipeline.take(asked)
             owed.extend((asked, i, label) for i, label in enumerate(labels.tolist()))
             while len(owed) > stream.delay:
@@ -119,7 +152,29 @@ class Backtest:
                 action=self.pipeline.last.get("action", ""),
             )
 
-    def _answer(self, number: int, rows: Any) -> PredictionRecord:
+    def figures(self) -> dict[str, dict[str, float | None]]:
+        """Accuracy, AUC, average precision and log loss of frozen, champion and challenger,
+        each answer given before its label was known."""
+        labels = np.concatenate(self._answers["labels"])
+        return {
+            name: ranking_figures(np.concatenate(self._answers[name]), labels)
+            for name in ("frozen", "champion", "challenger")
+        }
+
+    def _keep(
+        self,
+        rows: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        shadow: NDArray[np.float32],
+        asked: PredictionRecord,
+    ) -> None:
+        with torch.no_grad():
+            challenger = self.pipeline.challenger.model(torch.from_numpy(rows)).numpy()
+        answers = (shadow, asked.probabilities, challenger, labels)
+        for kept, answer in zip(self._answers.values(), answers, strict=True):
+            kept.append(np.asarray(answer, dtype=np.float32))
+
+    def _answer(self, number: int, rows: NDArray[np.float32]) -> PredictionRecord:
         with torch.no_grad():
             probabilities = self.pipeline.champion(torch.from_numpy(rows)).numpy()
         serving = self.pipeline.serving

@@ -118,6 +118,41 @@ def replay(
 
 
 @app.command()
+def backtest(
+    file: Annotated[Path, typer.Argument(help="CSV or Parquet, rows in time order.")],
+    label: Annotated[str, typer.Option(help="Column with the label: two classes.")],
+    train_fraction: Annotated[
+        float, typer.Option(min=0.001, max=0.999, help="Share of the rows to train on, the first.")
+    ] = 0.1,
+    delay: Annotated[int, typer.Option(min=0, help="Rows between a row and its label.")] = 100,
+    sensitive: Annotated[
+        list[str] | None, typer.Option(help="Feature that FIDI watches; all when not given.")
+    ] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="Column to leave out.")] = None,
+    seed: Seed = 42,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Stream a file through the healing pipeline offline, with no server.
+
+    Healing follows the SELFHEAL_ settings, as the service does: set them to try others.
+    """
+    from .config import load_settings
+    from .modelstore import use_home
+    from .render import print_backtest
+    from .show import backtest_table
+    from .streams import read_table
+
+    table = read_table(file, label, drop or [])
+    with tempfile.TemporaryDirectory(prefix="selfheal-backtest-") as home:
+        use_home(Path(home))
+        result = backtest_table(table, load_settings(), train_fraction, delay, seed, sensitive)
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        print_backtest(result, Console())
+
+
+@app.command()
 def reproduce(
     seed: Seed = 42,
     set_: Annotated[

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.console import Console
 from rich.table import Table
 
@@ -36,6 +38,23 @@ def print_experiment(result: ExperimentResult, console: Console) -> None:
             f"accuracy {best['accuracy']:.3f}, F1 {best['f1']:.3f}",
             highlight=False,
         )
+
+
+def print_backtest(result: dict[str, Any], console: Console) -> None:
+    """What a backtest came to."""
+    table = _table("answers given before their label was known", "model", "accuracy", "AUC",
+                   "average precision", "log loss")  # fmt: skip
+    for name in ("frozen", "champion", "challenger"):
+        values = result[name].values()
+        table.add_row(name, *("-" if v is None else f"{v:.4f}" for v in values))
+    console.print(table)
+    lift = result["lift"]
+    console.print(
+        f"lift {lift['accuracy']:+.4f} [{lift['low']:+.4f}, {lift['high']:+.4f}] (accuracy, 95 % "
+        f"interval)   promotions {result['promotions']}   rollbacks {result['rollbacks']}   "
+        f"{result['seconds']:.1f} s",
+        highlight=False,
+    )
 
 
 def _stages(result: ExperimentResult) -> Table:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as Grid
 
+from .backtest import Backtest
+from .config import Settings
 from .drive import BatchReport, Driver, Stream, Summary
 from .errors import SettingsError
+from .metrics import batch_interval
 from .package import Package, as_label, package_model
 from .rules import Rule
 from .served import ServedService
@@ -100,6 +106,32 @@ def table_stream(table: Table, package: Package, delay: int, limit: int = 0) -> 
     end = limit or len(given)
     labels = np.asarray([index[label] for label in given[:end]], dtype=np.int64)
     return Stream(table.rows[:end], labels, delay)
+
+
+def backtest_table(
+    table: Table,
+    settings: Settings,
+    train_fraction: float,
+    delay: int,
+    seed: int,
+    sensitive: Sequence[str] | None,
+) -> dict[str, Any]:
+    """Train on the first share of a table, stream the rest offline; one JSON object."""
+    started = time.perf_counter()
+    train, rest = table.split(train_fraction)
+    with torch.random.fork_rng(devices=[]):
+        package = package_table("backtest", train, seed, sensitive)
+        run = Backtest(package, settings.model_copy(update={"seed": seed}))
+        reports = list(run.run(table_stream(rest, package, delay)))
+    lift = batch_interval([report.lift for report in reports])
+    tally = run.pipeline.tally
+    return {
+        **run.figures(),
+        "lift": {"accuracy": lift.mean, "low": lift.low, "high": lift.high},
+        "promotions": tally.promotions,
+        "rollbacks": tally.rollbacks,
+        "seconds": time.perf_counter() - started,
+    }
 
 
 def run_show(show: Show, console: Console, target: str, cwd: Path | None = None) -> Summary:
