@@ -1,0 +1,74 @@
+"""The commands that start a real server by themselves, as a user types them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+COMMAND = [sys.executable, "-c", "from bento_selfheal.cli import main; main()"]
+DATA = Path(os.environ.get("BENTO_SELFHEAL_DATA", ROOT.parent / "shared" / "data"))
+LIFT = re.compile(r"lift ([+-]\d\.\d+) \[([+-]\d\.\d+), ([+-]\d\.\d+)\]")
+
+
+def run(*arguments: str, cwd: Path, seconds: float = 170) -> str:
+    """What a command prints; it must end by itself with exit code 0."""
+    done = subprocess.run(
+        [*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, timeout=seconds
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def lift_of(printed: str) -> tuple[float, float, float]:
+    found = LIFT.search(printed)
+    assert found, printed[-1000:]
+    mean, low, high = (float(v) for v in found.groups())
+    return mean, low, high
+
+
+def test_demo_heals_and_ends(tmp_path: Path) -> None:
+    """`demo` prints a line a batch and a summary in which healing has won; it needs nothing
+    in the folder that it is started in, and leaves its store to look at."""
+    printed = run("demo", "--batches", "16", "--clean", "2", "--home", "home", cwd=tmp_path)
+    lines = [line for line in printed.splitlines() if re.match(r"\s+\d+\s+[A-Z_]+\s", line)]
+    assert len(lines) == 16
+    assert "DRIFTING" in printed
+    assert "promote" in printed
+    mean, low, high = lift_of(printed)
+    assert low < mean < high
+    assert mean > 0.1
+    assert (tmp_path / "home" / "selfheal" / "selfheal-demo" / "selfheal.db").exists()
+
+
+def test_replay_of_a_users_stream(tmp_path: Path) -> None:
+    """`replay` trains on the first part of a CSV, serves it, streams the rest, and prints the
+    lift with its interval; a class that turns round is healed."""
+    generator = np.random.default_rng(5)
+    rows = generator.normal(size=(3000, 3)) * [1, 100, 5000] + [0, 50, 20000]
+    sign = np.where(np.arange(3000) < 1000, 1, -1)
+    labels = np.where(rows[:, 0] * sign > 0, "leave", "stay")
+    lines = [",".join(f"{v:.4f}" for v in row) for row in rows.tolist()]
+    body = "\n".join(f"{line},{label}" for line, label in zip(lines, labels, strict=True))
+    (tmp_path / "stream.csv").write_text("age,visits,balance,churn\n" + body + "\n")
+    printed = run(
+        "replay", "stream.csv", "--label", "churn", "--train-fraction", "0.25", cwd=tmp_path
+    )
+    assert lift_of(printed)[0] > 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+@pytest.mark.skipif(not (DATA / "elec.csv").exists(), reason="no Elec2 beside the project")
+def test_replay_of_elec2(tmp_path: Path) -> None:
+    """On Elec2, trained on the first tenth, healing ends with a lift above 0."""
+    printed = run("replay", str(DATA / "elec.csv"), "--label", "class", cwd=tmp_path, seconds=480)
+    mean, low, high = lift_of(printed)
+    assert low < mean < high
+    assert mean > 0
