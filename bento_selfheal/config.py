@@ -9,6 +9,7 @@ while the service runs.
 
 from __future__ import annotations
 
+import difflib
 import json
 import logging
 import os
@@ -166,16 +167,18 @@ def load_settings() -> Settings:
     Raises:
         SettingsError: A name is unknown or a value does not fit; each is named.
     """
-    known = set(Settings.model_fields) | {"config", "threshold_config"}
+    known = set(Settings.model_fields) | {"config"}
     unknown = [
         name
         for name in os.environ
         if name.startswith("SELFHEAL_") and name.removeprefix("SELFHEAL_").lower() not in known
     ]
     if unknown:
-        raise SettingsError(
-            f"unknown environment variables {sorted(unknown)}; settings are the fields of Settings"
+        near = difflib.get_close_matches(
+            unknown[0], [f"SELFHEAL_{name.upper()}" for name in known], n=1
         )
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise SettingsError(f"unknown environment variables {sorted(unknown)}{hint}")
     file = os.environ.get("SELFHEAL_CONFIG")
     if file and not Path(file).is_file():
         raise SettingsError(f"SELFHEAL_CONFIG: there is no file {file}")

@@ -100,7 +100,8 @@ class Operations:
             target = next((s for s in snapshots if s.version == version), None)
         if target is None:
             kept = [s.version for s in snapshots]
-            raise CommandError(f"version: no snapshot {version}; kept are {kept}")
+            asked = "nothing to go back to" if version is None else f"no snapshot {version}"
+            raise CommandError(f"version: {asked}; kept are {kept}")
         if target.version == serving:
             raise CommandError(f"version: snapshot {target.version} serves already")
         reason = f"an operator rolled back from {serving} to {target.version}"
