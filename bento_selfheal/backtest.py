@@ -169,7 +169,7 @@ class Backtest:
         asked: PredictionRecord,
     ) -> None:
         with torch.no_grad():
-            challenger = self.pipeline.challenger.model(torch.from_numpy(rows)).numpy()
+            challenger = self.pipeline.challenger.answers(torch.from_numpy(rows)).numpy()
         answers = (shadow, asked.probabilities, challenger, labels)
         for kept, answer in zip(self._answers.values(), answers, strict=True):
             kept.append(np.asarray(answer, dtype=np.float32))

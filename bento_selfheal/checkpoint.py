@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -20,15 +21,17 @@ from .gate import EProcess
 from .heal import Challenger
 from .join import JoinedRow
 from .metrics import Scores
+from .operating import OperatingPoint, PointKind
 from .pipeline import Pipeline, Tally, Trial
 from .records import FeedbackRecord, Phase, Snapshot, State
 from .signals import SignalReading
 
-FORMAT = 1
+FORMAT = 2
 KEY_BYTES = 16
 PLAIN = (
     "start_from", "predictions_from", "feedback_from", "commands_from", "promotion_seq", "paused",
     "asked", "next_version", "lifts", "recent", "fallen", "last", "delay", "losses",
+    "unlabelled", "opened_at", "retrain", "reached",
 )  # fmt: skip
 
 
@@ -43,6 +46,7 @@ def dump(pipeline: Pipeline) -> bytes:
         "open_label_rows": _rows_tensor(pipeline),
     }
     tensors |= {f"challenger.{k}": v for k, v in pipeline.challenger.model.adapter_state().items()}
+    tensors |= {f"average.{k}": v for k, v in pipeline.challenger.answers.adapter_state().items()}
     tensors |= {f"moments.{k}": v for k, v in pipeline.challenger.moments().items()}
     return save(tensors, metadata={"selfheal": json.dumps(_facts(pipeline))})
 
@@ -71,7 +75,9 @@ def restore(pipeline: Pipeline, blob: bytes) -> None:
         tensors["buffer_features"].numpy(),
         tensors["buffer_labels"].numpy(),
         [row.tobytes() for row in tensors["buffer_keys"].numpy()],
+        _sources(facts["buffer_sources"]),
     )
+    pipeline.sources.restore(facts["sources"])
     pipeline.open_labels = [
         JoinedRow(key=bytes.fromhex(row.pop("key")), features=features, **row)
         for row, features in zip(
@@ -94,9 +100,18 @@ def _restore_heals(pipeline: Pipeline, tensors: dict[str, Tensor], facts: dict[s
     }
     pipeline.measured = {int(v): Scores(**s) for v, s in facts["measured"].items()}
     tally = dict(facts["tally"])
-    tally["champion"], tally["shadow"] = Scores(**tally["champion"]), Scores(**tally["shadow"])
+    for name in ("champion", "shadow", "challenger"):
+        tally[name] = Scores(**tally[name])
     pipeline.tally = Tally(**tally)
-    pipeline.gate.process = EProcess(**facts["gate"])
+    gate = facts["gate"]
+    pipeline.gate.process = EProcess(**gate["process"])
+    pipeline.gate.trials, pipeline.gate.proven = gate["trials"], gate["proven"]
+    pipeline.regret.process = EProcess(**facts["regret"])
+    pipeline.calibration.restore(**facts["calibration"])
+    point = facts["operating"]
+    pipeline.operating = OperatingPoint(point["threshold"], PointKind(point["kind"]))
+    for name, value in facts["estimate"].items():
+        setattr(pipeline.estimate, name, value)
     if facts["trial"] is not None:
         trial = dict(facts["trial"])
         pipeline.trial = Trial(**{**trial, "scores": Scores(**trial["scores"])})
@@ -104,9 +119,14 @@ def _restore_heals(pipeline: Pipeline, tensors: dict[str, Tensor], facts: dict[s
     pipeline.health.baseline = tuple(baseline) if baseline else None
     pipeline.health.recent.extend(tuple(pair) for pair in facts["health"]["recent"])
     if facts["serving"] is not None:
-        pipeline.resume_serving(pipeline.history[facts["serving"]])
-    pipeline.challenger = Challenger(pipeline.champion, pipeline.settings.heal_lr)
-    pipeline.challenger.load(_under("challenger.", tensors))
+        pipeline.resume_serving(
+            pipeline.history[facts["serving"]], pipeline.history.get(facts["home"])
+        )
+    pipeline.challenger = Challenger(
+        pipeline.champion, pipeline.settings.heal_lr, pipeline.package.model
+    )
+    pipeline.challenger.load(_under("challenger.", tensors), _under("average.", tensors))
+    pipeline.challenger.rounds, pipeline.challenger.seen = facts["rounds"], facts["seen"]
     pipeline.challenger.load_moments(_under("moments.", tensors))
 
 
@@ -126,10 +146,39 @@ def _facts(p: Pipeline) -> dict[str, Any]:
         "measured": {str(v): asdict(s) for v, s in p.measured.items()},
         "serving": p.serving.version if p.serving else None,
         "trial": asdict(p.trial) if p.trial else None,
-        "gate": asdict(p.gate.process),
+        "gate": {
+            "process": asdict(p.gate.process),
+            "trials": p.gate.trials,
+            "proven": p.gate.proven,
+        },
+        "regret": asdict(p.regret.process),
+        "home": p.home.version if p.home else None,
+        "rounds": p.challenger.rounds,
+        "seen": p.challenger.seen,
+        "buffer_sources": _runs(p.buffer.sources),
+        "sources": p.sources.state(),
+        "calibration": {
+            "rows": list(p.calibration.rows),
+            "unlabelled": list(p.calibration.unlabelled),
+        },
+        "operating": {"threshold": p.operating.threshold, "kind": p.operating.kind},
+        "estimate": {
+            "accuracy": p.estimate.accuracy,
+            "off": p.estimate.off,
+            "checks": p.estimate.checks,
+        },
         "health": {"baseline": p.health.baseline, "recent": list(p.health.recent)},
         "tally": asdict(p.tally),
     }
+
+
+def _runs(sources: list[str | None]) -> list[tuple[str | None, int]]:
+    """Sources as runs: most rows come from one after the other."""
+    return [(name, len(list(group))) for name, group in groupby(sources)]
+
+
+def _sources(runs: list[tuple[str | None, int]]) -> list[str | None]:
+    return [name for name, count in runs for _ in range(count)]
 
 
 def _open(blob: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:

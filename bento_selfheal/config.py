@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import json
 import logging
+import math
 import os
 import tomllib
 from pathlib import Path
@@ -71,16 +72,38 @@ class HealParameters(BaseModel):
     """`article`: class weight gained for each unit of that share above the floor."""
     pos_weight_max: Positive = 4.0
     """`article`: the largest class weight."""
-    buffer_rows: Count = 2000
+    heal_rows: Count = 25
+    """`replay`: labels that are tested on, then trained on, in one round."""
+    buffer_rows: Count = 20_000
     """`replay`: the newest labelled rows that are kept to train on."""
-    replay_steps: Count = 30
-    """`replay`: minibatch steps of one heal."""
+    replay_rate: Positive = 0.1
+    """`replay`: minibatch steps a label."""
+    replay_first: Count = 30
+    """`replay`: steps of a line's first round; the k-th has a k-th of it, or what the rate asks."""
     replay_batch: Count = 256
     """`replay`: rows of one minibatch."""
-    replay_half_life: Positive = 1000.0
+    replay_half_life: Positive = 300.0
     """`replay`: a row this many labels older is drawn half as often."""
+    replay_rare: Positive = 50.0
+    """`replay`: the half-life is long enough to hold this many labels of the rarest class."""
+    replay_average: Share = 0.8
+    """`replay`: what is kept, over 100 labels, of the moving average of the weights."""
+    anchor_labels: Annotated[float, Field(ge=0)] = 1500.0
+    """`replay`: the recalibrated shadow's soft labels weigh as much as so many labels."""
+    anchor_half_life: Positive = 1000.0
+    """`replay`: half-life, in labels, of what the shadow is recalibrated on."""
+    adapter_norm: Positive = 100.0
+    """Largest distance of healed adapter weights from the packaged ones, Euclidean."""
     health_window: Count = 5
     """Labelled batches in the rolling means that health watches."""
+
+    def steps(self, rounds: int) -> int:
+        """Minibatch steps of the round after so many rounds of a line."""
+        return max(math.ceil(self.replay_rate * self.heal_rows), self.replay_first // (1 + rounds))
+
+    def half_life(self, rarest: float) -> float:
+        """Half-life in labels when the rarest class has this share of them."""
+        return max(self.replay_half_life, self.replay_rare / max(rarest, 1e-9))
 
     def pos_weight(self, fraud_frac: float) -> float:
         """Class weight of the article's heal for a share of fraud among conflicts."""
@@ -91,7 +114,7 @@ class HealParameters(BaseModel):
 
 
 class Thresholds(BaseModel):
-    """The rollback thresholds: operations' risk, apart from the model's settings."""
+    """Operations' own: when to roll back and what mistakes cost, apart from the model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -99,6 +122,17 @@ class Thresholds(BaseModel):
     """F1 this far below the baseline, as a rolling mean, rolls back."""
     rollback_acc_drop: Share = 0.10
     """Accuracy this far below the baseline, as a rolling mean, rolls back."""
+    miss_cost: Positive = 1.0
+    """What a missed row of class 1 costs, in any unit."""
+    alarm_cost: Positive = 1.0
+    """What a false alarm costs, in the same unit."""
+    capacity: Annotated[float, Field(gt=0, lt=1000)] | None = None
+    """Rows in 1,000 that may be flagged; it goes before the costs."""
+
+    @property
+    def bayes_threshold(self) -> float:
+        """Probability from which on an alarm is the cheaper mistake."""
+        return self.alarm_cost / (self.alarm_cost + self.miss_cost)
 
 
 class Settings(BaseSettings, HealParameters):
@@ -116,9 +150,32 @@ class Settings(BaseSettings, HealParameters):
     """`evidence`: a challenger must win on labels newer than its training. `always`: every heal
     is promoted at once, as the article does, and health watches afterwards."""
     gate_alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """Chance, per trial, that the gate lets a challenger through that is not better."""
+    """Chance that the gate ever lets a line of challengers through that is not better."""
     trial_rows: Count = 3000
     """Labelled rows after which an undecided trial ends and a new one begins."""
+    advance_rows: Count = 100
+    """Labelled rows on which a proven line must have gained before its next snapshot serves."""
+    health: Literal["evidence", "article"] = "evidence"
+    """What asks for a rollback: `evidence`, the gate's test turned round, against the model that
+    was replaced; or the `article`'s rolling means against a baseline. Without a gate it is the
+    article's."""
+    regret_alpha: Annotated[float, Field(gt=0, lt=1)] = 0.001
+    """Chance, per test of 3,000 rows, that a line which is no worse is taken back."""
+    prior_correction: bool = True
+    """While drift is seen and no label comes, keep the share of flagged rows as calibrated, by
+    the decision threshold alone and marked unverified."""
+    unlabelled_batches: Count = 5
+    """Batches without any label after which that begins."""
+    source_alpha: Annotated[float, Field(gt=0, lt=1)] = 0.001
+    """Chance that an honest source of feedback is ever quarantined."""
+    source_quota: Annotated[int, Field(ge=1, le=1000)] = 1000
+    """Labels of each 1,000 that one source may teach; 1,000 is no bound."""
+    reference_floor: Share = 0.1
+    """Accuracy on the reference set below which no challenger is promoted."""
+    retrain_drop: Share = 0.10
+    """RETRAIN_NEEDED when the challenger stays this far below the packaged accuracy."""
+    retrain_batches: Count = 20
+    """Labelled batches on which that is judged, and whether lift has faded."""
     workers: Count = 2
     """Predict workers, each a process with the model in it."""
     store_url: str = ""

@@ -301,7 +301,8 @@ class _Experiment:
 
     def _roll_back(self) -> None:
         healed = [row for row in self.registry if row.phase is Phase.POST]
-        self.challenger.load(max(healed, key=lambda row: row.f1).state)
+        best = max(healed, key=lambda row: row.f1).state
+        self.challenger.load(best, best)
         self.rollbacks += 1
 
     def _snapshot(self, phase: Phase, batch: int, scores: Scores, reason: str) -> None:

@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-BET_LIMIT = 0.5
+BET_LIMIT = 0.9
+MEMORY = 500.0
 
 
 @dataclass
 class EProcess:
-    """Betting e-process against "the mean of d is not above 0", d in [-1, 1].
+    """Betting e-process against "the mean of d is never above 0", d in [-1, 1].
 
     ``E = prod(1 + bet * d)``, each bet chosen from earlier d only (an approximate growth-rate
-    optimum: mean over second moment, within [0, 0.5]; Waudby-Smith & Ramdas 2023, section 5).
-    By Ville's inequality E reaches 1/alpha with a chance of at most alpha when d has no
-    positive mean, whenever one looks.
+    optimum: mean over second moment, within [0, 0.9]; Waudby-Smith & Ramdas 2023, section 5).
+    Both moments fade by half every 500 rows, so that a challenger which was worse at first is
+    bet on soon after it becomes better. By Ville's inequality E reaches 1/alpha with a chance
+    of at most alpha when d has no positive mean, whenever one looks.
 
     >>> e = EProcess()
     >>> e.update(np.full(40, 0.3)); e.reaches(0.05)
@@ -29,19 +31,22 @@ class EProcess:
     log_e: float = 0.0
     count: int = 0
     total: float = 0.0
+    recent: float = 0.0
     squares: float = 0.0
 
     def update(self, differences: NDArray[np.floating[Any]]) -> None:
         """Take score differences in the order in which their labels came, ``(n,)``."""
+        fade = 0.5 ** (1 / MEMORY)
         for d in differences.tolist():
             self.log_e += math.log1p(self.bet() * d)
             self.count += 1
             self.total += d
-            self.squares += d * d
+            self.recent = self.recent * fade + d
+            self.squares = self.squares * fade + d * d
 
     def bet(self) -> float:
         """The next bet, from the past alone; one unit of prior spread damps the first ones."""
-        return min(max(self.total / (1.0 + self.squares), 0.0), BET_LIMIT)
+        return min(max(self.recent / (1.0 + self.squares), 0.0), BET_LIMIT)
 
     def reaches(self, alpha: float) -> bool:
         """Whether the evidence stands at 1/alpha now."""
@@ -67,34 +72,46 @@ class Verdict:
 class Gate:
     """Compares the challenger with the champion on rows that neither trained on.
 
-    The score is the Brier score, so each difference lies in [-1, 1] and both ranking and
-    calibration count.
+    A line of challengers first has to prove itself against what served before it: in the
+    k-th trial the evidence must reach k(k + 1)/alpha, so that the chance of ever letting
+    through a line that is no better stays under alpha however many trials there are. The
+    snapshots of a line that has proven itself follow each other when they gained on average
+    over the last ``advance_rows`` labels; `Regret` watches what came of it.
 
     Args:
-        alpha: Chance of letting through a challenger that is not better.
+        alpha: Chance of ever letting through a line that is not better.
         trial_rows: Rows after which an undecided trial ends.
+        advance_rows: Rows of a gain between two snapshots of a proven line.
     """
 
     alpha: float
     trial_rows: int
+    advance_rows: int = 100
     process: EProcess = field(default_factory=EProcess)
+    trials: int = 1
+    """Number of the trial that runs."""
+    proven: bool = False
 
-    def update(
-        self,
-        champion: NDArray[np.float32],
-        challenger: NDArray[np.float32],
-        labels: NDArray[np.float32],
-    ) -> Verdict:
-        """Score one newly labelled batch; every array ``(n,)``."""
-        better = (champion - labels) ** 2 - (challenger - labels) ** 2
-        self.process.update(better.astype(np.float64))
+    @property
+    def level(self) -> float:
+        """What of alpha the running trial may spend."""
+        return self.alpha / (self.trials * (self.trials + 1))
+
+    def update(self, gains: NDArray[np.floating[Any]]) -> Verdict:
+        """Take the champion's losses less the challenger's on newly labelled rows, ``(n,)``."""
+        self.process.update(gains)
         evidence = self.evidence()
-        if self.process.reaches(self.alpha):
-            reason = (
-                f"Brier score better by {self.process.mean:.4f} on {self.process.count} new labels"
-            )
-            return Verdict(True, reason, evidence)
+        gain = f"loss lower by {self.process.mean:.4f} on {self.process.count} new labels"
+        if self.proven:
+            if self.process.count < self.advance_rows:
+                return Verdict(False, "too few labels since the last promotion", evidence)
+            if self.process.mean > 0:
+                return Verdict(True, f"a proven line goes on: {gain}", evidence)
+        elif self.process.reaches(self.level):
+            self.proven = True
+            return Verdict(True, gain, evidence)
         if self.process.count >= self.trial_rows:
+            self.trials += not self.proven
             self.process = EProcess()
             reason = f"undecided after {self.trial_rows} labels"
             return Verdict(False, reason, evidence, ended=True)
@@ -104,11 +121,49 @@ class Gate:
         """The running evidence, for people and for the promotion log."""
         return {
             "log_e": self.process.log_e,
-            "log_e_needed": -math.log(self.alpha),
+            "log_e_needed": 0.0 if self.proven else -math.log(self.level),
             "rows": self.process.count,
             "mean_gain": self.process.mean,
+            "trial": self.trials,
         }
 
     def restart(self) -> None:
-        """Begin a new trial: the champion has changed."""
+        """Begin to compare anew: the champion has changed."""
+        self.process = EProcess()
+
+    def renew(self) -> None:
+        """Another line begins, which has yet to prove itself; its trial has its own share."""
+        self.trials += self.process.count > 0 or self.proven
+        self.proven = False
+        self.restart()
+
+
+@dataclass
+class Regret:
+    """The same test turned round: what a line served against the model that it replaced.
+
+    Args:
+        alpha: Chance of taking back a line that is no worse.
+        window: Rows after which the test begins anew, so that old gains hide no new loss.
+    """
+
+    alpha: float
+    window: int
+    process: EProcess = field(default_factory=EProcess)
+
+    def update(self, losses: NDArray[np.floating[Any]]) -> str:
+        """Take served losses less the replaced model's; why to take the line back, or ""."""
+        self.process.update(losses)
+        process = self.process
+        if process.reaches(self.alpha):
+            return (
+                f"loss higher by {process.mean:.4f} than the model it replaced "
+                f"on {process.count} labels"
+            )
+        if process.count >= self.window:
+            self.restart()
+        return ""
+
+    def restart(self) -> None:
+        """Begin anew."""
         self.process = EProcess()

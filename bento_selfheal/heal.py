@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,11 +13,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .anchor import Anchor
+from .answers import cross_entropy, targets
 from .config import HealParameters
 from .model import SelfHealingModel
 from .rules import RuleSet
 
 EPS = 1e-8
+HALF_LIVES = 7.0
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,9 @@ class LabelledRows:
     features: NDArray[np.float32]
     """``(n, features)``"""
     labels: NDArray[np.float32]
-    """``(n,)``, 0 or 1"""
+    """``(n,)``, indices of classes"""
+    hidden: Tensor | None = None
+    """``(n, hidden)``, the frozen backbone's output where it is known already"""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -34,24 +40,56 @@ class LabelledRows:
     def tail(self, n: int) -> LabelledRows:
         """The newest ``n`` rows."""
         start = max(len(self) - n, 0)
-        return LabelledRows(self.features[start:], self.labels[start:])
+        hidden = None if self.hidden is None else self.hidden[start:]
+        return LabelledRows(self.features[start:], self.labels[start:], hidden)
 
 
-@dataclass
 class Challenger:
-    """The adapter that a heal trains, with Adam's moments kept from heal to heal."""
+    """A line of adapters that heals train, with Adam's moments kept from heal to heal.
 
-    model: SelfHealingModel
-    optimizer: torch.optim.Adam = field(init=False)
+    Attributes:
+        model: What training moves.
+        answers: What answers, is compared and is promoted: the moving average of `model`.
+        shadow: The frozen model as trained.
+        rounds: Rounds of training since the line began or a change was seen.
+        seen: Labels that the line has trained on.
+    """
 
-    def __init__(self, champion: SelfHealingModel, lr: float) -> None:
-        self.model = champion.with_adapter(champion.adapter_state())
+    def __init__(
+        self, champion: SelfHealingModel, lr: float, shadow: SelfHealingModel | None = None
+    ) -> None:
+        state = champion.adapter_state()
+        self.model = champion.with_adapter(state)
         self.model.freeze_for_healing()
+        self.answers = champion.with_adapter(state).requires_grad_(False)
+        self.shadow = shadow or champion
         self.optimizer = torch.optim.Adam(self.model.reflexive.parameters(), lr=lr)
+        self.rounds = 0
+        self.seen = 0
 
-    def load(self, state: Mapping[str, Tensor]) -> None:
+    def load(self, state: Mapping[str, Tensor], average: Mapping[str, Tensor]) -> None:
         """Put other adapter weights in place and keep the moments."""
         self.model.reflexive.load_state_dict(dict(state))
+        self.answers.reflexive.load_state_dict(dict(average))
+
+    def follow(self, share: float) -> None:
+        """Move the average by ``share`` of the way to the trained weights."""
+        moved = self.model.reflexive.state_dict()
+        with torch.no_grad():
+            for name, value in self.answers.reflexive.state_dict().items():
+                value.lerp_(moved[name], share)
+
+    def bound(self, limit: float) -> float:
+        """Keep the trained weights within ``limit`` of the shadow's; their distance, Euclidean."""
+        clean = self.shadow.reflexive.state_dict()
+        with torch.no_grad():
+            own = self.model.reflexive.state_dict()
+            square = sum(float((own[n] - clean[n]).square().sum()) for n in own)
+            distance = math.sqrt(square)
+            if distance > limit:
+                for name, value in own.items():
+                    value.copy_(clean[name] + (value - clean[name]) * (limit / distance))
+        return min(distance, limit)
 
     def moments(self) -> dict[str, Tensor]:
         """Adam's moments by parameter, ready for safetensors; empty before the first step."""
@@ -129,6 +167,7 @@ class ArticleRecipe:
                 "entropy": entropy.item(),
                 "total": loss.item(),
             }
+        challenger.follow(1.0)
         return losses
 
 
@@ -136,8 +175,10 @@ class ArticleRecipe:
 class ReplayRecipe:
     """The default: minibatches drawn from the bounded buffer of the newest labelled rows.
 
-    Plain cross-entropy on labels alone. Rows are drawn with a recency weight that halves
-    every ``replay_half_life`` rows, so that what was learned before a change fades.
+    Cross-entropy on labels, each row drawn half as often every `replay_half_life` labels, so
+    that what was learned before a change fades. A young line leans on the `Anchor`: its soft
+    labels weigh as much as `anchor_labels` labels of its own would. What answers is a moving
+    average of the weights, which is steadier than any one of them.
     """
 
     parameters: HealParameters
@@ -147,24 +188,45 @@ class ReplayRecipe:
         self, challenger: Challenger, rows: LabelledRows, rules: RuleSet, generator: torch.Generator
     ) -> dict[str, float]:
         p = self.parameters
+        half_life = p.half_life(rarest_share(rows.labels))
+        rows = rows.tail(math.ceil(HALF_LIVES * max(half_life, p.anchor_half_life)))
         hidden, labels = _hidden(challenger.model, rows)
-        age = torch.arange(len(rows) - 1, -1, -1, dtype=torch.float64)
-        weights = torch.pow(0.5, age / p.replay_half_life)
-        anchor = {n: v.detach().clone() for n, v in challenger.model.reflexive.named_parameters()}
+        with torch.no_grad():
+            shadow = challenger.shadow.decide(hidden)
+        challenger.seen += min(p.heal_rows, len(rows))
+        soft = self._soft_labels(shadow, targets(labels, shadow), challenger.seen)
+        weights = _recency(len(rows), half_life)
         losses: dict[str, float] = {}
-        for _ in range(p.replay_steps):
+        for _ in range(p.steps(challenger.rounds)):
             picked = torch.multinomial(
                 weights, min(p.replay_batch, len(rows)), replacement=True, generator=generator
             )
-            probabilities = challenger.model.decide(hidden[picked])
-            real = F.binary_cross_entropy(probabilities.clamp(EPS, 1 - EPS), labels[picked])
+            real = cross_entropy(challenger.model.decide(hidden[picked]), soft[picked])
             _step(challenger, real)
             losses = {"real": real.item(), "total": real.item()}
-        moved = sum(
-            float((v.detach() - anchor[n]).square().sum())
-            for n, v in challenger.model.reflexive.named_parameters()
-        )
-        return {**losses, "moved": moved**0.5}
+        moved = challenger.bound(p.adapter_norm)
+        challenger.rounds += 1
+        keep = p.replay_average ** (p.heal_rows / 100)
+        challenger.follow(max(1 - keep, 1 / challenger.rounds))
+        return {**losses, "moved": moved}
+
+    def _soft_labels(self, shadow: Tensor, truth: Tensor, seen: int) -> Tensor:
+        p = self.parameters
+        lean = p.anchor_labels / (p.anchor_labels + seen)
+        anchor = Anchor(shadow, truth, _recency(len(truth), p.anchor_half_life))
+        return (1 - lean) * truth + lean * anchor(shadow)
+
+
+def rarest_share(labels: NDArray[np.float32]) -> float:
+    """Share of the rarest class that is there at all; 1 without labels."""
+    _, counts = np.unique(labels, return_counts=True)
+    return float(counts.min() / counts.sum()) if len(counts) else 1.0
+
+
+def _recency(n: int, half_life: float) -> Tensor:
+    """Weights of rows, oldest first, that halve every ``half_life`` rows, ``(n,)``."""
+    age = torch.arange(n - 1, -1, -1, dtype=torch.float64)
+    return torch.pow(0.5, age / half_life)
 
 
 def make_recipe(parameters: HealParameters) -> Recipe:
@@ -185,9 +247,12 @@ def binary_entropy(p: Tensor) -> Tensor:
 
 
 def _hidden(model: SelfHealingModel, rows: LabelledRows) -> tuple[Tensor, Tensor]:
-    """The frozen backbone's output, computed once a heal, and the labels."""
+    """The frozen backbone's output, computed once a row, and the labels."""
+    labels = torch.from_numpy(rows.labels)
+    if rows.hidden is not None:
+        return rows.hidden, labels
     with torch.no_grad():
-        return model.backbone(torch.from_numpy(rows.features)), torch.from_numpy(rows.labels)
+        return model.backbone(torch.from_numpy(rows.features)), labels
 
 
 def _probabilities(model: SelfHealingModel, hidden: Tensor) -> NDArray[np.float32]:

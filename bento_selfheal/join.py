@@ -20,7 +20,7 @@ class JoinedRow:
     features: NDArray[np.float32]
     """``(features,)``"""
     label: int
-    probability: float | None
+    probability: float | list[float] | None
     """As it was answered; None where the row came with its label and was never asked."""
     version: int | None
     """Snapshot version that answered."""
@@ -93,7 +93,7 @@ def _row(
         key=row_key(given.request, given.row),
         features=features,
         label=given.label,
-        probability=None if asked is None else float(asked.probabilities[given.row]),
+        probability=None if asked is None else asked.probabilities[given.row].tolist(),
         version=None if asked is None else asked.version,
         delay=None if asked is None else max(given.time - asked.time, 0.0),
         corrects=given.corrects,

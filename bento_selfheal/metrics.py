@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from .answers import cross_entropy, decided, targets
 
 
 @dataclass(frozen=True)
@@ -26,14 +30,18 @@ class Scores:
         labels: NDArray[np.generic],
         threshold: float = 0.5,
     ) -> Scores:
-        """Count decisions ``p >= threshold`` against labels in {0, 1}, both ``(n,)``."""
-        said = np.asarray(probabilities) >= threshold
-        true = np.asarray(labels) == 1
+        """Count decisions against labels, indices of classes, ``(n,)``.
+
+        Of many classes the first counts as negative: right answers are ``tn`` or ``tp`` and
+        wrong ones ``fn`` or ``fp`` by whether they name it.
+        """
+        said, true = decided(np.asarray(probabilities), threshold), np.asarray(labels)
+        right, positive = said == true, said > 0
         return cls(
-            tp=int((said & true).sum()),
-            tn=int((~said & ~true).sum()),
-            fp=int((said & ~true).sum()),
-            fn=int((~said & true).sum()),
+            tp=int((right & positive).sum()),
+            tn=int((right & ~positive).sum()),
+            fp=int((~right & positive).sum()),
+            fn=int((~right & ~positive).sum()),
         )
 
     def __add__(self, other: Scores) -> Scores:
@@ -107,3 +115,18 @@ def _student_975(freedom: int) -> float:
         2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093,
     )  # fmt: skip
     return table[min(freedom, len(table)) - 1]
+
+
+def log_loss_gain(
+    champion: NDArray[np.floating[Any]],
+    shadow: NDArray[np.floating[Any]],
+    labels: NDArray[np.floating[Any]],
+) -> float:
+    """Sum of the shadow's log loss less the champion's over labelled rows, in nats."""
+    truth = torch.from_numpy(np.asarray(labels, dtype=np.float32))
+
+    def loss(p: NDArray[np.floating[Any]]) -> float:
+        each = torch.from_numpy(np.asarray(p, dtype=np.float32))
+        return float(cross_entropy(each, targets(truth, each))) * len(truth)
+
+    return loss(shadow) - loss(champion)

@@ -62,8 +62,9 @@ class SelfHealingModel(nn.Module):
     Args:
         backbone: Maps ``(n, features)`` to ``(n, hidden)``.
         reflexive: The adapter over the hidden representation.
-        head: Maps ``(n, hidden)`` to ``(n, 1)`` or ``(n,)``.
-        output: What the head gives: the probability of the second class, or its logit.
+        head: Maps ``(n, hidden)`` to ``(n, 1)`` or ``(n,)`` of two classes, or to
+            ``(n, classes)``.
+        output: What the head gives: probabilities (of the second class, or of each), or logits.
     """
 
     def __init__(
@@ -80,12 +81,20 @@ class SelfHealingModel(nn.Module):
         self.output = output
 
     def forward(self, x: Tensor) -> Tensor:
-        """Probability of the second class, ``(n,)``, for rows ``(n, features)``."""
+        """Probabilities for rows ``(n, features)``: `decide` of what the backbone says."""
         return self.decide(self.backbone(x))
 
     def decide(self, hidden: Tensor) -> Tensor:
-        """Probability ``(n,)`` for a hidden representation ``(n, hidden)``: adapter and head."""
-        raw = self.head(self.reflexive(hidden)).reshape(len(hidden))
+        """Adapter and head over a hidden representation ``(n, hidden)``.
+
+        Probability of the second of two classes, ``(n,)``, or of each of many,
+        ``(n, classes)``.
+        """
+        raw: Tensor = self.head(self.reflexive(hidden))
+        if raw.ndim == 2 and raw.shape[1] > 1:
+            each = raw if self.output == "probability" else torch.softmax(raw, dim=1)
+            return each[:, 1] if each.shape[1] == 2 else each
+        raw = raw.reshape(len(hidden))
         return raw if self.output == "probability" else torch.sigmoid(raw)
 
     def freeze_for_healing(self) -> None:

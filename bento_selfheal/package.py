@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from .answers import decided
 from .config import describe
 from .errors import PackageError
 from .metrics import Scores
@@ -64,6 +65,8 @@ class PackageInfo(BaseModel):
     rules: list[Rule]
     hidden_dim: int
     positive_rate: float
+    flagged_rate: float = 0.0
+    """Share of the reference set that the model as trained gives class 1."""
     accuracy: float
     f1: float
     weights_sha256: str
@@ -90,6 +93,17 @@ class Package:
     @property
     def name(self) -> str:
         return self.tag.split(":")[0]
+
+    @property
+    def binary(self) -> bool:
+        """Whether there are two classes."""
+        return len(self.info.classes) == 2
+
+    def embed(self, rows: NDArray[np.float32]) -> Tensor:
+        """What the frozen backbone makes of rows, ``(n, hidden)``."""
+        with torch.no_grad():
+            hidden: Tensor = self.model.backbone(torch.from_numpy(rows))
+        return hidden
 
     @property
     def canary(self) -> Tensor:
@@ -188,6 +202,7 @@ def package_model(
         rules=list(rules),
         hidden_dim=model.reflexive.dim,
         positive_rate=float(y.mean()),
+        flagged_rate=float((decided(probabilities) > 0).mean()),
         accuracy=scores.accuracy,
         f1=scores.f1,
         weights_sha256="",

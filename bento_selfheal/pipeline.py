@@ -21,12 +21,14 @@ from . import telemetry as names
 from .buffer import Buffer
 from .config import Settings, Thresholds
 from .errors import SnapshotError
-from .gate import Gate
+from .estimate import Estimate
+from .gate import Gate, Regret
 from .heal import Challenger, LabelledRows, make_recipe
 from .health import Alarm, Health
 from .join import JoinedRow, Joiner
-from .metrics import Scores, batch_interval
+from .metrics import Scores, batch_interval, log_loss_gain
 from .model import SelfHealingModel
+from .operating import Calibration, OperatingPoint, PointKind, cost_of, row_losses
 from .package import Package
 from .records import (
     Event,
@@ -39,9 +41,11 @@ from .records import (
     State,
 )
 from .signals import Fidi, SignalReading
+from .sources import Sources
 from .telemetry import Telemetry
 
 LIFTS_KEPT = 2000
+SLOW_BATCHES = 5
 ROLLBACK_MARGIN = 0.05
 THRESHOLD_OF = {"f1": "rollback_f1_drop", "accuracy": "rollback_acc_drop"}
 NOTHING = Scores(0, 0, 0, 0)
@@ -72,14 +76,18 @@ class Outcome:
     snapshots: dict[int, Snapshot] = field(default_factory=dict)
     promotions: list[Promotion] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    export: bool = False
+    """Whether the labelled buffer is to be written out for a retrain."""
 
 
 @dataclass
 class Trial:
     """A challenger on its way to the gate."""
 
-    version: int
-    """Its newest post-heal snapshot."""
+    version: int = 0
+    """Its newest post-heal snapshot; 0 before the first."""
+    fresh: bool = False
+    """Whether that snapshot is what the challenger is now."""
     scores: Scores = NOTHING
     """Of the challenger, each row scored before it trained on it."""
     first_label: int = 0
@@ -97,10 +105,14 @@ class Tally:
     heals: int = 0
     promotions: int = 0
     rollbacks: int = 0
+    log_loss_gain: float = 0.0
+    """Sum over labelled rows of shadow's log loss less champion's, in nats."""
     joined: int = 0
+    refused: int = 0
     corrected: int = 0
     champion: Scores = NOTHING
     shadow: Scores = NOTHING
+    challenger: Scores = NOTHING
 
 
 class Pipeline:
@@ -145,16 +157,27 @@ class Pipeline:
         self.fidi = package.fidi(settings.fidi_window)
         self.reading = SignalReading(0.0, 0, drifting=False)
         self.open_rows: NDArray[np.float32] = np.zeros((0, width), dtype=np.float32)
-        self.open_answers: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
+        self.open_answers: NDArray[np.float32] = package.shadow(self.open_rows)
         self.joiner = Joiner(settings.pending_labels)
         self.open_labels: list[JoinedRow] = []
-        self.buffer = Buffer(settings.buffer_rows, width)
+        self.buffer = Buffer(settings.buffer_rows, width, package.embed)
+        self.sources = Sources(settings.source_alpha, settings.source_quota)
         self.champion = package.model
         self.serving: Snapshot | None = None
-        self.challenger = Challenger(self.champion, settings.heal_lr)
+        self.home: Snapshot | None = None
+        self.home_model = package.model
+        self.challenger = Challenger(self.champion, settings.heal_lr, package.model)
         self.trial: Trial | None = None
-        self.gate = Gate(settings.gate_alpha, settings.trial_rows)
+        self.gate = Gate(settings.gate_alpha, settings.trial_rows, settings.advance_rows)
+        self.regret = Regret(settings.regret_alpha, settings.trial_rows)
         self.health = Health(settings.health_window)
+        self.calibration = Calibration()
+        self.operating = OperatingPoint()
+        self.unlabelled = 0
+        self.estimate = Estimate(package)
+        self.opened_at = 0
+        self.retrain = ""
+        self.reached: list[float] = []
         self.next_version = 2
         self.history: dict[int, Snapshot] = {}
         self.measured: dict[int, Scores] = {}
@@ -166,6 +189,7 @@ class Pipeline:
         self.delay: float | None = None
         self.losses: dict[str, float] = {}
         self.actions: list[str] = []
+        self.promoted = False
         self.outcome = Outcome()
 
     # -- what comes in -----------------------------------------------------------------------
@@ -184,20 +208,34 @@ class Pipeline:
         self.history[snapshot.version] = snapshot
         self.promotion_seq = promotion.seq
         self._serve(snapshot, model)
-        self.health.restart()
+        self._settle(snapshot, model)
         if promotion.kind is PromotionKind.ROLLBACK:
             self.tally.rollbacks += 1
             self.state = State.ROLLED_BACK
-            self._restart_challenger()
 
-    def resume_serving(self, snapshot: Snapshot) -> None:
+    def resume_serving(self, snapshot: Snapshot, home: Snapshot | None) -> None:
         """Load again what a checkpoint says was serving; nothing serves when it is damaged."""
         try:
             self.champion = self._snapshots.load(snapshot.tag, snapshot.sha256)
         except SnapshotError as error:
             self._forget(snapshot, error)
-        else:
-            self.serving = snapshot
+            return
+        self.serving = self.home = snapshot
+        self.home_model = self.champion
+        if home is not None and home != snapshot:
+            try:
+                self.home_model = self._snapshots.load(home.tag, home.sha256)
+            except SnapshotError as error:
+                self._forget(home, error)
+            else:
+                self.home = home
+
+    def _settle(self, snapshot: Snapshot, model: SelfHealingModel) -> None:
+        """A new line begins from what serves now, which is what it has to beat."""
+        self.home, self.home_model = snapshot, model
+        self.health.restart()
+        self.regret.restart()
+        self._restart_challenger()
 
     def fall_back(self, promotions: list[Promotion], newest: int) -> None:
         """Serve the newest promotion that verifies, when what should serve does not.
@@ -249,6 +287,16 @@ class Pipeline:
         self._heal("asked for by an operator", [])
         return True
 
+    def forget(self, source: str, reason: str) -> int:
+        """Learn from a source no more, drop its rows, and begin a new line without them."""
+        self.sources.refuse(source, reason)
+        gone = self.buffer.forget(source)
+        self.open_labels = [row for row in self.open_labels if row.source != source]
+        self.note("quarantine", {"source": source, "reason": reason, "rows": gone})
+        if gone:
+            self._restart_challenger(self.home_model)
+        return gone
+
     def collect(self) -> Outcome:
         """Hand over what was decided, once."""
         done, self.outcome = self.outcome, Outcome()
@@ -282,10 +330,32 @@ class Pipeline:
                 }
             )
         self.asked = self.asked or self.reading.drifting
+        self.unlabelled += 1
+        self.calibration.answered(answers if answers.ndim == 1 else answers[:0, 0])
+        self.estimate.answered(answers, self.operating.threshold)
+        self._correct_prior()
         self._enter(self._calm_state())
+
+    def _correct_prior(self) -> None:
+        """While the world drifts and no label comes, hold the share of flags; nothing else."""
+        s = self.settings
+        if not (s.prior_correction and self.package.binary and self.thresholds.capacity is None):
+            return
+        asked = self.reading.drifting and self.unlabelled >= s.unlabelled_batches
+        if asked and not self.paused and s.mode == "heal":
+            share = self.package.info.flagged_rate
+            self._operate(self.calibration.share(share, PointKind.UNVERIFIED), "no label comes")
+
+    def _operate(self, point: OperatingPoint, reason: str) -> None:
+        """Put an operating point in force."""
+        if point.kind is not self.operating.kind:
+            self.note("operating_point", {**point.as_dict(), "reason": reason})
+        self.operating = point
 
     def _calm_state(self) -> State:
         """The state that the signals alone call for."""
+        if self.retrain:
+            return State.RETRAIN_NEEDED
         return State.DRIFTING if self.reading.drifting or self.fallen else State.HEALTHY
 
     def _enter(self, state: State) -> None:
@@ -309,10 +379,21 @@ class Pipeline:
                     self.open_labels[i] = replace(waiting, label=row.label)
             return
         self.tally.joined += 1
+        if not self.sources.admits(row.source):
+            self.tally.refused += 1
+            return
+        if not self.open_labels:
+            self.opened_at = self.tally.predicted
         self.open_labels.append(row)
-        if len(self.open_labels) >= self.settings.batch_size:
+        if self._batch_is_due():
             batch, self.open_labels = self.open_labels, []
             self._labelled_batch(batch)
+
+    def _batch_is_due(self) -> bool:
+        """A batch of labels is full; or long in coming, and then a round's worth is enough."""
+        s, n = self.settings, len(self.open_labels)
+        slow = self.tally.predicted - self.opened_at >= SLOW_BATCHES * s.batch_size
+        return n >= s.batch_size or (slow and n >= min(s.heal_rows, s.batch_size))
 
     def _labelled_batch(self, batch: list[JoinedRow]) -> None:
         """Test, then train: score on labels that nothing has trained on, then heal."""
@@ -320,24 +401,38 @@ class Pipeline:
         self.actions = []
         rows = np.stack([row.features for row in batch]).astype(np.float32)
         labels = np.asarray([row.label for row in batch], dtype=np.float32)
-        now = _answers(self.champion, rows)
-        served = np.asarray(
-            [p if row.probability is None else row.probability
-             for row, p in zip(batch, now.tolist(), strict=True)],
-            dtype=np.float32,
-        )  # fmt: skip
+        served = self._served(batch, rows)
         with self._telemetry.span(
             names.JOIN,
             {names.ROWS: len(batch), names.BATCH: self.tally.labelled_batches},
             _traces(batch),
         ):
             self._score(batch, rows, labels, served)
-        self.buffer.extend(batch)  # first, so that health looks at the rows on which it fell
-        if not self._check_health(batch, labels, served):
-            self._try_challenger(batch, rows, labels, now)
-        if (self.asked or self.reading.drifting or self.fallen) and not self.paused:
+        asked = self.continuous or self.asked or self.reading.drifting or bool(self.fallen)
+        if asked and not self.paused:
             self._heal(self._reason(), batch)
+        else:
+            self._try_challenger(batch)
+            self.buffer.extend(batch)
+        self._check_health(batch, labels, served)
+        self._check_operating(served, labels)
+        self._check_limit()
         self.last["action"] = ", ".join(self.actions)
+
+    def _served(self, batch: list[JoinedRow], rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What was answered; where a row was never asked, what the champion says now."""
+        now = _answers(self.champion, rows).tolist()
+        return np.asarray(
+            [p if row.probability is None else row.probability
+             for row, p in zip(batch, now, strict=True)],
+            dtype=np.float32,
+        )  # fmt: skip
+
+    def _losses(
+        self, answers: NDArray[np.float32], labels: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        """What gate, regret and the judgement of sources compare."""
+        return row_losses(answers, labels, self.thresholds)
 
     def _score(
         self,
@@ -349,9 +444,10 @@ class Pipeline:
         versions = np.asarray([row.version or 0 for row in batch])
         for version in sorted({int(v) for v in versions} & self.history.keys()):
             own = versions == version
-            self._measure(version, Scores.of(served[own], labels[own]))
-        champion = Scores.of(served, labels)
-        shadow = Scores.of(self.package.shadow(rows), labels)
+            self._measure(version, self._scores(served[own], labels[own]))
+        champion = self._scores(served, labels)
+        frozen = self.package.shadow(rows)
+        shadow = Scores.of(frozen, labels)
         self.tally.champion += champion
         self.tally.shadow += shadow
         lift = champion.accuracy - shadow.accuracy
@@ -360,11 +456,17 @@ class Pipeline:
         self.fallen = self._error_signal()
         delays = [row.delay for row in batch if row.delay is not None]
         self.delay = float(np.mean(delays)) if delays else None
+        self.unlabelled = 0
+        self.estimate.checked(champion.accuracy)
+        self.tally.log_loss_gain += log_loss_gain(served, frozen, labels)
+        costs = self.thresholds
+        self.reached = [*self.reached, self._reach(rows, labels)][-LIFTS_KEPT:]
         self.last = {
             "batch": self.tally.labelled_batches,
             "champion": champion.as_dict(),
             "shadow": shadow.as_dict(),
             "lift": lift,
+            "cost": {"champion": cost_of(champion, costs), "shadow": cost_of(shadow, costs)},
         }
 
     def _error_signal(self) -> str:
@@ -379,19 +481,63 @@ class Pipeline:
             return ""
         return f"accuracy {accuracy:.3f} against {expected:.3f} on the reference set"
 
+    def _reach(self, rows: NDArray[np.float32], labels: NDArray[np.float32]) -> float:
+        """Accuracy of the better of challenger and champion on rows that neither has seen."""
+        models = (self.challenger.answers, self.champion)
+        return max(Scores.of(_answers(m, rows), labels).accuracy for m in models)
+
+    def _scores(self, answers: NDArray[np.float32], labels: NDArray[np.float32]) -> Scores:
+        return Scores.of(answers, labels, self.operating.threshold)
+
+    def _check_operating(self, served: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
+        """Let the threshold follow costs and capacity; end what no label had verified."""
+        if not self.package.binary:
+            return
+        if self.operating.kind is PointKind.UNVERIFIED:
+            corrected, plain = self._scores(served, labels), Scores.of(served, labels)
+            if corrected.accuracy >= plain.accuracy:
+                return
+            self._operate(
+                OperatingPoint(),
+                f"labels disagree: accuracy {corrected.accuracy:.3f} against {plain.accuracy:.3f}",
+            )
+        self._operate(self.calibration.point(self.thresholds), "labels came")
+
+    def _check_limit(self) -> None:
+        """Say when healing stays far from what is asked, or is worth nothing any more."""
+        s = self.settings
+        if self.paused:
+            return
+        newest, lifts = self.reached[-s.retrain_batches :], self.lifts[-s.retrain_batches :]
+        if len(newest) < s.retrain_batches:
+            return
+        reached, asked = float(np.mean(newest)), self.package.info.accuracy - s.retrain_drop
+        faded = self.tally.promotions > 0 and batch_interval(lifts).high < 0
+        why = ""
+        if reached < asked:
+            why = f"the challenger's accuracy is {reached:.3f}, {asked:.3f} is asked for"
+        elif faded:
+            why = f"lift has faded to {batch_interval(lifts)}"
+        if why and not self.retrain:
+            self.note("retrain_needed", {"reason": why, "rows": len(self.buffer)})
+            self.outcome.export = True
+        self.retrain = why
+
     # -- health and rollback -------------------------------------------------------------------
 
     def _check_health(
         self, batch: list[JoinedRow], labels: NDArray[np.float32], served: NDArray[np.float32]
     ) -> bool:
         """Watch what was promoted, on rows that it answered itself; True after a rollback."""
+        if self.settings.gate == "evidence" and self.settings.health == "evidence":
+            return self._check_regret(batch, labels, served)
         serving = self.serving
         if serving is None or serving.phase is Phase.CLEAN:
             return False
         own = np.asarray([self._watched(row.version) for row in batch])
         if own.sum() * 2 < len(batch):
             return False
-        scores = Scores.of(served[own], labels[own])
+        scores = self._scores(served[own], labels[own])
         self.health.begin(scores.accuracy, scores.f1)
         alarm = self.health.update(scores.accuracy, scores.f1, self.thresholds)
         if alarm is None or self.paused:
@@ -411,6 +557,27 @@ class Pipeline:
             self.health.restart(keep_baseline=True)
             return False
         return self._roll_back(serving.version, target, alarm.reason, batch)
+
+    def _check_regret(
+        self, batch: list[JoinedRow], labels: NDArray[np.float32], served: NDArray[np.float32]
+    ) -> bool:
+        """What the line answered against what its home would have; True after a rollback."""
+        home, serving = self.home, self.serving
+        if home is None or serving is None or serving.version == home.version:
+            return False
+        own = np.asarray([(row.version or 0) > home.version for row in batch])
+        if not own.any():
+            return False
+        rows = np.stack([row.features for row in batch]).astype(np.float32)[own]
+        before = self._losses(_answers(self.home_model, rows), labels[own])
+        why = self.regret.update(self._losses(served[own], labels[own]) - before)
+        if not why or self.paused:
+            return False
+        self.regret.restart()
+        if self.settings.mode == "observe":
+            self.note("would_roll_back", {"version": serving.version, "reason": why})
+            return False
+        return self._roll_back(serving.version, home, why, batch)
 
     def _better_snapshot(self, serving: int, alarm: Alarm) -> Snapshot | None:
         """The snapshot that does best, in what fell, on the very rows on which it fell.
@@ -495,37 +662,65 @@ class Pipeline:
         self.note("rollback", {"version": target.version, "from": left, "reason": why})
         self._serve(target, model)
         self.health.restart(keep_baseline=self.settings.gate == "always")
-        self._restart_challenger()
+        if self.settings.gate == "always" or self.settings.health == "article":
+            self.home, self.home_model = target, self.champion
+            self._restart_challenger()
         self.state = State.ROLLED_BACK
         return True
 
     # -- gate and promotion ----------------------------------------------------------------------
 
-    def _try_challenger(
-        self,
-        batch: list[JoinedRow],
-        rows: NDArray[np.float32],
-        labels: NDArray[np.float32],
-        champion: NDArray[np.float32],
-    ) -> None:
+    def _try_challenger(self, rows: list[JoinedRow]) -> None:
+        """Compare challenger and champion on labels that neither has trained on."""
         trial = self.trial
-        if trial is None or self.settings.gate == "always" or self.paused:
+        if trial is None or not rows or self.settings.gate == "always" or self.paused:
             return
-        answers = _answers(self.challenger.model, rows)
-        trial.scores += Scores.of(answers, labels)
-        trial.first_label = trial.first_label or batch[0].feedback_seq
-        trial.last_label = batch[-1].feedback_seq
-        self._measure(trial.version, Scores.of(answers, labels))
+        features = np.stack([row.features for row in rows]).astype(np.float32)
+        labels = np.asarray([row.label for row in rows], dtype=np.float32)
+        champion = _answers(self.champion, features)
+        answers = _answers(self.challenger.answers, features)
+        self._note_scores(trial, rows, champion, answers, labels)
+        losses = self._losses(champion, labels)
         with self._telemetry.span(names.GATE, {names.VERSION: trial.version}) as span:
-            verdict = self.gate.update(champion, answers, labels)
+            verdict = self.gate.update(losses - self._losses(answers, labels))
+            if verdict.promote and (refused := self._below_floor()):
+                verdict = replace(verdict, promote=False, reason=refused)
             span.set_attribute(names.OUTCOME, "promote" if verdict.promote else "wait")
             span.set_attribute(names.REASON, verdict.reason)
             span.set_attributes({names.EVIDENCE + k: v for k, v in verdict.evidence.items()})
         if verdict.ended:
             trial.scores = NOTHING
             self.note("undecided", {"version": trial.version, **verdict.evidence})
-        if verdict.promote:
-            self._promote_trial(trial, verdict.reason, verdict.evidence, _traces(batch))
+        if verdict.promote and not self.promoted:
+            self._promote_trial(trial, verdict.reason, verdict.evidence, _traces(rows))
+
+    def _note_scores(
+        self,
+        trial: Trial,
+        rows: list[JoinedRow],
+        champion: NDArray[np.float32],
+        answers: NDArray[np.float32],
+        labels: NDArray[np.float32],
+    ) -> None:
+        """Keep what champion and challenger said before they trained on these rows."""
+        scores = self._scores(answers, labels)
+        trial.scores += scores
+        trial.first_label = trial.first_label or rows[0].feedback_seq
+        trial.last_label = rows[-1].feedback_seq
+        self.tally.challenger += scores
+        if trial.fresh:
+            self._measure(trial.version, scores)
+        if self.package.binary:
+            self.calibration.labelled(champion, answers, labels)
+
+    def _below_floor(self) -> str:
+        """Why the challenger may not serve at all; empty when it may."""
+        package, floor = self.package, self.settings.reference_floor
+        answers = _answers(self.challenger.answers, package.reference_rows)
+        accuracy = Scores.of(answers, package.reference_labels).accuracy
+        if accuracy >= floor:
+            return ""
+        return f"accuracy {accuracy:.3f} on the reference set is under the floor of {floor}"
 
     def _promote_trial(
         self,
@@ -534,7 +729,14 @@ class Pipeline:
         evidence: Mapping[str, float],
         links: list[str | None],
     ) -> None:
-        self.trial = None
+        number = self.tally.heals
+        if not trial.fresh:
+            snapshot = self._snapshot(Phase.POST, number, reason, self.challenger.answers)
+            self.measured[snapshot.version] = trial.scores
+            self._measure(snapshot.version, NOTHING)
+            trial.version, trial.fresh = snapshot.version, True
+        self.promoted = True
+        self.trial = Trial(trial.version)
         self.gate.restart()
         if self.settings.mode == "observe":
             self.actions.append(f"would promote {trial.version}")
@@ -549,8 +751,11 @@ class Pipeline:
         self.tally.promotions += 1
         self.actions.append(f"promote {snapshot.version}")
         self.note("promote", {"version": snapshot.version, "reason": reason, **evidence})
-        model = self.challenger.model
+        model = self.challenger.answers
         self._serve(snapshot, model.with_adapter(model.adapter_state()))
+        self.calibration.promoted()
+        if self.operating.kind is PointKind.UNVERIFIED:
+            self._operate(OperatingPoint(), "a healed model serves")
         if self.settings.gate == "evidence":
             self.health.restart()
             proven = self.measured[snapshot.version]
@@ -574,48 +779,85 @@ class Pipeline:
 
     # -- heal ------------------------------------------------------------------------------------
 
+    @property
+    def continuous(self) -> bool:
+        """Whether the challenger trains on every label, not only when a signal asks."""
+        return self.settings.gate == "evidence" and self._recipe.name != "article"
+
     def _heal(self, reason: str, batch: list[JoinedRow]) -> None:
-        """Train the challenger on the buffer, with a snapshot before and one after."""
+        """Test, then train, round by round, with a snapshot before and one after."""
         before, self.state, self.asked = self.state, State.HEALING, False
         self._announce(self.status())
         self.tally.heals += 1
+        self.promoted = False
         number = self.tally.heals
         with self._telemetry.span(
             names.HEAL,
             {names.HEAL_NUMBER: number, names.REASON: reason, names.RECIPE: self._recipe.name,
-             names.ROWS: len(self.buffer), names.BATCH: self.tally.labelled_batches},
+             names.ROWS: len(self.buffer) + len(batch),
+             names.BATCH: self.tally.labelled_batches},
             _traces(batch),
         ) as span:  # fmt: skip
             self._snapshot(Phase.PRE, number, reason, self.champion)
             try:
-                post = self._train(number, reason)
+                version = self._train(number, reason, batch)
             except (SnapshotError, RuntimeError) as error:
                 # torch raises RuntimeError where a loss saturates: such a challenger is no loss.
                 self.note("refused", {"heal": number, "reason": str(error)})
+                here = set(self.buffer.keys)
+                self.buffer.extend([row for row in batch if row.key not in here])
                 self._restart_challenger()
                 span.set_attribute(names.OUTCOME, "refused")
                 self.state = before
                 return
             span.set_attributes({names.LOSS + k: v for k, v in self.losses.items()})
-            span.set_attributes({names.VERSION: post.version, names.OUTCOME: "trained"})
-            self._begin_trial(post, reason, batch)
+            outcome = "promoted" if self.promoted else "trained"
+            span.set_attributes({names.VERSION: version, names.OUTCOME: outcome})
         self.state = before if before is State.ROLLED_BACK else self._calm_state()
         self.note(
             "heal",
-            {"heal": number, "version": post.version, "reason": reason, "rows": len(self.buffer),
+            {"heal": number, "version": version, "reason": reason, "rows": len(self.buffer),
              "losses": self.losses},
         )  # fmt: skip
 
-    def _train(self, number: int, reason: str) -> Snapshot:
-        seed = torch.Generator().manual_seed(self.settings.seed + 1_000_003 * number)
-        self.losses = self._recipe.heal(self.challenger, self.buffer.rows(), self._rules, seed)
-        return self._snapshot(Phase.POST, number, reason, self.challenger.model)
-
-    def _begin_trial(self, post: Snapshot, reason: str, batch: list[JoinedRow]) -> None:
-        self.actions.append(f"heal {post.heal}")
-        self.trial = replace(self.trial or Trial(post.version), version=post.version)
+    def _train(self, number: int, reason: str, batch: list[JoinedRow]) -> int:
+        """The rounds of one heal; returns the version of its post-heal snapshot."""
+        self.actions.append(f"heal {number}")
+        size = self.settings.heal_rows if self.continuous else max(len(batch), 1)
+        for at in range(0, max(len(batch), 1), size):
+            rows = batch[at : at + size]
+            self._judge_sources(rows)
+            rows = [row for row in rows if not self._refused(row)]
+            self._try_challenger(rows)
+            self.buffer.extend(rows)
+            self.trial = self.trial or Trial()
+            self.trial.fresh = False
+            seed = torch.Generator().manual_seed(self.settings.seed + 1_000_003 * number + at)
+            rows_kept = self.buffer.rows()
+            self.losses = self._recipe.heal(self.challenger, rows_kept, self._rules, seed)
+        trial = self.trial = self.trial or Trial()
+        known = self.history.get(trial.version)
+        if self.promoted and known is not None and known.heal == number:
+            return trial.version
+        post = self._snapshot(Phase.POST, number, reason, self.challenger.answers)
+        trial.version, trial.fresh = post.version, True
         if self.settings.gate == "always":
-            self._promote_trial(self.trial, f"heal {post.heal}: {reason}", {}, _traces(batch))
+            self._promote_trial(trial, f"heal {number}: {reason}", {}, _traces(batch))
+        return post.version
+
+    def _judge_sources(self, rows: list[JoinedRow]) -> None:
+        """Quarantine sources whose labels contradict the others'."""
+        if not any(row.source for row in rows) or self.paused:
+            return
+        features = np.stack([row.features for row in rows]).astype(np.float32)
+        labels = np.asarray([row.label for row in rows], dtype=np.float32)
+        losses = self._losses(_answers(self.challenger.answers, features), labels)
+        for source, reason in self.sources.judge([row.source for row in rows], losses):
+            self.forget(source, reason)
+
+    def _refused(self, row: JoinedRow) -> bool:
+        found = self.sources.known.get(row.source or "")
+        return found is not None and bool(found.quarantined)
 
     def _snapshot(self, phase: Phase, heal: int, reason: str, model: SelfHealingModel) -> Snapshot:
         version = self.next_version
@@ -662,9 +904,12 @@ class Pipeline:
             self.outcome.snapshots.pop(snapshot.version, None)
         return forgotten
 
-    def _restart_challenger(self) -> None:
-        self.challenger = Challenger(self.champion, self.settings.heal_lr)
+    def _restart_challenger(self, start: SelfHealingModel | None = None) -> None:
+        self.challenger = Challenger(
+            start or self.champion, self.settings.heal_lr, self.package.model
+        )
         self.trial = None
+        self.gate.renew()
 
     # -- what it shows of itself -----------------------------------------------------------------
 
@@ -705,6 +950,7 @@ class Pipeline:
                 "corrected": tally.corrected,
                 "waiting": self.joiner.waiting,
                 "unmatched": self.joiner.unmatched,
+                "refused": tally.refused,
                 "delay_seconds": self.delay,
             },
             "last": self.last or None,
@@ -714,6 +960,16 @@ class Pipeline:
             "trial": None
             if self.trial is None
             else {"version": self.trial.version, **self.gate.evidence()},
+            "operating_point": self.operating.as_dict(),
+            "cost": {
+                "champion": cost_of(tally.champion, self.thresholds),
+                "shadow": cost_of(tally.shadow, self.thresholds),
+            },
+            "log_loss_gain": tally.log_loss_gain / max(tally.champion.rows, 1),
+            "challenger": tally.challenger.as_dict(),
+            "estimate": self.estimate.as_dict(),
+            "sources": self.sources.status(),
+            "retrain": self.retrain or None,
             "heals": tally.heals,
             "promotions": tally.promotions,
             "rollbacks": tally.rollbacks,

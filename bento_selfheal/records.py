@@ -16,6 +16,7 @@ class State(StrEnum):
     HEALTHY = "HEALTHY"  # no signal
     DRIFTING = "DRIFTING"  # z or conflicts over their threshold
     HEALING = "HEALING"  # a heal is training
+    RETRAIN_NEEDED = "RETRAIN_NEEDED"  # healing stays far from what is asked
     ROLLED_BACK = "ROLLED_BACK"  # a promotion was undone and no signal batch has come since
 
 

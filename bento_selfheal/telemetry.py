@@ -95,7 +95,7 @@ METRICS = (
 )  # fmt: skip
 
 STATE_METRIC = "selfheal.state"
-STATES = ("HEALTHY", "DRIFTING", "HEALING", "ROLLED_BACK")
+STATES = ("HEALTHY", "DRIFTING", "HEALING", "RETRAIN_NEEDED", "ROLLED_BACK")
 
 # A predict worker's own figures: over OTLP, and on BentoML's ``/metrics``.
 FEEDBACK_METRIC, FEEDBACK_PROMETHEUS = "selfheal.feedback", "selfheal_feedback"

@@ -44,7 +44,7 @@ def test_any_place(package: Package, healed: Live) -> None:
     assert {v: replace(s, time=0.0) for v, s in p.history.items()} == {
         v: replace(s, time=0.0) for v, s in q.history.items()
     }
-    assert bits(p.challenger.model.adapter_state()) == bits(q.challenger.model.adapter_state())
+    assert bits(p.challenger.answers.adapter_state()) == bits(q.challenger.answers.adapter_state())
     assert bits(p.challenger.moments()) == bits(q.challenger.moments())
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bento_selfheal.gate import EProcess, Gate
+from bento_selfheal.gate import EProcess, Gate, Regret
 
 ALPHA = 0.05
 RUNS, ROWS = 2000, 300
@@ -73,44 +73,69 @@ def test_batches_do_not_matter(differences: list[float], size: int) -> None:
     assert math.isfinite(whole.log_e)
 
 
-def labelled(n: int, skill: float, generator: np.random.Generator) -> tuple[
-    NDArray[np.float32], NDArray[np.float32]
-]:  # fmt: skip
-    """Answers that are right with a chance of ``skill``, and the labels."""
-    labels = (generator.random(n) < 0.5).astype(np.float32)
-    right = generator.random(n) < skill
-    return np.where(right == (labels == 1), 0.9, 0.1).astype(np.float32), labels
+def gains(n: int, mean: float, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Score differences of +1 and -1 with this mean, ``(n,)``."""
+    return np.where(generator.random(n) < (1 + mean) / 2, 1.0, -1.0)
 
 
 def test_promotes_a_clear_gain() -> None:
-    """A challenger that is right on 9 rows of 10 replaces one that guesses within 100 labels,
-    and the verdict says why."""
-    generator = np.random.default_rng(0)
-    better, labels = labelled(100, 0.9, generator)
-    champion = np.full(100, 0.5, dtype=np.float32)
-    verdict = Gate(ALPHA, 3000).update(champion, better, labels)
+    """A line that is clearly better gets through within 100 labels, and the verdict says why."""
+    verdict = Gate(ALPHA, 3000).update(gains(100, 0.6, np.random.default_rng(0)))
     assert verdict.promote
     assert verdict.evidence["rows"] == 100
-    assert verdict.evidence["log_e"] >= verdict.evidence["log_e_needed"] == -math.log(ALPHA)
+    assert verdict.evidence["log_e"] >= verdict.evidence["log_e_needed"] == -math.log(ALPHA / 2)
     assert f"{verdict.evidence['mean_gain']:.4f}" in verdict.reason
 
 
 def test_equal_and_worse_never_win() -> None:
     """The champion itself, and anything worse, is not promoted on any number of labels."""
     generator = np.random.default_rng(1)
-    for skill in (None, 0.3):
+    for mean in (None, -0.3):
         gate = Gate(ALPHA, 100_000)
         for _ in range(30):
-            champion, labels = labelled(100, 0.8, generator)
-            other = champion if skill is None else labelled(100, skill, generator)[0]
-            assert not gate.update(champion, other, labels).promote
+            d = np.zeros(100) if mean is None else gains(100, mean, generator)
+            assert not gate.update(d).promote
+
+
+def test_alpha_is_spent() -> None:
+    """Over as many trials as there are, a line that is no better gets through at most with a
+    chance of alpha: each new trial asks for more evidence."""
+    generator = np.random.default_rng(7)
+    through = 0
+    for _ in range(300):
+        gate = Gate(0.2, trial_rows=100)
+        through += any(gate.update(gains(25, 0.0, generator)).promote for _ in range(80))
+    assert through / 300 <= 0.2 + 0.03
+    gate = Gate(ALPHA, trial_rows=50)
+    needed = [gate.update(np.zeros(50)).evidence["log_e_needed"] for _ in range(3)]
+    assert needed == [-math.log(ALPHA / k) for k in (2, 6, 12)]
+
+
+def test_a_proven_line_goes_on() -> None:
+    """After its proof a line's next snapshot serves when it gained on average on enough labels,
+    and not when it lost."""
+    gate = Gate(ALPHA, 3000, advance_rows=100)
+    assert gate.update(np.full(60, 0.5)).promote
+    gate.restart()
+    assert not gate.update(np.full(50, 0.01)).promote
+    assert gate.update(np.full(50, 0.01)).promote
+    gate.restart()
+    assert not gate.update(np.full(200, -0.01)).promote
+
+
+def test_another_line_proves_itself_again() -> None:
+    """A new line has no proof of its own, and a later trial's share of alpha."""
+    gate = Gate(ALPHA, 3000)
+    gate.update(np.full(60, 0.5))
+    gate.renew()
+    assert not gate.proven
+    assert gate.evidence()["log_e_needed"] == -math.log(ALPHA / 6)
 
 
 def test_undecided_trial_ends() -> None:
     """A trial that runs its length ends with its evidence told, and the next begins at zero."""
     gate = Gate(ALPHA, trial_rows=200)
-    same, labels = labelled(100, 0.8, np.random.default_rng(2))
-    first, second, third = (gate.update(same, same, labels) for _ in range(3))
+    first, second, third = (gate.update(np.zeros(100)) for _ in range(3))
     assert [v.ended for v in (first, second, third)] == [False, True, False]
     assert [v.evidence["rows"] for v in (first, second, third)] == [100, 200, 100]
 
@@ -118,7 +143,24 @@ def test_undecided_trial_ends() -> None:
 def test_restart_forgets() -> None:
     """After a change of the champion no old evidence counts."""
     gate = Gate(ALPHA, 3000)
-    better, labels = labelled(60, 0.95, np.random.default_rng(3))
-    gate.update(np.full(60, 0.5, dtype=np.float32), better, labels)
+    gate.update(np.full(5, 0.2))
     gate.restart()
     assert gate.evidence() == Gate(ALPHA, 3000).evidence()
+
+
+def test_late_bloomer() -> None:
+    """A challenger that was worse for long is let through soon after it becomes better."""
+    gate = Gate(ALPHA, 100_000)
+    generator = np.random.default_rng(3)
+    gate.update(gains(2000, -0.2, generator))
+    assert any(gate.update(gains(100, 0.3, generator)).promote for _ in range(20))
+
+
+def test_regret() -> None:
+    """The same test turned round asks for a rollback when what serves is worse than what it
+    replaced, says by how much, and stays quiet when it is not."""
+    regret = Regret(0.001, window=3000)
+    assert regret.update(gains(3500, -0.05, np.random.default_rng(4))) == ""
+    why = regret.update(np.full(200, 0.4))
+    assert "higher" in why
+    assert "labels" in why

@@ -18,6 +18,7 @@ from bento_selfheal.heal import (
     binary_entropy,
     fraud_fraction,
     make_recipe,
+    rarest_share,
 )
 from bento_selfheal.model import SelfHealingMLP, SelfHealingModel
 from bento_selfheal.rules import Rule, RuleSet
@@ -114,8 +115,9 @@ def test_moments_survive_a_restart(model: SelfHealingModel, recipe: Recipe) -> N
     first = Challenger(model, 0.003)
     heal(first, recipe)
     second = Challenger(model, 0.003)
-    second.load(first.model.adapter_state())
+    second.load(first.model.adapter_state(), first.answers.adapter_state())
     second.load_moments(first.moments())
+    second.rounds, second.seen = first.rounds, first.seen
     for challenger in (first, second):
         heal(challenger, recipe, seed=2, rows_seed=2)
     assert same(first.model.adapter_state(), second.model.adapter_state())
@@ -128,7 +130,7 @@ def test_moments_matter(model: SelfHealingModel, recipe: Recipe) -> None:
     first = Challenger(model, 0.003)
     heal(first, recipe)
     bare = Challenger(model, 0.003)
-    bare.load(first.model.adapter_state())
+    bare.load(first.model.adapter_state(), first.answers.adapter_state())
     for challenger in (first, bare):
         heal(challenger, recipe, seed=2, rows_seed=2)
     assert not same(first.model.adapter_state(), bare.model.adapter_state())
@@ -157,7 +159,7 @@ def test_load_keeps_the_moments(model: SelfHealingModel) -> None:
     challenger = Challenger(model, 0.003)
     heal(challenger, RECIPES[0])
     moments = challenger.moments()
-    challenger.load(model.adapter_state())
+    challenger.load(model.adapter_state(), model.adapter_state())
     assert same(challenger.model.adapter_state(), model.adapter_state())
     assert same(challenger.moments(), moments)
 
@@ -219,7 +221,7 @@ def test_replay_learns(model: SelfHealingModel) -> None:
     rows, challenger = labelled(500), Challenger(model, 0.003)
     x, y = torch.from_numpy(rows.features), torch.from_numpy(rows.labels)
     before = F.binary_cross_entropy(challenger.model(x), y).item()
-    losses = ReplayRecipe(HealParameters(replay_steps=100)).heal(
+    losses = ReplayRecipe(HealParameters(replay_first=100, anchor_labels=0)).heal(
         challenger, rows, RULES, torch.Generator().manual_seed(0)
     )
     assert F.binary_cross_entropy(challenger.model(x), y).item() < before - 0.1
@@ -233,11 +235,54 @@ def test_replay_prefers_new_rows(model: SelfHealingModel) -> None:
     answers = []
     for half_life in (10.0, 1e9):
         challenger = Challenger(model, 0.01)
-        recipe = ReplayRecipe(HealParameters(replay_half_life=half_life, replay_steps=100))
+        recipe = ReplayRecipe(
+            HealParameters(
+                replay_half_life=half_life, replay_rare=1e-6, replay_first=100, anchor_labels=0
+            )
+        )
         recipe.heal(challenger, LabelledRows(x, y), RULES, torch.Generator().manual_seed(0))
         answers.append(challenger.model(torch.zeros(1, 10)).item())
     assert answers[0] < 0.1
     assert answers[1] == pytest.approx(0.5, abs=0.1)
+
+
+def test_replay_leans_on_the_anchor(model: SelfHealingModel) -> None:
+    """A young line follows the recalibrated shadow rather than a few labels; the more labels it
+    has seen, the less."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 1.5, (400, 10)).astype(np.float32)
+    noise = (rng.random(400) < 0.5).astype(np.float32)  # what the shadow says means nothing
+    spread = []
+    for seen in (0, 10**9):
+        challenger = Challenger(model, 0.01)
+        challenger.seen = seen
+        recipe = ReplayRecipe(HealParameters(replay_first=200, replay_half_life=1e9))
+        recipe.heal(challenger, LabelledRows(x, noise), RULES, torch.Generator().manual_seed(0))
+        spread.append(float(challenger.model(torch.from_numpy(x)).detach().std()))
+    assert spread[0] < 0.75 * spread[1]
+
+
+def test_adapter_is_bounded(model: SelfHealingModel) -> None:
+    """However long a heal trains, the adapter stays within the norm that is allowed."""
+    clean = model.adapter_state()
+    challenger = Challenger(model, 0.05)
+    recipe = ReplayRecipe(HealParameters(adapter_norm=0.5, replay_first=60))
+    moved = [
+        recipe.heal(challenger, labelled(seed=i), RULES, torch.Generator().manual_seed(i))["moved"]
+        for i in range(5)
+    ]
+    for state in (challenger.model.adapter_state(), challenger.answers.adapter_state()):
+        far = sum(float((state[n] - clean[n]).square().sum()) for n in clean) ** 0.5
+        assert far <= 0.5001
+    assert moved[-1] == pytest.approx(0.5, abs=1e-6)
+
+
+def test_rare_classes_are_remembered() -> None:
+    """The rarer a class, the longer the half-life: fifty of its labels stay in reach."""
+    p = HealParameters()
+    assert p.half_life(0.5) == p.replay_half_life
+    assert p.half_life(0.01) == pytest.approx(p.replay_rare / 0.01)
+    assert rarest_share(np.array([0, 0, 0, 1], np.float32)) == 0.25
 
 
 def test_replay_seed_decides(model: SelfHealingModel) -> None:

@@ -15,8 +15,10 @@ from torch import Tensor
 from bento_selfheal.config import Settings, Thresholds
 from bento_selfheal.errors import SnapshotError
 from bento_selfheal.heal import Challenger, LabelledRows
+from bento_selfheal.join import JoinedRow
 from bento_selfheal.metrics import Scores
 from bento_selfheal.model import SelfHealingModel
+from bento_selfheal.operating import cost_of
 from bento_selfheal.package import Package
 from bento_selfheal.pipeline import Outcome, Pipeline
 from bento_selfheal.records import (
@@ -75,7 +77,7 @@ def bits(state: Mapping[str, Tensor]) -> dict[str, bytes]:
 
 
 def settings_of(**more: Any) -> Settings:
-    return Settings(**{"batch_size": BATCH, "replay_steps": 15, "buffer_rows": 400, **more})
+    return Settings(**{"batch_size": BATCH, "buffer_rows": 400, "retrain_batches": 1000, **more})
 
 
 class Rig:
@@ -210,8 +212,10 @@ def test_heals(healed: Live) -> None:
     assert status["lift"]["mean"] > 0.1
     phases = [s.phase for s in healed.rig.done.snapshots.values() if s.version > 1]
     assert phases.count(Phase.PRE) == phases.count(Phase.POST) == status["heals"]
+    first = healed.rig.done.promotions[0].evidence
+    assert first["log_e"] >= first["log_e_needed"] > 0
     for p in healed.rig.done.promotions:
-        assert p.evidence["log_e"] >= p.evidence["log_e_needed"]
+        assert p.evidence["mean_gain"] > 0
         assert 0 < p.evidence["first_label"] <= p.evidence["last_label"] <= healed.labels
         assert p.evidence["thresholds"] == Thresholds().model_dump()
         assert p.reason
@@ -258,7 +262,7 @@ def test_frozen(package: Package) -> None:
     p = ran.rig.pipeline
     assert p.tally.heals
     assert bits(package.model.state_dict()) == before
-    for model in (p.champion, p.challenger.model):
+    for model in (p.champion, p.challenger.answers):
         now = bits(model.state_dict())
         assert {k for k in now if now[k] != before[k]} <= {
             k for k in now if k.startswith("reflexive.")
@@ -292,17 +296,17 @@ def test_test_then_train(package: Package, monkeypatch: pytest.MonkeyPatch) -> N
     compared: set[bytes] = set()
     tried = rig.pipeline._try_challenger
 
-    def watch(batch: Any, rows: NDArray[np.float32], *rest: Any) -> None:
-        mine = {row.tobytes() for row in rows}
+    def watch(rows: list[JoinedRow]) -> None:
+        mine = {row.features.tobytes() for row in rows}
         assert not mine & spy.trained
         if rig.pipeline.trial is not None:
             compared.update(mine)
-        tried(batch, rows, *rest)
+        tried(rows)
 
     monkeypatch.setattr(rig.pipeline, "_try_challenger", watch)
     ran = Live(rig)
     ran.send(*drifting())
-    assert spy.heals == rig.pipeline.tally.heals > 3
+    assert spy.heals > rig.pipeline.tally.heals > 3
     assert len(compared) >= 5 * BATCH
     assert compared <= spy.trained | {row.features.tobytes() for row in rig.pipeline.open_labels} \
         | {row.tobytes() for row in rig.pipeline.buffer.features}  # fmt: skip
@@ -452,7 +456,7 @@ def test_heal_now(package: Package) -> None:
     assert rig.pipeline.heal_now() is True
     rig.collect()
     heal = rig.done.events[-1]
-    assert (heal.kind, heal.detail["rows"], heal.detail["heal"]) == ("heal", BATCH, 1)
+    assert (heal.kind, heal.detail["rows"], heal.detail["heal"]) == ("heal", BATCH, 2)
 
 
 # -- health, rollback, states ------------------------------------------------------------------
@@ -461,7 +465,7 @@ def test_heal_now(package: Package) -> None:
 def test_states(healed: Live) -> None:
     """HEALTHY until a signal, DRIFTING while it lasts, HEALING shown while a heal trains."""
     kinds = healed.rig.kinds()
-    assert kinds.index("drifting") < kinds.index("heal") < kinds.index("promote")
+    assert kinds.index("drifting") < kinds.index("promote")
     assert {a["state"] for a in healed.rig.announced} == {"HEALING"}
     assert len(healed.rig.announced) == healed.rig.status()["heals"]
     assert healed.rig.pipeline.state is State.DRIFTING
@@ -470,7 +474,7 @@ def test_states(healed: Live) -> None:
 def test_rollback_withheld(package: Package) -> None:
     """When the stream gets harder and nothing kept does better on the same rows, nothing is
     undone, and an event says why."""
-    ran = live(package)
+    ran = live(package, health="article")
     p = ran.rig.pipeline
     serving = p.serving
     assert serving is not None
@@ -492,7 +496,7 @@ def test_rollback_withheld(package: Package) -> None:
 def promoted_badly(package: Package, **more: Any) -> Live:
     """A healed stream, then an operator makes a snapshot serve that is wrong about everything,
     while good ones are kept; healing is held back so that only a rollback can help."""
-    ran = live(package, heal_lr=0.003, **more)
+    ran = live(package, heal_lr=0.003, health="article", **more)
     p, memory = ran.rig.pipeline, ran.rig.memory
     good = p.serving
     assert good is not None
@@ -598,7 +602,7 @@ def test_refused_heal(package: Package) -> None:
 
         def heal(self, challenger: Challenger, *_: Any) -> dict[str, float]:
             with torch.no_grad():
-                challenger.model.reflexive.scale.fill_(float("nan"))
+                challenger.answers.reflexive.scale.fill_(float("nan"))
             return {"total": 0.0}
 
     rig = Rig(package)
@@ -607,7 +611,7 @@ def test_refused_heal(package: Package) -> None:
     assert "refused" in rig.kinds()
     assert rig.done.promotions == []
     assert not any(s.phase is Phase.POST for s in rig.pipeline.history.values())
-    challenger = rig.pipeline.challenger.model.adapter_state()
+    challenger = rig.pipeline.challenger.answers.adapter_state()
     assert bits(challenger) == bits(rig.pipeline.champion.adapter_state())
 
 
@@ -654,3 +658,192 @@ def test_best_is_on_later_labels(healed: Live) -> None:
     assert best is not None
     measured = [s.f1 for s in history.values() if s.phase is Phase.POST and s.f1 is not None]
     assert best.f1 == max(measured)
+
+
+# -- sources, operating point, limits --------------------------------------------------------
+
+
+def sourced(ran: Live, rows: NDArray[np.float32], labels: NDArray[Any], liars: set[int]) -> None:
+    """Send rows whose labels come at once from ten sources in turn; liars turn theirs round."""
+    for at in range(0, len(rows), BATCH):
+        part = rows[at : at + BATCH]
+        ran.requests += 1
+        p = ran.rig.pipeline
+        with torch.no_grad():
+            answers = p.champion(torch.from_numpy(part)).numpy()
+        asked = PredictionRecord(
+            ran.requests.to_bytes(12, "big"), part, answers, p.serving.version,  # type: ignore[union-attr]
+            float(ran.requests), ran.requests,
+        )  # fmt: skip
+        ran._take(asked, None)
+        for i, label in enumerate(labels[at : at + BATCH]):
+            said = 1 - int(label) if i % 10 in liars else int(label)
+            ran.label(asked, i, said, source=f"s{i % 10}")
+
+
+def test_liar_is_quarantined(package: Package) -> None:
+    """A source whose labels contradict the others' is quarantined with the reason, its rows
+    leave the buffer, and honest sources stay."""
+    ran = Live(Rig(package))
+    sourced(ran, *drifting(clean=1500, drifted=0), {3})
+    events = [e for e in ran.rig.done.events if e.kind == "quarantine"]
+    assert [e.detail["source"] for e in events] == ["s3"]
+    assert "contradict" in events[0].detail["reason"]
+    assert events[0].detail["rows"] > 0
+    assert "s3" not in ran.rig.pipeline.buffer.sources
+    status = ran.rig.status()
+    assert [n for n, s in status["sources"].items() if s["quarantined"]] == ["s3"]
+    assert status["labels"]["refused"] > 0
+
+
+def test_honest_sources_stay(package: Package) -> None:
+    """Under drift every source's labels look wrong to the model alike, and none is quarantined."""
+    ran = Live(Rig(package))
+    sourced(ran, *drifting(), set())
+    assert "quarantine" not in ran.rig.kinds()
+    assert ran.rig.status()["promotions"] >= 1
+
+
+def test_quota(package: Package) -> None:
+    """A source teaches no more than its quota of each 1,000 labels; what is over is counted."""
+    ran = Live(Rig(package, source_quota=40))
+    sourced(ran, *drifting(clean=600, drifted=0), set())
+    status = ran.rig.status()
+    assert all(s["over_quota"] == 20 for s in status["sources"].values())
+    assert len(ran.rig.pipeline.buffer) <= 10 * 40
+
+
+def test_forget(package: Package) -> None:
+    """What a source taught is removed on request, and the next challenger begins without it."""
+    ran = Live(Rig(package))
+    sourced(ran, *drifting(clean=300, drifted=0), set())
+    p = ran.rig.pipeline
+    held = len(p.buffer)
+    assert p.forget("s4", "asked") == held // 10
+    assert bits(p.challenger.model.adapter_state()) == bits(package.model.adapter_state())
+    assert p.forget("nobody", "asked") == 0
+
+
+def test_reference_floor(package: Package) -> None:
+    """A challenger that is worthless on the reference set is not promoted, whatever labels say."""
+    rig = Rig(package, reference_floor=0.5)
+    rows, labels = drifting(clean=1500, drifted=0)
+    Live(rig).send(rows, 1 - labels)
+    assert rig.done.promotions == []
+    free = Rig(package, reference_floor=0.0)
+    Live(free).send(rows, 1 - labels)
+    assert free.done.promotions
+
+
+def test_costs_move_the_threshold(package: Package) -> None:
+    """When a miss costs more than a false alarm more rows are flagged, and the cost is lower
+    than with the default threshold."""
+    costs = Thresholds(miss_cost=2000, alarm_cost=200)
+    rig = Rig(package, thresholds=costs)
+    Live(rig).send(*drifting())
+    point = rig.status()["operating_point"]
+    assert point["kind"] == "costs"
+    table = article_rows(5000, 2.2, np.random.default_rng(8))
+    with torch.no_grad():
+        answers = rig.pipeline.champion(torch.from_numpy(table.rows)).numpy()
+    at = {t: cost_of(Scores.of(answers, table.labels, t), costs) for t in (point["threshold"], 0.5)}
+    assert at[point["threshold"]] < at[0.5]
+    assert any(e.kind == "operating_point" for e in rig.done.events)
+
+
+def test_capacity(package: Package) -> None:
+    """With a capacity no more rows than that are flagged."""
+    rig = Rig(package, thresholds=Thresholds(capacity=50))
+    Live(rig).send(*drifting())
+    point = rig.status()["operating_point"]
+    table = article_rows(5000, 2.2, np.random.default_rng(8))
+    with torch.no_grad():
+        answers = rig.pipeline.champion(torch.from_numpy(table.rows)).numpy()
+    assert 0.0 < (answers >= point["threshold"]).mean() < 0.09
+
+
+def test_no_labels(package: Package) -> None:
+    """With no label at all only the share of flags is held, marked unverified; once labels
+    disagree it is off again."""
+    ran = Live(Rig(package), delay=10**9)
+    rows, labels = drifting(drifted=1200)
+    ran.send(rows, labels)
+    status = ran.rig.status()
+    assert (status["heals"], status["promotions"]) == (0, 0)
+    assert status["operating_point"]["kind"] == "unverified"
+    assert status["operating_point"]["verified"] is False
+    flagged = (package.shadow(rows[-600:]) >= status["operating_point"]["threshold"]).mean()
+    assert flagged == pytest.approx(package.info.flagged_rate, abs=0.03)
+    plain = package.shadow(rows[-BATCH:]) >= 0.5
+    ran.delay = len(ran.owed) - BATCH
+    while len(ran.owed) > ran.delay:  # labels that call every flag of the frozen model right
+        asked, row, _ = ran.owed.pop()
+        ran.label(asked, row, int(asked.probabilities[row] >= 0.5))
+    assert plain.any()
+    assert ran.rig.status()["operating_point"]["kind"] == "default"
+
+
+def test_estimate(package: Package) -> None:
+    """Accuracy is estimated without labels; what it was off by is shown once labels come."""
+    rig = Rig(package)
+    ran = Live(rig)
+    ran.send(*drifting(clean=600, drifted=0))
+    calm = rig.status()["estimate"]
+    assert calm["accuracy"] == pytest.approx(package.info.accuracy, abs=0.06)
+    assert abs(calm["off_by"]) < 0.05
+    assert calm["checks"] > 5
+
+
+def test_retrain_needed(package: Package) -> None:
+    """When the best challenger stays far from what is asked the state says so, once, and the
+    buffer is handed out."""
+    rig = Rig(package, retrain_batches=6)
+    rows, _ = drifting(clean=0, drifted=900)
+    noise = np.random.default_rng(0).integers(0, 2, len(rows))
+    exports = []
+    collect = rig.pipeline.collect
+
+    def keep() -> Outcome:
+        done = collect()
+        exports.append(done.export)
+        return done
+
+    rig.pipeline.collect = keep  # type: ignore[method-assign]
+    Live(rig).send(rows, noise)
+    assert rig.pipeline.state is State.RETRAIN_NEEDED
+    assert rig.kinds().count("retrain_needed") == 1
+    assert exports.count(True) == 1
+    assert "asked for" in rig.status()["retrain"]
+
+
+def test_few_labels(package: Package) -> None:
+    """When one row in twenty is labelled, a round's worth of labels is enough to heal on."""
+    rig = Rig(package)
+    ran = Live(rig, delay=10**9)
+    rows, labels = drifting(clean=0, drifted=4000)
+    for at in range(0, len(rows), BATCH):
+        ran.send(rows[at : at + BATCH], labels[at : at + BATCH])
+        for asked, row, label in ran.owed[::20]:
+            ran.label(asked, row, label)
+        ran.owed.clear()
+    status = rig.status()
+    assert status["labels"]["joined"] < 300
+    assert status["promotions"] >= 1
+    assert status["last"]["champion"]["accuracy"] > status["last"]["shadow"]["accuracy"]
+
+
+def test_regret_takes_a_line_back(package: Package) -> None:
+    """When what a line serves turns out worse than the model that it replaced, that one serves
+    again, and the promotion log says why."""
+    ran = live(package)
+    p = ran.rig.pipeline
+    assert p.serving is not None
+    assert p.serving.version != 1
+    p.paused, before = False, len(ran.rig.done.promotions)
+    p._heal = lambda _, batch: p.buffer.extend(batch)  # type: ignore[method-assign]
+    p._try_challenger = lambda *_: None  # type: ignore[method-assign]
+    ran.send(*drifting(seed=5, clean=3000, drifted=0))
+    back = ran.rig.done.promotions[before]
+    assert (back.kind, back.version) == (PromotionKind.ROLLBACK, 1)
+    assert "than the model it replaced" in back.reason
+    assert ran.rig.status()["rollbacks"] == 1

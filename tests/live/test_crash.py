@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(120)
 
 WORKERS = 2
 # A heal of this many steps takes seconds, so that a kill finds it in the middle.
-LONG_HEAL = {"workers": WORKERS, "replay_steps": 700, "lease_seconds": 2}
+LONG_HEAL = {"workers": WORKERS, "replay_rate": 7, "lease_seconds": 2}
 
 Serve = Callable[..., ServedService]
 

@@ -1,0 +1,82 @@
+"""What a model's probabilities say, in one shape for two classes and another for many.
+
+Of two classes the probability of the second is kept, ``(n,)``; of more, one column a class,
+``(n, classes)``. Labels are indices of classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+EPS = 1e-6
+Numbers = NDArray[np.floating[Any]]
+
+
+def decided(probabilities: Numbers, threshold: float = 0.5) -> NDArray[np.int64]:
+    """The class of each row: at the threshold of two, the likeliest of many, ``(n,)``."""
+    p = np.asarray(probabilities)
+    if p.ndim == 1:
+        return np.asarray(p >= threshold, dtype=np.int64)
+    return np.asarray(p.argmax(axis=1), dtype=np.int64)
+
+
+def brier(probabilities: Numbers, labels: Numbers) -> NDArray[np.float64]:
+    """Brier score of each row, in [0, 1]; half the squared distance where classes are many.
+
+    >>> brier(np.asarray([0.9, 0.9]), np.asarray([1.0, 0.0])).round(2).tolist()
+    [0.01, 0.81]
+    """
+    p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
+    if p.ndim == 1:
+        return np.asarray((p - y) ** 2)
+    truth = np.eye(p.shape[1])[y.astype(np.int64)]
+    return np.asarray(((p - truth) ** 2).sum(axis=1) / 2)
+
+
+def confidence(probabilities: Numbers, threshold: float = 0.5) -> NDArray[np.float64]:
+    """Probability that each decision is right, as the model itself sees it, ``(n,)``."""
+    p = np.asarray(probabilities, dtype=np.float64)
+    if p.ndim == 1:
+        return np.where(p >= threshold, p, 1 - p)
+    return np.asarray(p.max(axis=1))
+
+
+def columns(probabilities: Tensor) -> Tensor:
+    """One column a class, ``(n, classes)``, also of two."""
+    if probabilities.ndim == 2:
+        return probabilities
+    return torch.stack([1 - probabilities, probabilities], dim=1)
+
+
+def targets(labels: Tensor, like: Tensor) -> Tensor:
+    """Labels in the shape of probabilities: 0 or 1, or one-hot rows."""
+    if like.ndim == 1:
+        return labels.to(like.dtype)
+    return torch.nn.functional.one_hot(labels.long(), like.shape[1]).to(like.dtype)
+
+
+def cross_entropy(probabilities: Tensor, soft: Tensor) -> Tensor:
+    """Mean cross-entropy in nats against soft labels of the same shape."""
+    p = probabilities.clamp(EPS, 1 - EPS)
+    if p.ndim == 1:
+        return torch.nn.functional.binary_cross_entropy(p, soft)
+    return -(soft * p.log()).sum(dim=1).mean()
+
+
+def logits(probabilities: Tensor) -> Tensor:
+    """Log odds of the second of two classes, ``(n, 1)``; centred log probabilities of many."""
+    p = probabilities.double().clamp(EPS, 1 - EPS)
+    if p.ndim == 1:
+        return torch.log(p / (1 - p)).unsqueeze(1)
+    log_p = p.log()
+    return log_p - log_p.mean(dim=1, keepdim=True)
+
+
+def from_logits(z: Tensor) -> Tensor:
+    """Probabilities of `logits`."""
+    return torch.sigmoid(z[:, 0]) if z.shape[1] == 1 else torch.softmax(z, dim=1)
