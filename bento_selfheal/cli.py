@@ -153,6 +153,58 @@ def backtest(
 
 
 @app.command()
+def deploy(tag: Annotated[str, typer.Argument(help="Tag of a packaged model.")]) -> None:
+    """Let a freshly packaged model take over from the one that serves, without a restart.
+
+    It must have the same features and classes; the SELFHEAL_ settings say where the store is.
+    """
+    from .config import load_settings
+    from .deploy import exact_tag, prepare
+
+    settings = load_settings().model_copy(update={"model": tag})
+    prepare(settings)
+    Console().print(f"{exact_tag(settings)} takes over")
+
+
+@app.command()
+def suggest(
+    file: Annotated[Path, typer.Argument(help="CSV or Parquet with the training data.")],
+    label: Annotated[str, typer.Option(help="Column with the label.")],
+    drop: Annotated[list[str] | None, typer.Option(help="Column to leave out.")] = None,
+    most: Annotated[int, typer.Option(min=1, help="Rules to name at most.")] = 5,
+    seed: Seed = 42,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Find the sensitive features and candidate rules in training data."""
+    from .render import print_suggestion
+    from .show import suggest_table
+    from .streams import read_table
+
+    found = suggest_table(read_table(file, label, drop or []), most, seed)
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        print_suggestion(found, Console())
+
+
+@app.command()
+def forget(
+    url: Annotated[str, typer.Argument(help="Where the service is, e.g. http://localhost:3000.")],
+    source: Annotated[str, typer.Option(help="As its feedback names it.")],
+) -> None:
+    """Quarantine a source of feedback and remove what it taught."""
+    import httpx
+
+    try:
+        answer = httpx.post(f"{url.rstrip('/')}/forget", json={"source": source}, timeout=30)
+    except httpx.HTTPError as error:
+        raise SelfHealError(f"{url}: {error}") from error
+    if answer.is_error:
+        raise SelfHealError(f"{url}: {answer.status_code} {answer.text}")
+    Console().print(f"{source} will be forgotten (command {answer.json()['seq']})")
+
+
+@app.command()
 def reproduce(
     seed: Seed = 42,
     set_: Annotated[

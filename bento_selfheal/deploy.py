@@ -13,7 +13,7 @@ from .package import Package, open_package
 from .pipeline import Pipeline
 from .records import Event, Phase, Promotion, PromotionKind
 from .registry import Registry
-from .store import SqlStore
+from .store import OPERATING_POINT, SqlStore
 from .telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -81,22 +81,24 @@ def _take_over(settings: Settings, store: SqlStore, package: Package) -> int:
         PromotionKind.INITIAL, version, clean.tag, clean.sha256, reason, now, by="operator"
     )
     event = Event("deployed", {"package": package.tag, "version": version}, now)
-    store.promote(initial, event, first=clean)
-    # Another package's adapters fit nothing that may ever serve from here again.
-    store.forget_snapshots(version)
-    for snapshot in before:
-        registry.delete(snapshot.tag)
     pipeline = Pipeline(package, settings, registry, thresholds=Thresholds(), telemetry=Telemetry())
     pipeline.adopt(initial)
-    store.begin_status(pipeline.status())
     start = {
         "predictions_from": predictions_from,
         "feedback_from": feedback_from,
         "commands_from": commands_from,
         "next_version": version + 1,
     }
-    store.set_meta("start", json.dumps(start))
-    store.set_meta("package", package.tag)
+    store.take_over(
+        clean, initial, event, status=pipeline.status(),
+        facts={
+            "start": json.dumps(start), "package": package.tag,
+            OPERATING_POINT: json.dumps(pipeline.operating.as_dict()),
+        },
+    )  # fmt: skip
+    # Another package's adapters fit nothing that may ever serve from here again.
+    for snapshot in before:
+        registry.delete(snapshot.tag)
     return version
 
 

@@ -304,7 +304,8 @@ def _river() -> ModuleType:
         raise SettingsError(
             f"drift detectors need River: pip install 'bento-selfheal[detectors]' ({error})"
         ) from error
-    return drift
+    found: ModuleType = drift
+    return found
 
 
 def _river_detector(name: DetectorName, sensitivity: float, seed: int) -> Any:

@@ -127,7 +127,7 @@ class Driver:
             z=status["signals"]["z"],
             conflicts=status["signals"]["conflicts"],
             version=answer["model_version"],
-            champion=Scores.of(np.asarray(answer["probabilities"]), labels, THRESHOLD),
+            champion=Scores.of(np.asarray(answer["probabilities"]), labels, answer["threshold"]),
             shadow=Scores.of(before, labels, THRESHOLD),
             action=last.get("action", ""),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from .rules import RuleSet
 
 EPS = 1e-8
 HALF_LIVES = 7.0
+LEAST_LEAN = 0.01
 
 
 @dataclass(frozen=True)
@@ -189,19 +190,18 @@ class ReplayRecipe:
     ) -> dict[str, float]:
         p = self.parameters
         half_life = p.half_life(rarest_share(rows.labels))
-        rows = rows.tail(math.ceil(HALF_LIVES * max(half_life, p.anchor_half_life)))
+        rows = rows.tail(math.ceil(HALF_LIVES * half_life))
         hidden, labels = _hidden(challenger.model, rows)
-        with torch.no_grad():
-            shadow = challenger.shadow.decide(hidden)
         challenger.seen += min(p.heal_rows, len(rows))
-        soft = self._soft_labels(shadow, targets(labels, shadow), challenger.seen)
+        teach = self._teacher(challenger, hidden, labels)
         weights = _recency(len(rows), half_life)
         losses: dict[str, float] = {}
         for _ in range(p.steps(challenger.rounds)):
             picked = torch.multinomial(
                 weights, min(p.replay_batch, len(rows)), replacement=True, generator=generator
             )
-            real = cross_entropy(challenger.model.decide(hidden[picked]), soft[picked])
+            soft = teach(hidden[picked], labels[picked])
+            real = cross_entropy(challenger.model.decide(hidden[picked]), soft)
             _step(challenger, real)
             losses = {"real": real.item(), "total": real.item()}
         moved = challenger.bound(p.adapter_norm)
@@ -210,11 +210,26 @@ class ReplayRecipe:
         challenger.follow(max(1 - keep, 1 / challenger.rounds))
         return {**losses, "moved": moved}
 
-    def _soft_labels(self, shadow: Tensor, truth: Tensor, seen: int) -> Tensor:
-        p = self.parameters
-        lean = p.anchor_labels / (p.anchor_labels + seen)
-        anchor = Anchor(shadow, truth, _recency(len(truth), p.anchor_half_life))
-        return (1 - lean) * truth + lean * anchor(shadow)
+    def _teacher(
+        self, challenger: Challenger, hidden: Tensor, labels: Tensor
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        """What rows are trained towards: their labels, mixed with what the anchor says."""
+        p, shadow = self.parameters, challenger.shadow
+        lean = p.anchor_labels / (p.anchor_labels + challenger.seen)
+        newest = math.ceil(HALF_LIVES * p.anchor_half_life)
+        with torch.no_grad():
+            said = shadow.decide(hidden[-newest:])
+        if lean < LEAST_LEAN:
+            return lambda _, truth: targets(truth, said)
+        truth = targets(labels[-newest:], said)
+        anchor = Anchor(said, truth, _recency(len(truth), p.anchor_half_life))
+
+        def teach(picked: Tensor, truth: Tensor) -> Tensor:
+            with torch.no_grad():
+                soft = anchor(shadow.decide(picked))
+            return (1 - lean) * targets(truth, soft) + lean * soft
+
+        return teach
 
 
 def rarest_share(labels: NDArray[np.float32]) -> float:

@@ -30,6 +30,15 @@ class RollbackRequest(BaseModel):
     """A snapshot's version; without one the post-heal snapshot with the highest F1."""
 
 
+class ForgetRequest(BaseModel):
+    """Which source of feedback to forget."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    source: str = Field(min_length=1, max_length=200)
+    """As its feedback names it."""
+
+
 class CommandAnswer(BaseModel):
     """A command that the runner has been asked to carry out."""
 
@@ -121,6 +130,10 @@ class Operations:
     def command(self, kind: str) -> CommandAnswer:
         """Ask the runner for something."""
         return CommandAnswer(command=kind, seq=self._store.add_command(kind))
+
+    def forget(self, source: str) -> CommandAnswer:
+        """Ask the runner to learn from a source no more."""
+        return CommandAnswer(command="forget", seq=self._store.add_command("forget", source))
 
     def promotions(self, after: int, limit: int) -> list[dict[str, Any]]:
         return [asdict(p) for p in self._store.promotions(after, limit)]
@@ -260,6 +273,11 @@ def _add_commands(app: FastAPI, operations: Callable[[], Operations]) -> None:
     def resume() -> CommandAnswer:
         """Take healing up again after a pause."""
         return operations().command("resume")
+
+    @app.post("/forget", tags=["self-healing"], summary="Forget a source of feedback")
+    def forget(request: ForgetRequest) -> CommandAnswer:
+        """Quarantine a source and remove what it taught from the labelled buffer."""
+        return operations().forget(request.source)
 
     @app.post("/heal", tags=["self-healing"], summary="Heal now")
     def heal() -> CommandAnswer:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .answers import decided
 from .config import Settings
 from .deploy import open_store, registry_of
 from .errors import StoreError
@@ -82,9 +83,9 @@ class Worker:
         return ids, probabilities, champion
 
     def decide(self, probabilities: NDArray[np.float32]) -> list[Label]:
-        """The class of each row at the decision threshold."""
+        """The class of each row at the operating point in force."""
         classes = self.package.info.classes
-        return [classes[said] for said in (probabilities >= THRESHOLD).astype(int).tolist()]
+        return [classes[said] for said in decided(probabilities, self.follower.threshold).tolist()]
 
     def describe(self) -> dict[str, Any]:
         """What this worker says of itself."""
@@ -93,6 +94,7 @@ class Worker:
             "pid": os.getpid(),
             "serving_version": champion.version,
             "serving_since": champion.since,
+            "threshold": self.follower.threshold,
             "queue_rows": self.log.waiting,
             "dropped_rows": self.log.dropped,
         }

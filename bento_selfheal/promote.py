@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
 from dataclasses import dataclass
 
+import bentoml
+
 from . import telemetry as names
-from .errors import SnapshotError, StoreError
+from .errors import PackageError, SnapshotError, StoreError
 from .model import SelfHealingModel
-from .records import Event, Promotion
+from .operating import OperatingPoint
+from .package import open_package
+from .records import Event, Promotion, PromotionKind
 from .registry import Registry
-from .store import SqlStore
+from .store import OPERATING_POINT, SqlStore
 from .telemetry import Telemetry
+
+DEFAULT_POINT = OperatingPoint()
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +57,7 @@ class Follower:
         self._telemetry = telemetry
         self._stop = threading.Event()
         self._seen = 0
+        self.threshold, self.verified = DEFAULT_POINT.threshold, True
         self.champion = self._first()
         self._thread = threading.Thread(target=self._follow, name="selfheal-follow", daemon=True)
 
@@ -64,16 +72,43 @@ class Follower:
 
     def look(self) -> None:
         """Look once; a promotion that does not verify is refused and the old one serves on."""
+        self._look_at_point()
         promotion = self._store.newest_promotion()
         if promotion is None or promotion.seq == self._seen:
             return
         self._seen = promotion.seq
+        if promotion.kind is PromotionKind.INITIAL:
+            self._take_over()
         if promotion.version == self.champion.version:
             return
         try:
             self.champion = self._load(promotion)
         except SnapshotError as error:
             self._refuse(promotion, error)
+
+    def _look_at_point(self) -> None:
+        """Follow the operating point that the runner has put in force."""
+        told = self._store.meta(OPERATING_POINT)
+        if told is not None:
+            point = json.loads(told)
+            self.threshold, self.verified = point["threshold"], point["verified"]
+
+    def _take_over(self) -> None:
+        """Another package was deployed: verify against it, if it answers the same questions."""
+        tag = self._store.meta("package")
+        own = self._registry.package
+        if tag is None or tag == own.tag:
+            return
+        try:
+            package = open_package(tag)
+        except (PackageError, bentoml.exceptions.NotFound) as error:
+            log.error("cannot take over %s: %s", tag, error)
+            return
+        if (package.info.features, package.info.classes) != (own.info.features, own.info.classes):
+            log.error("%s has other features or classes; restart the service to serve it", tag)
+            return
+        self._registry = Registry(package, self._store.meta("store_id") or "")
+        log.info("%s takes over", tag)
 
     def _first(self) -> Champion:
         """The newest promotion that verifies, or one before it."""

@@ -141,6 +141,8 @@ class Command:
     """What an operator asked the runner to do."""
 
     kind: str
-    """``heal``, ``pause`` or ``resume``."""
+    """``heal``, ``pause``, ``resume`` or ``forget``."""
     time: float
     seq: int = 0
+    argument: str | None = None
+    """The source to forget."""

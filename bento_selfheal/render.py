@@ -97,3 +97,22 @@ def _table(title: str, first: str, *others: str) -> Table:
     for name in others:
         table.add_column(name, justify="right" if name not in ("state", "action") else "left")
     return table
+
+
+def print_suggestion(found: dict[str, Any], console: Console) -> None:
+    """Sensitive features and candidate rules."""
+    names = ", ".join(f"{name} ({found['strength'][name]:.2f})" for name in found["sensitive"])
+    console.print(f"sensitive features: {names or 'none stands out'}", highlight=False)
+    if not found["rules"]:
+        console.print("no rule holds on rows that it was not chosen on")
+        return
+    grid = Table(title="candidate rules, measured on held-out rows")
+    for column in ("rule", "class", "precision", "coverage", "recall", "F1"):
+        grid.add_column(column, justify="left" if column in {"rule", "class"} else "right")
+    for row in found["rules"]:
+        rule = row["rule"]
+        grid.add_row(
+            f"{rule['feature']} {rule['operator']} {rule['value']:g}", str(row["class"]),
+            *(f"{row[name]:.3f}" for name in ("precision", "coverage", "recall", "f1")),
+        )  # fmt: skip
+    console.print(grid)

@@ -15,9 +15,11 @@ from .checkpoint import dump, package_of, restore
 from .config import Settings, ThresholdFile
 from .deploy import open_store, registry_of, state_dir
 from .errors import LeaseLost, PromotionMoved, SelfHealError, SnapshotError, StoreError
+from .export import write_labelled
+from .operating import OperatingPoint
 from .package import open_package
 from .pipeline import Pipeline
-from .records import Event, FeedbackRecord, PredictionRecord, Promotion
+from .records import Command, Event, FeedbackRecord, PredictionRecord, Promotion
 from .store import Checkpoint
 from .telemetry import Telemetry
 
@@ -45,6 +47,7 @@ class Runner:
         self._heart = threading.Thread(target=self._beat, name="selfheal-lease", daemon=True)
         self._token: int | None = None
         self._pipeline: Pipeline | None = None
+        self._told: OperatingPoint | None = None
         self.status: dict[str, Any] = {}
 
     def start(self) -> None:
@@ -109,7 +112,9 @@ class Runner:
                 return False
             log.info("%s leads", self.owner)
         # A step that fails leaves no pipeline behind: its mind is ahead of the store.
-        pipeline, self._pipeline = self._pipeline or self._open_pipeline(), None
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is None or pipeline.package.tag != self.store.meta("package"):
+            pipeline = self._open_pipeline()
         try:
             changed = self._follow_operators(pipeline)
             worked = self._read_log(pipeline)
@@ -170,7 +175,7 @@ class Runner:
             changed = True
         for command in self.store.commands(pipeline.commands_from):
             pipeline.commands_from = command.seq
-            self._obey(pipeline, command.kind)
+            self._obey(pipeline, command)
             changed = True
         return changed
 
@@ -181,12 +186,14 @@ class Runner:
             pipeline.fall_back(self.store.promotions(limit=100_000), newest.seq)
 
     @staticmethod
-    def _obey(pipeline: Pipeline, kind: str) -> None:
-        if kind == "heal":
+    def _obey(pipeline: Pipeline, command: Command) -> None:
+        if command.kind == "heal":
             pipeline.heal_now()
+        elif command.kind == "forget":
+            pipeline.forget(command.argument or "", "asked for by an operator")
         else:
-            pipeline.paused = kind == "pause"
-            pipeline.note(kind, {})
+            pipeline.paused = command.kind == "pause"
+            pipeline.note(command.kind, {})
 
     def _read_log(self, pipeline: Pipeline) -> bool:
         """Take entries until a promotion is due: a better adapter should not wait."""
@@ -218,14 +225,33 @@ class Runner:
                 promotions=outcome.promotions,
                 after_promotion=pipeline.promotion_seq,
                 events=outcome.events,
+                operating_point=self._moved_point(pipeline),
             ),
         )
         self.status = status
+        self._told = pipeline.operating
+        if outcome.export:
+            self._export(pipeline)
         registry = registry_of(pipeline.package, self.store)
         for snapshot in surplus:
             registry.delete(snapshot.tag)
         for event in outcome.events:
             _say(event)
+
+    def _moved_point(self, pipeline: Pipeline) -> str:
+        moved = pipeline.operating != self._told
+        return json.dumps(pipeline.operating.as_dict()) if moved else ""
+
+    def _export(self, pipeline: Pipeline) -> None:
+        """Write the labelled buffer out for the retrain that is asked for."""
+        name = f"retrain-{pipeline.package.tag.split(':')[1]}-{pipeline.tally.labelled_batches}"
+        path = state_dir(self._settings) / "exports" / f"{name}.parquet"
+        try:
+            rows = write_labelled(path, pipeline.package, pipeline.buffer)
+        except OSError as error:
+            log.error("the labelled rows could not be written to %s: %s", path, error)
+        else:
+            log.warning("%s: %d labelled rows in %s", pipeline.retrain, rows, path)
 
     def _announce(self, status: dict[str, Any]) -> None:
         """Show a heal that begins; the page would otherwise never see it."""

@@ -70,6 +70,8 @@ class Predictions(BaseModel):
                 "prediction_ids": ["jBVCu9BvFXxJTBuyAAABRbGnIJZ6vM1N.0"],
                 "probabilities": [0.91],
                 "decisions": [1],
+                "threshold": 0.5,
+                "verified": True,
                 "model_version": 5,
             }
         },
@@ -77,10 +79,14 @@ class Predictions(BaseModel):
 
     prediction_ids: list[str]
     """Give one back with the label, whenever it comes."""
-    probabilities: list[float]
-    """Of the second class."""
+    probabilities: list[float] | list[list[float]]
+    """Of the second of two classes; of many, one number a class."""
     decisions: list[Label]
-    """The class at the decision threshold."""
+    """The class at the decision threshold, or the likeliest of many."""
+    threshold: float
+    """The decision threshold."""
+    verified: bool
+    """False while the threshold is held without any label to say that it is right."""
     model_version: int
     """The snapshot that answered."""
 
@@ -241,6 +247,8 @@ class PredictBase:
             prediction_ids=ids,
             probabilities=probabilities.tolist(),
             decisions=self._worker.decide(probabilities),
+            threshold=self._worker.follower.threshold,
+            verified=self._worker.follower.verified,
             model_version=champion.version,
         )
 

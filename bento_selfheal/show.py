@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from .package import Package, as_label, package_model
 from .rules import Rule
 from .served import ServedService
 from .streams import ARTICLE_FEATURES, Table, article_rows
+from .suggest import suggest
 
 DEMO_MODEL = "selfheal-demo"
 DEMO_RULE = Rule(feature="V14", operator="<", value=-1.5)
@@ -131,6 +132,23 @@ def backtest_table(
         "promotions": tally.promotions,
         "rollbacks": tally.rollbacks,
         "seconds": time.perf_counter() - started,
+    }
+
+
+def suggest_table(table: Table, most: int, seed: int) -> dict[str, Any]:
+    """Sensitive features and candidate rules of a table, as JSON values."""
+    given = [as_label(value) for value in table.labels]
+    classes = sorted(set(given), key=lambda label: (isinstance(label, str), label))
+    index = {label: i for i, label in enumerate(classes)}
+    labels = np.asarray([index[label] for label in given], dtype=np.int64)
+    found = suggest(table.rows, labels, table.features, classes=len(classes), seed=seed, most=most)
+    return {
+        "sensitive": found.sensitive,
+        "strength": found.strength,
+        "rules": [
+            {**asdict(r), "rule": r.rule.model_dump(), "class": classes[r.rule.target]}
+            for r in found.rules
+        ],
     }
 
 

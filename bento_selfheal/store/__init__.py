@@ -1,5 +1,5 @@
 """The store: the only thing that the processes share."""
 
-from .sql import Checkpoint, FeedbackResult, SqlStore
+from .sql import OPERATING_POINT, Checkpoint, FeedbackResult, SqlStore
 
-__all__ = ["Checkpoint", "FeedbackResult", "SqlStore"]
+__all__ = ["OPERATING_POINT", "Checkpoint", "FeedbackResult", "SqlStore"]

@@ -42,6 +42,9 @@ class FeedbackResult:
     """For each conflicting item, by its place: the label that is kept."""
 
 
+OPERATING_POINT = "operating_point"
+
+
 @dataclass
 class Checkpoint:
     """All that one step of the runner changes; written at once or not at all."""
@@ -56,6 +59,8 @@ class Checkpoint:
     after_promotion: int = 0
     """The promotion that the step started from; another one since voids the step."""
     events: list[Event] = field(default_factory=list)
+    operating_point: str = ""
+    """As JSON, for the workers; empty while it is as before."""
 
 
 class SqlStore:
@@ -242,17 +247,13 @@ class SqlStore:
         with self._write() as c:
             c.execute(insert(t.events), [_event_row(happened)])
 
-    def promote(
-        self, promotion: Promotion, happened: Event, *, first: Snapshot | None = None
-    ) -> None:
-        """Write a promotion outside a step of the runner: a new package, or an operator's.
+    def promote(self, promotion: Promotion, happened: Event) -> None:
+        """Write an operator's promotion, outside a step of the runner.
 
         Raises:
             CommandError: The snapshot is not kept any more.
         """
         with self._write() as c:
-            if first is not None:
-                c.execute(insert(t.snapshots), [_snapshot_row(first)])
             s = t.snapshots.c
             kept = c.execute(select(s.kept).where(s.version == promotion.version)).scalar()
             if kept is False:
@@ -260,24 +261,44 @@ class SqlStore:
             c.execute(insert(t.promotions), [_promotion_row(promotion)])
             c.execute(insert(t.events), [_event_row(happened)])
 
-    def forget_snapshots(self, before: int) -> None:
-        """Note that no snapshot below a version is kept."""
+    def take_over(
+        self,
+        clean: Snapshot,
+        promotion: Promotion,
+        happened: Event,
+        *,
+        status: dict[str, Any],
+        facts: dict[str, str],
+    ) -> None:
+        """Let a package take over, at once for all who look: its clean snapshot is promoted,
+        no older one is kept, the runner's checkpoint is void, and the facts say where it begins.
+        """
         with self._write() as c:
-            c.execute(update(t.snapshots).where(t.snapshots.c.version < before).values(kept=False))
+            c.execute(
+                update(t.snapshots).where(t.snapshots.c.version < clean.version).values(kept=False)
+            )
+            c.execute(insert(t.snapshots), [_snapshot_row(clean)])
+            c.execute(insert(t.promotions), [_promotion_row(promotion)])
+            c.execute(insert(t.events), [_event_row(happened)])
+            for key, value in facts.items():
+                _put_meta(c, key, value)
+            _begin(c, status)
 
     # -- commands -----------------------------------------------------------------------------
 
-    def add_command(self, kind: str) -> int:
+    def add_command(self, kind: str, argument: str | None = None) -> int:
         """Ask the runner for something; returns the place of the command."""
         with self._write() as c:
-            result = c.execute(insert(t.commands).values(kind=kind, time=time.time()))
+            result = c.execute(
+                insert(t.commands).values(kind=kind, argument=argument, time=time.time())
+            )
             return int(result.inserted_primary_key[0])  # type: ignore[index]
 
     def commands(self, after: int) -> list[Command]:
         """Commands behind a place, oldest first."""
         query = select(t.commands).where(t.commands.c.seq > after).order_by(t.commands.c.seq)
         with self._read() as c:
-            return [Command(r.kind, r.time, r.seq) for r in c.execute(query)]
+            return [Command(r.kind, r.time, r.seq, r.argument) for r in c.execute(query)]
 
     # -- the runner ---------------------------------------------------------------------------
 
@@ -294,12 +315,7 @@ class SqlStore:
     def begin_status(self, status: dict[str, Any]) -> None:
         """Show where a deployment starts, before any runner leads; no checkpoint holds for it."""
         with self._write() as c:
-            if c.execute(update(t.runner).values(state=None, status=status)).rowcount == 0:
-                c.execute(
-                    insert(t.runner).values(
-                        id=1, owner="", token=0, until=0.0, state=None, status=status
-                    )
-                )
+            _begin(c, status)
 
     def acquire_lease(self, owner: str, seconds: float) -> int | None:
         """Take or renew the lease; the fencing token, or None while another one leads."""
@@ -359,6 +375,8 @@ class SqlStore:
                 c.execute(update(t.snapshots).where(gone).values(kept=False))
             if checkpoint.promotions:
                 c.execute(insert(t.promotions), [_promotion_row(p) for p in checkpoint.promotions])
+            if checkpoint.operating_point:
+                _put_meta(c, OPERATING_POINT, checkpoint.operating_point)
             if checkpoint.events:
                 c.execute(insert(t.events), [_event_row(e) for e in checkpoint.events])
             return int(c.execute(place).scalar_one())
@@ -416,6 +434,18 @@ def _unpack(blob: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
     return np.frombuffer(blob, dtype="<f4").astype(np.float32)
 
 
+def _answers(flat: np.ndarray[Any, np.dtype[np.float32]], rows: int) -> Any:
+    """One number a row of two classes, one column a class of more."""
+    return flat if len(flat) == rows else flat.reshape(rows, -1)
+
+
+def _begin(c: Connection, status: dict[str, Any]) -> None:
+    if c.execute(update(t.runner).values(state=None, status=status)).rowcount == 0:
+        c.execute(
+            insert(t.runner).values(id=1, owner="", token=0, until=0.0, state=None, status=status)
+        )
+
+
 def _put_meta(c: Connection, key: str, value: str) -> None:
     done = c.execute(update(t.meta).where(t.meta.c.key == key).values(value=value))
     if done.rowcount == 0:
@@ -463,7 +493,7 @@ def _prediction(r: Row[Any]) -> PredictionRecord:
     return PredictionRecord(
         request=bytes(r.request),
         features=_unpack(r.features).reshape(r.rows, -1),
-        probabilities=_unpack(r.probabilities),
+        probabilities=_answers(_unpack(r.probabilities), r.rows),
         version=r.version,
         time=r.time,
         seq=r.seq,

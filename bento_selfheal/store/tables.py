@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -114,6 +114,7 @@ commands = Table(
     metadata,
     Column("seq", Sequence, primary_key=True, autoincrement=True),
     Column("kind", String(20), nullable=False),
+    Column("argument", String(200)),
     Column("time", Float, nullable=False),
     sqlite_autoincrement=True,
 )

@@ -1,0 +1,32 @@
+"""What leaves the service as files: the labelled rows for a retrain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from .buffer import Buffer
+from .package import Package
+
+LABEL, SOURCE = "label", "source"
+
+
+def write_labelled(path: Path, package: Package, buffer: Buffer) -> int:
+    """Write the buffer as Parquet, oldest first: features, label as its class, source.
+
+    Returns:
+        Number of rows.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = package.info.features
+    taken = set(names)
+    label, source = (name if name not in taken else f"_{name}" for name in (LABEL, SOURCE))
+    columns = {name: buffer.features[:, i] for i, name in enumerate(names)}
+    classes = [package.info.classes[int(y)] for y in buffer.labels]
+    table = pa.table({**columns, label: pa.array(classes), source: pa.array(buffer.sources)})
+    beside = path.with_suffix(".part")
+    pa.parquet.write_table(table, beside)
+    beside.replace(path)
+    return len(buffer)
