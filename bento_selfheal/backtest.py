@@ -35,7 +35,8 @@ def ranking_figures(
 ) -> dict[str, float | None]:
     """Accuracy, AUC, average precision and log loss, all ``(n,)``.
 
-    The two rankings are None where the labels are all of one class.
+    Of many classes the two rankings are means of one class against the others; both are None
+    where a class is missing.
 
     Raises:
         SettingsError: scikit-learn is not installed.
@@ -46,14 +47,22 @@ def ranking_figures(
         raise SettingsError(
             "a backtest needs scikit-learn: pip install 'bento-selfheal[backtest]'"
         ) from error
-    both = len(np.unique(labels)) == 2
+    said, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(labels).astype(int)
+    classes = 2 if said.ndim == 1 else said.shape[1]
+    whole = len(np.unique(truth)) == classes
+    if classes > 2:
+        said = said / said.sum(axis=1, keepdims=True)
+        one_hot = np.eye(classes)[truth]
+        auc = metrics.roc_auc_score(truth, said, multi_class="ovr") if whole else None
+        precision = metrics.average_precision_score(one_hot, said) if whole else None
+    else:
+        auc = metrics.roc_auc_score(truth, said) if whole else None
+        precision = metrics.average_precision_score(truth, said) if whole else None
     return {
-        "accuracy": Scores.of(probabilities, labels, THRESHOLD).accuracy,
-        "auc": float(metrics.roc_auc_score(labels, probabilities)) if both else None,
-        "average_precision": (
-            float(metrics.average_precision_score(labels, probabilities)) if both else None
-        ),
-        "log_loss": float(metrics.log_loss(labels, probabilities, labels=[0, 1])),
+        "accuracy": Scores.of(probabilities, truth, THRESHOLD).accuracy,
+        "auc": None if auc is None else float(auc),
+        "average_precision": None if precision is None else float(precision),
+        "log_loss": float(metrics.log_loss(truth, said, labels=list(range(classes)))),
     }
 
 

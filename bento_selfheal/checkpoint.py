@@ -31,7 +31,7 @@ KEY_BYTES = 16
 PLAIN = (
     "start_from", "predictions_from", "feedback_from", "commands_from", "promotion_seq", "paused",
     "asked", "next_version", "lifts", "recent", "fallen", "last", "delay", "losses",
-    "unlabelled", "opened_at", "retrain", "reached",
+    "unlabelled", "opened_at", "retrain", "reached", "changed",
 )  # fmt: skip
 
 
@@ -78,6 +78,10 @@ def restore(pipeline: Pipeline, blob: bytes) -> None:
         _sources(facts["buffer_sources"]),
     )
     pipeline.sources.restore(facts["sources"])
+    pipeline.watch.restore(facts["watch"])
+    pipeline.agreement.recent = [(hits, rows) for hits, rows in facts["agreement"]]
+    pipeline.rule_record.counts = np.asarray(facts["rules"])
+    pipeline.rules.trust = np.asarray(facts["trust"])
     pipeline.open_labels = [
         JoinedRow(key=bytes.fromhex(row.pop("key")), features=features, **row)
         for row, features in zip(
@@ -157,6 +161,10 @@ def _facts(p: Pipeline) -> dict[str, Any]:
         "seen": p.challenger.seen,
         "buffer_sources": _runs(p.buffer.sources),
         "sources": p.sources.state(),
+        "watch": p.watch.state(),
+        "agreement": p.agreement.recent,
+        "rules": p.rule_record.counts.tolist(),
+        "trust": p.rules.trust.tolist(),
         "calibration": {
             "rows": list(p.calibration.rows),
             "unlabelled": list(p.calibration.unlabelled),

@@ -26,6 +26,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from .detectors import DetectorName
 from .errors import SettingsError
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,9 @@ class HealParameters(BaseModel):
     """Conflicts in one batch that ask for a heal."""
     error_drop: Share = 0.05
     """Accuracy on labels, as a rolling mean, this far below the reference set's asks for a heal."""
+    agreement_z: Positive = 5.0
+    """Distance of the share of rows on which rules and model agree from the usual one, in
+    standard errors, that counts as drift."""
     recipe: Literal["replay", "article"] = "replay"
     """How a heal trains: `replay` on a buffer of the newest labels, or the `article`'s way."""
     heal_steps: Count = 5
@@ -84,7 +88,7 @@ class HealParameters(BaseModel):
     """`replay`: rows of one minibatch."""
     replay_half_life: Positive = 300.0
     """`replay`: a row this many labels older is drawn half as often."""
-    replay_rare: Positive = 50.0
+    replay_rare: Positive = 100.0
     """`replay`: the half-life is long enough to hold this many labels of the rarest class."""
     replay_average: Share = 0.8
     """`replay`: what is kept, over 100 labels, of the moving average of the weights."""
@@ -161,6 +165,10 @@ class Settings(BaseSettings, HealParameters):
     article's."""
     regret_alpha: Annotated[float, Field(gt=0, lt=1)] = 0.001
     """Chance, per test of 3,000 rows, that a line which is no worse is taken back."""
+    detectors: tuple[DetectorName, ...] = ()
+    """Detectors of River that watch errors and sensitive features: adwin, kswin, page-hinkley."""
+    detector_run_length: Annotated[int, Field(ge=100, le=100_000)] = 10_000
+    """Rows to a detector's first false alarm, on average, in a calm world."""
     prior_correction: bool = True
     """While drift is seen and no label comes, keep the share of flagged rows as calibrated, by
     the decision threshold alone and marked unverified."""

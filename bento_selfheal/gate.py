@@ -97,23 +97,28 @@ class Gate:
         """What of alpha the running trial may spend."""
         return self.alpha / (self.trials * (self.trials + 1))
 
-    def update(self, gains: NDArray[np.floating[Any]]) -> Verdict:
-        """Take the champion's losses less the challenger's on newly labelled rows, ``(n,)``."""
+    def update(self, gains: NDArray[np.floating[Any]], rarest: float = 0.5) -> Verdict:
+        """Take the champion's losses less the challenger's on newly labelled rows, ``(n,)``.
+
+        Where the rarest class has a share under a quarter, a trial and an advance take as many
+        more rows as it is rarer: it is that class which decides.
+        """
+        longer = max(1.0, 0.25 / max(rarest, 1e-6))
         self.process.update(gains)
         evidence = self.evidence()
         gain = f"loss lower by {self.process.mean:.4f} on {self.process.count} new labels"
         if self.proven:
-            if self.process.count < self.advance_rows:
+            if self.process.count < self.advance_rows * longer:
                 return Verdict(False, "too few labels since the last promotion", evidence)
             if self.process.mean > 0:
                 return Verdict(True, f"a proven line goes on: {gain}", evidence)
         elif self.process.reaches(self.level):
             self.proven = True
             return Verdict(True, gain, evidence)
-        if self.process.count >= self.trial_rows:
+        if self.process.count >= self.trial_rows * longer:
+            reason = f"undecided after {self.process.count} labels"
             self.trials += not self.proven
             self.process = EProcess()
-            reason = f"undecided after {self.trial_rows} labels"
             return Verdict(False, reason, evidence, ended=True)
         return Verdict(False, "not enough evidence yet", evidence)
 

@@ -201,7 +201,8 @@ class ReplayRecipe:
                 weights, min(p.replay_batch, len(rows)), replacement=True, generator=generator
             )
             soft = teach(hidden[picked], labels[picked])
-            real = cross_entropy(challenger.model.decide(hidden[picked]), soft)
+            answers = challenger.model.decide(hidden[picked])
+            real = cross_entropy(answers, soft)
             _step(challenger, real)
             losses = {"real": real.item(), "total": real.item()}
         moved = challenger.bound(p.adapter_norm)

@@ -140,7 +140,7 @@ class SelfHealingMLP(SelfHealingModel):
         super().__init__(backbone, reflexive, head)
 
 
-def scaled_mlp(input_dim: int, hidden_dim: int = 64) -> SelfHealingModel:
+def scaled_mlp(input_dim: int, hidden_dim: int = 64, classes: int = 2) -> SelfHealingModel:
     """The default of `package_model`: the article's MLP behind a `Standardize`.
 
     The scale is filled in from the training data, or from a packaged model's weights.
@@ -148,6 +148,9 @@ def scaled_mlp(input_dim: int, hidden_dim: int = 64) -> SelfHealingModel:
     model = SelfHealingMLP(input_dim, hidden_dim)
     scale = Standardize(torch.zeros(input_dim), torch.ones(input_dim))
     backbone = nn.Sequential(scale, model.backbone)
+    if classes > 2:
+        head = nn.Linear(hidden_dim, classes)
+        return SelfHealingModel(backbone, model.reflexive, head, "logit")
     return SelfHealingModel(backbone, model.reflexive, model.head, model.output)
 
 

@@ -17,14 +17,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .answers import decided
+from .answers import cross_entropy, decided, targets
 from .config import describe
 from .errors import PackageError
 from .metrics import Scores
@@ -65,6 +64,7 @@ class PackageInfo(BaseModel):
     rules: list[Rule]
     hidden_dim: int
     positive_rate: float
+    """Share of rows that are not of the first class."""
     flagged_rate: float = 0.0
     """Share of the reference set that the model as trained gives class 1."""
     accuracy: float
@@ -81,7 +81,7 @@ class Package:
         info: What it is.
         model: The model with its clean adapter, frozen, in eval mode.
         reference_rows: Held-out clean rows, ``(m, features)``.
-        reference_labels: Their labels, ``(m,)``, 0 or 1.
+        reference_labels: Their labels, ``(m,)``, indices of classes.
     """
 
     tag: str
@@ -134,6 +134,8 @@ class Training:
     epochs: int = 20
     lr: float = 0.001
     batch: int = 100
+    rule_weight: float = 0.0
+    """Share of the loss that goes to consistency with the rules (hybrid training)."""
 
 
 def package_model(
@@ -159,8 +161,8 @@ def package_model(
     Args:
         name: Name in the model store; the version is made anew.
         rows: Training data, ``(n, features)``, finite numbers.
-        labels: Class of each row, ``(n,)``, of exactly two classes; the one that sorts last
-            is class 1, the one whose probability is served.
+        labels: Class of each row, ``(n,)``, of two classes or more, kept in sorted order; of two
+            the last one is class 1, the one whose probability is served.
         features: Names of the columns.
         sensitive: Features that FIDI watches; None watches every one that is not constant.
         rules: Symbolic rules, by feature name.
@@ -181,15 +183,18 @@ def package_model(
         raise PackageError(f"rows: {len(x)} are too few; {held + 2} are needed")
     reference, train = order[:held], order[held:]
     if builder_args is None:
-        builder_args = {"input_dim": x.shape[1]} if builder == DEFAULT_BUILDER else {}
+        builder_args = _default_args(x.shape[1], len(classes)) if builder == DEFAULT_BUILDER else {}
     if model is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = _build(builder, builder_args)
-            _fit(model, x[train], y[train], training or Training())
+            _fit(model, x[train], y[train], training or Training(), _rule_set(rules, features))
     model = copy.deepcopy(model).requires_grad_(False).eval()
     _rebuild(builder, builder_args, model)
     probabilities = _answers(model, x[reference])
+    width = probabilities.shape[1] if probabilities.ndim == 2 else 2
+    if width != len(classes):
+        raise PackageError(f"model: tells {width} classes apart, the labels have {len(classes)}")
     scores = Scores.of(probabilities, y[reference])
     watched = list(features) if sensitive is None else list(sensitive)
     info = PackageInfo(
@@ -201,16 +206,13 @@ def package_model(
         calibration=_calibrate(x, features, watched, keep_constant=sensitive is not None),
         rules=list(rules),
         hidden_dim=model.reflexive.dim,
-        positive_rate=float(y.mean()),
+        positive_rate=float((y > 0).mean()),
         flagged_rate=float((decided(probabilities) > 0).mean()),
         accuracy=scores.accuracy,
         f1=scores.f1,
         weights_sha256="",
     )
-    try:
-        RuleSet(info.rules, info.features)
-    except ValueError as error:
-        raise PackageError(f"rules: {error}") from error
+    _rule_set(info.rules, info.features, len(classes))
     return open_package(_store(name, info, model, x[reference], y[reference]))
 
 
@@ -263,9 +265,9 @@ def _checked(
     if given.shape != (len(x),):
         raise PackageError(f"labels: shape {given.shape} does not fit {len(x)} rows")
     classes: list[Label] = [as_label(v) for v in np.unique(given)]
-    if len(classes) != 2:
-        raise PackageError(f"labels: exactly two classes are needed, got {classes[:10]}")
-    return x, (given == np.unique(given)[1]).astype(np.float32), classes
+    if len(classes) < 2:
+        raise PackageError(f"labels: at least two classes are needed, got {classes}")
+    return x, np.unique(given, return_inverse=True)[1].astype(np.float32), classes
 
 
 def as_label(value: Any) -> Label:
@@ -275,6 +277,10 @@ def as_label(value: Any) -> Label:
     ):
         return int(value)
     return str(value)
+
+
+def _default_args(width: int, classes: int) -> dict[str, int]:
+    return {"input_dim": width} | ({} if classes == 2 else {"classes": classes})
 
 
 def _build(builder: str, builder_args: Mapping[str, Any]) -> SelfHealingModel:
@@ -308,8 +314,23 @@ def _rebuild(builder: str, builder_args: Mapping[str, Any], model: SelfHealingMo
         raise PackageError(f"builder: gives output {like.output!r}, the model {model.output!r}")
 
 
+def _rule_set(rules: Sequence[Rule], features: Sequence[str], classes: int = 0) -> RuleSet:
+    try:
+        bound = RuleSet(list(rules), features)
+    except ValueError as error:
+        raise PackageError(f"rules: {error}") from error
+    strange = [str(rule) for rule in rules if classes and rule.target >= classes]
+    if strange:
+        raise PackageError(f"rules: {strange} name no class; there are {classes}")
+    return bound
+
+
 def _fit(
-    model: SelfHealingModel, x: NDArray[np.float32], y: NDArray[np.float32], plan: Training
+    model: SelfHealingModel,
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    plan: Training,
+    rules: RuleSet | None = None,
 ) -> None:
     """Train every parameter; a `Standardize` in front takes its scale from the rows."""
     rows, labels = torch.from_numpy(x), torch.from_numpy(y)
@@ -317,6 +338,8 @@ def _fit(
         if isinstance(part, Standardize):
             fitted = Standardize(rows.mean(dim=0), rows.std(dim=0, correction=0), part.limit)
             part.load_state_dict(fitted.state_dict())
+    hybrid = rules is not None and len(rules) and plan.rule_weight > 0
+    verdicts = torch.from_numpy(rules.verdicts(x)) if rules is not None and hybrid else None
     model.unfreeze_all()
     model.train()
     optimizer = torch.optim.Adam(model.parameters(), lr=plan.lr)
@@ -325,7 +348,11 @@ def _fit(
         for start in range(0, len(rows), plan.batch):
             picked = order[start : start + plan.batch]
             optimizer.zero_grad()
-            loss = F.binary_cross_entropy(model(rows[picked]), labels[picked])
+            answers = model(rows[picked])
+            loss = cross_entropy(answers, targets(labels[picked], answers))
+            if verdicts is not None and answers.ndim == 1:
+                rule_loss = cross_entropy(answers, verdicts[picked])
+                loss = (1 - plan.rule_weight) * loss + plan.rule_weight * rule_loss
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
@@ -333,10 +360,11 @@ def _fit(
 def _answers(model: SelfHealingModel, x: NDArray[np.float32]) -> NDArray[np.float32]:
     with torch.no_grad():
         out: Tensor = model(torch.from_numpy(x))
-    if out.shape != (len(x),) or not bool(((out >= 0) & (out <= 1)).all()):
+    if len(out) != len(x) or out.ndim > 2 or not bool(((out >= 0) & (out <= 1)).all()):
         raise PackageError(
             f"model: gives {tuple(out.shape)} in [{out.min():g}, {out.max():g}] for {len(x)} rows;"
-            " one probability a row is needed (output='logit' for a head without sigmoid)"
+            " one probability a row, or one a class, is needed (output='logit' for a head"
+            " without sigmoid or softmax)"
         )
     return out.numpy()
 

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import telemetry as names
+from .answers import decided
 from .buffer import Buffer
 from .config import Settings, Thresholds
 from .errors import SnapshotError
 from .estimate import Estimate
 from .gate import Gate, Regret
-from .heal import Challenger, LabelledRows, make_recipe
+from .heal import Challenger, LabelledRows, make_recipe, rarest_share
 from .health import Alarm, Health
 from .join import JoinedRow, Joiner
 from .metrics import Scores, batch_interval, log_loss_gain
@@ -40,9 +41,11 @@ from .records import (
     Snapshot,
     State,
 )
+from .rules import RuleRecord
 from .signals import Fidi, SignalReading
 from .sources import Sources
 from .telemetry import Telemetry
+from .watch import Agreement, Watch
 
 LIFTS_KEPT = 2000
 SLOW_BATCHES = 5
@@ -143,8 +146,13 @@ class Pipeline:
         self._snapshots = snapshots
         self._telemetry = telemetry
         self._announce = announce
-        self._rules = package.rules()
+        self.rules = package.rules()
         self._recipe = make_recipe(settings)
+        reference = package.reference_rows, package.reference_labels
+        self.rule_record = RuleRecord(self.rules, *reference)
+        self.agreement = Agreement(self.rules, package, settings.fidi_window)
+        self.watch = Watch(package, settings)
+        self.changed = ""
         width = len(package.info.features)
         self.start_from = 0
         self.predictions_from = 0
@@ -318,7 +326,7 @@ class Pipeline:
         s = self.settings
         with self._telemetry.span(names.SIGNAL, {names.BATCH: self.tally.batches}) as span:
             self.fidi.update(rows[:, self.package.sensitive_columns])
-            conflicts = int(self._rules.conflicts(rows, answers, s.conflict_thr).sum())
+            conflicts = int(self.rules.conflicts(rows, answers, s.conflict_thr).sum())
             self.reading = self.fidi.reading(
                 conflicts, threshold=s.fidi_threshold, conflict_min=s.conflict_min
             )
@@ -329,12 +337,30 @@ class Pipeline:
                     names.DRIFTING: self.reading.drifting,
                 }
             )
+        self.agreement.update(rows, answers)
+        self._changed(self.watch.rows(rows))
         self.asked = self.asked or self.reading.drifting
         self.unlabelled += 1
         self.calibration.answered(answers if answers.ndim == 1 else answers[:0, 0])
         self.estimate.answered(answers, self.operating.threshold)
         self._correct_prior()
         self._enter(self._calm_state())
+
+    def _changed(self, seen: list[str]) -> None:
+        """A detector saw a change: heal, and let the challenger move in longer steps again."""
+        if seen:
+            self.changed = ", ".join(seen)
+            self.note("change", {"detectors": seen})
+            self.asked = True
+            self.challenger.rounds = 0
+
+    @property
+    def _canary(self) -> str:
+        """The signal that rules and model no longer agree as they did; empty when calm."""
+        if self.agreement.z <= self.settings.agreement_z:
+            return ""
+        now, usual = self.agreement.now or 0.0, self.agreement.usual
+        return f"rules and model agree on {now:.3f} of the rows against {usual:.3f}"
 
     def _correct_prior(self) -> None:
         """While the world drifts and no label comes, hold the share of flags; nothing else."""
@@ -356,7 +382,8 @@ class Pipeline:
         """The state that the signals alone call for."""
         if self.retrain:
             return State.RETRAIN_NEEDED
-        return State.DRIFTING if self.reading.drifting or self.fallen else State.HEALTHY
+        calm = not (self.reading.drifting or self.fallen or self._canary)
+        return State.HEALTHY if calm else State.DRIFTING
 
     def _enter(self, state: State) -> None:
         if state is State.DRIFTING and self.state is not State.DRIFTING:
@@ -365,7 +392,7 @@ class Pipeline:
 
     def _reason(self) -> str:
         """Why a heal is asked for, in words."""
-        return f"{self.reading.reason}, {self.fallen}" if self.fallen else self.reading.reason
+        return ", ".join(filter(None, (self.reading.reason, self.fallen, self._canary)))
 
     # -- labels ------------------------------------------------------------------------------
 
@@ -457,6 +484,8 @@ class Pipeline:
         delays = [row.delay for row in batch if row.delay is not None]
         self.delay = float(np.mean(delays)) if delays else None
         self.unlabelled = 0
+        self.rule_record.update(rows, labels)
+        self._changed(self.watch.errors(decided(served, self.operating.threshold) != labels))
         self.estimate.checked(champion.accuracy)
         self.tally.log_loss_gain += log_loss_gain(served, frozen, labels)
         costs = self.thresholds
@@ -682,7 +711,8 @@ class Pipeline:
         self._note_scores(trial, rows, champion, answers, labels)
         losses = self._losses(champion, labels)
         with self._telemetry.span(names.GATE, {names.VERSION: trial.version}) as span:
-            verdict = self.gate.update(losses - self._losses(answers, labels))
+            rarest = rarest_share(self.buffer.labels)
+            verdict = self.gate.update(losses - self._losses(answers, labels), rarest)
             if verdict.promote and (refused := self._below_floor()):
                 verdict = replace(verdict, promote=False, reason=refused)
             span.set_attribute(names.OUTCOME, "promote" if verdict.promote else "wait")
@@ -834,7 +864,7 @@ class Pipeline:
             self.trial.fresh = False
             seed = torch.Generator().manual_seed(self.settings.seed + 1_000_003 * number + at)
             rows_kept = self.buffer.rows()
-            self.losses = self._recipe.heal(self.challenger, rows_kept, self._rules, seed)
+            self.losses = self._recipe.heal(self.challenger, rows_kept, self.rules, seed)
         trial = self.trial = self.trial or Trial()
         known = self.history.get(trial.version)
         if self.promoted and known is not None and known.heal == number:
@@ -969,6 +999,13 @@ class Pipeline:
             "challenger": tally.challenger.as_dict(),
             "estimate": self.estimate.as_dict(),
             "sources": self.sources.status(),
+            "rules": self.rule_record.status(),
+            "agreement": {
+                "now": self.agreement.now,
+                "usual": self.agreement.usual,
+                "z": self.agreement.z,
+            },
+            "change": self.changed or None,
             "retrain": self.retrain or None,
             "heals": tally.heals,
             "promotions": tally.promotions,

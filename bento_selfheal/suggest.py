@@ -30,7 +30,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import ValidationError
 
 from .errors import SettingsError
 from .rules import Operator, Rule
@@ -188,7 +187,7 @@ def _rules(feature: str, tally: _Tally) -> list[Rule]:
     sides: list[tuple[Operator, Floats]] = [("<", below), (">", tally.counts.sum(axis=0) - below)]
     total = tally.counts.sum()
     out = []
-    for target in _nameable(tally.counts.shape[1]):
+    for target in range(tally.counts.shape[1]):
         size = tally.counts[:, target].sum()
         for operator, flagged in sides:
             value = _threshold(tally.values, flagged[:, target], flagged.sum(axis=1), size, total)
@@ -266,18 +265,6 @@ def _measure(rule: Rule, column: NDArray[np.float32], y: NDArray[np.int64]) -> S
 def _rule(feature: str, operator: Operator, value: float, target: int) -> Rule:
     given = {"feature": feature, "operator": operator, "value": value, "target": target}
     return Rule.model_validate(given)
-
-
-def _nameable(classes: int) -> list[int]:
-    """The classes that `Rule` can name."""
-    out = []
-    for target in range(classes):
-        try:
-            _rule("", "<", 0.0, target)
-        except ValidationError:
-            break
-        out.append(target)
-    return out
 
 
 def _check_settings(names: list[str], classes: int, seed: int, most: int) -> None:
