@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 export BENTOML_DO_NOT_TRACK := True
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-slow lint format bench-load bench-streams clean
+.PHONY: help install demo serve test test-slow lint format bench-load bench-streams bench-quality clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ bench-load: $(STAMP)  ## predictions under forced heals; writes benchmarks/resul
 
 bench-streams: $(STAMP)  ## lift on the demo's streams and Elec2; writes benchmarks/results/streams.json
 	$(BIN)/python benchmarks/streams.py
+
+bench-quality: $(STAMP)  ## healing beside peers; writes benchmarks/results/quality.json (an hour)
+	$(BIN)/python benchmarks/quality.py
 
 clean:  ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+QUALITY = Path(__file__).parent.parent / "docs" / "quality.md"
 README = Path(__file__).parent.parent / "README.md"
 
 
@@ -36,10 +37,28 @@ def load_table(results: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+def quality_table(results: dict[str, Any]) -> str:
+    rows = ["| row | figures | seconds |", "|---|---|---|"]
+    for name, found in sorted(results.items()):
+        if isinstance(found, dict):
+            cells = ", ".join(f"{k} {_short(v)}" for k, v in found.items() if k != "seconds")
+            rows.append(f"| {name} | {cells} | {found['seconds']:.0f} |")
+    return "\n".join(rows)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_short(v) for v in value) + "]"
+    return str(value)
+
+
 def update(name: str) -> None:
     """Put one result file's table between its marks."""
-    table = {"streams": streams_table, "load": load_table}[name]
+    table = {"streams": streams_table, "load": load_table, "quality": quality_table}[name]
     body = table(json.loads((RESULTS / f"{name}.json").read_text()))
-    text = README.read_text()
+    page = QUALITY if name == "quality" else README
+    text = page.read_text()
     pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-    README.write_text(re.sub(pattern, rf"\g<1>{body}\n\g<2>", text, flags=re.DOTALL))
+    page.write_text(re.sub(pattern, rf"\g<1>{body}\n\g<2>", text, flags=re.DOTALL))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -138,17 +138,41 @@ class Backtest:
             name: [] for name in ("frozen", "champion", "challenger", "labels")
         }
 
-    def run(self, stream: Stream) -> Iterator[BatchReport]:
-        """Answer, watch, give late labels, heal; one report a batch."""
-        owed: deque[tuple[PredictionRecord, int, int]] = deque()
+    def run(
+        self,
+        stream: Stream,
+        *,
+        labelled: NDArray[np.bool_] | None = None,
+        sources: Sequence[str] | None = None,
+        told: NDArray[np.int64] | None = None,
+    ) -> Iterator[BatchReport]:
+        """Answer, watch, give late labels, heal; one report a batch.
+
+        Args:
+            stream: Rows with their true labels.
+            labelled: Which rows a label comes for, ``(n,)``; all when not given.
+            sources: Who gives each label, ``(n,)``.
+            told: The labels that are given, where they are not the true ones, ``(n,)``.
+        """
+        given = stream.labels if told is None else told
+        owed: deque[int] = deque()
+        asked_at: dict[int, PredictionRecord] = {}
         for number, (rows, labels) in enumerate(stream, start=1):
             asked = self._answer(number, rows)
             shadow = self.package.shadow(rows)
             self._keep(rows, labels, shadow, asked)
+            threshold = self.pipeline.operating.threshold
             self.pipeline.take(asked)
-            owed.extend((asked, i, label) for i, label in enumerate(labels.tolist()))
+            asked_at[number] = asked
+            owed.extend(range((number - 1) * stream.batch, number * stream.batch))
             while len(owed) > stream.delay:
-                self._label(*owed.popleft(), number)
+                place = owed.popleft()
+                due, row = place // stream.batch + 1, place % stream.batch
+                if labelled is None or labelled[place]:
+                    source = None if sources is None else sources[place]
+                    self._label(asked_at[due], row, int(given[place]), number, source)
+                if row == stream.batch - 1:
+                    del asked_at[due]
             self._forget_surplus()
             yield BatchReport(
                 number=number,
@@ -156,7 +180,7 @@ class Backtest:
                 z=self.pipeline.reading.z,
                 conflicts=self.pipeline.reading.conflicts,
                 version=asked.version,
-                champion=Scores.of(asked.probabilities, labels, THRESHOLD),
+                champion=Scores.of(asked.probabilities, labels, threshold),
                 shadow=Scores.of(shadow, labels, THRESHOLD),
                 action=self.pipeline.last.get("action", ""),
             )
@@ -164,11 +188,15 @@ class Backtest:
     def figures(self) -> dict[str, dict[str, float | None]]:
         """Accuracy, AUC, average precision and log loss of frozen, champion and challenger,
         each answer given before its label was known."""
-        labels = np.concatenate(self._answers["labels"])
+        labels = self.answers("labels")
         return {
-            name: ranking_figures(np.concatenate(self._answers[name]), labels)
+            name: ranking_figures(self.answers(name), labels)
             for name in ("frozen", "champion", "challenger")
         }
+
+    def answers(self, name: str) -> NDArray[np.float32]:
+        """All answers of frozen, champion or challenger so far, or the labels, in order."""
+        return np.concatenate(self._answers[name])
 
     def _keep(
         self,
@@ -191,9 +219,13 @@ class Backtest:
         key = number.to_bytes(12, "big")
         return PredictionRecord(key, rows, probabilities, version, float(number), seq=number)
 
-    def _label(self, asked: PredictionRecord, row: int, label: int, now: int) -> None:
+    def _label(
+        self, asked: PredictionRecord, row: int, label: int, now: int, source: str | None
+    ) -> None:
         self._seq += 1
-        given = FeedbackRecord(asked.request, row, label, float(now), after=now, seq=self._seq)
+        given = FeedbackRecord(
+            asked.request, row, label, float(now), source, after=now, seq=self._seq
+        )
         self.pipeline.take(given, asked)
 
     def _forget_surplus(self) -> None:

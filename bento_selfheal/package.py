@@ -188,7 +188,7 @@ def package_model(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = _build(builder, builder_args)
-            _fit(model, x[train], y[train], training or Training(), _rule_set(rules, features))
+            fit(model, x[train], y[train], training or Training(), _rule_set(rules, features))
     model = copy.deepcopy(model).requires_grad_(False).eval()
     _rebuild(builder, builder_args, model)
     probabilities = _answers(model, x[reference])
@@ -325,7 +325,7 @@ def _rule_set(rules: Sequence[Rule], features: Sequence[str], classes: int = 0) 
     return bound
 
 
-def _fit(
+def fit(
     model: SelfHealingModel,
     x: NDArray[np.float32],
     y: NDArray[np.float32],
