@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,18 @@ from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor
 
+from .answers import decided
 from .config import Settings, Thresholds
 from .drive import BatchReport, Stream
 from .errors import SettingsError, SnapshotError
+from .join import row_key
 from .metrics import Scores
 from .model import SelfHealingModel
 from .package import Package
 from .pipeline import Pipeline
 from .predict import THRESHOLD
 from .records import FeedbackRecord, Phase, PredictionRecord, Promotion, PromotionKind, Snapshot
+from .store import SqlStore
 from .telemetry import Telemetry
 
 
@@ -185,6 +189,64 @@ class Backtest:
                 action=self.pipeline.last.get("action", ""),
             )
 
+    def replay(self, store: SqlStore, predictions_from: int, feedback_from: int) -> None:
+        """Run a store's own log: its rows are answered anew, its labels come when they came.
+
+        Only labelled rows count in `figures`.
+        """
+        asked: dict[bytes, tuple[PredictionRecord, dict[str, NDArray[np.float32]]]] = {}
+        counted: dict[bytes, int] = {}
+        while entries := store.read_log(predictions_from, feedback_from):
+            for entry in entries:
+                if isinstance(entry, PredictionRecord):
+                    predictions_from = entry.seq
+                    asked[entry.request] = self._answer_again(entry)
+                    self.pipeline.take(asked[entry.request][0])
+                else:
+                    feedback_from = entry.seq
+                    known = asked.get(entry.request)
+                    self._count(entry, known[1] if known else None, counted)
+                    self.pipeline.take(entry, known[0] if known else None)
+                self._forget_surplus()
+
+    def _answer_again(
+        self, entry: PredictionRecord
+    ) -> tuple[PredictionRecord, dict[str, NDArray[np.float32]]]:
+        with torch.no_grad():
+            rows = torch.from_numpy(entry.features)
+            said = {
+                "frozen": self.package.shadow(entry.features),
+                "champion": self.pipeline.champion(rows).numpy(),
+                "challenger": self.pipeline.challenger.answers(rows).numpy(),
+            }
+        serving = self.pipeline.serving
+        version = serving.version if serving else 0
+        return replace(entry, probabilities=said["champion"], version=version), said
+
+    def _count(
+        self,
+        given: FeedbackRecord,
+        said: dict[str, NDArray[np.float32]] | None,
+        counted: dict[bytes, int],
+    ) -> None:
+        """Keep what was said of a labelled row; a correction replaces its label."""
+        if said is None:
+            return
+        key = row_key(given.request, given.row)
+        label = np.asarray([given.label], dtype=np.float32)
+        if key in counted:
+            self._answers["labels"][counted[key]] = label
+            return
+        counted[key] = len(self._answers["labels"])
+        for name, answers in said.items():
+            self._answers[name].append(answers[given.row : given.row + 1])
+        self._answers["labels"].append(label)
+
+    def correct(self, name: str) -> NDArray[np.float64]:
+        """Which answers were right at the threshold of 0.5, 1 or 0, in order."""
+        right = decided(self.answers(name), THRESHOLD) == self.answers("labels")
+        return np.asarray(right, dtype=np.float64)
+
     def figures(self) -> dict[str, dict[str, float | None]]:
         """Accuracy, AUC, average precision and log loss of frozen, champion and challenger,
         each answer given before its label was known."""
@@ -193,6 +255,11 @@ class Backtest:
             name: ranking_figures(self.answers(name), labels)
             for name in ("frozen", "champion", "challenger")
         }
+
+    @property
+    def labelled(self) -> int:
+        """Rows that count in the figures."""
+        return sum(len(part) for part in self._answers["labels"])
 
     def answers(self, name: str) -> NDArray[np.float32]:
         """All answers of frozen, champion or challenger so far, or the labels, in order."""

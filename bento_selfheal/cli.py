@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 
+from .config import Settings
 from .errors import SelfHealError, SettingsError
 
 app = typer.Typer(
@@ -22,6 +24,10 @@ app = typer.Typer(
 )
 
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random draw.")]
+Tries = Annotated[
+    list[str] | None,
+    typer.Option("--try", metavar="NAME=VALUE,…", help="Settings to run beside; repeatable."),
+]
 DEFAULT_TARGET = "bento_selfheal.default_service:SelfHealing"
 
 
@@ -129,12 +135,14 @@ def backtest(
         list[str] | None, typer.Option(help="Feature that FIDI watches; all when not given.")
     ] = None,
     drop: Annotated[list[str] | None, typer.Option(help="Column to leave out.")] = None,
+    try_: Tries = None,
     seed: Seed = 42,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Stream a file through the healing pipeline offline, with no server.
 
-    Healing follows the SELFHEAL_ settings, as the service does: set them to try others.
+    Healing follows the SELFHEAL_ settings, as the service does; with --try, others run beside
+    them, and it is said which would have been better and by how much.
     """
     from .config import load_settings
     from .modelstore import use_home
@@ -145,7 +153,30 @@ def backtest(
     table = read_table(file, label, drop or [])
     with tempfile.TemporaryDirectory(prefix="selfheal-backtest-") as home:
         use_home(Path(home))
-        result = backtest_table(table, load_settings(), train_fraction, delay, seed, sensitive)
+        settings = load_settings()
+        tries = [_changed(settings, text) for text in try_ or []]
+        result = backtest_table(table, settings, train_fraction, delay, seed, sensitive, tries)
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        print_backtest(result, Console())
+
+
+@app.command()
+def backtest_log(
+    try_: Tries = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Run the store's own log through the healing pipeline again, offline.
+
+    The SELFHEAL_ settings say which store, and how to heal; what --try names runs beside them.
+    """
+    from .config import load_settings
+    from .render import print_backtest
+    from .show import backtest_log as run
+
+    settings = load_settings()
+    result = run(settings, [_changed(settings, text) for text in try_ or []])
     if as_json:
         typer.echo(json.dumps(result))
     else:
@@ -225,6 +256,17 @@ def reproduce(
         typer.echo(json.dumps(result.as_dict()))
     else:
         print_experiment(result, Console())
+
+
+def _changed(settings: Settings, text: str) -> Settings:
+    """Settings with the changes of one --try."""
+    from .config import describe
+
+    changes = dict(_name_value(part) for part in text.split(","))
+    try:
+        return Settings.model_validate({**settings.model_dump(), **changes})
+    except ValidationError as error:
+        raise SettingsError(f"--try: {describe(error)}") from error
 
 
 def _name_value(text: str) -> tuple[str, str]:

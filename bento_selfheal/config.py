@@ -53,7 +53,7 @@ class HealParameters(BaseModel):
     """Conflicts in one batch that ask for a heal."""
     error_drop: Share = 0.05
     """Accuracy on labels, as a rolling mean, this far below the reference set's asks for a heal."""
-    agreement_z: Positive = 5.0
+    agreement_z: Positive = 4.0
     """Distance of the share of rows on which rules and model agree from the usual one, in
     standard errors, that counts as drift."""
     recipe: Literal["replay", "article"] = "replay"

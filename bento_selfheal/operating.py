@@ -21,7 +21,7 @@ from .metrics import Scores
 HISTORY = 3000
 HALF_LIFE = 300.0
 FEWEST = 100
-FIRST_ROWS, NEWEST_ROWS = 50, 1000
+FIRST_ROWS, NEWEST_ROWS, LATEST = 50, 1000, 200
 NEVER = 1.1
 
 
@@ -109,7 +109,7 @@ class Calibration:
 
     def share(self, flagged: float, kind: PointKind) -> OperatingPoint:
         """The threshold at which this share of the newest answers is flagged."""
-        newest = self.unlabelled or [p for p, _, _ in self.rows]
+        newest = self.unlabelled or [p for p, _, _ in list(self.rows)[-LATEST:]]
         if len(newest) < FIRST_ROWS:
             return OperatingPoint()
         at = float(np.quantile(np.asarray(newest), 1 - flagged, method="higher"))

@@ -658,7 +658,7 @@ class Pipeline:
         self.note("refused", {"version": snapshot.version, "reason": str(error)})
 
     def _watched(self, version: int | None) -> bool:
-        """Whether health looks at a row of this version: the serving one, proven on its own.
+        """Whether health looks at a row of this version: one of the line that serves.
 
         Without a gate a version serves for one batch only, so there health looks at all of
         them together, as the article does.
@@ -666,7 +666,9 @@ class Pipeline:
         if self.settings.gate == "always":
             found = self.history.get(version or 0)
             return found is not None and found.phase is Phase.POST
-        return self.serving is not None and version == self.serving.version
+        if self.home is None or self.serving is None or version is None:
+            return False
+        return version == self.serving.version or version > self.home.version
 
     def best_snapshot(self, *, other_than: int | None = None) -> Snapshot | None:
         """The post-heal snapshot with the highest F1 on later labels; else the clean one."""
@@ -781,12 +783,13 @@ class Pipeline:
         self.tally.promotions += 1
         self.actions.append(f"promote {snapshot.version}")
         self.note("promote", {"version": snapshot.version, "reason": reason, **evidence})
+        leaves_home = self.serving == self.home
         model = self.challenger.answers
         self._serve(snapshot, model.with_adapter(model.adapter_state()))
         self.calibration.promoted()
         if self.operating.kind is PointKind.UNVERIFIED:
             self._operate(OperatingPoint(), "a healed model serves")
-        if self.settings.gate == "evidence":
+        if self.settings.gate == "evidence" and leaves_home:
             self.health.restart()
             proven = self.measured[snapshot.version]
             self.health.begin(proven.accuracy, proven.f1)

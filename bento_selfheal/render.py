@@ -55,6 +55,15 @@ def print_backtest(result: dict[str, Any], console: Console) -> None:
         f"{result['seconds']:.1f} s",
         highlight=False,
     )
+    for other in result.get("tries", []):
+        better = other["better"]
+        names = ", ".join(f"{name}={value}" for name, value in other["settings"].items())
+        console.print(
+            f"with {names or 'the same settings'}: accuracy {other['champion']['accuracy']:.4f}, "
+            f"{better['accuracy']:+.4f} [{better['low']:+.4f}, {better['high']:+.4f}] against it   "
+            f"promotions {other['promotions']}   rollbacks {other['rollbacks']}",
+            highlight=False,
+        )
 
 
 def _stages(result: ExperimentResult) -> Table:

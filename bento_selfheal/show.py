@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as Grid
 
 from .backtest import Backtest
 from .config import Settings
+from .deploy import open_store
 from .drive import BatchReport, Driver, Stream, Summary
-from .errors import SettingsError
+from .errors import SettingsError, StoreError
 from .metrics import batch_interval
-from .package import Package, as_label, package_model
+from .package import Package, as_label, open_package, package_model
 from .rules import Rule
 from .served import ServedService
 from .streams import ARTICLE_FEATURES, Table, article_rows
@@ -109,6 +113,9 @@ def table_stream(table: Table, package: Package, delay: int, limit: int = 0) -> 
     return Stream(table.rows[:end], labels, delay)
 
 
+Runner = Callable[[Settings], Backtest]
+
+
 def backtest_table(
     table: Table,
     settings: Settings,
@@ -116,23 +123,80 @@ def backtest_table(
     delay: int,
     seed: int,
     sensitive: Sequence[str] | None,
+    tries: Sequence[Settings] = (),
 ) -> dict[str, Any]:
     """Train on the first share of a table, stream the rest offline; one JSON object."""
-    started = time.perf_counter()
     train, rest = table.split(train_fraction)
     with torch.random.fork_rng(devices=[]):
         package = package_table("backtest", train, seed, sensitive)
-        run = Backtest(package, settings.model_copy(update={"seed": seed}))
-        reports = list(run.run(table_stream(rest, package, delay)))
-    lift = batch_interval([report.lift for report in reports])
-    tally = run.pipeline.tally
-    return {
-        **run.figures(),
+
+        def run(chosen: Settings) -> Backtest:
+            made = Backtest(package, chosen.model_copy(update={"seed": seed}))
+            deque(made.run(table_stream(rest, package, delay)), maxlen=0)
+            return made
+
+        return _side_by_side(run, settings, tries)
+
+
+def backtest_log(settings: Settings, tries: Sequence[Settings] = ()) -> dict[str, Any]:
+    """Run a store's own log again, offline; one JSON object.
+
+    Raises:
+        StoreError: The store has no package, or no label has come to it.
+    """
+    store = open_store(settings)
+    try:
+        tag, start = store.meta("package"), store.meta("start")
+        if tag is None or start is None:
+            raise StoreError("the store has no package yet; deploy one first")
+        begin, package = json.loads(start), open_package(tag)
+
+        def run(chosen: Settings) -> Backtest:
+            made = Backtest(package, chosen)
+            made.replay(store, begin["predictions_from"], begin["feedback_from"])
+            if not made.labelled:
+                raise StoreError("no label in the store's log belongs to a logged prediction")
+            return made
+
+        return _side_by_side(run, settings, tries)
+    finally:
+        store.close()
+
+
+def _side_by_side(run: Runner, settings: Settings, tries: Sequence[Settings]) -> dict[str, Any]:
+    """The settings' own figures; and for each try whether it would have been better."""
+    base, found = _backtest(run, settings)
+    if tries:
+        found["tries"] = []
+    for chosen in tries:
+        other, figures = _backtest(run, chosen)
+        gain = batch_interval(_batches(other.correct("champion") - base.correct("champion")))
+        changed = {
+            name: value for name, value in chosen.model_dump(mode="json").items()
+            if value != settings.model_dump(mode="json")[name]
+        }  # fmt: skip
+        better = {"accuracy": gain.mean, "low": gain.low, "high": gain.high}
+        found["tries"].append({"settings": changed, **figures, "better": better})
+    return found
+
+
+def _backtest(run: Runner, settings: Settings) -> tuple[Backtest, dict[str, Any]]:
+    started = time.perf_counter()
+    made = run(settings)
+    lift = batch_interval(_batches(made.correct("champion") - made.correct("frozen")))
+    tally = made.pipeline.tally
+    return made, {
+        **made.figures(),
         "lift": {"accuracy": lift.mean, "low": lift.low, "high": lift.high},
         "promotions": tally.promotions,
         "rollbacks": tally.rollbacks,
         "seconds": time.perf_counter() - started,
     }
+
+
+def _batches(gains: NDArray[np.float64], size: int = 100) -> list[float]:
+    """Means of batches of rows, the last one as long as it is."""
+    return [float(gains[at : at + size].mean()) for at in range(0, len(gains), size)]
 
 
 def suggest_table(table: Table, most: int, seed: int) -> dict[str, Any]:

@@ -80,3 +80,24 @@ def test_served_is_never_healed_on_its_own_label(package: Package) -> None:
     run = Backtest(package, Settings())
     reports = list(run.run(stream))
     assert [r.champion for r in reports[:2]] == [r.shadow for r in reports[:2]]
+
+
+def test_side_by_side(file: Path) -> None:
+    """Other settings run beside, and it is said by how much they would have been better."""
+    result = result_of(file, "--try", "mode=observe", "--try", "heal_lr=0.01,heal_rows=50")
+    observed, faster = result["tries"]
+    assert observed["settings"] == {"mode": "observe"}
+    assert observed["champion"] == result["frozen"]
+    assert observed["better"]["accuracy"] == pytest.approx(-result["lift"]["accuracy"])
+    assert observed["better"]["high"] < 0
+    assert faster["settings"] == {"heal_lr": 0.01, "heal_rows": 50}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [("heal_lr=fast", "heal_lr"), ("speed=3", "speed"), ("mode", "NAME=VALUE")]
+)
+def test_wrong_try(file: Path, given: str, said: str) -> None:
+    """A try that is no setting is refused with its name."""
+    done = run(str(file), "--label", "answer", "--try", given)
+    assert done.returncode == 2
+    assert said in done.stderr

@@ -547,7 +547,7 @@ def test_rollback(package: Package) -> None:
 
 def test_rollback_state(package: Package) -> None:
     """After a rollback the state is ROLLED_BACK until the next batch of the signals."""
-    ran = promoted_badly(package)
+    ran = promoted_badly(package, thresholds=Thresholds(rollback_f1_drop=1.0))
     rows, labels = drifting(seed=3, clean=0, drifted=500)
     for at in range(0, len(rows), BATCH):
         ran.send(rows[at : at + BATCH], labels[at : at + BATCH])

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from bento_selfheal.rules import Operator, Rule, RuleSet
+from bento_selfheal.rules import Operator, Rule, RuleRecord, RuleSet
 
 FRAUD = Rule(feature="V14", operator="<", value=-1.5)
 FEATURES = ["V1", "V14"]
@@ -103,3 +103,48 @@ def test_unknown_operator_is_refused() -> None:
 def test_rule_reads_as_a_sentence() -> None:
     """A rule prints as what it says."""
     assert str(FRAUD) == "V14 < -1.5 -> class 1"
+
+
+def odd(rows: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """A rule as a function: fires where the first feature is above the second."""
+    return rows[:, 0] > rows[:, 1]
+
+
+def test_a_function_is_a_rule() -> None:
+    """A callable by its import name fires where it says; a rule is one or the other."""
+    rules = RuleSet([Rule(function="test_rules:odd", target=0)], ["a", "b"])
+    rows = np.asarray([[2, 1], [1, 2]], np.float32)
+    assert rules.fires(rows).tolist() == [[True], [False]]
+    for wrong in ({}, {"feature": "a", "function": "test_rules:odd"}):
+        with pytest.raises(ValueError, match="a rule names a feature"):
+            Rule.model_validate(wrong)
+    with pytest.raises(ValueError, match="cannot import"):
+        RuleSet([Rule(function="test_rules:missing")], ["a"])
+
+
+def test_weights_count() -> None:
+    """Of two rules that disagree the heavier one prevails."""
+    rules = RuleSet(
+        [Rule(feature="a", operator=">", value=0, target=1, weight=3),
+         Rule(feature="b", operator=">", value=0, target=0)], ["a", "b"],
+    )  # fmt: skip
+    assert rules.verdicts(np.asarray([[1, 1]], np.float32)).tolist() == [0.75]
+
+
+def test_a_rule_decays() -> None:
+    """A rule that labels no longer bear out loses its weight, and gets it back with them."""
+    rng = np.random.default_rng(0)
+    rules = RuleSet([Rule(feature="a", operator=">", value=0)], ["a"])
+
+    def rows_of(n: int, right: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        rows = rng.normal(size=(n, 1)).astype(np.float32)
+        true = (rows[:, 0] > 0) == (rng.random(n) < right)
+        return rows, true.astype(np.float32)
+
+    record = RuleRecord(rules, *rows_of(2000, 0.9))
+    for right, low, high in ((0.9, 0.9, 1.0), (0.5, 0.0, 0.1), (0.9, 0.9, 1.0)):
+        for _ in range(60):
+            record.update(*rows_of(100, right))
+        assert low <= rules.trust[0] <= high
+        assert record.status()[0]["precision"] == pytest.approx(right, abs=0.06)
+    assert record.status()[0]["coverage"] == pytest.approx(0.5, abs=0.05)

@@ -12,6 +12,7 @@ from typing import Any
 
 import bentoml
 import numpy as np
+import pyarrow.parquet
 import pytest
 import torch
 from conftest import wait_for
@@ -24,6 +25,7 @@ from bento_selfheal.package import Package, Training, package_model
 from bento_selfheal.predict import Worker
 from bento_selfheal.records import Event, PromotionKind
 from bento_selfheal.runner import Runner
+from bento_selfheal.show import backtest_log
 from bento_selfheal.store import SqlStore
 from bento_selfheal.streams import ARTICLE_FEATURES, article_rows
 from bento_selfheal.telemetry import Telemetry
@@ -446,3 +448,116 @@ def test_evidence_is_json(store: SqlStore, worker: Worker, make: Callable[..., R
     store.add_event(Event("last", {}, 1.0))
     for told in (store.status(), [e.detail for e in store.events()]):
         json.dumps(told, allow_nan=False)
+
+
+def test_takes_over_while_serving(
+    store: SqlStore, worker: Worker, make: Callable[..., Runner], settings: Settings
+) -> None:
+    """A freshly packaged model is served by the running workers and healed by the running
+    leader, with no restart, and every request in between is answered."""
+    leader = make()
+    rows, labels = drifting()
+    send(worker, rows, labels, drain=leader)
+    package = other_package("another-two")
+    prepare(settings.model_copy(update={"model": package.tag}))
+    _, before, _ = worker.answer(rows[:BATCH])
+    worker.follower.look()
+    _, after, champion = worker.answer(rows[:BATCH])
+    newest = store.newest_promotion()
+    assert newest is not None
+    assert champion.version == newest.version
+    assert np.array_equal(after, package.shadow(rows[:BATCH]))
+    assert not np.array_equal(before, after)
+    worker.log.flush()
+    send(worker, rows, labels, drain=leader)
+    assert store.status()["model"] == package.tag
+    assert store.status()["labels"]["joined"] == len(rows)
+    assert store.status()["promotions"] >= 1
+    served = store.newest_promotion()
+    assert served is not None
+    assert worker.follower.champion.version == served.version > newest.version
+
+
+def test_other_features_do_not_take_over(
+    store: SqlStore, worker: Worker, settings: Settings
+) -> None:
+    """A package that asks for other features is refused by a running worker, which serves on."""
+    table = article_rows(400, 0.0, np.random.default_rng(8))
+    package = package_model("narrow", table.rows[:, :3], table.labels, features=["a", "b", "c"],
+                            training=Training(epochs=1))  # fmt: skip
+    before = worker.follower.champion
+    prepare(settings.model_copy(update={"model": package.tag}))
+    worker.follower.look()
+    assert worker.follower.champion is before
+
+
+def test_forget_command(store: SqlStore, worker: Worker, make: Callable[..., Runner]) -> None:
+    """A source that an operator forgets is quarantined, its rows leave the buffer, and its later
+    labels are counted and not learned."""
+    runner = make()
+    rows, labels = drifting(clean=100, drifted=0)
+    ids, *_ = worker.answer(rows)
+    worker.log.flush()
+    items = [Item(i, int(v), source=f"s{n % 2}")
+             for n, (i, v) in enumerate(zip(ids, labels, strict=True))]  # fmt: skip
+    worker.feedback.accept(items[:60], None)
+    work_off(runner)
+    assert worker.operations.forget("s1").command == "forget"
+    work_off(runner)
+    runner.step()
+    event = next(e for e in store.events() if e.kind == "quarantine")
+    assert (event.detail["source"], event.detail["rows"]) == ("s1", 25)
+    worker.feedback.accept(items[60:], None)
+    work_off(runner)
+    status = store.status()
+    assert status["labels"]["refused"] == 20
+    assert status["sources"]["s1"]["quarantined"] == "asked for by an operator"
+
+
+def test_operating_point_reaches_the_worker(
+    store: SqlStore, worker: Worker, make: Callable[..., Runner], settings: Settings
+) -> None:
+    """A capacity in threshold_config.json moves the worker's decisions, not its probabilities."""
+    path = settings.state_dir / "threshold_config.json"
+    runner = make()
+    path.write_text('{"capacity": 100}')
+    rows, labels = drifting()
+    send(worker, rows, labels, drain=runner)
+    assert worker.follower.threshold != 0.5
+    assert worker.follower.verified
+    flags = np.asarray(worker.decide(worker.answer(rows)[1]))
+    assert 0 < flags.mean() < 0.25
+
+
+def test_retrain_export(
+    store: SqlStore, worker: Worker, make: Callable[..., Runner], settings: Settings
+) -> None:
+    """When healing stays far from what is asked the labelled rows lie ready as Parquet."""
+    runner = make(retrain_batches=4)
+    rows, _ = drifting(clean=0, drifted=400)
+    send(worker, rows, np.random.default_rng(0).integers(0, 2, len(rows)), drain=runner)
+    assert store.status()["state"] == "RETRAIN_NEEDED"
+    (file,) = (settings.state_dir / "exports").glob("*.parquet")
+    table = pyarrow.parquet.read_table(file)
+    assert table.column_names == [*ARTICLE_FEATURES, "label", "source"]
+    assert table.num_rows >= 200
+    assert set(table.column("label").to_pylist()) == {0, 1}
+
+
+def test_backtest_of_the_log(
+    store: SqlStore, worker: Worker, make: Callable[..., Runner], settings: Settings
+) -> None:
+    """The store's own log runs again offline under its own and other settings; the same settings
+    come to the same answers, and it says which would have been better."""
+    rows, labels = drifting()
+    runner = make()
+    send(worker, rows, labels, drain=runner)
+    found = backtest_log(settings, [settings, settings.model_copy(update={"mode": "observe"})])
+    assert found["promotions"] == store.status()["promotions"] >= 1
+    assert found["champion"]["accuracy"] == pytest.approx(store.status()["champion"]["accuracy"])
+    same, frozen = found["tries"]
+    assert same["settings"] == {}
+    assert same["better"]["accuracy"] == 0
+    assert frozen["settings"] == {"mode": "observe"}
+    assert frozen["champion"] == found["frozen"]
+    assert frozen["better"]["accuracy"] < 0

@@ -122,6 +122,7 @@ def told(
         "SELFHEAL_MODEL": package.tag,
         "SELFHEAL_STATE_DIR": str(folder / "state"),
         "SELFHEAL_WORKERS": "1",
+        "SELFHEAL_HEALTH": "article",
         "SELFHEAL_HEALTH_WINDOW": "3",
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
         "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
@@ -211,7 +212,7 @@ def test_a_heal_tells_its_losses_and_links_to_its_feedback(told: Receiver) -> No
         assert told_of["selfheal.loss.real"] > 0
         assert told_of["selfheal.loss.total"] > 0
         assert told_of["selfheal.recipe"] == "replay"
-        assert told_of["selfheal.outcome"] == "trained"
+        assert told_of["selfheal.outcome"] in {"trained", "promoted"}
         links = {(link.trace_id, link.span_id) for link in heal.links}
         assert links
         assert links <= given
@@ -234,7 +235,7 @@ def test_signals_and_the_gate_tell_what_they_saw(told: Receiver) -> None:
     assert any(s["selfheal.signal.drifting"] for s in signals)
     verdicts = [attributes(s) for s in told.named("selfheal.gate")]
     assert "promote" in {v["selfheal.outcome"] for v in verdicts}
-    assert all(v["selfheal.gate.log_e_needed"] > 0 for v in verdicts)
+    assert all(v["selfheal.gate.log_e_needed"] >= 0 for v in verdicts)
 
 
 def test_a_reload_links_to_its_promotion(told: Receiver) -> None:
