@@ -31,7 +31,7 @@ KEY_BYTES = 16
 PLAIN = (
     "start_from", "predictions_from", "feedback_from", "commands_from", "promotion_seq", "paused",
     "asked", "next_version", "lifts", "recent", "fallen", "last", "delay", "losses",
-    "unlabelled", "opened_at", "retrain", "reached", "changed",
+    "unlabelled", "opened_at", "healed_at", "retrain", "reached", "changed",
 )  # fmt: skip
 
 

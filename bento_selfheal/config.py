@@ -81,7 +81,7 @@ class HealParameters(BaseModel):
     buffer_rows: Count = 20_000
     """`replay`: the newest labelled rows that are kept to train on."""
     replay_rate: Positive = 0.1
-    """`replay`: minibatch steps a label."""
+    """`replay`: minibatch steps for each row answered meanwhile, at most ten times the labels."""
     replay_first: Count = 30
     """`replay`: steps of a line's first round; the k-th has a k-th of it, or what the rate asks."""
     replay_batch: Count = 256
@@ -92,8 +92,9 @@ class HealParameters(BaseModel):
     """`replay`: the half-life is long enough to hold this many labels of the rarest class."""
     replay_average: Share = 0.8
     """`replay`: what is kept, over 100 labels, of the moving average of the weights."""
-    anchor_labels: Annotated[float, Field(ge=0)] = 1500.0
-    """`replay`: the recalibrated shadow's soft labels weigh as much as so many labels."""
+    anchor_labels: Annotated[float, Field(ge=0)] = 2500.0
+    """`replay`: labels that a line has seen when the recalibrated shadow's soft labels weigh as
+    much as its own; their odds fall with the square of the labels."""
     anchor_half_life: Positive = 1000.0
     """`replay`: half-life, in labels, of what the shadow is recalibrated on."""
     adapter_norm: Positive = 100.0
@@ -101,9 +102,16 @@ class HealParameters(BaseModel):
     health_window: Count = 5
     """Labelled batches in the rolling means that health watches."""
 
-    def steps(self, rounds: int) -> int:
-        """Minibatch steps of the round after so many rounds of a line."""
-        return max(math.ceil(self.replay_rate * self.heal_rows), self.replay_first // (1 + rounds))
+    def steps(self, rounds: int, pace: float = 1.0) -> int:
+        """Minibatch steps of the round after so many rounds of a line, at a pace of labels."""
+        asked = math.ceil(self.replay_rate * self.heal_rows * pace)
+        return max(asked, self.replay_first // (1 + rounds))
+
+    def lean(self, seen: int) -> float:
+        """Share of the anchor in what a line that has seen so many labels trains towards."""
+        if self.anchor_labels == 0:
+            return 0.0
+        return 1 / (1 + (seen / self.anchor_labels) ** 2)
 
     def half_life(self, rarest: float) -> float:
         """Half-life in labels when the rarest class has this share of them."""

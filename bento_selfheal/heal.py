@@ -53,7 +53,8 @@ class Challenger:
         answers: What answers, is compared and is promoted: the moving average of `model`.
         shadow: The frozen model as trained.
         rounds: Rounds of training since the line began or a change was seen.
-        seen: Labels that the line has trained on.
+        seen: Labels that the line has trained on, the present ones included.
+        pace: Rows answered for each label that came; few labels are trained on for longer.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Challenger:
         self.optimizer = torch.optim.Adam(self.model.reflexive.parameters(), lr=lr)
         self.rounds = 0
         self.seen = 0
+        self.pace = 1.0
 
     def load(self, state: Mapping[str, Tensor], average: Mapping[str, Tensor]) -> None:
         """Put other adapter weights in place and keep the moments."""
@@ -192,11 +194,10 @@ class ReplayRecipe:
         half_life = p.half_life(rarest_share(rows.labels))
         rows = rows.tail(math.ceil(HALF_LIVES * half_life))
         hidden, labels = _hidden(challenger.model, rows)
-        challenger.seen += min(p.heal_rows, len(rows))
         teach = self._teacher(challenger, hidden, labels)
         weights = _recency(len(rows), half_life)
         losses: dict[str, float] = {}
-        for _ in range(p.steps(challenger.rounds)):
+        for _ in range(p.steps(challenger.rounds, challenger.pace)):
             picked = torch.multinomial(
                 weights, min(p.replay_batch, len(rows)), replacement=True, generator=generator
             )
@@ -207,7 +208,7 @@ class ReplayRecipe:
             losses = {"real": real.item(), "total": real.item()}
         moved = challenger.bound(p.adapter_norm)
         challenger.rounds += 1
-        keep = p.replay_average ** (p.heal_rows / 100)
+        keep = p.replay_average ** (p.heal_rows * challenger.pace / 100)
         challenger.follow(max(1 - keep, 1 / challenger.rounds))
         return {**losses, "moved": moved}
 
@@ -216,7 +217,7 @@ class ReplayRecipe:
     ) -> Callable[[Tensor, Tensor], Tensor]:
         """What rows are trained towards: their labels, mixed with what the anchor says."""
         p, shadow = self.parameters, challenger.shadow
-        lean = p.anchor_labels / (p.anchor_labels + challenger.seen)
+        lean = p.lean(challenger.seen)
         newest = math.ceil(HALF_LIVES * p.anchor_half_life)
         with torch.no_grad():
             said = shadow.decide(hidden[-newest:])

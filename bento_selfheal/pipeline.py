@@ -49,6 +49,7 @@ from .watch import Agreement, Watch
 
 LIFTS_KEPT = 2000
 SLOW_BATCHES = 5
+MOST_PACE = 10.0
 ROLLBACK_MARGIN = 0.05
 THRESHOLD_OF = {"f1": "rollback_f1_drop", "accuracy": "rollback_acc_drop"}
 NOTHING = Scores(0, 0, 0, 0)
@@ -183,7 +184,7 @@ class Pipeline:
         self.operating = OperatingPoint()
         self.unlabelled = 0
         self.estimate = Estimate(package)
-        self.opened_at = 0
+        self.opened_at = self.healed_at = 0
         self.retrain = ""
         self.reached: list[float] = []
         self.next_version = 2
@@ -406,6 +407,7 @@ class Pipeline:
                     self.open_labels[i] = replace(waiting, label=row.label)
             return
         self.tally.joined += 1
+        self.unlabelled = 0
         if not self.sources.admits(row.source):
             self.tally.refused += 1
             return
@@ -483,7 +485,6 @@ class Pipeline:
         self.fallen = self._error_signal()
         delays = [row.delay for row in batch if row.delay is not None]
         self.delay = float(np.mean(delays)) if delays else None
-        self.unlabelled = 0
         self.rule_record.update(rows, labels)
         self._changed(self.watch.errors(decided(served, self.operating.threshold) != labels))
         self.estimate.checked(champion.accuracy)
@@ -856,6 +857,7 @@ class Pipeline:
     def _train(self, number: int, reason: str, batch: list[JoinedRow]) -> int:
         """The rounds of one heal; returns the version of its post-heal snapshot."""
         self.actions.append(f"heal {number}")
+        self._set_pace(len(batch))
         size = self.settings.heal_rows if self.continuous else max(len(batch), 1)
         for at in range(0, max(len(batch), 1), size):
             rows = batch[at : at + size]
@@ -863,6 +865,7 @@ class Pipeline:
             rows = [row for row in rows if not self._refused(row)]
             self._try_challenger(rows)
             self.buffer.extend(rows)
+            self.challenger.seen += len(rows)
             self.trial = self.trial or Trial()
             self.trial.fresh = False
             seed = torch.Generator().manual_seed(self.settings.seed + 1_000_003 * number + at)
@@ -877,6 +880,11 @@ class Pipeline:
         if self.settings.gate == "always":
             self._promote_trial(trial, f"heal {number}: {reason}", {}, _traces(batch))
         return post.version
+
+    def _set_pace(self, labels: int) -> None:
+        """Rows answered since the last heal for each of its labels, from 1 to 10."""
+        answered, self.healed_at = self.tally.predicted - self.healed_at, self.tally.predicted
+        self.challenger.pace = min(max(answered / max(labels, 1), 1.0), MOST_PACE)
 
     def _judge_sources(self, rows: list[JoinedRow]) -> None:
         """Quarantine sources whose labels contradict the others'."""
