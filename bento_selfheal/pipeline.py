@@ -50,6 +50,7 @@ from .watch import Agreement, Watch
 LIFTS_KEPT = 2000
 SLOW_BATCHES = 5
 MOST_PACE = 10.0
+LATELY = 5
 ROLLBACK_MARGIN = 0.05
 THRESHOLD_OF = {"f1": "rollback_f1_drop", "accuracy": "rollback_acc_drop"}
 NOTHING = Scores(0, 0, 0, 0)
@@ -387,8 +388,9 @@ class Pipeline:
         return State.HEALTHY if calm else State.DRIFTING
 
     def _enter(self, state: State) -> None:
-        if state is State.DRIFTING and self.state is not State.DRIFTING:
+        if state is State.DRIFTING and self.state is State.HEALTHY:
             self.note("drifting", {"reason": self._reason()})
+            self.challenger.rounds = 0  # the world moved: so may the challenger, in longer steps
         self.state = state
 
     def _reason(self) -> str:
@@ -544,7 +546,8 @@ class Pipeline:
         reached, asked = float(np.mean(newest)), self.package.info.accuracy - s.retrain_drop
         faded = self.tally.promotions > 0 and batch_interval(lifts).high < 0
         why = ""
-        if reached < asked:
+        lately = float(np.mean(newest[-LATELY:]))
+        if max(reached, lately) < asked:
             why = f"the challenger's accuracy is {reached:.3f}, {asked:.3f} is asked for"
         elif faded:
             why = f"lift has faded to {batch_interval(lifts)}"
