@@ -32,15 +32,16 @@ class ReflexiveLayer(nn.Module):
 
 
 class Standardize(nn.Module):
-    """Scale features to the spread of the training data and clip what lies far outside.
+    """Scale features to the spread of the training data and compress what lies far outside.
 
-    A drifted feature would otherwise saturate everything behind it. A feature that was
+    A drifted feature would otherwise saturate everything behind it; clipped, it would lose the
+    order of its values. So beyond ``limit`` it grows as a logarithm does. A feature that was
     constant in the training data is only shifted: its spread of 0 divides nothing.
 
     Args:
         mean: Means, ``(features,)``.
         std: Population standard deviations, ``(features,)``.
-        limit: Largest magnitude let through, in standard deviations.
+        limit: Magnitude let through as it is, in standard deviations.
     """
 
     mean: Tensor
@@ -53,7 +54,9 @@ class Standardize(nn.Module):
         self.limit = limit
 
     def forward(self, x: Tensor) -> Tensor:
-        return ((x - self.mean) / self.std).clamp(-self.limit, self.limit)
+        z = (x - self.mean) / self.std
+        beyond = (z.abs() - self.limit).clamp(0, torch.finfo(z.dtype).max)  # a spread may overflow
+        return z.clamp(-self.limit, self.limit) + z.sign() * torch.log1p(beyond)
 
 
 class SelfHealingModel(nn.Module):

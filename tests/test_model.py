@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -112,11 +114,18 @@ def test_foreign_adapter_is_refused(model: SelfHealingMLP) -> None:
         model.with_adapter(SelfHealingMLP(10, 32).adapter_state())
 
 
-def test_standardize_clips_and_survives_constants() -> None:
-    """Features are scaled and clipped to 3 spreads; a constant one is shifted, never divided."""
-    scale = Standardize(torch.tensor([1.0, 5.0]), torch.tensor([2.0, 0.0]))
-    out = scale(torch.tensor([[3.0, 5.0], [101.0, 6.0], [-99.0, 5.0]]))
-    assert out.tolist() == [[1.0, 0.0], [3.0, 1.0], [-3.0, 0.0]]
+def test_standardize_compresses_and_survives_constants() -> None:
+    """Features are scaled; beyond 3 spreads they keep their order but grow as a logarithm does.
+
+    A constant feature is shifted, never divided; the largest float32 gives a number.
+    """
+    scale = Standardize(torch.tensor([1.0, 5.0]), torch.tensor([0.2, 0.0]))
+    rows = torch.tensor([[1.2, 5.0], [1.6, 6.0], [21.0, 5.0], [-19.0, 5.0], [3.4e38, 5.0]])
+    out = scale(rows)
+    far = 3 + math.log1p(97)
+    assert out[:4, 0].tolist() == pytest.approx([1.0, 3.0, far, -far], abs=1e-4)
+    assert out[:2, 1].tolist() == [0.0, 1.0]
+    assert 80 < float(out[4, 0]) < 120
 
 
 def test_scaled_mlp_has_no_more_parameters() -> None:
