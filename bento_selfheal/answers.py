@@ -11,10 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 EPS = 1e-6
 Numbers = NDArray[np.floating[Any]]
+
+
+def answers_of(model: nn.Module, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities for rows ``(n, features)``; one that is no number counts as knowing nothing."""
+    with torch.no_grad():
+        out: NDArray[np.float32] = model(torch.from_numpy(np.ascontiguousarray(rows))).numpy()
+    return np.nan_to_num(out, nan=0.5)
 
 
 def decided(probabilities: Numbers, threshold: float = 0.5) -> NDArray[np.int64]:

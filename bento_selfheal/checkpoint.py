@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -17,22 +18,24 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from .errors import StoreError
-from .gate import EProcess
+from .gate import EProcess, Trial
 from .heal import Challenger
 from .join import JoinedRow
 from .metrics import Scores
 from .operating import OperatingPoint, PointKind
-from .pipeline import Pipeline, Tally, Trial
+from .pipeline import Pipeline
 from .records import FeedbackRecord, Phase, Snapshot, State
 from .signals import SignalReading
+from .tally import Tally
 
 FORMAT = 2
 KEY_BYTES = 16
 PLAIN = (
     "start_from", "predictions_from", "feedback_from", "commands_from", "promotion_seq", "paused",
-    "asked", "next_version", "lifts", "recent", "fallen", "last", "delay", "losses",
-    "unlabelled", "opened_at", "healed_at", "retrain", "reached", "changed",
+    "asked", "history.next_version", "limit.lifts", "recent", "fallen", "last", "delay", "losses",
+    "unlabelled", "opened_at", "healed_at", "limit.retrain", "limit.reached", "changed",
 )  # fmt: skip
+"""Where values lie in the pipeline that are JSON as they are; kept under the last name."""
 
 
 def dump(pipeline: Pipeline) -> bytes:
@@ -64,8 +67,9 @@ def restore(pipeline: Pipeline, blob: bytes) -> None:
             f"the checkpoint is of {facts['package']} in format {facts['format']}, "
             f"not of {pipeline.package.tag} in format {FORMAT}"
         )
-    for name in PLAIN:
-        setattr(pipeline, name, facts[name])
+    for path in PLAIN:
+        part, _, name = path.rpartition(".")
+        setattr(attrgetter(part)(pipeline) if part else pipeline, name, facts[name])
     pipeline.state = State(facts["state"])
     pipeline.reading = SignalReading(**facts["reading"])
     pipeline.fidi.window.extend(facts["fidi"])
@@ -98,11 +102,12 @@ def package_of(blob: bytes) -> str:
 
 
 def _restore_heals(pipeline: Pipeline, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    pipeline.history = {
+    history = pipeline.history
+    history.snapshots = {
         row["version"]: Snapshot(**{**row, "phase": Phase(row["phase"])})
         for row in facts["history"]
     }
-    pipeline.measured = {int(v): Scores(**s) for v, s in facts["measured"].items()}
+    history.measured = {int(v): Scores(**s) for v, s in facts["measured"].items()}
     tally = dict(facts["tally"])
     for name in ("champion", "shadow", "challenger"):
         tally[name] = Scores(**tally[name])
@@ -124,7 +129,7 @@ def _restore_heals(pipeline: Pipeline, tensors: dict[str, Tensor], facts: dict[s
     pipeline.health.recent.extend(tuple(pair) for pair in facts["health"]["recent"])
     if facts["serving"] is not None:
         pipeline.resume_serving(
-            pipeline.history[facts["serving"]], pipeline.history.get(facts["home"])
+            history.snapshots[facts["serving"]], history.snapshots.get(facts["home"])
         )
     pipeline.challenger = Challenger(
         pipeline.champion, pipeline.settings.heal_lr, pipeline.package.model
@@ -138,16 +143,15 @@ def _facts(p: Pipeline) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "package": p.package.tag,
-        **{name: getattr(p, name) for name in PLAIN},
+        **{path.rpartition(".")[2]: attrgetter(path)(p) for path in PLAIN},
         "state": p.state,
         "reading": asdict(p.reading),
         "fidi": list(p.fidi.window),
         "open_labels": [_label_facts(row) for row in p.open_labels],
         "waiting": [_feedback_facts(given) for given in p.joiner.pending()],
         "unmatched": p.joiner.unmatched,
-        "next_version": p.next_version,
-        "history": [asdict(s) for s in p.history.values()],
-        "measured": {str(v): asdict(s) for v, s in p.measured.items()},
+        "history": [asdict(s) for s in p.history.snapshots.values()],
+        "measured": {str(v): asdict(s) for v, s in p.history.measured.items()},
         "serving": p.serving.version if p.serving else None,
         "trial": asdict(p.trial) if p.trial else None,
         "gate": {

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .metrics import NOTHING, Scores
+
 BET_LIMIT = 0.9
 MEMORY = 500.0
 
@@ -66,6 +68,21 @@ class Verdict:
     evidence: dict[str, float]
     ended: bool = False
     """The trial ran its length without a decision; a new one has begun."""
+
+
+@dataclass
+class Trial:
+    """A challenger on its way to the gate."""
+
+    version: int = 0
+    """Its newest post-heal snapshot; 0 before the first."""
+    fresh: bool = False
+    """Whether that snapshot is what the challenger is now."""
+    scores: Scores = NOTHING
+    """Of the challenger, each row scored before it trained on it."""
+    first_label: int = 0
+    last_label: int = 0
+    """Range of feedback places that the evidence rests on."""
 
 
 @dataclass

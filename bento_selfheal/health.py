@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from .config import Thresholds
+from .metrics import Scores
+from .records import Snapshot
 
 MIN_BATCHES = 3
+ROLLBACK_MARGIN = 0.05
+THRESHOLD_OF = {"f1": "rollback_f1_drop", "accuracy": "rollback_acc_drop"}
 
 
 @dataclass(frozen=True)
@@ -62,3 +67,32 @@ class Health:
             if base - now > allowed
         }
         return Alarm(tuple(falls), ", ".join(falls.values())) if falls else None
+
+
+def better(
+    kept: Mapping[Snapshot, Scores], now: Scores, alarm: Alarm, thresholds: Thresholds
+) -> Snapshot | None:
+    """The snapshot that does best in what fell, when it beats what serves by a margin.
+
+    It may lose no more than a threshold of the other figure.
+
+    Args:
+        kept: What each snapshot does on the rows of the fall.
+        now: What serves does on them.
+        alarm: What fell.
+        thresholds: The rollback thresholds in force.
+    """
+    harmless = {
+        snapshot: s
+        for snapshot, s in kept.items()
+        if s.f1 >= now.f1 - thresholds.rollback_f1_drop
+        and s.accuracy >= now.accuracy - thresholds.rollback_acc_drop
+    }
+    for metric in alarm.metrics:
+        best = max(harmless, key=lambda s: getattr(harmless[s], metric), default=None)
+        # By a margin: the best of twenty is a little better by chance alone.
+        margin = min(getattr(thresholds, THRESHOLD_OF[metric]), ROLLBACK_MARGIN)
+        needed = getattr(now, metric) + margin
+        if best is not None and getattr(harmless[best], metric) > needed:
+            return best
+    return None

@@ -80,6 +80,9 @@ class Scores:
         }
 
 
+NOTHING = Scores(0, 0, 0, 0)
+
+
 @dataclass(frozen=True)
 class Interval:
     """A mean with its 95 % interval."""

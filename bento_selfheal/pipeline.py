@@ -9,27 +9,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from . import telemetry as names
-from .answers import decided
+from .answers import answers_of, decided
 from .buffer import Buffer
 from .config import Settings, Thresholds
 from .errors import SnapshotError
 from .estimate import Estimate
-from .gate import Gate, Regret
-from .heal import Challenger, LabelledRows, make_recipe, rarest_share
-from .health import Alarm, Health
+from .gate import Gate, Regret, Trial
+from .heal import Challenger, make_recipe, rarest_share
+from .health import Alarm, Health, better
+from .history import History, SnapshotStore
 from .join import JoinedRow, Joiner
-from .metrics import Scores, batch_interval, log_loss_gain
+from .limit import Limit
+from .metrics import NOTHING, Scores, log_loss_gain
 from .model import SelfHealingModel
 from .operating import Calibration, OperatingPoint, PointKind, cost_of, row_losses
+from .outcome import Outcome
 from .package import Package
 from .records import (
     Event,
@@ -44,80 +46,13 @@ from .records import (
 from .rules import RuleRecord
 from .signals import Fidi, SignalReading
 from .sources import Sources
+from .status import status_of
+from .tally import Tally
 from .telemetry import Telemetry
 from .watch import Agreement, Watch
 
-LIFTS_KEPT = 2000
 SLOW_BATCHES = 5
 MOST_PACE = 10.0
-LATELY = 5
-ROLLBACK_MARGIN = 0.05
-THRESHOLD_OF = {"f1": "rollback_f1_drop", "accuracy": "rollback_acc_drop"}
-NOTHING = Scores(0, 0, 0, 0)
-
-
-class SnapshotStore(Protocol):
-    """Where snapshots go; `Registry` in a service, memory in a backtest."""
-
-    def save(
-        self,
-        version: int,
-        phase: Phase,
-        state: Mapping[str, Tensor],
-        *,
-        heal: int,
-        batch: int,
-        reason: str,
-        facts: Mapping[str, Any] | None = None,
-    ) -> Snapshot: ...
-
-    def load(self, tag: str, sha256: str) -> SelfHealingModel: ...
-
-
-@dataclass
-class Outcome:
-    """What the pipeline decided since it was last asked."""
-
-    snapshots: dict[int, Snapshot] = field(default_factory=dict)
-    promotions: list[Promotion] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-    export: bool = False
-    """Whether the labelled buffer is to be written out for a retrain."""
-
-
-@dataclass
-class Trial:
-    """A challenger on its way to the gate."""
-
-    version: int = 0
-    """Its newest post-heal snapshot; 0 before the first."""
-    fresh: bool = False
-    """Whether that snapshot is what the challenger is now."""
-    scores: Scores = NOTHING
-    """Of the challenger, each row scored before it trained on it."""
-    first_label: int = 0
-    last_label: int = 0
-    """Range of feedback places that the evidence rests on."""
-
-
-@dataclass
-class Tally:
-    """Counts and sums since the package was deployed."""
-
-    predicted: int = 0
-    batches: int = 0
-    labelled_batches: int = 0
-    heals: int = 0
-    promotions: int = 0
-    rollbacks: int = 0
-    log_loss_gain: float = 0.0
-    """Sum over labelled rows of shadow's log loss less champion's, in nats."""
-    joined: int = 0
-    refused: int = 0
-    corrected: int = 0
-    champion: Scores = NOTHING
-    shadow: Scores = NOTHING
-    challenger: Scores = NOTHING
 
 
 class Pipeline:
@@ -145,7 +80,6 @@ class Pipeline:
         self.package = package
         self.settings = settings
         self.thresholds = thresholds
-        self._snapshots = snapshots
         self._telemetry = telemetry
         self._announce = announce
         self.rules = package.rules()
@@ -186,13 +120,9 @@ class Pipeline:
         self.unlabelled = 0
         self.estimate = Estimate(package)
         self.opened_at = self.healed_at = 0
-        self.retrain = ""
-        self.reached: list[float] = []
-        self.next_version = 2
-        self.history: dict[int, Snapshot] = {}
-        self.measured: dict[int, Scores] = {}
+        self.limit = Limit(package.info.accuracy - settings.retrain_drop, settings.retrain_batches)
+        self.history = History(snapshots, settings.snapshots_kept, telemetry, self.note)
         self.tally = Tally()
-        self.lifts: list[float] = []
         self.recent: list[float] = []
         self.fallen = ""
         self.last: dict[str, Any] = {}
@@ -209,13 +139,8 @@ class Pipeline:
         with self._telemetry.span(
             names.RELOAD, {names.VERSION: promotion.version}, [promotion.trace]
         ):
-            model = self._snapshots.load(promotion.tag, promotion.sha256)
-        known = self.history.get(promotion.version)
-        snapshot = known or Snapshot(
-            promotion.version, promotion.tag, Phase.CLEAN, promotion.sha256,
-            0, 0, promotion.reason, promotion.time,
-        )  # fmt: skip
-        self.history[snapshot.version] = snapshot
+            model = self.history.load(promotion)
+        snapshot = self.history.promoted(promotion)
         self.promotion_seq = promotion.seq
         self._serve(snapshot, model)
         self._settle(snapshot, model)
@@ -225,20 +150,15 @@ class Pipeline:
 
     def resume_serving(self, snapshot: Snapshot, home: Snapshot | None) -> None:
         """Load again what a checkpoint says was serving; nothing serves when it is damaged."""
-        try:
-            self.champion = self._snapshots.load(snapshot.tag, snapshot.sha256)
-        except SnapshotError as error:
-            self._forget(snapshot, error)
+        model = self.history.load_known(snapshot)
+        if model is None:
             return
         self.serving = self.home = snapshot
-        self.home_model = self.champion
+        self.champion = self.home_model = model
         if home is not None and home != snapshot:
-            try:
-                self.home_model = self._snapshots.load(home.tag, home.sha256)
-            except SnapshotError as error:
-                self._forget(home, error)
-            else:
-                self.home = home
+            model = self.history.load_known(home)
+            if model is not None:
+                self.home, self.home_model = home, model
 
     def _settle(self, snapshot: Snapshot, model: SelfHealingModel) -> None:
         """A new line begins from what serves now, which is what it has to beat."""
@@ -264,7 +184,7 @@ class Pipeline:
                 self.note("refused", {"version": promotion.version, "reason": str(error)})
                 continue
             why = "what should serve is damaged"
-            snapshot = self.history[promotion.version]
+            snapshot = self.history.snapshots[promotion.version]
             self._promote(PromotionKind.ROLLBACK, snapshot, why, {})
             self.note("rollback", {"version": promotion.version, "reason": why})
             return
@@ -310,7 +230,12 @@ class Pipeline:
     def collect(self) -> Outcome:
         """Hand over what was decided, once."""
         done, self.outcome = self.outcome, Outcome()
-        return done
+        return replace(done, snapshots=self.history.collect())
+
+    def surplus(self) -> list[Snapshot]:
+        """Snapshots over the bound, forgotten here; what serves and what is on trial stay."""
+        needed = {one.version for one in (self.serving, self.trial) if one is not None}
+        return self.history.surplus(needed)
 
     # -- signals -----------------------------------------------------------------------------
 
@@ -382,7 +307,7 @@ class Pipeline:
 
     def _calm_state(self) -> State:
         """The state that the signals alone call for."""
-        if self.retrain:
+        if self.limit.retrain:
             return State.RETRAIN_NEEDED
         calm = not (self.reading.drifting or self.fallen or self._canary)
         return State.HEALTHY if calm else State.DRIFTING
@@ -452,7 +377,7 @@ class Pipeline:
 
     def _served(self, batch: list[JoinedRow], rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """What was answered; where a row was never asked, what the champion says now."""
-        now = _answers(self.champion, rows).tolist()
+        now = answers_of(self.champion, rows).tolist()
         return np.asarray(
             [p if row.probability is None else row.probability
              for row, p in zip(batch, now, strict=True)],
@@ -473,16 +398,16 @@ class Pipeline:
         served: NDArray[np.float32],
     ) -> None:
         versions = np.asarray([row.version or 0 for row in batch])
-        for version in sorted({int(v) for v in versions} & self.history.keys()):
+        for version in sorted({int(v) for v in versions} & self.history.snapshots.keys()):
             own = versions == version
-            self._measure(version, self._scores(served[own], labels[own]))
+            self.history.measure(version, self._scores(served[own], labels[own]))
         champion = self._scores(served, labels)
         frozen = self.package.shadow(rows)
         shadow = Scores.of(frozen, labels)
         self.tally.champion += champion
         self.tally.shadow += shadow
         lift = champion.accuracy - shadow.accuracy
-        self.lifts = [*self.lifts, lift][-LIFTS_KEPT:]
+        self.limit.labelled(lift, self._reach(rows, labels))
         self.recent = [*self.recent, champion.accuracy][-self.settings.health_window :]
         self.fallen = self._error_signal()
         delays = [row.delay for row in batch if row.delay is not None]
@@ -492,7 +417,6 @@ class Pipeline:
         self.estimate.checked(champion.accuracy)
         self.tally.log_loss_gain += log_loss_gain(served, frozen, labels)
         costs = self.thresholds
-        self.reached = [*self.reached, self._reach(rows, labels)][-LIFTS_KEPT:]
         self.last = {
             "batch": self.tally.labelled_batches,
             "champion": champion.as_dict(),
@@ -516,7 +440,7 @@ class Pipeline:
     def _reach(self, rows: NDArray[np.float32], labels: NDArray[np.float32]) -> float:
         """Accuracy of the better of challenger and champion on rows that neither has seen."""
         models = (self.challenger.answers, self.champion)
-        return max(Scores.of(_answers(m, rows), labels).accuracy for m in models)
+        return max(Scores.of(answers_of(m, rows), labels).accuracy for m in models)
 
     def _scores(self, answers: NDArray[np.float32], labels: NDArray[np.float32]) -> Scores:
         return Scores.of(answers, labels, self.operating.threshold)
@@ -537,24 +461,13 @@ class Pipeline:
 
     def _check_limit(self) -> None:
         """Say when healing stays far from what is asked, or is worth nothing any more."""
-        s = self.settings
         if self.paused:
             return
-        newest, lifts = self.reached[-s.retrain_batches :], self.lifts[-s.retrain_batches :]
-        if len(newest) < s.retrain_batches:
-            return
-        reached, asked = float(np.mean(newest)), self.package.info.accuracy - s.retrain_drop
-        faded = self.tally.promotions > 0 and batch_interval(lifts).high < 0
-        why = ""
-        lately = float(np.mean(newest[-LATELY:]))
-        if max(reached, lately) < asked:
-            why = f"the challenger's accuracy is {reached:.3f}, {asked:.3f} is asked for"
-        elif faded:
-            why = f"lift has faded to {batch_interval(lifts)}"
-        if why and not self.retrain:
+        before = self.limit.retrain
+        why = self.limit.update(promoted=self.tally.promotions > 0)
+        if why and not before:
             self.note("retrain_needed", {"reason": why, "rows": len(self.buffer)})
             self.outcome.export = True
-        self.retrain = why
 
     # -- health and rollback -------------------------------------------------------------------
 
@@ -580,7 +493,7 @@ class Pipeline:
             self.health.restart(keep_baseline=True)
             return False
         if self.settings.gate == "always":
-            target = self.best_snapshot(other_than=serving.version)
+            target = self.history.best(other_than=serving.version)
         else:
             target = self._better_snapshot(serving.version, alarm)
         if target is None:
@@ -602,7 +515,7 @@ class Pipeline:
         if not own.any():
             return False
         rows = np.stack([row.features for row in batch]).astype(np.float32)[own]
-        before = self._losses(_answers(self.home_model, rows), labels[own])
+        before = self._losses(answers_of(self.home_model, rows), labels[own])
         why = self.regret.update(self._losses(served[own], labels[own]) - before)
         if not why or self.paused:
             return False
@@ -615,51 +528,15 @@ class Pipeline:
     def _better_snapshot(self, serving: int, alarm: Alarm) -> Snapshot | None:
         """The snapshot that does best, in what fell, on the very rows on which it fell.
 
-        Only ones trained before those rows count, and only when they beat what serves without
-        losing more than a threshold of the other figure: a stream that got harder is no
-        reason to undo a heal.
+        Only ones trained before those rows count: a stream that got harder is no reason to undo
+        a heal.
         """
         batches = len(self.health.recent)
         rows = self.buffer.rows().tail(batches * self.settings.batch_size)
         before = self.tally.labelled_batches - batches
-        old = [s for s in self.history.values() if s.batch < before and s.version != serving]
-        healed = [s for s in old if s.phase is Phase.POST]
-        candidates = healed or [s for s in old if s.phase is Phase.CLEAN]
-        now = Scores.of(_answers(self.champion, rows.features), rows.labels)
-        scores = self._score_snapshots(candidates, rows)
-        allowed = self.thresholds
-        harmless = {
-            snapshot: s
-            for snapshot, s in scores.items()
-            if s.f1 >= now.f1 - allowed.rollback_f1_drop
-            and s.accuracy >= now.accuracy - allowed.rollback_acc_drop
-        }
-        for metric in alarm.metrics:
-            best = max(harmless, key=lambda s: getattr(harmless[s], metric), default=None)
-            # By a margin: the best of twenty is a little better by chance alone.
-            margin = min(getattr(allowed, THRESHOLD_OF[metric]), ROLLBACK_MARGIN)
-            needed = getattr(now, metric) + margin
-            if best is not None and getattr(harmless[best], metric) > needed:
-                return best
-        return None
-
-    def _score_snapshots(
-        self, candidates: list[Snapshot], rows: LabelledRows
-    ) -> dict[Snapshot, Scores]:
-        """What each does on the rows; one that does not verify is forgotten."""
-        scores = {}
-        for snapshot in candidates:
-            try:
-                model = self._snapshots.load(snapshot.tag, snapshot.sha256)
-            except SnapshotError as error:
-                self._forget(snapshot, error)
-            else:
-                scores[snapshot] = Scores.of(_answers(model, rows.features), rows.labels)
-        return scores
-
-    def _forget(self, snapshot: Snapshot, error: SnapshotError) -> None:
-        del self.history[snapshot.version]
-        self.note("refused", {"version": snapshot.version, "reason": str(error)})
+        kept = self.history.compare(self.history.before(before, other_than=serving), rows)
+        now = Scores.of(answers_of(self.champion, rows.features), rows.labels)
+        return better(kept, now, alarm, self.thresholds)
 
     def _watched(self, version: int | None) -> bool:
         """Whether health looks at a row of this version: one of the line that serves.
@@ -668,28 +545,18 @@ class Pipeline:
         them together, as the article does.
         """
         if self.settings.gate == "always":
-            found = self.history.get(version or 0)
+            found = self.history.snapshots.get(version or 0)
             return found is not None and found.phase is Phase.POST
         if self.home is None or self.serving is None or version is None:
             return False
         return version == self.serving.version or version > self.home.version
 
-    def best_snapshot(self, *, other_than: int | None = None) -> Snapshot | None:
-        """The post-heal snapshot with the highest F1 on later labels; else the clean one."""
-        others = [s for s in self.history.values() if s.version != other_than]
-        measured = [s for s in others if s.phase is Phase.POST and s.f1 is not None]
-        if measured:
-            return max(measured, key=lambda s: (s.f1 or 0.0, s.version))
-        return next((s for s in others if s.phase is Phase.CLEAN), None)
-
     def _roll_back(self, left: int, target: Snapshot, why: str, batch: list[JoinedRow]) -> bool:
         with self._telemetry.span(
             names.ROLLBACK, {names.VERSION: target.version, names.REASON: why}, _traces(batch)
         ):
-            try:
-                model = self._snapshots.load(target.tag, target.sha256)
-            except SnapshotError as error:
-                self._forget(target, error)
+            model = self.history.load_known(target)
+            if model is None:
                 return False
             self._promote(PromotionKind.ROLLBACK, target, why, {"from_version": left})
         self.tally.rollbacks += 1
@@ -712,8 +579,8 @@ class Pipeline:
             return
         features = np.stack([row.features for row in rows]).astype(np.float32)
         labels = np.asarray([row.label for row in rows], dtype=np.float32)
-        champion = _answers(self.champion, features)
-        answers = _answers(self.challenger.answers, features)
+        champion = answers_of(self.champion, features)
+        answers = answers_of(self.challenger.answers, features)
         self._note_scores(trial, rows, champion, answers, labels)
         losses = self._losses(champion, labels)
         with self._telemetry.span(names.GATE, {names.VERSION: trial.version}) as span:
@@ -745,14 +612,14 @@ class Pipeline:
         trial.last_label = rows[-1].feedback_seq
         self.tally.challenger += scores
         if trial.fresh:
-            self._measure(trial.version, scores)
+            self.history.measure(trial.version, scores)
         if self.package.binary:
             self.calibration.labelled(champion, answers, labels)
 
     def _below_floor(self) -> str:
         """Why the challenger may not serve at all; empty when it may."""
         package, floor = self.package, self.settings.reference_floor
-        answers = _answers(self.challenger.answers, package.reference_rows)
+        answers = answers_of(self.challenger.answers, package.reference_rows)
         accuracy = Scores.of(answers, package.reference_labels).accuracy
         if accuracy >= floor:
             return ""
@@ -768,8 +635,7 @@ class Pipeline:
         number = self.tally.heals
         if not trial.fresh:
             snapshot = self._snapshot(Phase.POST, number, reason, self.challenger.answers)
-            self.measured[snapshot.version] = trial.scores
-            self._measure(snapshot.version, NOTHING)
+            self.history.measure(snapshot.version, trial.scores)
             trial.version, trial.fresh = snapshot.version, True
         self.promoted = True
         self.trial = Trial(trial.version)
@@ -778,7 +644,7 @@ class Pipeline:
             self.actions.append(f"would promote {trial.version}")
             self.note("would_promote", {"version": trial.version, "reason": reason})
             return
-        snapshot = self.history[trial.version]
+        snapshot = self.history.snapshots[trial.version]
         labels = {"first_label": trial.first_label, "last_label": trial.last_label}
         with self._telemetry.span(
             names.PROMOTE, {names.VERSION: snapshot.version, names.REASON: reason}, links
@@ -795,7 +661,7 @@ class Pipeline:
             self._operate(OperatingPoint(), "a healed model serves")
         if self.settings.gate == "evidence" and leaves_home:
             self.health.restart()
-            proven = self.measured[snapshot.version]
+            proven = self.history.measured[snapshot.version]
             self.health.begin(proven.accuracy, proven.f1)
 
     def _promote(
@@ -875,7 +741,7 @@ class Pipeline:
             rows_kept = self.buffer.rows()
             self.losses = self._recipe.heal(self.challenger, rows_kept, self.rules, seed)
         trial = self.trial = self.trial or Trial()
-        known = self.history.get(trial.version)
+        known = self.history.snapshots.get(trial.version)
         if self.promoted and known is not None and known.heal == number:
             return trial.version
         post = self._snapshot(Phase.POST, number, reason, self.challenger.answers)
@@ -895,7 +761,7 @@ class Pipeline:
             return
         features = np.stack([row.features for row in rows]).astype(np.float32)
         labels = np.asarray([row.label for row in rows], dtype=np.float32)
-        losses = self._losses(_answers(self.challenger.answers, features), labels)
+        losses = self._losses(answers_of(self.challenger.answers, features), labels)
         for source, reason in self.sources.judge([row.source for row in rows], losses):
             self.forget(source, reason)
 
@@ -904,49 +770,16 @@ class Pipeline:
         return found is not None and bool(found.quarantined)
 
     def _snapshot(self, phase: Phase, heal: int, reason: str, model: SelfHealingModel) -> Snapshot:
-        version = self.next_version
-        with self._telemetry.span(
-            names.SNAPSHOT, {names.VERSION: version, names.PHASE: phase.value}
-        ):
+        facts: dict[str, Any] = {"serving_version": self.serving.version if self.serving else 0}
+        if phase is Phase.POST:
             facts = {
                 "recipe": self._recipe.name,
                 "trained_on_rows": len(self.buffer),
                 "losses": {k: round(v, 6) for k, v in self.losses.items()},
             }
-            if phase is Phase.PRE:
-                facts = {"serving_version": self.serving.version if self.serving else 0}
-            snapshot = self._snapshots.save(
-                version, phase, model.adapter_state(), heal=heal,
-                batch=self.tally.labelled_batches, reason=reason, facts=facts,
-            )  # fmt: skip
-        self.next_version += 1
-        self.history[version] = snapshot
-        self.outcome.snapshots[version] = snapshot
-        return snapshot
-
-    def _measure(self, version: int, scores: Scores) -> None:
-        """Add what a snapshot did on labels that came after it was trained."""
-        total = self.measured[version] = self.measured.get(version, NOTHING) + scores
-        measured = replace(
-            self.history[version], accuracy=total.accuracy, f1=total.f1, rows=total.rows
+        return self.history.save(
+            phase, model, heal=heal, batch=self.tally.labelled_batches, reason=reason, facts=facts
         )
-        self.history[version] = measured
-        self.outcome.snapshots[version] = measured
-
-    def surplus(self) -> list[Snapshot]:
-        """Snapshots over the bound, forgotten here; clean, best, serving and newest stay."""
-        best = self.best_snapshot()
-        keep = {s.version for s in (best, self.serving) if s is not None}
-        if self.trial is not None:
-            keep.add(self.trial.version)
-        keep |= {s.version for s in self.history.values() if s.phase is Phase.CLEAN}
-        newest = sorted(self.history.keys() - keep, reverse=True)
-        room = max(self.settings.snapshots_kept - len(keep), 0)
-        forgotten = [self.history.pop(version) for version in newest[room:]]
-        for snapshot in forgotten:
-            self.measured.pop(snapshot.version, None)
-            self.outcome.snapshots.pop(snapshot.version, None)
-        return forgotten
 
     def _restart_challenger(self, start: SelfHealingModel | None = None) -> None:
         self.challenger = Challenger(
@@ -963,78 +796,7 @@ class Pipeline:
 
     def status(self) -> dict[str, Any]:
         """Everything that a page, a metric or an operator wants to know, as JSON values."""
-        lift = batch_interval(self.lifts)
-        tally, s = self.tally, self.settings
-        return {
-            "state": self.state.value,
-            "mode": s.mode,
-            "paused": self.paused,
-            "model": self.package.tag,
-            "serving": None
-            if self.serving is None
-            else {
-                "version": self.serving.version,
-                "phase": self.serving.phase.value,
-                "tag": self.serving.tag,
-            },
-            "signals": {
-                "z": self.reading.z,
-                "feature": self.reading.feature,
-                "conflicts": self.reading.conflicts,
-                "drifting": self.reading.drifting or bool(self.fallen),
-                "error": self.fallen,
-                "fidi_threshold": s.fidi_threshold,
-                "conflict_min": s.conflict_min,
-            },
-            "predicted_rows": tally.predicted,
-            "batches": tally.batches,
-            "labelled_batches": tally.labelled_batches,
-            "labels": {
-                "joined": tally.joined,
-                "corrected": tally.corrected,
-                "waiting": self.joiner.waiting,
-                "unmatched": self.joiner.unmatched,
-                "refused": tally.refused,
-                "delay_seconds": self.delay,
-            },
-            "last": self.last or None,
-            "champion": tally.champion.as_dict(),
-            "shadow": tally.shadow.as_dict(),
-            "lift": {"mean": lift.mean, "low": lift.low, "high": lift.high},
-            "trial": None
-            if self.trial is None
-            else {"version": self.trial.version, **self.gate.evidence()},
-            "operating_point": self.operating.as_dict(),
-            "cost": {
-                "champion": cost_of(tally.champion, self.thresholds),
-                "shadow": cost_of(tally.shadow, self.thresholds),
-            },
-            "log_loss_gain": tally.log_loss_gain / max(tally.champion.rows, 1),
-            "challenger": tally.challenger.as_dict(),
-            "estimate": self.estimate.as_dict(),
-            "sources": self.sources.status(),
-            "rules": self.rule_record.status(),
-            "agreement": {
-                "now": self.agreement.now,
-                "usual": self.agreement.usual,
-                "z": self.agreement.z,
-            },
-            "change": self.changed or None,
-            "retrain": self.retrain or None,
-            "heals": tally.heals,
-            "promotions": tally.promotions,
-            "rollbacks": tally.rollbacks,
-            "losses": self.losses,
-            "cursors": {"predictions": self.predictions_from, "feedback": self.feedback_from},
-            "thresholds": self.thresholds.model_dump(),
-        }
-
-
-def _answers(model: SelfHealingModel, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Probabilities; an answer that is no number counts as knowing nothing, not as evidence."""
-    with torch.no_grad():
-        out: NDArray[np.float32] = model(torch.from_numpy(np.ascontiguousarray(rows))).numpy()
-    return np.nan_to_num(out, nan=0.5)
+        return status_of(self)
 
 
 def _traces(batch: list[JoinedRow]) -> list[str | None]:

@@ -141,7 +141,7 @@ class Runner:
             pipeline.start_from = pipeline.predictions_from = facts["predictions_from"]
             pipeline.feedback_from = facts["feedback_from"]
             pipeline.commands_from = facts["commands_from"]
-            pipeline.next_version = facts["next_version"]
+            pipeline.history.next_version = facts["next_version"]
         self.status = pipeline.status()
         return pipeline
 
@@ -251,7 +251,7 @@ class Runner:
         except OSError as error:
             log.error("the labelled rows could not be written to %s: %s", path, error)
         else:
-            log.warning("%s: %d labelled rows in %s", pipeline.retrain, rows, path)
+            log.warning("%s: %d labelled rows in %s", pipeline.limit.retrain, rows, path)
 
     def _announce(self, status: dict[str, Any]) -> None:
         """Show a heal that begins; the page would otherwise never see it."""

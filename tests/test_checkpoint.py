@@ -41,8 +41,8 @@ def test_any_place(package: Package, healed: Live) -> None:
     assert decided == healed.rig.decided()
     assert rig.status() == healed.rig.status()
     p, q = rig.pipeline, healed.rig.pipeline
-    assert {v: replace(s, time=0.0) for v, s in p.history.items()} == {
-        v: replace(s, time=0.0) for v, s in q.history.items()
+    assert {v: replace(s, time=0.0) for v, s in p.history.snapshots.items()} == {
+        v: replace(s, time=0.0) for v, s in q.history.snapshots.items()
     }
     assert bits(p.challenger.answers.adapter_state()) == bits(q.challenger.answers.adapter_state())
     assert bits(p.challenger.moments()) == bits(q.challenger.moments())
@@ -123,7 +123,7 @@ def test_lost_snapshot(package: Package, healed: Live) -> None:
 
 def clean_of(live: Live) -> tuple[str, str]:
     """Tag and hash of the clean snapshot."""
-    clean = live.rig.pipeline.history[1]
+    clean = live.rig.pipeline.history.snapshots[1]
     return clean.tag, clean.sha256
 
 

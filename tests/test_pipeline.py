@@ -19,8 +19,9 @@ from bento_selfheal.join import JoinedRow
 from bento_selfheal.metrics import Scores
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.operating import cost_of
+from bento_selfheal.outcome import Outcome
 from bento_selfheal.package import Package
-from bento_selfheal.pipeline import Outcome, Pipeline
+from bento_selfheal.pipeline import Pipeline
 from bento_selfheal.records import (
     FeedbackRecord,
     Phase,
@@ -478,7 +479,8 @@ def test_rollback_withheld(package: Package) -> None:
     p = ran.rig.pipeline
     serving = p.serving
     assert serving is not None
-    p.history = {v: s for v, s in p.history.items() if v in (1, serving.version)}
+    known = p.history.snapshots
+    p.history.snapshots = {v: known[v] for v in known if v in (1, serving.version)}
     p._heal = lambda *_: None  # type: ignore[method-assign]
     p.trial = None
     rows, labels = drifting(seed=2, clean=0, drifted=600)
@@ -505,11 +507,11 @@ def promoted_badly(package: Package, **more: Any) -> Live:
     with torch.no_grad():
         bad["scale"] += 1.0
         bad["adapter.2.bias"] += 40.0 * package.model.head[0].weight[0].sign()  # all is fraud
-    version = p.next_version
-    p.next_version += 1
+    version = p.history.next_version
+    p.history.next_version += 1
     snapshot = memory.save(version, Phase.POST, bad, heal=99, batch=p.tally.labelled_batches,
                            reason="bad")  # fmt: skip
-    p.history[version] = snapshot
+    p.history.snapshots[version] = snapshot
     p.adopt(Promotion(PromotionKind.PROMOTE, version, snapshot.tag, "ab", "bad", 0.0, seq=999))
     p.health.begin(0.95, 0.9)
     p.trial = None
@@ -536,7 +538,7 @@ def test_rollback(package: Package) -> None:
     assert (event.detail["version"], event.detail["from"]) == (back.version, bad.version)
     rows, labels = drifting(seed=4, clean=0, drifted=300)
     values = {}
-    for s in ran.rig.pipeline.history.values():
+    for s in ran.rig.pipeline.history.snapshots.values():
         if s.phase is Phase.POST and s.batch <= bad.batch:
             with torch.no_grad():
                 answers = ran.rig.memory.load(s.tag, "").forward(torch.from_numpy(rows)).numpy()
@@ -561,7 +563,7 @@ def test_rollback_state(package: Package) -> None:
 def test_rollback_past_damage(package: Package) -> None:
     """A kept snapshot that no longer verifies is named in an event and passed over."""
     ran = promoted_badly(package)
-    history = ran.rig.pipeline.history.values()
+    history = ran.rig.pipeline.history.snapshots.values()
     whole = [s for s in history if s.phase is Phase.POST]
     first = ran.rig.done.promotions[0].version
     ran.rig.memory.damaged |= {s.tag for s in whole if s.version not in (first, whole[-1].version)}
@@ -610,7 +612,7 @@ def test_refused_heal(package: Package) -> None:
     Live(rig).send(*drifting())
     assert "refused" in rig.kinds()
     assert rig.done.promotions == []
-    assert not any(s.phase is Phase.POST for s in rig.pipeline.history.values())
+    assert not any(s.phase is Phase.POST for s in rig.pipeline.history.snapshots.values())
     challenger = rig.pipeline.challenger.answers.adapter_state()
     assert bits(challenger) == bits(rig.pipeline.champion.adapter_state())
 
@@ -636,25 +638,25 @@ def test_surplus(package: Package, kept: int) -> None:
     for at in range(0, len(rows), BATCH):
         ran.send(rows[at : at + BATCH], labels[at : at + BATCH])
         p = rig.pipeline
-        must = {1, p.best_snapshot().version, p.serving.version}  # type: ignore[union-attr]
+        must = {1, p.history.best().version, p.serving.version}  # type: ignore[union-attr]
         must |= {p.trial.version} if p.trial else set()
-        newest = max(p.history)
+        newest = max(p.history.snapshots)
         gone += [s.version for s in p.surplus()]
-        assert must <= p.history.keys()
-        assert len(p.history) <= kept
+        assert must <= p.history.snapshots.keys()
+        assert len(p.history.snapshots) <= kept
         if kept > len(must):
-            assert newest in p.history
+            assert newest in p.history.snapshots
     assert len(gone) == len(set(gone)) > 3
-    assert set(gone).isdisjoint(rig.pipeline.history)
+    assert set(gone).isdisjoint(rig.pipeline.history.snapshots)
 
 
 def test_best_is_on_later_labels(healed: Live) -> None:
     """A snapshot's figures come from labels after its training alone; one that has seen none
     has none, and cannot be the best."""
-    history = healed.rig.pipeline.history
+    history = healed.rig.pipeline.history.snapshots
     for s in history.values():
         assert (s.f1 is None) == (s.rows == 0)
-    best = healed.rig.pipeline.best_snapshot()
+    best = healed.rig.pipeline.history.best()
     assert best is not None
     measured = [s.f1 for s in history.values() if s.phase is Phase.POST and s.f1 is not None]
     assert best.f1 == max(measured)

@@ -1,0 +1,19 @@
+"""What the pipeline decided since it was last asked, for its caller to write in one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .records import Event, Promotion, Snapshot
+
+
+@dataclass
+class Outcome:
+    """Decisions in the order in which they were taken."""
+
+    snapshots: dict[int, Snapshot] = field(default_factory=dict)
+    """New or measured anew, by version."""
+    promotions: list[Promotion] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    export: bool = False
+    """Whether the labelled buffer is to be written out for a retrain."""

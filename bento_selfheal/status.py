@@ -1,0 +1,85 @@
+"""Everything that a page, a metric or an operator wants to know of a pipeline, as JSON values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .metrics import batch_interval
+from .operating import cost_of
+
+if TYPE_CHECKING:
+    from .pipeline import Pipeline
+
+
+def status_of(p: Pipeline) -> dict[str, Any]:
+    """All figures of this moment."""
+    lift, tally = batch_interval(p.limit.lifts), p.tally
+    return {
+        "state": p.state.value,
+        "mode": p.settings.mode,
+        "paused": p.paused,
+        "model": p.package.tag,
+        "serving": _serving(p),
+        "signals": _signals(p),
+        "predicted_rows": tally.predicted,
+        "batches": tally.batches,
+        "labelled_batches": tally.labelled_batches,
+        "labels": _labels(p),
+        "last": p.last or None,
+        "champion": tally.champion.as_dict(),
+        "shadow": tally.shadow.as_dict(),
+        "lift": {"mean": lift.mean, "low": lift.low, "high": lift.high},
+        "trial": None if p.trial is None else {"version": p.trial.version, **p.gate.evidence()},
+        "operating_point": p.operating.as_dict(),
+        "cost": {
+            "champion": cost_of(tally.champion, p.thresholds),
+            "shadow": cost_of(tally.shadow, p.thresholds),
+        },
+        "log_loss_gain": tally.log_loss_gain / max(tally.champion.rows, 1),
+        "challenger": tally.challenger.as_dict(),
+        "estimate": p.estimate.as_dict(),
+        "sources": p.sources.status(),
+        "rules": p.rule_record.status(),
+        "agreement": {"now": p.agreement.now, "usual": p.agreement.usual, "z": p.agreement.z},
+        "change": p.changed or None,
+        "retrain": p.limit.retrain or None,
+        "heals": tally.heals,
+        "promotions": tally.promotions,
+        "rollbacks": tally.rollbacks,
+        "losses": p.losses,
+        "cursors": {"predictions": p.predictions_from, "feedback": p.feedback_from},
+        "thresholds": p.thresholds.model_dump(),
+    }
+
+
+def _serving(p: Pipeline) -> dict[str, Any] | None:
+    if p.serving is None:
+        return None
+    return {
+        "version": p.serving.version,
+        "phase": p.serving.phase.value,
+        "tag": p.serving.tag,
+    }
+
+
+def _signals(p: Pipeline) -> dict[str, Any]:
+    return {
+        "z": p.reading.z,
+        "feature": p.reading.feature,
+        "conflicts": p.reading.conflicts,
+        "drifting": p.reading.drifting or bool(p.fallen),
+        "error": p.fallen,
+        "fidi_threshold": p.settings.fidi_threshold,
+        "conflict_min": p.settings.conflict_min,
+    }
+
+
+def _labels(p: Pipeline) -> dict[str, Any]:
+    return {
+        "joined": p.tally.joined,
+        "corrected": p.tally.corrected,
+        "waiting": p.joiner.waiting,
+        "unmatched": p.joiner.unmatched,
+        "refused": p.tally.refused,
+        "delay_seconds": p.delay,
+    }
