@@ -181,8 +181,8 @@ class Backtest:
             yield BatchReport(
                 number=number,
                 state=self.pipeline.state.value,
-                z=self.pipeline.reading.z,
-                conflicts=self.pipeline.reading.conflicts,
+                z=self.pipeline.drift.reading.z,
+                conflicts=self.pipeline.drift.reading.conflicts,
                 version=asked.version,
                 champion=Scores.of(asked.probabilities, labels, threshold),
                 shadow=Scores.of(shadow, labels, THRESHOLD),

@@ -32,8 +32,8 @@ FORMAT = 2
 KEY_BYTES = 16
 PLAIN = (
     "start_from", "predictions_from", "feedback_from", "commands_from", "promotion_seq", "paused",
-    "asked", "history.next_version", "limit.lifts", "recent", "fallen", "last", "delay", "losses",
-    "unlabelled", "opened_at", "healed_at", "limit.retrain", "limit.reached", "changed",
+    "asked", "history.next_version", "limit.lifts", "drift.recent", "drift.fallen", "last", "delay",
+    "losses", "unlabelled", "opened_at", "healed_at", "limit.retrain", "limit.reached", "changed",
 )  # fmt: skip
 """Where values lie in the pipeline that are JSON as they are; kept under the last name."""
 
@@ -71,8 +71,8 @@ def restore(pipeline: Pipeline, blob: bytes) -> None:
         part, _, name = path.rpartition(".")
         setattr(attrgetter(part)(pipeline) if part else pipeline, name, facts[name])
     pipeline.state = State(facts["state"])
-    pipeline.reading = SignalReading(**facts["reading"])
-    pipeline.fidi.window.extend(facts["fidi"])
+    pipeline.drift.reading = SignalReading(**facts["reading"])
+    pipeline.drift.fidi.window.extend(facts["fidi"])
     pipeline.open_rows = tensors["open_rows"].numpy()
     pipeline.open_answers = tensors["open_answers"].numpy()
     pipeline.buffer.restore(
@@ -82,8 +82,8 @@ def restore(pipeline: Pipeline, blob: bytes) -> None:
         _sources(facts["buffer_sources"]),
     )
     pipeline.sources.restore(facts["sources"])
-    pipeline.watch.restore(facts["watch"])
-    pipeline.agreement.recent = [(hits, rows) for hits, rows in facts["agreement"]]
+    pipeline.drift.watch.restore(facts["watch"])
+    pipeline.drift.agreement.recent = [(hits, rows) for hits, rows in facts["agreement"]]
     pipeline.rule_record.counts = np.asarray(facts["rules"])
     pipeline.rules.trust = np.asarray(facts["trust"])
     pipeline.open_labels = [
@@ -145,8 +145,8 @@ def _facts(p: Pipeline) -> dict[str, Any]:
         "package": p.package.tag,
         **{path.rpartition(".")[2]: attrgetter(path)(p) for path in PLAIN},
         "state": p.state,
-        "reading": asdict(p.reading),
-        "fidi": list(p.fidi.window),
+        "reading": asdict(p.drift.reading),
+        "fidi": list(p.drift.fidi.window),
         "open_labels": [_label_facts(row) for row in p.open_labels],
         "waiting": [_feedback_facts(given) for given in p.joiner.pending()],
         "unmatched": p.joiner.unmatched,
@@ -165,8 +165,8 @@ def _facts(p: Pipeline) -> dict[str, Any]:
         "seen": p.challenger.seen,
         "buffer_sources": _runs(p.buffer.sources),
         "sources": p.sources.state(),
-        "watch": p.watch.state(),
-        "agreement": p.agreement.recent,
+        "watch": p.drift.watch.state(),
+        "agreement": p.drift.agreement.recent,
         "rules": p.rule_record.counts.tolist(),
         "trust": p.rules.trust.tolist(),
         "calibration": {

@@ -20,6 +20,7 @@ from . import telemetry as names
 from .answers import answers_of, decided
 from .buffer import Buffer
 from .config import Settings, Thresholds
+from .drift import Drift
 from .errors import SnapshotError
 from .estimate import Estimate
 from .gate import Gate, Regret, Trial
@@ -44,12 +45,10 @@ from .records import (
     State,
 )
 from .rules import RuleRecord
-from .signals import Fidi, SignalReading
 from .sources import Sources
 from .status import status_of
 from .tally import Tally
 from .telemetry import Telemetry
-from .watch import Agreement, Watch
 
 SLOW_BATCHES = 5
 MOST_PACE = 10.0
@@ -86,8 +85,7 @@ class Pipeline:
         self._recipe = make_recipe(settings)
         reference = package.reference_rows, package.reference_labels
         self.rule_record = RuleRecord(self.rules, *reference)
-        self.agreement = Agreement(self.rules, package, settings.fidi_window)
-        self.watch = Watch(package, settings)
+        self.drift = Drift(package, settings, self.rules)
         self.changed = ""
         width = len(package.info.features)
         self.start_from = 0
@@ -98,8 +96,6 @@ class Pipeline:
         self.paused = False
         self.asked = False
         self.state = State.HEALTHY
-        self.fidi = package.fidi(settings.fidi_window)
-        self.reading = SignalReading(0.0, 0, drifting=False)
         self.open_rows: NDArray[np.float32] = np.zeros((0, width), dtype=np.float32)
         self.open_answers: NDArray[np.float32] = package.shadow(self.open_rows)
         self.joiner = Joiner(settings.pending_labels)
@@ -123,8 +119,6 @@ class Pipeline:
         self.limit = Limit(package.info.accuracy - settings.retrain_drop, settings.retrain_batches)
         self.history = History(snapshots, settings.snapshots_kept, telemetry, self.note)
         self.tally = Tally()
-        self.recent: list[float] = []
-        self.fallen = ""
         self.last: dict[str, Any] = {}
         self.delay: float | None = None
         self.losses: dict[str, float] = {}
@@ -250,23 +244,17 @@ class Pipeline:
 
     def _read_signals(self, rows: NDArray[np.float32], answers: NDArray[np.float32]) -> None:
         self.tally.batches += 1
-        s = self.settings
         with self._telemetry.span(names.SIGNAL, {names.BATCH: self.tally.batches}) as span:
-            self.fidi.update(rows[:, self.package.sensitive_columns])
-            conflicts = int(self.rules.conflicts(rows, answers, s.conflict_thr).sum())
-            self.reading = self.fidi.reading(
-                conflicts, threshold=s.fidi_threshold, conflict_min=s.conflict_min
-            )
+            seen, reading = self.drift.rows(rows, answers), self.drift.reading
             span.set_attributes(
                 {
-                    names.Z: self.reading.z,
-                    names.CONFLICTS: conflicts,
-                    names.DRIFTING: self.reading.drifting,
+                    names.Z: reading.z,
+                    names.CONFLICTS: reading.conflicts,
+                    names.DRIFTING: reading.drifting,
                 }
             )
-        self.agreement.update(rows, answers)
-        self._changed(self.watch.rows(rows))
-        self.asked = self.asked or self.reading.drifting
+        self._changed(seen)
+        self.asked = self.asked or reading.drifting
         self.unlabelled += 1
         self.calibration.answered(answers if answers.ndim == 1 else answers[:0, 0])
         self.estimate.answered(answers, self.operating.threshold)
@@ -281,20 +269,12 @@ class Pipeline:
             self.asked = True
             self.challenger.rounds = 0
 
-    @property
-    def _canary(self) -> str:
-        """The signal that rules and model no longer agree as they did; empty when calm."""
-        if self.agreement.z <= self.settings.agreement_z:
-            return ""
-        now, usual = self.agreement.now or 0.0, self.agreement.usual
-        return f"rules and model agree on {now:.3f} of the rows against {usual:.3f}"
-
     def _correct_prior(self) -> None:
         """While the world drifts and no label comes, hold the share of flags; nothing else."""
         s = self.settings
         if not (s.prior_correction and self.package.binary and self.thresholds.capacity is None):
             return
-        asked = self.reading.drifting and self.unlabelled >= s.unlabelled_batches
+        asked = self.drift.reading.drifting and self.unlabelled >= s.unlabelled_batches
         if asked and not self.paused and s.mode == "heal":
             share = self.package.info.flagged_rate
             self._operate(self.calibration.share(share, PointKind.UNVERIFIED), "no label comes")
@@ -309,18 +289,13 @@ class Pipeline:
         """The state that the signals alone call for."""
         if self.limit.retrain:
             return State.RETRAIN_NEEDED
-        calm = not (self.reading.drifting or self.fallen or self._canary)
-        return State.HEALTHY if calm else State.DRIFTING
+        return State.HEALTHY if self.drift.calm else State.DRIFTING
 
     def _enter(self, state: State) -> None:
         if state is State.DRIFTING and self.state is State.HEALTHY:
-            self.note("drifting", {"reason": self._reason()})
+            self.note("drifting", {"reason": self.drift.reason})
             self.challenger.rounds = 0  # the world moved: so may the challenger, in longer steps
         self.state = state
-
-    def _reason(self) -> str:
-        """Why a heal is asked for, in words."""
-        return ", ".join(filter(None, (self.reading.reason, self.fallen, self._canary)))
 
     # -- labels ------------------------------------------------------------------------------
 
@@ -364,9 +339,9 @@ class Pipeline:
             _traces(batch),
         ):
             self._score(batch, rows, labels, served)
-        asked = self.continuous or self.asked or self.reading.drifting or bool(self.fallen)
+        asked = self.continuous or self.asked or self.drift.seen
         if asked and not self.paused:
-            self._heal(self._reason(), batch)
+            self._heal(self.drift.reason, batch)
         else:
             self._try_challenger(batch)
             self.buffer.extend(batch)
@@ -408,12 +383,11 @@ class Pipeline:
         self.tally.shadow += shadow
         lift = champion.accuracy - shadow.accuracy
         self.limit.labelled(lift, self._reach(rows, labels))
-        self.recent = [*self.recent, champion.accuracy][-self.settings.health_window :]
-        self.fallen = self._error_signal()
         delays = [row.delay for row in batch if row.delay is not None]
         self.delay = float(np.mean(delays)) if delays else None
         self.rule_record.update(rows, labels)
-        self._changed(self.watch.errors(decided(served, self.operating.threshold) != labels))
+        wrong = decided(served, self.operating.threshold) != labels
+        self._changed(self.drift.errors(champion.accuracy, wrong))
         self.estimate.checked(champion.accuracy)
         self.tally.log_loss_gain += log_loss_gain(served, frozen, labels)
         costs = self.thresholds
@@ -424,18 +398,6 @@ class Pipeline:
             "lift": lift,
             "cost": {"champion": cost_of(champion, costs), "shadow": cost_of(shadow, costs)},
         }
-
-    def _error_signal(self) -> str:
-        """The third signal, on labels: accuracy below the reference set's; empty when calm.
-
-        Drift of what decides a class, not of the rows, shows here alone.
-        """
-        if len(self.recent) < Fidi.MIN_BATCHES:
-            return ""
-        accuracy, expected = float(np.mean(self.recent)), self.package.info.accuracy
-        if expected - accuracy <= self.settings.error_drop:
-            return ""
-        return f"accuracy {accuracy:.3f} against {expected:.3f} on the reference set"
 
     def _reach(self, rows: NDArray[np.float32], labels: NDArray[np.float32]) -> float:
         """Accuracy of the better of challenger and champion on rows that neither has seen."""

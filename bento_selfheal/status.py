@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def status_of(p: Pipeline) -> dict[str, Any]:
     """All figures of this moment."""
-    lift, tally = batch_interval(p.limit.lifts), p.tally
+    lift, tally, agreement = batch_interval(p.limit.lifts), p.tally, p.drift.agreement
     return {
         "state": p.state.value,
         "mode": p.settings.mode,
@@ -40,7 +40,7 @@ def status_of(p: Pipeline) -> dict[str, Any]:
         "estimate": p.estimate.as_dict(),
         "sources": p.sources.status(),
         "rules": p.rule_record.status(),
-        "agreement": {"now": p.agreement.now, "usual": p.agreement.usual, "z": p.agreement.z},
+        "agreement": {"now": agreement.now, "usual": agreement.usual, "z": agreement.z},
         "change": p.changed or None,
         "retrain": p.limit.retrain or None,
         "heals": tally.heals,
@@ -63,12 +63,13 @@ def _serving(p: Pipeline) -> dict[str, Any] | None:
 
 
 def _signals(p: Pipeline) -> dict[str, Any]:
+    reading = p.drift.reading
     return {
-        "z": p.reading.z,
-        "feature": p.reading.feature,
-        "conflicts": p.reading.conflicts,
-        "drifting": p.reading.drifting or bool(p.fallen),
-        "error": p.fallen,
+        "z": reading.z,
+        "feature": reading.feature,
+        "conflicts": reading.conflicts,
+        "drifting": p.drift.seen,
+        "error": p.drift.fallen,
         "fidi_threshold": p.settings.fidi_threshold,
         "conflict_min": p.settings.conflict_min,
     }

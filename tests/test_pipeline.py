@@ -251,7 +251,7 @@ def test_chunks(package: Package, healed: Live) -> None:
                 ),
                 None,
             ))  # fmt: skip
-        assert parts.pipeline.reading == whole.pipeline.reading
+        assert parts.pipeline.drift.reading == whole.pipeline.drift.reading
     assert parts.kinds() == whole.kinds()
 
 
