@@ -28,7 +28,7 @@ from .records import FeedbackRecord, Phase, Snapshot, State
 from .signals import SignalReading
 from .tally import Tally
 
-FORMAT = 2
+FORMAT = 3
 KEY_BYTES = 16
 PLAIN = (
     "start_from", "predictions_from", "feedback_from", "commands_from", "promotion_seq", "paused",
@@ -135,7 +135,8 @@ def _restore_heals(pipeline: Pipeline, tensors: dict[str, Tensor], facts: dict[s
         pipeline.champion, pipeline.settings.heal_lr, pipeline.package.model
     )
     pipeline.challenger.load(_under("challenger.", tensors), _under("average.", tensors))
-    pipeline.challenger.rounds, pipeline.challenger.seen = facts["rounds"], facts["seen"]
+    for name in ("rounds", "seen", "pace"):
+        setattr(pipeline.challenger, name, facts[name])
     pipeline.challenger.load_moments(_under("moments.", tensors))
 
 
@@ -163,6 +164,7 @@ def _facts(p: Pipeline) -> dict[str, Any]:
         "home": p.home.version if p.home else None,
         "rounds": p.challenger.rounds,
         "seen": p.challenger.seen,
+        "pace": p.challenger.pace,
         "buffer_sources": _runs(p.buffer.sources),
         "sources": p.sources.state(),
         "watch": p.drift.watch.state(),

@@ -166,7 +166,8 @@ class Settings(BaseSettings, HealParameters):
     trial_rows: Count = 3000
     """Labelled rows after which an undecided trial ends and a new one begins."""
     advance_rows: Count = 100
-    """Labelled rows on which a proven line must have gained before its next snapshot serves."""
+    """Rows answered on whose labels a proven line must have gained before its next snapshot
+    serves."""
     health: Literal["evidence", "article"] = "evidence"
     """What asks for a rollback: `evidence`, the gate's test turned round, against the model that
     was replaced; or the `article`'s rolling means against a baseline. Without a gate it is the
@@ -213,8 +214,9 @@ class Settings(BaseSettings, HealParameters):
     """Life of the runner's lease; a dead runner is succeeded after at most this long."""
     pending_labels: Count = 100_000
     """Labels kept while their prediction has not reached the log."""
-    snapshots_kept: Annotated[int, Field(ge=4)] = 20
-    """Snapshots kept in the model store: the clean, best, serving and newest ones stay."""
+    snapshots_kept: Annotated[int, Field(ge=5)] = 20
+    """Snapshots kept in the model store: the clean, best and serving ones,
+    the one on trial, what its line began from and the newest stay."""
     runner_nice: Annotated[int, Field(ge=0, le=19)] = 10
     """Niceness added to the runner's process, so that a heal yields the CPU to predictions."""
     seed: Annotated[int, Field(ge=0)] = 42

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .metrics import NOTHING, Scores
 
 BET_LIMIT = 0.9
+LEAST_ADVANCE = 25
 MEMORY = 500.0
 
 
@@ -93,12 +94,12 @@ class Gate:
     k-th trial the evidence must reach k(k + 1)/alpha, so that the chance of ever letting
     through a line that is no better stays under alpha however many trials there are. The
     snapshots of a line that has proven itself follow each other when they gained on average
-    over the last ``advance_rows`` labels; `Regret` watches what came of it.
+    over the last window of ``advance_rows`` rows; `Regret` watches what came of it.
 
     Args:
         alpha: Chance of ever letting through a line that is not better.
         trial_rows: Rows after which an undecided trial ends.
-        advance_rows: Rows of a gain between two snapshots of a proven line.
+        advance_rows: Rows answered between two looks at the next snapshot of a proven line.
     """
 
     alpha: float
@@ -114,28 +115,34 @@ class Gate:
         """What of alpha the running trial may spend."""
         return self.alpha / (self.trials * (self.trials + 1))
 
-    def update(self, gains: NDArray[np.floating[Any]], rarest: float = 0.5) -> Verdict:
+    def update(
+        self, gains: NDArray[np.floating[Any]], rarest: float = 0.5, pace: float = 1.0
+    ) -> Verdict:
         """Take the champion's losses less the challenger's on newly labelled rows, ``(n,)``.
 
         Where the rarest class has a share under a quarter, a trial and an advance take as many
-        more rows as it is rarer: it is that class which decides.
+        more rows as it is rarer: it is that class which decides. Where ``pace`` rows are
+        answered for each label, an advance takes as many fewer labels, 25 at the least: a line
+        that waited for as many as ever would serve what the world has left behind.
         """
         longer = max(1.0, 0.25 / max(rarest, 1e-6))
         self.process.update(gains)
         evidence = self.evidence()
         gain = f"loss lower by {self.process.mean:.4f} on {self.process.count} new labels"
         if self.proven:
-            if self.process.count < self.advance_rows * longer:
-                return Verdict(False, "too few labels since the last promotion", evidence)
+            if self.process.count < max(self.advance_rows * longer / pace, LEAST_ADVANCE):
+                return Verdict(False, "too few labels since the last look", evidence)
             if self.process.mean > 0:
                 return Verdict(True, f"a proven line goes on: {gain}", evidence)
-        elif self.process.reaches(self.level):
+            self.restart()  # an old loss must not outweigh a new gain
+            return Verdict(False, f"no gain: {gain}", evidence)
+        if self.process.reaches(self.level):
             self.proven = True
             return Verdict(True, gain, evidence)
         if self.process.count >= self.trial_rows * longer:
             reason = f"undecided after {self.process.count} labels"
-            self.trials += not self.proven
-            self.process = EProcess()
+            self.trials += 1
+            self.restart()
             return Verdict(False, reason, evidence, ended=True)
         return Verdict(False, "not enough evidence yet", evidence)
 
@@ -150,7 +157,7 @@ class Gate:
         }
 
     def restart(self) -> None:
-        """Begin to compare anew: the champion has changed."""
+        """Begin to compare anew."""
         self.process = EProcess()
 
     def renew(self) -> None:

@@ -218,13 +218,15 @@ class ReplayRecipe:
         """What rows are trained towards: their labels, mixed with what the anchor says."""
         p, shadow = self.parameters, challenger.shadow
         lean = p.lean(challenger.seen)
-        newest = math.ceil(HALF_LIVES * p.anchor_half_life)
+        # Few labels reach far back: what they say of the shadow is to be as new as with many.
+        half_life = p.anchor_half_life / challenger.pace
+        newest = math.ceil(HALF_LIVES * half_life)
         with torch.no_grad():
             said = shadow.decide(hidden[-newest:])
         if lean < LEAST_LEAN:
             return lambda _, truth: targets(truth, said)
         truth = targets(labels[-newest:], said)
-        anchor = Anchor(said, truth, _recency(len(truth), p.anchor_half_life))
+        anchor = Anchor(said, truth, _recency(len(truth), half_life))
 
         def teach(picked: Tensor, truth: Tensor) -> Tensor:
             with torch.no_grad():

@@ -116,12 +116,14 @@ class History:
         try:
             return self.load(snapshot)
         except SnapshotError as error:
-            del self.snapshots[snapshot.version]
+            self._forget(snapshot.version)
             self._note("refused", {"version": snapshot.version, "reason": str(error)})
             return None
 
     def measure(self, version: int, scores: Scores) -> None:
-        """Add what a snapshot did on labels that came after it was trained."""
+        """Add what a snapshot did on later labels; one that is known no more is left out."""
+        if version not in self.snapshots:
+            return
         total = self.measured[version] = self.measured.get(version, NOTHING) + scores
         self.snapshots[version] = self.changed[version] = replace(
             self.snapshots[version], accuracy=total.accuracy, f1=total.f1, rows=total.rows
@@ -157,13 +159,16 @@ class History:
     def surplus(self, needed: set[int]) -> list[Snapshot]:
         """Snapshots over the limit, forgotten here; needed ones, clean, best and newest stay."""
         best = self.best()
-        keep = needed | {
-            s.version for s in self.snapshots.values() if s.phase is Phase.CLEAN or s is best
+        keep = {
+            s.version
+            for s in self.snapshots.values()
+            if s.version in needed or s.phase is Phase.CLEAN or s is best
         }
         newest = sorted(self.snapshots.keys() - keep, reverse=True)
         room = max(self._limit - len(keep), 0)
-        forgotten = [self.snapshots.pop(version) for version in newest[room:]]
-        for snapshot in forgotten:
-            self.measured.pop(snapshot.version, None)
-            self.changed.pop(snapshot.version, None)
-        return forgotten
+        return [self._forget(version) for version in newest[room:]]
+
+    def _forget(self, version: int) -> Snapshot:
+        self.measured.pop(version, None)
+        self.changed.pop(version, None)
+        return self.snapshots.pop(version)

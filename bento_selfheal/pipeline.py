@@ -51,7 +51,7 @@ from .tally import Tally
 from .telemetry import Telemetry
 
 SLOW_BATCHES = 5
-MOST_PACE = 10.0
+MOST_PACE = 20.0
 
 
 class Pipeline:
@@ -227,8 +227,8 @@ class Pipeline:
         return replace(done, snapshots=self.history.collect())
 
     def surplus(self) -> list[Snapshot]:
-        """Snapshots over the bound, forgotten here; what serves and what is on trial stay."""
-        needed = {one.version for one in (self.serving, self.trial) if one is not None}
+        """Snapshots over the bound, forgotten here; serving, home and trial stay."""
+        needed = {one.version for one in (self.serving, self.home, self.trial) if one is not None}
         return self.history.surplus(needed)
 
     # -- signals -----------------------------------------------------------------------------
@@ -547,7 +547,8 @@ class Pipeline:
         losses = self._losses(champion, labels)
         with self._telemetry.span(names.GATE, {names.VERSION: trial.version}) as span:
             rarest = rarest_share(self.buffer.labels)
-            verdict = self.gate.update(losses - self._losses(answers, labels), rarest)
+            gains = losses - self._losses(answers, labels)
+            verdict = self.gate.update(gains, rarest, self.challenger.pace)
             if verdict.promote and (refused := self._below_floor()):
                 verdict = replace(verdict, promote=False, reason=refused)
             span.set_attribute(names.OUTCOME, "promote" if verdict.promote else "wait")
@@ -595,7 +596,7 @@ class Pipeline:
         links: list[str | None],
     ) -> None:
         number = self.tally.heals
-        if not trial.fresh:
+        if not trial.fresh or trial.version not in self.history.snapshots:
             snapshot = self._snapshot(Phase.POST, number, reason, self.challenger.answers)
             self.history.measure(snapshot.version, trial.scores)
             trial.version, trial.fresh = snapshot.version, True
@@ -713,7 +714,7 @@ class Pipeline:
         return post.version
 
     def _set_pace(self, labels: int) -> None:
-        """Rows answered since the last heal for each of its labels, from 1 to 10."""
+        """Rows answered since the last heal for each of its labels, from 1 to 20."""
         answered, self.healed_at = self.tally.predicted - self.healed_at, self.tally.predicted
         self.challenger.pace = min(max(answered / max(labels, 1), 1.0), MOST_PACE)
 

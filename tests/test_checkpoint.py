@@ -57,6 +57,14 @@ def test_dump_is_whole(package: Package, healed: Live, entries: int) -> None:
     assert dump(resumed(package, rig).pipeline) == dump(rig.pipeline)
 
 
+def test_pace(package: Package) -> None:
+    """How few the labels are is known after a restart: the gate asks for it."""
+    rig = Rig(package)
+    feed(rig)
+    rig.pipeline.challenger.pace = 7.5
+    assert resumed(package, rig).pipeline.challenger.pace == 7.5
+
+
 def test_waiting_labels(package: Package) -> None:
     """Labels that wait for their prediction, and open and corrected ones, are kept over a
     restart."""

@@ -123,6 +123,26 @@ def test_a_proven_line_goes_on() -> None:
     assert not gate.update(np.full(200, -0.01)).promote
 
 
+def test_an_old_loss_is_not_held_against_a_line() -> None:
+    """A line that lost over one look and gains over the next serves: the looks are apart."""
+    gate = Gate(ALPHA, 3000, advance_rows=100)
+    assert gate.update(np.full(60, 0.5)).promote
+    gate.restart()
+    assert "no gain" in gate.update(np.full(100, -0.5)).reason
+    assert gate.update(np.full(100, 0.01)).promote
+
+
+@pytest.mark.parametrize(("pace", "enough"), [(1.0, 100), (2.0, 50), (20.0, 25)])
+def test_few_labels_are_looked_at_sooner(pace: float, enough: int) -> None:
+    """Where a label comes only every so many rows, a proven line waits for as many fewer, and
+    for 25 at the least."""
+    gate = Gate(ALPHA, 3000, advance_rows=100)
+    assert gate.update(np.full(60, 0.5)).promote
+    gate.restart()
+    assert not gate.update(np.full(enough - 1, 0.01), pace=pace).promote
+    assert gate.update(np.full(1, 0.01), pace=pace).promote
+
+
 def test_another_line_proves_itself_again() -> None:
     """A new line has no proof of its own, and a later trial's share of alpha."""
     gate = Gate(ALPHA, 3000)

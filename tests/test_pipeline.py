@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bento_selfheal.config import Settings, Thresholds
 from bento_selfheal.errors import SnapshotError
+from bento_selfheal.gate import EProcess
 from bento_selfheal.heal import Challenger, LabelledRows
 from bento_selfheal.join import JoinedRow
 from bento_selfheal.metrics import Scores
@@ -573,6 +574,23 @@ def test_rollback_past_damage(package: Package) -> None:
     assert "refused" in ran.rig.kinds()
 
 
+def test_damaged_trial(package: Package) -> None:
+    """Where the snapshot on trial is found to be damaged, its trial goes on with a new one."""
+    ran = live(package)
+    p = ran.rig.pipeline
+    assert p.trial is not None
+    assert p.trial.fresh
+    lost = p.history.snapshots[p.trial.version]
+    ran.rig.memory.damaged.add(lost.tag)
+    assert p.history.load_known(lost) is None
+    p.gate.proven, p.gate.process = True, EProcess(count=1000, total=500.0)
+    before = len(ran.rig.done.promotions)
+    ran.send(*drifting(seed=3, clean=0, drifted=500))
+    later = ran.rig.done.promotions[before:]
+    assert later
+    assert lost.version not in {q.version for q in later}
+
+
 def test_paused_does_not_roll_back(package: Package) -> None:
     """A pause holds rollbacks back too."""
     ran = promoted_badly(package)
@@ -627,7 +645,7 @@ def test_gate_always(package: Package) -> None:
 # -- the bound on snapshots ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kept", [4, 6, 9])
+@pytest.mark.parametrize("kept", [5, 6, 9])
 def test_surplus(package: Package, kept: int) -> None:
     """Never more snapshots than allowed are left; the clean one, the best, the serving one, the
     one on trial and the newest stay, and what went is named once."""
@@ -648,6 +666,23 @@ def test_surplus(package: Package, kept: int) -> None:
             assert newest in p.history.snapshots
     assert len(gone) == len(set(gone)) > 3
     assert set(gone).isdisjoint(rig.pipeline.history.snapshots)
+
+
+def test_home_stays(package: Package) -> None:
+    """What a line began from is never forgotten, however many heals come after: a regret goes
+    back to it."""
+    ran = live(package, snapshots_kept=5)
+    p = ran.rig.pipeline
+    home = p.serving
+    assert home is not None
+    p.adopt(Promotion(PromotionKind.ROLLBACK, home.version, home.tag, "ab", "asked", 0.0, seq=50))
+    p.history.measure(home.version, Scores(0, 0, 10_000, 10_000))  # by no means the best
+    for part in range(4):
+        ran.send(*drifting(seed=part, clean=600, drifted=0))
+        p.surplus()
+        assert home.version in p.history.snapshots
+        assert len(p.history.snapshots) <= 5
+    assert p.history.next_version > home.version + 5
 
 
 def test_best_is_on_later_labels(healed: Live) -> None:
