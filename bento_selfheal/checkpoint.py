@@ -45,6 +45,8 @@ def dump(pipeline: Pipeline) -> bytes:
         "open_answers": torch.from_numpy(pipeline.open_answers.copy()),
         "buffer_features": torch.from_numpy(pipeline.buffer.features.copy()),
         "buffer_labels": torch.from_numpy(pipeline.buffer.labels.copy()),
+        "buffer_weights": torch.from_numpy(pipeline.buffer.weights.copy()),
+        "buffer_places": torch.from_numpy(pipeline.buffer.places.copy()),
         "buffer_keys": _keys_tensor(pipeline.buffer.keys),
         "open_label_rows": _rows_tensor(pipeline),
     }
@@ -80,6 +82,8 @@ def restore(pipeline: Pipeline, blob: bytes) -> None:
         tensors["buffer_labels"].numpy(),
         [row.tobytes() for row in tensors["buffer_keys"].numpy()],
         _sources(facts["buffer_sources"]),
+        tensors["buffer_weights"].numpy(),
+        tensors["buffer_places"].numpy(),
     )
     pipeline.sources.restore(facts["sources"])
     pipeline.drift.watch.restore(facts["watch"])

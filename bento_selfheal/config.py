@@ -79,7 +79,8 @@ class HealParameters(BaseModel):
     heal_rows: Count = 25
     """`replay`: labels that are tested on, then trained on, in one round."""
     buffer_rows: Count = 20_000
-    """`replay`: the newest labelled rows that are kept to train on."""
+    """`replay`: labelled rows that are kept to train on: the newest, and of a rare class older
+    ones too."""
     replay_rate: Positive = 0.1
     """`replay`: minibatch steps for each row answered meanwhile, at most ten times the labels."""
     replay_first: Count = 30

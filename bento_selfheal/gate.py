@@ -22,9 +22,10 @@ class EProcess:
 
     ``E = prod(1 + bet * d)``, each bet chosen from earlier d only (an approximate growth-rate
     optimum: mean over second moment, within [0, 0.9]; Waudby-Smith & Ramdas 2023, section 5).
-    Both moments fade by half every 500 rows, so that a challenger which was worse at first is
-    bet on soon after it becomes better. By Ville's inequality E reaches 1/alpha with a chance
-    of at most alpha when d has no positive mean, whenever one looks.
+    Both moments fade by half every 500 rows, or as many as `update` is told, so that a
+    challenger which was worse at first is bet on soon after it becomes better. By Ville's
+    inequality E reaches 1/alpha with a chance of at most alpha when d has no positive mean,
+    whenever one looks.
 
     >>> e = EProcess()
     >>> e.update(np.full(40, 0.3)); e.reaches(0.05)
@@ -37,9 +38,9 @@ class EProcess:
     recent: float = 0.0
     squares: float = 0.0
 
-    def update(self, differences: NDArray[np.floating[Any]]) -> None:
+    def update(self, differences: NDArray[np.floating[Any]], memory: float = MEMORY) -> None:
         """Take score differences in the order in which their labels came, ``(n,)``."""
-        fade = 0.5 ** (1 / MEMORY)
+        fade = 0.5 ** (1 / memory)
         for d in differences.tolist():
             self.log_e += math.log1p(self.bet() * d)
             self.count += 1
@@ -120,13 +121,14 @@ class Gate:
     ) -> Verdict:
         """Take the champion's losses less the challenger's on newly labelled rows, ``(n,)``.
 
-        Where the rarest class has a share under a quarter, a trial and an advance take as many
-        more rows as it is rarer: it is that class which decides. Where ``pace`` rows are
-        answered for each label, an advance takes as many fewer labels, 25 at the least: a line
-        that waited for as many as ever would serve what the world has left behind.
+        Where the rarest class has a share under a quarter, a trial, an advance and the memory of
+        the bets take as many more rows as it is rarer: it is that class which decides. Where
+        ``pace`` rows are answered for each label, an advance takes as many fewer labels, 25 at
+        the least: a line that waited for as many as ever would serve what the world has left
+        behind.
         """
         longer = max(1.0, 0.25 / max(rarest, 1e-6))
-        self.process.update(gains)
+        self.process.update(gains, MEMORY * longer)
         evidence = self.evidence()
         gain = f"loss lower by {self.process.mean:.4f} on {self.process.count} new labels"
         if self.proven:

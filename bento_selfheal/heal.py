@@ -34,15 +34,43 @@ class LabelledRows:
     """``(n,)``, indices of classes"""
     hidden: Tensor | None = None
     """``(n, hidden)``, the frozen backbone's output where it is known already"""
+    weights: NDArray[np.float32] | None = None
+    """``(n,)``, rows of its class that each stands for; each for itself where there is none"""
+    ages: NDArray[np.int64] | None = None
+    """``(n,)``, labels that came after each; where there is none, no row is missing"""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def tail(self, n: int) -> LabelledRows:
         """The newest ``n`` rows."""
-        start = max(len(self) - n, 0)
-        hidden = None if self.hidden is None else self.hidden[start:]
-        return LabelledRows(self.features[start:], self.labels[start:], hidden)
+        cut = slice(max(len(self) - n, 0), None)
+        return LabelledRows(
+            self.features[cut],
+            self.labels[cut],
+            None if self.hidden is None else self.hidden[cut],
+            None if self.weights is None else self.weights[cut],
+            None if self.ages is None else self.ages[cut],
+        )
+
+    def since(self, age: float) -> LabelledRows:
+        """The rows after which fewer labels came than this."""
+        return self.tail(int((self.age() < age).sum()))
+
+    def age(self) -> NDArray[np.int64]:
+        """Labels that came after each row, ``(n,)``."""
+        return np.arange(len(self) - 1, -1, -1) if self.ages is None else self.ages
+
+    def recency(self, half_life: float) -> Tensor:
+        """What each stands for, halved every ``half_life`` labels, ``(n,)``."""
+        fresh = torch.pow(0.5, torch.from_numpy(self.age()).double() / half_life)
+        return fresh if self.weights is None else fresh * torch.from_numpy(self.weights)
+
+    @property
+    def rarest(self) -> float:
+        """Share of the rarest class that is there at all; 1 without rows."""
+        counts = np.bincount(self.labels.astype(np.int64), self.weights)
+        return float(counts[counts > 0].min() / counts.sum()) if len(self) else 1.0
 
 
 class Challenger:
@@ -191,16 +219,15 @@ class ReplayRecipe:
         self, challenger: Challenger, rows: LabelledRows, rules: RuleSet, generator: torch.Generator
     ) -> dict[str, float]:
         p = self.parameters
-        half_life = p.half_life(rarest_share(rows.labels))
-        rows = rows.tail(math.ceil(HALF_LIVES * half_life))
+        half_life = p.half_life(rows.rarest)
+        rows = rows.since(HALF_LIVES * half_life)
         hidden, labels = _hidden(challenger.model, rows)
-        teach = self._teacher(challenger, hidden, labels)
-        weights = _recency(len(rows), half_life)
+        teach = self._teacher(challenger, rows)
+        weights = rows.recency(half_life)
         losses: dict[str, float] = {}
-        for _ in range(p.steps(challenger.rounds, challenger.pace)):
-            picked = torch.multinomial(
-                weights, min(p.replay_batch, len(rows)), replacement=True, generator=generator
-            )
+        steps, batch = p.steps(challenger.rounds, challenger.pace), min(p.replay_batch, len(rows))
+        drawn = torch.multinomial(weights, steps * batch, replacement=True, generator=generator)
+        for picked in drawn.reshape(steps, batch):
             soft = teach(hidden[picked], labels[picked])
             answers = challenger.model.decide(hidden[picked])
             real = cross_entropy(answers, soft)
@@ -213,20 +240,20 @@ class ReplayRecipe:
         return {**losses, "moved": moved}
 
     def _teacher(
-        self, challenger: Challenger, hidden: Tensor, labels: Tensor
+        self, challenger: Challenger, rows: LabelledRows
     ) -> Callable[[Tensor, Tensor], Tensor]:
         """What rows are trained towards: their labels, mixed with what the anchor says."""
         p, shadow = self.parameters, challenger.shadow
         lean = p.lean(challenger.seen)
         # Few labels reach far back: what they say of the shadow is to be as new as with many.
         half_life = p.anchor_half_life / challenger.pace
-        newest = math.ceil(HALF_LIVES * half_life)
+        newest = rows.since(HALF_LIVES * half_life)
+        hidden, labels = _hidden(shadow, newest)
         with torch.no_grad():
-            said = shadow.decide(hidden[-newest:])
+            said = shadow.decide(hidden)
         if lean < LEAST_LEAN:
             return lambda _, truth: targets(truth, said)
-        truth = targets(labels[-newest:], said)
-        anchor = Anchor(said, truth, _recency(len(truth), half_life))
+        anchor = Anchor(said, targets(labels, said), newest.recency(half_life))
 
         def teach(picked: Tensor, truth: Tensor) -> Tensor:
             with torch.no_grad():
@@ -234,18 +261,6 @@ class ReplayRecipe:
             return (1 - lean) * targets(truth, soft) + lean * soft
 
         return teach
-
-
-def rarest_share(labels: NDArray[np.float32]) -> float:
-    """Share of the rarest class that is there at all; 1 without labels."""
-    _, counts = np.unique(labels, return_counts=True)
-    return float(counts.min() / counts.sum()) if len(counts) else 1.0
-
-
-def _recency(n: int, half_life: float) -> Tensor:
-    """Weights of rows, oldest first, that halve every ``half_life`` rows, ``(n,)``."""
-    age = torch.arange(n - 1, -1, -1, dtype=torch.float64)
-    return torch.pow(0.5, age / half_life)
 
 
 def make_recipe(parameters: HealParameters) -> Recipe:

@@ -24,7 +24,7 @@ from .drift import Drift
 from .errors import SnapshotError
 from .estimate import Estimate
 from .gate import Gate, Regret, Trial
-from .heal import Challenger, make_recipe, rarest_share
+from .heal import Challenger, make_recipe
 from .health import Alarm, Health, better
 from .history import History, SnapshotStore
 from .join import JoinedRow, Joiner
@@ -546,9 +546,8 @@ class Pipeline:
         self._note_scores(trial, rows, champion, answers, labels)
         losses = self._losses(champion, labels)
         with self._telemetry.span(names.GATE, {names.VERSION: trial.version}) as span:
-            rarest = rarest_share(self.buffer.labels)
             gains = losses - self._losses(answers, labels)
-            verdict = self.gate.update(gains, rarest, self.challenger.pace)
+            verdict = self.gate.update(gains, self.buffer.rows().rarest, self.challenger.pace)
             if verdict.promote and (refused := self._below_floor()):
                 verdict = replace(verdict, promote=False, reason=refused)
             span.set_attribute(names.OUTCOME, "promote" if verdict.promote else "wait")

@@ -18,7 +18,6 @@ from bento_selfheal.heal import (
     binary_entropy,
     fraud_fraction,
     make_recipe,
-    rarest_share,
 )
 from bento_selfheal.model import SelfHealingMLP, SelfHealingModel
 from bento_selfheal.rules import Rule, RuleSet
@@ -282,7 +281,11 @@ def test_rare_classes_are_remembered() -> None:
     p = HealParameters()
     assert p.half_life(0.5) == p.replay_half_life
     assert p.half_life(0.01) == pytest.approx(p.replay_rare / 0.01)
-    assert rarest_share(np.array([0, 0, 0, 1], np.float32)) == 0.25
+    x, y = np.zeros((4, 10), np.float32), np.array([0, 0, 0, 1], np.float32)
+    assert LabelledRows(x, y).rarest == 0.25
+    thinned = LabelledRows(x, y, weights=np.array([2, 2, 3, 1], np.float32))
+    assert thinned.rarest == 1 / 8
+    assert LabelledRows(x[:0], y[:0]).rarest == 1.0
 
 
 def test_replay_seed_decides(model: SelfHealingModel) -> None:
@@ -327,3 +330,14 @@ def test_tail() -> None:
     rows = labelled(10)
     assert np.array_equal(rows.tail(3).features, rows.features[7:])
     assert len(rows.tail(99)) == 10
+
+
+def test_recency() -> None:
+    """Where rows between were thinned, age counts the labels that came, and a row weighs as many
+    as it stands for."""
+    x, y = np.zeros((3, 10), np.float32), np.zeros(3, np.float32)
+    rows = LabelledRows(x, y, weights=np.array([4, 1, 1], np.float32), ages=np.array([20, 10, 0]))
+    assert rows.recency(10).tolist() == [1.0, 0.5, 1.0]
+    assert LabelledRows(x, y).recency(1).tolist() == [0.25, 0.5, 1.0]
+    assert len(rows.since(20)) == 2
+    assert len(rows.since(20.5)) == 3
