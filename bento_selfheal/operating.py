@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .anchor import Anchor
-from .answers import Numbers, brier, decided
+from .answers import Numbers, brier, decided, from_logits, logits
 from .config import Thresholds
 from .metrics import Scores
 
 HISTORY = 3000
-HALF_LIFE = 300.0
+HALF_LIFE = 600.0
 FEWEST = 100
 FIRST_ROWS, NEWEST_ROWS, LATEST = 50, 1000, 200
 NEVER = 1.1
@@ -104,7 +104,9 @@ class Calibration:
         age = torch.arange(len(table) - 1, -1, -1, dtype=torch.float64)
         weights = torch.pow(0.5, age / HALF_LIFE)
         answers = table[:, 0]
-        risk = Anchor(answers, table[:, 2], weights)(answers).double()
+        said = Anchor(answers, table[:, 2], weights)(answers)
+        # Halfway in log odds: at the dear end of the scale a recalibration rests on few labels.
+        risk = from_logits((logits(said) + logits(answers)) / 2)
         return OperatingPoint(_cheapest(answers, risk, weights, costs), PointKind.COSTS)
 
     def share(self, flagged: float, kind: PointKind) -> OperatingPoint:

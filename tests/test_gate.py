@@ -176,6 +176,18 @@ def test_late_bloomer() -> None:
     assert any(gate.update(gains(100, 0.3, generator)).promote for _ in range(20))
 
 
+def test_rare_gains_are_remembered() -> None:
+    """Where a rare class decides, bets remember as long as it is rare: a gain on one row in 400
+    is proven on 250 such rows."""
+    generator = np.random.default_rng(6)
+    d = np.zeros(100_000)
+    d[::400] = np.where(generator.random(250) < 0.65, 0.2, -0.2)
+    assert Gate(ALPHA, 3000).update(d, rarest=1 / 400).promote
+    short = EProcess()
+    short.update(d)
+    assert not short.reaches(ALPHA / 2)
+
+
 def test_regret() -> None:
     """The same test turned round asks for a rollback when what serves is worse than what it
     replaced, says by how much, and stays quiet when it is not."""
