@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import bentoml
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
+
+STALE_SECONDS = 3600.0
 
 
 def bentoml_home() -> Path:
@@ -57,20 +61,40 @@ def find_model(tag: str) -> Any:
 def new_model(
     tag: str, *, labels: Mapping[str, str], metadata: Mapping[str, Any]
 ) -> Iterator[Path]:
-    """A folder whose files become the model ``tag`` when the block ends.
+    """A folder whose files become the model ``tag`` when the block ends, all at once.
 
-    Whatever lies under that tag already goes: a killed process may have left half of it.
+    Whatever lies under that tag already goes. BentoML copies into a folder that readers already
+    see, and one that a killed process left half-written there keeps `bentoml serve` from
+    starting; so the model is made in a store beside and moved into place.
     """
     name, version = tag.split(":")
-    target = bentoml_home() / "models" / name / version
-    shutil.rmtree(target, ignore_errors=True)
-    with bentoml.models.create(
-        tag, labels=dict(labels), metadata=dict(metadata), _model_store=home_store()
-    ) as model:
-        yield Path(model.path)
+    with _aside() as aside:
+        with bentoml.models.create(
+            tag, labels=dict(labels), metadata=dict(metadata), _model_store=ModelStore(aside)
+        ) as model:
+            yield Path(model.path)
+        delete_model(tag)
+        target = bentoml_home() / "models" / name
+        target.mkdir(parents=True, exist_ok=True)
+        (aside / name / version).rename(target / version)
+        (aside / name / "latest").replace(target / "latest")
 
 
 def delete_model(tag: str) -> None:
-    """Remove a model from the home store; one that is gone already is no error."""
+    """Remove a model from the home store at once; one that is gone already is no error."""
     name, version = tag.split(":")
-    shutil.rmtree(bentoml_home() / "models" / name / version, ignore_errors=True)
+    with _aside() as aside, suppress(FileNotFoundError):
+        (bentoml_home() / "models" / name / version).rename(aside / version)
+
+
+@contextmanager
+def _aside() -> Iterator[Path]:
+    """A folder on the home store's file system that no reader looks into; gone afterwards."""
+    root = bentoml_home() / "selfheal" / ".aside"
+    root.mkdir(parents=True, exist_ok=True)
+    for left in root.iterdir():  # by a killed process
+        with suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=root) as folder:
+        yield Path(folder)

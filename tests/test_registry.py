@@ -10,6 +10,7 @@ import bentoml
 import numpy as np
 import pytest
 import torch
+from bentoml._internal.models.model import Model, ModelStore
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -221,6 +222,23 @@ def test_half_written_folder(registry: Registry) -> None:
     snapshot = saved(registry, 6)
     assert snapshot.tag == tag
     registry.load(tag, snapshot.sha256)
+
+
+def test_killed_while_saving(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that dies while BentoML writes a model leaves nothing that readers stumble over;
+    `bentoml serve` reads all of the store when it starts."""
+
+    def die(self: Model, store: ModelStore) -> None:
+        (store._path / self.tag.path()).mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Model, "save", die)
+        with pytest.raises(KeyboardInterrupt):
+            saved(registry, 7)
+    assert registry.tag(7, Phase.POST) not in [str(m.tag) for m in bentoml.models.list()]
+    again = saved(registry, 7)
+    registry.load(again.tag, again.sha256)
 
 
 def test_delete(registry: Registry) -> None:

@@ -539,7 +539,7 @@ def test_retrain_export(
     assert store.status()["state"] == "RETRAIN_NEEDED"
     (file,) = (settings.state_dir / "exports").glob("*.parquet")
     table = pyarrow.parquet.read_table(file)
-    assert table.column_names == [*ARTICLE_FEATURES, "label", "source"]
+    assert table.column_names == [*ARTICLE_FEATURES, "label", "source", "weight"]
     assert table.num_rows >= 200
     assert set(table.column("label").to_pylist()) == {0, 1}
 
