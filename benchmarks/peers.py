@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from bento_selfheal.model import SelfHealingModel, scaled_mlp
+from bento_selfheal.model import SelfHealingModel, wide_mlp
 from bento_selfheal.package import Training, fit
 from bento_selfheal.streams import FRAUD_RATE, Table
 
@@ -82,7 +82,7 @@ def tent(model: SelfHealingModel, rows: Rows, lr: float = 0.001) -> Rows:
 def retrained(rows: Rows, labels: Labels, seed: int) -> Callable[[Rows], Rows]:
     """A model of the default kind, all weights trained on these rows as a package's are."""
     torch.manual_seed(seed)
-    model = scaled_mlp(rows.shape[1])
+    model = wide_mlp(rows.shape[1])
     fit(model, rows, labels.astype(np.float32), Training())
     model.requires_grad_(False).eval()
     return lambda asked: model(torch.from_numpy(asked)).numpy()

@@ -1,97 +1,130 @@
-"""The anchor of a heal: the frozen shadow, recalibrated on recent labels.
+"""The anchor of a heal: the frozen shadow, corrected by a few weights on recent labels.
 
 A few dozen labels cannot teach thousands of weights, but they can say what the shadow's own
-scores mean today, be it the opposite of what they meant. So the shadow's log odds go through
-one quadratic a class, fitted by penalised maximum likelihood (Platt scaling with a square;
-Kull et al. 2019 for many classes), and what comes out are soft labels that a heal leans on
-until it has seen enough labels of its own.
+scores mean today, be it the opposite of what they meant, and where the features that move have
+come to matter. So the shadow's log odds are corrected by a sum over themselves, those features,
+and the squares of both, in a convex fit that forgets. What comes out are soft labels: a heal
+leans on them wholly at first and less the more labels it has seen.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .answers import from_logits, logits
+from .logistic import fit
+from .model import Standardize
+from .package import Package
 
-RIDGE = 1.0
 REACH = 4.0
-STEPS = 25
+MOST_WEIGHTS = 256
+FREE = 0.05
+"""Ridge of the constant term: a shift of all odds is soon believed."""
+REFITS = 40
+"""Fits in a half-life."""
 
 
-class Anchor:
-    """A map from the shadow's probabilities to probabilities as recent labels have them.
+class Basis:
+    """The terms of a row: 1, the shadow's log odds, features, and the squares of these.
 
     Args:
-        probabilities: The shadow's answers, ``(n,)`` or ``(n, classes)``.
-        truth: Labels in the same shape, 0 or 1.
-        weights: Weight of each row, ``(n,)``.
-        degree: 2, or 1 for Platt's scaling without the square.
-
-    >>> p = torch.tensor([0.1, 0.2, 0.8, 0.9]).repeat(50)
-    >>> turned = Anchor(p, 1 - p.round(), torch.ones(200))
-    >>> turned(torch.tensor([0.1, 0.9])).round().tolist()
-    [1.0, 0.0]
+        said: The shadow's answers on the rows that say what is usual, ``(m,)`` or
+            ``(m, classes)``.
+        columns: The features that take part.
+        mean: Their usual means.
+        std: Their usual spreads; one of 0 divides nothing.
     """
 
     def __init__(
-        self, probabilities: Tensor, truth: Tensor, weights: Tensor, degree: int = 2
+        self,
+        said: Tensor,
+        columns: Sequence[int] = (),
+        mean: Sequence[float] = (),
+        std: Sequence[float] = (),
     ) -> None:
-        z, w = logits(probabilities), weights.double()
-        share = (w / w.sum()).unsqueeze(1)
-        self._mean = (share * z).sum(dim=0)
-        self._spread = (share * (z - self._mean).square()).sum(dim=0).sqrt().clamp_min(1e-3)
-        self._degree = degree
-        identity = torch.zeros(z.shape[1], degree + 1, dtype=torch.float64)
-        identity[:, 0], identity[:, 1] = self._mean, self._spread
-        y = truth.double() if truth.ndim == 2 else truth.double().unsqueeze(1)
-        self._weights = _fit(self._basis(z), y, w, identity)
-
-    def __call__(self, probabilities: Tensor) -> Tensor:
-        """Recalibrated probabilities in the shape that they came in."""
-        z = (self._basis(logits(probabilities)) * self._weights).sum(dim=2)
-        return from_logits(z).float()
-
-    def _basis(self, z: Tensor) -> Tensor:
-        """Powers of standardised log odds, ``(n, columns, degree + 1)``."""
-        u = ((z - self._mean) / self._spread).clamp(-REACH, REACH)
-        return torch.stack([u**i for i in range(self._degree + 1)], dim=2)
-
-
-def _fit(basis: Tensor, y: Tensor, w: Tensor, start: Tensor) -> Tensor:
-    """Newton's method with halved steps on a convex loss; ridge towards the identity."""
-
-    def loss(theta: Tensor) -> float:
-        z = (basis * theta).sum(dim=2)
-        normaliser = (
-            torch.nn.functional.softplus(z[:, 0]) if z.shape[1] == 1 else z.logsumexp(dim=1)
+        z = logits(said)
+        self._centre, self._spread = z.mean(dim=0), z.std(dim=0, correction=0).clamp_min(1e-3)
+        self.classes = z.shape[1]
+        room = MOST_WEIGHTS // self.classes - 3
+        self._squares = 2 * len(columns) <= room
+        self._columns = list(columns) if len(columns) <= room else []
+        kept = slice(len(self._columns))
+        self._scale = Standardize(
+            torch.tensor(list(mean)[kept], dtype=torch.float64),
+            torch.tensor(list(std)[kept], dtype=torch.float64),
         )
-        fit = (w * (normaliser - (y * z).sum(dim=1))).sum()
-        return float(fit + RIDGE / 2 * (theta - start).square().sum())
+        self.terms = 3 + len(self._columns) * (2 if self._squares else 1)
 
-    theta, now = start, loss(start)
-    for _ in range(STEPS):
-        step = _newton_step(basis, y, w, theta, start)
-        size = 1.0
-        while size > 1e-3 and loss(theta - size * step) > now:
-            size /= 2
-        if size <= 1e-3:
-            break
-        theta = theta - size * step
-        before, now = now, loss(theta)
-        if before - now < 1e-6:
-            break
-    return theta
+    @classmethod
+    def of(cls, package: Package) -> Basis:
+        """With the features that the package watches, and those that never moved before."""
+        rows = package.reference_rows
+        known = dict(zip(package.sensitive_columns, package.info.calibration, strict=True))
+        still = [c for c in range(rows.shape[1]) if c not in known and not np.ptp(rows[:, c])]
+        columns = [*known, *still]
+        mean = [known[c].mean if c in known else float(rows[0, c]) for c in columns]
+        std = [known[c].std if c in known else 0.0 for c in columns]
+        return cls(torch.from_numpy(package.shadow(rows)), columns, mean, std)
+
+    def __call__(self, z: Tensor, features: NDArray[np.float32]) -> Tensor:
+        """Terms for log odds ``(n, columns)`` and features ``(n, features)``,
+        ``(n, columns, terms)``."""
+        u = ((z - self._centre) / self._spread).clamp(-REACH, REACH)
+        x = self._scale(torch.from_numpy(features[:, self._columns]).double())
+        x = x.clamp(-REACH, REACH)
+        parts = [x, x.square()] if self._squares else [x]
+        wide = torch.cat(parts, dim=1).unsqueeze(1).expand(-1, self.classes, -1)
+        own = torch.stack([torch.ones_like(u), u, u.square()], dim=2)
+        return torch.cat([own, wide], dim=2)
 
 
-def _newton_step(basis: Tensor, y: Tensor, w: Tensor, theta: Tensor, start: Tensor) -> Tensor:
-    columns, terms = theta.shape
-    z = (basis * theta).sum(dim=2)
-    p = torch.sigmoid(z) if columns == 1 else torch.softmax(z, dim=1)
-    gradient = torch.einsum("n,nk,nki->ki", w, p - y, basis) + RIDGE * (theta - start)
-    spread = torch.diag_embed(p) - p.unsqueeze(2) * p.unsqueeze(1)
-    curvature = torch.einsum("n,nkl,nki,nlj->kilj", w, spread, basis, basis)
-    curvature = curvature.reshape(columns * terms, columns * terms)
-    curvature = curvature + RIDGE * torch.eye(columns * terms, dtype=torch.float64)
-    step: Tensor = torch.linalg.solve(curvature, gradient.reshape(-1))
-    return step.reshape(columns, terms)
+class Anchor:
+    """The shadow as recent labels have it.
+
+    Args:
+        basis: The terms.
+        ridge: Penalty on each weight but the constant's.
+
+    Attributes:
+        weights: ``(columns, terms)``
+        fitted: Labels that the line had seen at the last fit.
+    """
+
+    def __init__(self, basis: Basis, ridge: float = 0.5) -> None:
+        self._basis = basis
+        self._ridge = torch.full((basis.terms,), ridge, dtype=torch.float64)
+        self._ridge[0] = min(FREE, ridge)
+        self.weights = torch.zeros(basis.classes, basis.terms, dtype=torch.float64)
+        self.fitted = 0
+
+    def due(self, seen: int, half_life: float) -> bool:
+        """Whether enough labels came since the last fit for another one."""
+        return self.fitted == 0 or seen - self.fitted >= half_life / REFITS
+
+    def fit(
+        self, said: Tensor, features: NDArray[np.float32], truth: Tensor, weights: Tensor, seen: int
+    ) -> None:
+        """Fit to labelled rows, from the weights that stand.
+
+        Args:
+            said: What the shadow says of them, ``(n,)`` or ``(n, classes)``.
+            features: ``(n, features)``
+            truth: Labels in the shape of ``said``, 0 or 1.
+            weights: Weight of each row, ``(n,)``.
+            seen: Labels that the line has seen.
+        """
+        z = logits(said)
+        y = truth.double() if truth.ndim == 2 else truth.double().unsqueeze(1)
+        terms = self._basis(z, features)
+        self.weights = fit(z, terms, y, weights.double(), self._ridge, self.weights)
+        self.fitted = seen
+
+    def __call__(self, said: Tensor, features: NDArray[np.float32]) -> Tensor:
+        """Soft labels in the shape of what the shadow says."""
+        z = logits(said)
+        return from_logits(z + (self._basis(z, features) * self.weights).sum(dim=2)).float()

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from .errors import StoreError
 from .gate import EProcess, Trial
-from .heal import Challenger
 from .join import JoinedRow
 from .metrics import Scores
 from .operating import OperatingPoint, PointKind
@@ -28,7 +27,7 @@ from .records import FeedbackRecord, Phase, Snapshot, State
 from .signals import SignalReading
 from .tally import Tally
 
-FORMAT = 3
+FORMAT = 4
 KEY_BYTES = 16
 PLAIN = (
     "start_from", "predictions_from", "feedback_from", "commands_from", "promotion_seq", "paused",
@@ -49,6 +48,7 @@ def dump(pipeline: Pipeline) -> bytes:
         "buffer_places": torch.from_numpy(pipeline.buffer.places.copy()),
         "buffer_keys": _keys_tensor(pipeline.buffer.keys),
         "open_label_rows": _rows_tensor(pipeline),
+        "anchor": pipeline.challenger.anchor.weights.clone(),
     }
     tensors |= {f"challenger.{k}": v for k, v in pipeline.challenger.model.adapter_state().items()}
     tensors |= {f"average.{k}": v for k, v in pipeline.challenger.answers.adapter_state().items()}
@@ -135,13 +135,13 @@ def _restore_heals(pipeline: Pipeline, tensors: dict[str, Tensor], facts: dict[s
         pipeline.resume_serving(
             history.snapshots[facts["serving"]], history.snapshots.get(facts["home"])
         )
-    pipeline.challenger = Challenger(
-        pipeline.champion, pipeline.settings.heal_lr, pipeline.package.model
-    )
+    pipeline.challenger = pipeline.new_challenger()
     pipeline.challenger.load(_under("challenger.", tensors), _under("average.", tensors))
     for name in ("rounds", "seen", "pace"):
         setattr(pipeline.challenger, name, facts[name])
     pipeline.challenger.load_moments(_under("moments.", tensors))
+    pipeline.challenger.anchor.weights = tensors["anchor"]
+    pipeline.challenger.anchor.fitted = facts["anchor_fitted"]
 
 
 def _facts(p: Pipeline) -> dict[str, Any]:
@@ -169,6 +169,7 @@ def _facts(p: Pipeline) -> dict[str, Any]:
         "rounds": p.challenger.rounds,
         "seen": p.challenger.seen,
         "pace": p.challenger.pace,
+        "anchor_fitted": p.challenger.anchor.fitted,
         "buffer_sources": _runs(p.buffer.sources),
         "sources": p.sources.state(),
         "watch": p.drift.watch.state(),

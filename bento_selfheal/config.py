@@ -35,6 +35,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
+LEAST_OWN = 0.1
+"""Share of labels in a step's targets under which it counts for no more steps."""
+
 
 class HealParameters(BaseModel):
     """How drift is seen and how a heal trains. The names are the article's where it has one."""
@@ -81,7 +84,7 @@ class HealParameters(BaseModel):
     buffer_rows: Count = 20_000
     """`replay`: labelled rows that are kept to train on: the newest, and of a rare class older
     ones too."""
-    replay_rate: Positive = 0.1
+    replay_rate: Positive = 0.05
     """`replay`: minibatch steps for each row answered meanwhile, at most ten times the labels."""
     replay_first: Count = 30
     """`replay`: steps of a line's first round; the k-th has a k-th of it, or what the rate asks."""
@@ -93,26 +96,45 @@ class HealParameters(BaseModel):
     """`replay`: the half-life is long enough to hold this many labels of the rarest class."""
     replay_average: Share = 0.8
     """`replay`: what is kept, over 100 labels, of the moving average of the weights."""
-    anchor_labels: Annotated[float, Field(ge=0)] = 2500.0
-    """`replay`: labels that a line has seen when the recalibrated shadow's soft labels weigh as
-    much as its own; their odds fall with the square of the labels."""
+    anchor_labels: Annotated[float, Field(ge=0)] = 2000.0
+    """`replay`: labels outside the commonest class that a line has seen when the anchor's soft
+    labels weigh as much as its own; their odds fall with the square of that. 0 is no anchor."""
+    anchor_floor: Share = 0.5
+    """`replay`: the least weight of the anchor's soft labels."""
     anchor_half_life: Positive = 1000.0
-    """`replay`: half-life, in labels, of what the shadow is recalibrated on."""
+    """`replay`: half-life, in labels, of what the anchor is fitted to."""
+    anchor_rare: Positive = 300.0
+    """`replay`: that half-life is long enough to hold this many labels of the rarest class."""
+    anchor_ridge: Positive = 0.5
+    """`replay`: ridge that pulls the anchor to what the shadow says."""
     adapter_norm: Positive = 100.0
     """Largest distance of healed adapter weights from the packaged ones, Euclidean."""
     health_window: Count = 5
     """Labelled batches in the rolling means that health watches."""
 
-    def steps(self, rounds: int, pace: float = 1.0) -> int:
-        """Minibatch steps of the round after so many rounds of a line, at a pace of labels."""
-        asked = math.ceil(self.replay_rate * self.heal_rows * pace)
+    def steps(self, rounds: int, pace: float = 1.0, lean: float = 0.0) -> int:
+        """Minibatch steps of the round after so many rounds of a line, at a pace of labels.
+
+        The more of a step's targets comes from the anchor, the more steps: labels are trained on
+        as often as ever, and soft labels cannot be learned by heart.
+        """
+        asked = math.ceil(self.replay_rate * self.heal_rows * pace / max(1 - lean, LEAST_OWN))
         return max(asked, self.replay_first // (1 + rounds))
 
-    def lean(self, seen: int) -> float:
-        """Share of the anchor in what a line that has seen so many labels trains towards."""
+    def lean(self, seen: float) -> float:
+        """Share of the anchor in what a line trains towards that has seen so many labels outside
+        the commonest class."""
         if self.anchor_labels == 0:
             return 0.0
-        return 1 / (1 + (seen / self.anchor_labels) ** 2)
+        return max(1 / (1 + (seen / self.anchor_labels) ** 2), self.anchor_floor)
+
+    def anchor_memory(self, rarest: float, pace: float = 1.0) -> float:
+        """Half-life in labels of what the anchor is fitted to.
+
+        Few labels reach far back: theirs is longer in rows and shorter in labels.
+        """
+        long = max(self.anchor_half_life, self.anchor_rare / max(rarest, 1e-9))
+        return float(long / pace**0.75)
 
     def half_life(self, rarest: float) -> float:
         """Half-life in labels when the rarest class has this share of them."""

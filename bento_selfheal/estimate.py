@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .anchor import Anchor
+from .recalibration import Recalibration
 from .answers import confidence, decided, targets
 from .package import Package
 
@@ -29,7 +29,7 @@ class Estimate:
     def __init__(self, package: Package) -> None:
         answers = torch.from_numpy(package.shadow(package.reference_rows))
         truth = targets(torch.from_numpy(package.reference_labels), answers)
-        self._scale = Anchor(answers, truth, torch.ones(len(answers)), degree=1)
+        self._scale = Recalibration(answers, truth, torch.ones(len(answers)), degree=1)
         self.accuracy: float | None = None
         self.off: float | None = None
         """Estimate less accuracy, mean over the batches whose labels came."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .metrics import NOTHING, Scores
 
 BET_LIMIT = 0.9
-LEAST_ADVANCE = 25
+LEAST_ADVANCE = 10
 MEMORY = 500.0
 
 
@@ -35,6 +35,7 @@ class EProcess:
     log_e: float = 0.0
     count: int = 0
     total: float = 0.0
+    power: float = 0.0
     recent: float = 0.0
     squares: float = 0.0
 
@@ -45,6 +46,7 @@ class EProcess:
             self.log_e += math.log1p(self.bet() * d)
             self.count += 1
             self.total += d
+            self.power += d * d
             self.recent = self.recent * fade + d
             self.squares = self.squares * fade + d * d
 
@@ -59,6 +61,13 @@ class EProcess:
     @property
     def mean(self) -> float:
         return self.total / self.count if self.count else 0.0
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean."""
+        if not self.count:
+            return 0.0
+        return math.sqrt(max(self.power / self.count - self.mean**2, 0.0) / self.count)
 
 
 @dataclass(frozen=True)
@@ -134,10 +143,10 @@ class Gate:
         if self.proven:
             if self.process.count < max(self.advance_rows * longer / pace, LEAST_ADVANCE):
                 return Verdict(False, "too few labels since the last look", evidence)
-            if self.process.mean > 0:
+            if self.process.mean >= -self.process.error:
                 return Verdict(True, f"a proven line goes on: {gain}", evidence)
             self.restart()  # an old loss must not outweigh a new gain
-            return Verdict(False, f"no gain: {gain}", evidence)
+            return Verdict(False, f"a proven line waits: {gain}", evidence)
         if self.process.reaches(self.level):
             self.proven = True
             return Verdict(True, gain, evidence)

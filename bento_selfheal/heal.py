@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,7 +21,6 @@ from .rules import RuleSet
 
 EPS = 1e-8
 HALF_LIVES = 7.0
-LEAST_LEAN = 0.01
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,17 @@ class LabelledRows:
     @property
     def rarest(self) -> float:
         """Share of the rarest class that is there at all; 1 without rows."""
+        shares = self._shares()
+        return float(shares.min()) if len(self) else 1.0
+
+    @property
+    def uncommon(self) -> float:
+        """Share of the rows that are not of the commonest class."""
+        return 1 - float(self._shares().max()) if len(self) else 0.0
+
+    def _shares(self) -> NDArray[np.float64]:
         counts = np.bincount(self.labels.astype(np.int64), self.weights)
-        return float(counts[counts > 0].min() / counts.sum()) if len(self) else 1.0
+        return np.asarray(counts[counts > 0] / max(counts.sum(), 1))
 
 
 class Challenger:
@@ -80,19 +88,25 @@ class Challenger:
         model: What training moves.
         answers: What answers, is compared and is promoted: the moving average of `model`.
         shadow: The frozen model as trained.
+        anchor: The shadow as recent labels have it.
         rounds: Rounds of training since the line began or a change was seen.
         seen: Labels that the line has trained on, the present ones included.
         pace: Rows answered for each label that came; few labels are trained on for longer.
     """
 
     def __init__(
-        self, champion: SelfHealingModel, lr: float, shadow: SelfHealingModel | None = None
+        self,
+        champion: SelfHealingModel,
+        lr: float,
+        shadow: SelfHealingModel | None = None,
+        anchor: Anchor | None = None,
     ) -> None:
         state = champion.adapter_state()
         self.model = champion.with_adapter(state)
         self.model.freeze_for_healing()
         self.answers = champion.with_adapter(state).requires_grad_(False)
         self.shadow = shadow or champion
+        self.anchor = anchor
         self.optimizer = torch.optim.Adam(self.model.reflexive.parameters(), lr=lr)
         self.rounds = 0
         self.seen = 0
@@ -207,9 +221,9 @@ class ReplayRecipe:
     """The default: minibatches drawn from the bounded buffer of the newest labelled rows.
 
     Cross-entropy on labels, each row drawn half as often every `replay_half_life` labels, so
-    that what was learned before a change fades. A young line leans on the `Anchor`: its soft
-    labels weigh as much as `anchor_labels` labels of its own would. What answers is a moving
-    average of the weights, which is steadier than any one of them.
+    that what was learned before a change fades. A young line leans on the `Anchor`: towards its
+    soft labels it trains first, and to the share `anchor_floor` for good. What answers is a
+    moving average of the weights, which is steadier than any one of them.
     """
 
     parameters: HealParameters
@@ -219,48 +233,44 @@ class ReplayRecipe:
         self, challenger: Challenger, rows: LabelledRows, rules: RuleSet, generator: torch.Generator
     ) -> dict[str, float]:
         p = self.parameters
+        lean = 0.0
+        if challenger.anchor is not None:
+            lean = p.lean(challenger.seen * rows.uncommon)
+            self._fit(challenger, challenger.anchor, rows)
         half_life = p.half_life(rows.rarest)
         rows = rows.since(HALF_LIVES * half_life)
         hidden, labels = _hidden(challenger.model, rows)
-        teach = self._teacher(challenger, rows)
         weights = rows.recency(half_life)
         losses: dict[str, float] = {}
-        steps, batch = p.steps(challenger.rounds, challenger.pace), min(p.replay_batch, len(rows))
+        steps = p.steps(challenger.rounds, challenger.pace, lean)
+        batch = min(p.replay_batch, len(rows))
         drawn = torch.multinomial(weights, steps * batch, replacement=True, generator=generator)
         for picked in drawn.reshape(steps, batch):
-            soft = teach(hidden[picked], labels[picked])
             answers = challenger.model.decide(hidden[picked])
-            real = cross_entropy(answers, soft)
+            truth = targets(labels[picked], answers)
+            if challenger.anchor is not None and lean > 0:
+                said = _said(challenger.shadow, hidden[picked])
+                soft = challenger.anchor(said, rows.features[picked.numpy()])
+                truth = (1 - lean) * truth + lean * soft
+            real = cross_entropy(answers, truth)
             _step(challenger, real)
             losses = {"real": real.item(), "total": real.item()}
         moved = challenger.bound(p.adapter_norm)
         challenger.rounds += 1
         keep = p.replay_average ** (p.heal_rows * challenger.pace / 100)
         challenger.follow(max(1 - keep, 1 / challenger.rounds))
-        return {**losses, "moved": moved}
+        return {**losses, "moved": moved, "lean": lean}
 
-    def _teacher(
-        self, challenger: Challenger, rows: LabelledRows
-    ) -> Callable[[Tensor, Tensor], Tensor]:
-        """What rows are trained towards: their labels, mixed with what the anchor says."""
-        p, shadow = self.parameters, challenger.shadow
-        lean = p.lean(challenger.seen)
-        # Few labels reach far back: what they say of the shadow is to be as new as with many.
-        half_life = p.anchor_half_life / challenger.pace
-        newest = rows.since(HALF_LIVES * half_life)
-        hidden, labels = _hidden(shadow, newest)
-        with torch.no_grad():
-            said = shadow.decide(hidden)
-        if lean < LEAST_LEAN:
-            return lambda _, truth: targets(truth, said)
-        anchor = Anchor(said, targets(labels, said), newest.recency(half_life))
-
-        def teach(picked: Tensor, truth: Tensor) -> Tensor:
-            with torch.no_grad():
-                soft = anchor(shadow.decide(picked))
-            return (1 - lean) * targets(truth, soft) + lean * soft
-
-        return teach
+    def _fit(self, challenger: Challenger, anchor: Anchor, rows: LabelledRows) -> None:
+        """Let the anchor follow the labels, where enough came since it last did."""
+        half_life = self.parameters.anchor_memory(rows.rarest, challenger.pace)
+        if not anchor.due(challenger.seen, half_life):
+            return
+        rows = rows.since(HALF_LIVES * half_life)
+        hidden, labels = _hidden(challenger.shadow, rows)
+        said = _said(challenger.shadow, hidden)
+        anchor.fit(said, rows.features, targets(labels, said), rows.recency(half_life),
+                   challenger.seen)  # fmt: skip
 
 
 def make_recipe(parameters: HealParameters) -> Recipe:
@@ -289,9 +299,13 @@ def _hidden(model: SelfHealingModel, rows: LabelledRows) -> tuple[Tensor, Tensor
         return model.backbone(torch.from_numpy(rows.features)), labels
 
 
-def _probabilities(model: SelfHealingModel, hidden: Tensor) -> NDArray[np.float32]:
+def _said(model: SelfHealingModel, hidden: Tensor) -> Tensor:
     with torch.no_grad():
-        out: NDArray[np.float32] = model.decide(hidden).numpy()
+        return model.decide(hidden)
+
+
+def _probabilities(model: SelfHealingModel, hidden: Tensor) -> NDArray[np.float32]:
+    out: NDArray[np.float32] = _said(model, hidden).numpy()
     return out
 
 

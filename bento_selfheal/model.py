@@ -143,18 +143,43 @@ class SelfHealingMLP(SelfHealingModel):
         super().__init__(backbone, reflexive, head)
 
 
-def scaled_mlp(input_dim: int, hidden_dim: int = 64, classes: int = 2) -> SelfHealingModel:
-    """The default of `package_model`: the article's MLP behind a `Standardize`.
+class WideAndDeep(nn.Module):
+    """A backbone that hands its scaled inputs on beside what a deep part makes of them.
+
+    A frozen backbone keeps of its inputs what told the classes apart when it was trained; behind
+    it, an adapter can use no feature that begins to matter later. With the inputs in the hidden
+    representation it can (the wide part of Cheng et al. 2016).
+
+    Args:
+        scale: Maps ``(n, features)`` to ``(n, features)``.
+        deep: Maps ``(n, features)`` to ``(n, hidden)``.
+    """
+
+    def __init__(self, scale: nn.Module, deep: nn.Module) -> None:
+        super().__init__()
+        self.scale = scale
+        self.deep = deep
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Hidden representation ``(n, hidden + features)``."""
+        scaled = self.scale(x)
+        return torch.cat([self.deep(scaled), scaled], dim=1)
+
+
+def wide_mlp(input_dim: int, hidden_dim: int = 64, classes: int = 2) -> SelfHealingModel:
+    """The default of `package_model`: the article's backbone behind a `Standardize`, made
+    `WideAndDeep`.
 
     The scale is filled in from the training data, or from a packaged model's weights.
     """
-    model = SelfHealingMLP(input_dim, hidden_dim)
     scale = Standardize(torch.zeros(input_dim), torch.ones(input_dim))
-    backbone = nn.Sequential(scale, model.backbone)
+    backbone = WideAndDeep(scale, mlp_backbone(input_dim, hidden_dim))
+    width = hidden_dim + input_dim
+    reflexive = ReflexiveLayer(width)
     if classes > 2:
-        head = nn.Linear(hidden_dim, classes)
-        return SelfHealingModel(backbone, model.reflexive, head, "logit")
-    return SelfHealingModel(backbone, model.reflexive, model.head, model.output)
+        return SelfHealingModel(backbone, reflexive, nn.Linear(width, classes), "logit")
+    head = nn.Sequential(nn.Linear(width, 1), nn.Sigmoid())
+    return SelfHealingModel(backbone, reflexive, head)
 
 
 class BaselineMLP(nn.Module):

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .anchor import Anchor
+from .recalibration import Recalibration
 from .answers import Numbers, brier, decided, from_logits, logits
 from .config import Thresholds
 from .metrics import Scores
@@ -23,6 +23,7 @@ HALF_LIFE = 600.0
 FEWEST = 100
 FIRST_ROWS, NEWEST_ROWS, LATEST = 50, 1000, 200
 NEVER = 1.1
+BRIER = float(__import__('os').environ.get('BR','0.75'))
 
 
 class PointKind(StrEnum):
@@ -61,7 +62,7 @@ def row_losses(
     said, true = decided(probabilities, at), np.asarray(labels)
     dear = max(costs.miss_cost, costs.alarm_cost)
     price = np.where(true > 0, costs.miss_cost, costs.alarm_cost) / dear
-    return np.asarray((brier(probabilities, labels) + price * (said != true)) / 2)
+    return np.asarray(BRIER * brier(probabilities, labels) + (1 - BRIER) * price * (said != true))
 
 
 def cost_of(scores: Scores, costs: Thresholds) -> float:
@@ -104,7 +105,7 @@ class Calibration:
         age = torch.arange(len(table) - 1, -1, -1, dtype=torch.float64)
         weights = torch.pow(0.5, age / HALF_LIFE)
         answers = table[:, 0]
-        said = Anchor(answers, table[:, 2], weights)(answers)
+        said = Recalibration(answers, table[:, 2], weights)(answers)
         # Halfway in log odds: at the dear end of the scale a recalibration rests on few labels.
         risk = from_logits((logits(said) + logits(answers)) / 2)
         return OperatingPoint(_cheapest(answers, risk, weights, costs), PointKind.COSTS)

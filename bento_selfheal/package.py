@@ -32,7 +32,7 @@ from .modelstore import find_model, new_model
 from .rules import Rule, RuleSet
 from .signals import Fidi
 
-DEFAULT_BUILDER = "bento_selfheal.model:scaled_mlp"
+DEFAULT_BUILDER = "bento_selfheal.model:wide_mlp"
 CANARY_ROWS = 32
 WEIGHTS, REFERENCE, INFO = "weights.safetensors", "reference.safetensors", "package.json"
 

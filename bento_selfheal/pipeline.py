@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from . import telemetry as names
+from .anchor import Anchor, Basis
 from .answers import answers_of, decided
 from .buffer import Buffer
 from .config import Settings, Thresholds
@@ -50,7 +51,8 @@ from .status import status_of
 from .tally import Tally
 from .telemetry import Telemetry
 
-SLOW_BATCHES = 5
+SLOW_BATCHES = 2
+FEW_LABELS = 10
 MOST_PACE = 20.0
 
 
@@ -106,7 +108,8 @@ class Pipeline:
         self.serving: Snapshot | None = None
         self.home: Snapshot | None = None
         self.home_model = package.model
-        self.challenger = Challenger(self.champion, settings.heal_lr, package.model)
+        self._basis = Basis.of(package)
+        self.challenger = self.new_challenger()
         self.trial: Trial | None = None
         self.gate = Gate(settings.gate_alpha, settings.trial_rows, settings.advance_rows)
         self.regret = Regret(settings.regret_alpha, settings.trial_rows)
@@ -321,10 +324,10 @@ class Pipeline:
             self._labelled_batch(batch)
 
     def _batch_is_due(self) -> bool:
-        """A batch of labels is full; or long in coming, and then a round's worth is enough."""
+        """A batch of labels is full; or long in coming, and then a few are enough."""
         s, n = self.settings, len(self.open_labels)
         slow = self.tally.predicted - self.opened_at >= SLOW_BATCHES * s.batch_size
-        return n >= s.batch_size or (slow and n >= min(s.heal_rows, s.batch_size))
+        return n >= s.batch_size or (slow and n >= min(FEW_LABELS, s.batch_size))
 
     def _labelled_batch(self, batch: list[JoinedRow]) -> None:
         """Test, then train: score on labels that nothing has trained on, then heal."""
@@ -744,11 +747,15 @@ class Pipeline:
         )
 
     def _restart_challenger(self, start: SelfHealingModel | None = None) -> None:
-        self.challenger = Challenger(
-            start or self.champion, self.settings.heal_lr, self.package.model
-        )
+        self.challenger = self.new_challenger(start)
         self.trial = None
         self.gate.renew()
+
+    def new_challenger(self, start: SelfHealingModel | None = None) -> Challenger:
+        """A line that begins from a model, or from what serves."""
+        s = self.settings
+        anchor = Anchor(self._basis, s.anchor_ridge)
+        return Challenger(start or self.champion, s.heal_lr, self.package.model, anchor)
 
     # -- what it shows of itself -----------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from bento_selfheal.model import (
     SelfHealingMLP,
     SelfHealingModel,
     Standardize,
-    scaled_mlp,
+    wide_mlp,
 )
 
 
@@ -128,6 +128,6 @@ def test_standardize_compresses_and_survives_constants() -> None:
     assert 80 < float(out[4, 0]) < 120
 
 
-def test_scaled_mlp_has_no_more_parameters() -> None:
+def test_wide_mlp_has_no_more_parameters() -> None:
     """The default model's scale is not learned: it has the article's 13,250 parameters."""
-    assert count(scaled_mlp(10)) == 13_250
+    assert count(wide_mlp(10)) == 13_250

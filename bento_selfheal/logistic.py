@@ -1,0 +1,77 @@
+"""Weighted logistic regression about what another model already says.
+
+The log odds are ``offset + basis @ weights``, of two classes or softmax of many, fitted by
+penalised maximum likelihood. The ridge pulls the weights to zero, which is to say the answer
+back to the offset.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+STEPS = 25
+LEAST_STEP = 1e-3
+LEAST_GAIN = 1e-6
+
+
+def fit(
+    offset: Tensor, basis: Tensor, truth: Tensor, weights: Tensor, ridge: Tensor, start: Tensor
+) -> Tensor:
+    """Newton's method with halved steps on a convex loss, from ``start`` on.
+
+    Args:
+        offset: Log odds that stand already, ``(n, columns)``; one column of two classes.
+        basis: Terms of each row and column, ``(n, columns, terms)``.
+        truth: Labels, 0 or 1 or between, ``(n, columns)``.
+        weights: Weight of each row, ``(n,)``.
+        ridge: Penalty on each term's square, ``(terms,)``, above 0.
+        start: First weights, ``(columns, terms)``.
+
+    Returns:
+        Weights, ``(columns, terms)``.
+    """
+    theta = start
+    now = _loss(offset, basis, truth, weights, ridge, theta)
+    for _ in range(STEPS):
+        step, size = _newton_step(offset, basis, truth, weights, ridge, theta), 1.0
+        while (then := _loss(offset, basis, truth, weights, ridge, theta - size * step)) > now:
+            size /= 2
+            if size < LEAST_STEP:
+                return theta
+        theta = theta - size * step
+        before, now = now, then
+        if before - now < LEAST_GAIN * max(abs(now), 1.0):
+            break
+    return theta
+
+
+def _loss(
+    offset: Tensor, basis: Tensor, truth: Tensor, weights: Tensor, ridge: Tensor, theta: Tensor
+) -> float:
+    z = offset + (basis * theta).sum(dim=2)
+    whole = torch.nn.functional.softplus(z[:, 0]) if z.shape[1] == 1 else z.logsumexp(dim=1)
+    loss = (weights * (whole - (truth * z).sum(dim=1))).sum()
+    return float(loss + (ridge * theta.square()).sum() / 2)
+
+
+def _newton_step(
+    offset: Tensor, basis: Tensor, truth: Tensor, weights: Tensor, ridge: Tensor, theta: Tensor
+) -> Tensor:
+    columns, terms = theta.shape
+    z = offset + (basis * theta).sum(dim=2)
+    if columns == 1:
+        p = torch.sigmoid(z)
+        flat = basis[:, 0]
+        gradient = (flat.T @ (weights * (p - truth)[:, 0])).unsqueeze(0)
+        curvature = (flat * (weights * (p * (1 - p))[:, 0]).unsqueeze(1)).T @ flat
+    else:
+        p = torch.softmax(z, dim=1)
+        gradient = torch.einsum("n,nk,nki->ki", weights, p - truth, basis)
+        spread = torch.diag_embed(p) - p.unsqueeze(2) * p.unsqueeze(1)
+        curvature = torch.einsum("n,nkl,nki,nlj->kilj", weights, spread, basis, basis)
+        curvature = curvature.reshape(columns * terms, columns * terms)
+    gradient = gradient + ridge * theta
+    curvature = curvature + torch.diag(ridge.repeat(columns))
+    step: Tensor = torch.linalg.solve(curvature, gradient.reshape(-1))
+    return step.reshape(columns, terms)
