@@ -35,8 +35,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
-LEAST_OWN = 0.1
-"""Share of labels in a step's targets under which it counts for no more steps."""
+LEAST_OWN = 0.05
+"""Share of labels in the targets under which there are no more steps, and no less averaging."""
 
 
 class HealParameters(BaseModel):
@@ -95,7 +95,8 @@ class HealParameters(BaseModel):
     replay_rare: Positive = 100.0
     """`replay`: the half-life is long enough to hold this many labels of the rarest class."""
     replay_average: Share = 0.8
-    """`replay`: what is kept, over 100 labels, of the moving average of the weights."""
+    """`replay`: what is kept, over 100 labels, of the moving average of the weights; the less, the
+    more of the targets comes from the anchor, whose soft labels need no averaging."""
     anchor_labels: Annotated[float, Field(ge=0)] = 2000.0
     """`replay`: labels outside the commonest class that a line has seen when the anchor's soft
     labels weigh as much as its own; their odds fall with the square of that. 0 is no anchor."""
@@ -120,6 +121,11 @@ class HealParameters(BaseModel):
         """
         asked = math.ceil(self.replay_rate * self.heal_rows * pace / max(1 - lean, LEAST_OWN))
         return max(asked, self.replay_first // (1 + rounds))
+
+    def kept(self, pace: float = 1.0, lean: float = 0.0) -> float:
+        """What one round keeps of the moving average of the weights."""
+        own = max(min(1.0, 2 * (1 - lean)), LEAST_OWN)
+        return float(self.replay_average ** (self.heal_rows * pace / 100 / own))
 
     def lean(self, seen: float) -> float:
         """Share of the anchor in what a line trains towards that has seen so many labels outside

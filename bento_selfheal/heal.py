@@ -257,8 +257,7 @@ class ReplayRecipe:
             losses = {"real": real.item(), "total": real.item()}
         moved = challenger.bound(p.adapter_norm)
         challenger.rounds += 1
-        keep = p.replay_average ** (p.heal_rows * challenger.pace / 100)
-        challenger.follow(max(1 - keep, 1 / challenger.rounds))
+        challenger.follow(max(1 - p.kept(challenger.pace, lean), 1 / challenger.rounds))
         return {**losses, "moved": moved, "lean": lean}
 
     def _fit(self, challenger: Challenger, anchor: Anchor, rows: LabelledRows) -> None:

@@ -19,7 +19,7 @@ from .config import Thresholds
 from .metrics import Scores
 
 HISTORY = 3000
-HALF_LIFE = 600.0
+HALF_LIFE = 1200.0
 FEWEST = 100
 FIRST_ROWS, NEWEST_ROWS, LATEST = 50, 1000, 200
 NEVER = 1.1
