@@ -22,7 +22,10 @@ from .model import Standardize
 from .package import Package
 
 REACH = 4.0
-MOST_WEIGHTS = 256
+OWN = 3
+"""Terms without a feature: the constant, the log odds, their square."""
+MOST_WEIGHTS, MOST_PAIRED = 256, 64
+"""Weights in all; terms of the features up to which each pair of them has one."""
 FREE = 0.05
 """Ridge of the constant term: a shift of all odds is soon believed."""
 REFITS = 40
@@ -30,7 +33,8 @@ REFITS = 40
 
 
 class Basis:
-    """The terms of a row: 1, the shadow's log odds, features, and the squares of these.
+    """The terms of a row: 1, the shadow's log odds and its square, features, and as far as there
+    is room for weights, their squares and their products.
 
     Args:
         said: The shadow's answers on the rows that say what is usual, ``(m,)`` or
@@ -50,15 +54,19 @@ class Basis:
         z = logits(said)
         self._centre, self._spread = z.mean(dim=0), z.std(dim=0, correction=0).clamp_min(1e-3)
         self.classes = z.shape[1]
-        room = MOST_WEIGHTS // self.classes - 3
-        self._squares = 2 * len(columns) <= room
-        self._columns = list(columns) if len(columns) <= room else []
+        n, room = len(columns), MOST_WEIGHTS // self.classes - OWN
+        self._columns = list(columns) if n <= room else []
         kept = slice(len(self._columns))
+        self._pairs = torch.zeros(0, 2, dtype=torch.int64)
+        if n + n * (n + 1) // 2 <= min(room, MOST_PAIRED):
+            self._pairs = torch.combinations(torch.arange(n), 2, with_replacement=True)
+        elif 2 * n <= room:
+            self._pairs = torch.arange(n).unsqueeze(1).expand(-1, 2)
         self._scale = Standardize(
             torch.tensor(list(mean)[kept], dtype=torch.float64),
             torch.tensor(list(std)[kept], dtype=torch.float64),
         )
-        self.terms = 3 + len(self._columns) * (2 if self._squares else 1)
+        self.terms = OWN + len(self._columns) + len(self._pairs)
 
     @classmethod
     def of(cls, package: Package) -> Basis:
@@ -77,8 +85,8 @@ class Basis:
         u = ((z - self._centre) / self._spread).clamp(-REACH, REACH)
         x = self._scale(torch.from_numpy(features[:, self._columns]).double())
         x = x.clamp(-REACH, REACH)
-        parts = [x, x.square()] if self._squares else [x]
-        wide = torch.cat(parts, dim=1).unsqueeze(1).expand(-1, self.classes, -1)
+        products = x[:, self._pairs[:, 0]] * x[:, self._pairs[:, 1]]
+        wide = torch.cat([x, products], dim=1).unsqueeze(1).expand(-1, self.classes, -1)
         own = torch.stack([torch.ones_like(u), u, u.square()], dim=2)
         return torch.cat([own, wide], dim=2)
 
