@@ -48,7 +48,7 @@ def dump(pipeline: Pipeline) -> bytes:
         "buffer_places": torch.from_numpy(pipeline.buffer.places.copy()),
         "buffer_keys": _keys_tensor(pipeline.buffer.keys),
         "open_label_rows": _rows_tensor(pipeline),
-        "anchor": pipeline.challenger.anchor.weights.clone(),
+        "anchor": pipeline.anchor.weights.clone(),
     }
     tensors |= {f"challenger.{k}": v for k, v in pipeline.challenger.model.adapter_state().items()}
     tensors |= {f"average.{k}": v for k, v in pipeline.challenger.answers.adapter_state().items()}
@@ -140,8 +140,8 @@ def _restore_heals(pipeline: Pipeline, tensors: dict[str, Tensor], facts: dict[s
     for name in ("rounds", "seen", "pace"):
         setattr(pipeline.challenger, name, facts[name])
     pipeline.challenger.load_moments(_under("moments.", tensors))
-    pipeline.challenger.anchor.weights = tensors["anchor"]
-    pipeline.challenger.anchor.fitted = facts["anchor_fitted"]
+    pipeline.anchor.weights = tensors["anchor"]
+    pipeline.anchor.fitted = facts["anchor_fitted"]
 
 
 def _facts(p: Pipeline) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def _facts(p: Pipeline) -> dict[str, Any]:
         "rounds": p.challenger.rounds,
         "seen": p.challenger.seen,
         "pace": p.challenger.pace,
-        "anchor_fitted": p.challenger.anchor.fitted,
+        "anchor_fitted": p.anchor.fitted,
         "buffer_sources": _runs(p.buffer.sources),
         "sources": p.sources.state(),
         "watch": p.drift.watch.state(),

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .recalibration import Recalibration
 from .answers import confidence, decided, targets
 from .package import Package
+from .recalibration import Recalibration
 
 
 class Estimate:

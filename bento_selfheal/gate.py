@@ -103,8 +103,9 @@ class Gate:
     A line of challengers first has to prove itself against what served before it: in the
     k-th trial the evidence must reach k(k + 1)/alpha, so that the chance of ever letting
     through a line that is no better stays under alpha however many trials there are. The
-    snapshots of a line that has proven itself follow each other when they gained on average
-    over the last window of ``advance_rows`` rows; `Regret` watches what came of it.
+    snapshots of a line that has proven itself follow each other unless the last window of
+    ``advance_rows`` rows speaks against it, by a loss of more than a standard error; `Regret`
+    watches what came of it.
 
     Args:
         alpha: Chance of ever letting through a line that is not better.
@@ -132,14 +133,15 @@ class Gate:
 
         Where the rarest class has a share under a quarter, a trial, an advance and the memory of
         the bets take as many more rows as it is rarer: it is that class which decides. Where
-        ``pace`` rows are answered for each label, an advance takes as many fewer labels, 25 at
+        ``pace`` rows are answered for each label, an advance takes as many fewer labels, 10 at
         the least: a line that waited for as many as ever would serve what the world has left
         behind.
         """
         longer = max(1.0, 0.25 / max(rarest, 1e-6))
         self.process.update(gains, MEMORY * longer)
         evidence = self.evidence()
-        gain = f"loss lower by {self.process.mean:.4f} on {self.process.count} new labels"
+        by = "lower" if self.process.mean >= 0 else "higher"
+        gain = f"loss {by} by {abs(self.process.mean):.4f} on {self.process.count} new labels"
         if self.proven:
             if self.process.count < max(self.advance_rows * longer / pace, LEAST_ADVANCE):
                 return Verdict(False, "too few labels since the last look", evidence)

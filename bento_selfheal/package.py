@@ -336,7 +336,10 @@ def fit(
     rows, labels = torch.from_numpy(x), torch.from_numpy(y)
     for part in model.modules():
         if isinstance(part, Standardize):
-            fitted = Standardize(rows.mean(dim=0), rows.std(dim=0, correction=0), part.limit)
+            # The spread of a constant is 0, whatever rounding makes of it.
+            moves = rows.amax(dim=0) > rows.amin(dim=0)
+            spread = rows.std(dim=0, correction=0) * moves
+            fitted = Standardize(rows.mean(dim=0), spread, part.limit)
             part.load_state_dict(fitted.state_dict())
     hybrid = rules is not None and len(rules) and plan.rule_weight > 0
     verdicts = torch.from_numpy(rules.verdicts(x)) if rules is not None and hybrid else None
@@ -378,10 +381,9 @@ def _calibrate(
     out = []
     for name in watched:
         column = x[:, list(features).index(name)].astype(np.float64)
-        if column.std() > 0 or keep_constant:
-            out.append(
-                Calibration(feature=name, mean=float(column.mean()), std=float(column.std()))
-            )
+        std = float(column.std()) if np.ptp(column) > 0 else 0.0  # rounding gives a constant one
+        if std > 0 or keep_constant:
+            out.append(Calibration(feature=name, mean=float(column.mean()), std=std))
     return out
 
 

@@ -754,8 +754,8 @@ class Pipeline:
     def new_challenger(self, start: SelfHealingModel | None = None) -> Challenger:
         """A line that begins from a model, or from what serves."""
         s = self.settings
-        anchor = Anchor(self._basis, s.anchor_ridge)
-        return Challenger(start or self.champion, s.heal_lr, self.package.model, anchor)
+        self.anchor = Anchor(self._basis, s.anchor_ridge)
+        return Challenger(start or self.champion, s.heal_lr, self.package.model, self.anchor)
 
     # -- what it shows of itself -----------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bento_selfheal.anchor import Anchor, Basis
 from bento_selfheal.config import HealParameters
 from bento_selfheal.heal import (
     ArticleRecipe,
@@ -245,20 +246,51 @@ def test_replay_prefers_new_rows(model: SelfHealingModel) -> None:
     assert answers[1] == pytest.approx(0.5, abs=0.1)
 
 
+def anchored(model: SelfHealingModel, rows: LabelledRows, lr: float = 0.01) -> Challenger:
+    """A challenger with an anchor that knows the shadow alone."""
+    basis = Basis(model(torch.from_numpy(rows.features)).detach())
+    return Challenger(model, lr, anchor=Anchor(basis))
+
+
 def test_replay_leans_on_the_anchor(model: SelfHealingModel) -> None:
     """A young line follows the recalibrated shadow rather than a few labels; the more labels it
     has seen, the less."""
     rng = np.random.default_rng(0)
     x = rng.normal(0, 1.5, (400, 10)).astype(np.float32)
     noise = (rng.random(400) < 0.5).astype(np.float32)  # what the shadow says means nothing
-    spread = []
-    for seen in (0, 10**9):
-        challenger = Challenger(model, 0.01)
+    rows, spread = LabelledRows(x, noise), []
+    for floor, seen in ((0.0, 0), (0.0, 10**9), (1.0, 10**9)):
+        challenger = anchored(model, rows)
         challenger.seen = seen
-        recipe = ReplayRecipe(HealParameters(replay_first=200, replay_half_life=1e9))
-        recipe.heal(challenger, LabelledRows(x, noise), RULES, torch.Generator().manual_seed(0))
+        recipe = ReplayRecipe(
+            HealParameters(replay_first=200, replay_half_life=1e9, anchor_floor=floor)
+        )
+        losses = recipe.heal(challenger, rows, RULES, torch.Generator().manual_seed(0))
+        assert losses["lean"] == pytest.approx(max(float(seen == 0), floor), abs=1e-3)
         spread.append(float(challenger.model(torch.from_numpy(x)).detach().std()))
-    assert spread[0] < 0.75 * spread[1]
+    young, old, floored = spread
+    assert young < 0.75 * old
+    assert floored < 0.75 * old
+
+
+def test_what_the_anchor_teaches_takes_more_steps() -> None:
+    """Labels are trained on as often whatever the anchor's share; its soft labels more often, and
+    with less averaging."""
+    p = HealParameters(replay_first=1, replay_rate=1.0)
+    assert p.steps(9, lean=0.9) == 10 * p.steps(9)
+    assert p.steps(9, lean=1.0) == p.steps(9, lean=0.97)  # bounded
+    assert p.kept(lean=0.95) < p.kept(lean=0.75) < p.kept(lean=0.5) == p.kept()
+    assert p.kept() ** 4 == pytest.approx(p.replay_average)
+
+
+def test_anchor_memory() -> None:
+    """It holds enough labels of a rare class; where labels are few it is longer in rows and
+    shorter in labels."""
+    p = HealParameters()
+    assert p.anchor_memory(0.5) == p.anchor_half_life
+    assert p.anchor_memory(0.01) == pytest.approx(p.anchor_rare / 0.01)
+    few = p.anchor_memory(0.5, pace=16.0)
+    assert few < p.anchor_half_life < 16 * few
 
 
 def test_adapter_is_bounded(model: SelfHealingModel) -> None:

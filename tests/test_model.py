@@ -128,6 +128,18 @@ def test_standardize_compresses_and_survives_constants() -> None:
     assert 80 < float(out[4, 0]) < 120
 
 
-def test_wide_mlp_has_no_more_parameters() -> None:
-    """The default model's scale is not learned: it has the article's 13,250 parameters."""
-    assert count(wide_mlp(10)) == 13_250
+def test_wide_backbone_hands_its_inputs_on() -> None:
+    """The default model's hidden representation ends with the scaled features, so an adapter can
+    use one that the deep part drops; the scale is not learned."""
+    model = wide_mlp(3, hidden_dim=8)
+    scale = model.backbone.scale
+    scale.load_state_dict(
+        Standardize(torch.tensor([1.0, 0, 0]), torch.full((3,), 2.0)).state_dict()
+    )
+    rows = torch.tensor([[3.0, 4.0, -2.0]])
+    hidden = model.backbone(rows)
+    assert hidden.shape == (1, 11)
+    assert hidden[0, 8:].tolist() == [1.0, 2.0, -1.0]
+    assert model(rows).shape == (1,)
+    assert wide_mlp(3, classes=4)(rows).shape == (1, 4)
+    assert not list(scale.parameters())

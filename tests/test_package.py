@@ -138,6 +138,20 @@ def test_constant_feature_serves() -> None:
     assert [fidi.update(rows[:50, package.sensitive_columns]) for _ in range(4)] == [0.0] * 4
 
 
+@pytest.mark.parametrize("value", [0.1, 0.003467, 7.3])
+def test_rounding_gives_a_constant_no_spread(value: float) -> None:
+    """A constant whose float32 mean is rounded has a spread of 0, not of a billionth by which
+    any move would be divided."""
+    rows, labels = data()
+    rows[:, 3] = value
+    package = package_model("rounded", rows, labels, features=FEATURES, training=QUICK)
+    assert "fixed" not in [c.feature for c in package.info.calibration]
+    moved = rows[:1].copy()
+    moved[0, 3] += 1
+    scaled = package.embed(moved)[0, -len(FEATURES) :]
+    assert float(scaled[3]) == pytest.approx(1.0, abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("names", "classes"),
     [(np.array(["no", "yes"]), ["no", "yes"]), (np.array([3, 7]), [3, 7]),
