@@ -195,8 +195,7 @@ class Settings(BaseSettings, HealParameters):
     trial_rows: Count = 3000
     """Labelled rows after which an undecided trial ends and a new one begins."""
     advance_rows: Count = 100
-    """Rows answered on whose labels a proven line must have gained before its next snapshot
-    serves."""
+    """Rows answered on whose labels a proven line is looked at before its next snapshot serves."""
     health: Literal["evidence", "article"] = "evidence"
     """What asks for a rollback: `evidence`, the gate's test turned round, against the model that
     was replaced; or the `article`'s rolling means against a baseline. Without a gate it is the

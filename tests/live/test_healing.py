@@ -275,8 +275,8 @@ def test_a_promoted_model_that_goes_bad_is_rolled_back(
     (state / "threshold_config.json").write_text(json.dumps(thresholds))
     settings = {
         "workers": WORKERS, "gate_alpha": 1e-300, "trial_rows": 100_000, "health_window": 3,
-        "heal_lr": 0.01, "snapshots_kept": 100, "health": "article", "anchor_labels": 0,
-        "replay_rate": 0.4, "replay_average": 0.2, "replay_half_life": 100,
+        "heal_lr": 0.01, "snapshots_kept": 100, "health": "article", "anchor_half_life": 100,
+        "anchor_rare": 10, "replay_half_life": 100,
     }  # fmt: skip
     with served(home, package, tmp_path, **settings) as server, Client(server) as client:
         feeder = Feeder(client, WORKERS)

@@ -248,8 +248,12 @@ def test_a_reload_links_to_its_promotion(told: Receiver) -> None:
         for reload in told.named("selfheal.reload")
         for link in reload.links
     }
-    for context, promote in promotions.items():
-        assert linked[context] == attributes(promote)["selfheal.version"]
+    assert len(linked) >= 2
+    for context, version in linked.items():
+        assert version == attributes(promotions[context])["selfheal.version"]
+    # One that another followed at once is taken by no worker; the newest is by all.
+    newest = max(promotions.values(), key=lambda s: s.end_time_unix_nano)
+    assert (newest.trace_id, newest.span_id) in linked
 
 
 def test_metrics_arrive_with_their_units(told: Receiver) -> None:
