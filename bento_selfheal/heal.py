@@ -232,11 +232,10 @@ class ReplayRecipe:
     def heal(
         self, challenger: Challenger, rows: LabelledRows, rules: RuleSet, generator: torch.Generator
     ) -> dict[str, float]:
-        p = self.parameters
-        lean = 0.0
-        if challenger.anchor is not None:
-            lean = p.lean(challenger.seen * rows.uncommon)
-            self._fit(challenger, challenger.anchor, rows)
+        p, anchor = self.parameters, challenger.anchor
+        lean = 0.0 if anchor is None else p.lean(challenger.seen * rows.uncommon)
+        if anchor is not None and lean > 0:
+            self._fit(challenger, anchor, rows)
         half_life = p.half_life(rows.rarest)
         rows = rows.since(HALF_LIVES * half_life)
         hidden, labels = _hidden(challenger.model, rows)
@@ -248,9 +247,9 @@ class ReplayRecipe:
         for picked in drawn.reshape(steps, batch):
             answers = challenger.model.decide(hidden[picked])
             truth = targets(labels[picked], answers)
-            if challenger.anchor is not None and lean > 0:
+            if anchor is not None and lean > 0:
                 said = _said(challenger.shadow, hidden[picked])
-                soft = challenger.anchor(said, rows.features[picked.numpy()])
+                soft = anchor(said, rows.features[picked.numpy()])
                 truth = (1 - lean) * truth + lean * soft
             real = cross_entropy(answers, truth)
             _step(challenger, real)

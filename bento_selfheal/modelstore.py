@@ -76,20 +76,23 @@ def new_model(
         delete_model(tag)
         target = bentoml_home() / "models" / name
         target.mkdir(parents=True, exist_ok=True)
-        (aside / name / version).rename(target / version)
-        (aside / name / "latest").replace(target / "latest")
+        shutil.move(aside / name / version, target / version)
+        shutil.move(aside / name / "latest", target / "latest")
 
 
 def delete_model(tag: str) -> None:
     """Remove a model from the home store at once; one that is gone already is no error."""
     name, version = tag.split(":")
     with _aside() as aside, suppress(FileNotFoundError):
-        (bentoml_home() / "models" / name / version).rename(aside / version)
+        shutil.move(bentoml_home() / "models" / name / version, aside / version)
 
 
 @contextmanager
 def _aside() -> Iterator[Path]:
-    """A folder on the home store's file system that no reader looks into; gone afterwards."""
+    """A folder that no reader looks into; gone afterwards.
+
+    It lies on the home store's file system, unless the store alone is mounted; then a move copies.
+    """
     root = bentoml_home() / "selfheal" / ".aside"
     root.mkdir(parents=True, exist_ok=True)
     for left in root.iterdir():  # by a killed process
