@@ -166,6 +166,7 @@ class Gate:
             "log_e_needed": 0.0 if self.proven else -math.log(self.level),
             "rows": self.process.count,
             "mean_gain": self.process.mean,
+            "standard_error": self.process.error,
             "trial": self.trials,
         }
 

@@ -175,10 +175,10 @@ SNAPSHOT_EXAMPLE = {
 }  # fmt: skip
 PROMOTION_EXAMPLE = {
     "kind": "promote", "version": 7, "tag": "selfheal-demo-adapter:1a565b-000007-post-heal",
-    "sha256": "9f2c…", "reason": "Brier score better by 0.0954 on 100 new labels",
+    "sha256": "9f2c…", "reason": "loss lower by 0.0954 on 100 new labels",
     "time": 1795442638.0, "by": "runner", "trace": None, "seq": 3,
     "evidence": {"log_e": 4.17, "log_e_needed": 3.0, "rows": 100, "mean_gain": 0.0954,
-                 "first_label": 801, "last_label": 900,
+                 "standard_error": 0.0191, "first_label": 801, "last_label": 900,
                  "thresholds": {"rollback_f1_drop": 0.08, "rollback_acc_drop": 0.1}},
 }  # fmt: skip
 EVENT_EXAMPLE = {

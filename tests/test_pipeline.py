@@ -216,8 +216,9 @@ def test_heals(healed: Live) -> None:
     assert phases.count(Phase.PRE) == phases.count(Phase.POST) == status["heals"]
     first = healed.rig.done.promotions[0].evidence
     assert first["log_e"] >= first["log_e_needed"] > 0
+    assert first["mean_gain"] > 0
     for p in healed.rig.done.promotions:
-        assert p.evidence["mean_gain"] > 0
+        assert p.evidence["mean_gain"] >= -p.evidence["standard_error"]
         assert 0 < p.evidence["first_label"] <= p.evidence["last_label"] <= healed.labels
         assert p.evidence["thresholds"] == Thresholds().model_dump()
         assert p.reason

@@ -117,9 +117,10 @@ def test_a_promotion_can_be_explained(driven: Driven) -> None:
     promoted = [p for p in driven.client.read("/promotions") if p["kind"] == "promote"]
     first = promoted[0]["evidence"]
     assert first["log_e"] >= first["log_e_needed"] > 0
+    assert first["mean_gain"] > 0
     for promotion in promoted:
         evidence = promotion["evidence"]
-        assert evidence["mean_gain"] > 0
+        assert evidence["mean_gain"] >= -evidence["standard_error"]
         assert 0 < evidence["first_label"] < evidence["last_label"]
         assert evidence["thresholds"] == driven.client.read("/status")["thresholds"]
         assert promotion["by"] == "runner"
