@@ -37,6 +37,8 @@ Count = Annotated[int, Field(ge=1)]
 
 LEAST_OWN = 0.05
 """Share of labels in the targets under which there are no more steps, and no less averaging."""
+MOST_STEPS = 100
+"""Steps that anchor and pace together may ask of a round: it is to end before the next labels."""
 
 
 class HealParameters(BaseModel):
@@ -120,7 +122,7 @@ class HealParameters(BaseModel):
         as often as ever, and soft labels cannot be learned by heart.
         """
         asked = math.ceil(self.replay_rate * self.heal_rows * pace / max(1 - lean, LEAST_OWN))
-        return max(asked, self.replay_first // (1 + rounds))
+        return max(min(asked, MOST_STEPS), self.replay_first // (1 + rounds))
 
     def kept(self, pace: float = 1.0, lean: float = 0.0) -> float:
         """What one round keeps of the moving average of the weights."""

@@ -276,9 +276,10 @@ def test_replay_leans_on_the_anchor(model: SelfHealingModel) -> None:
 def test_what_the_anchor_teaches_takes_more_steps() -> None:
     """Labels are trained on as often whatever the anchor's share; its soft labels more often, and
     with less averaging."""
-    p = HealParameters(replay_first=1, replay_rate=1.0)
+    p = HealParameters(replay_first=1, replay_rate=0.16)
     assert p.steps(9, lean=0.75) == 4 * p.steps(9)
     assert p.steps(9, lean=1.0) == p.steps(9, lean=0.97)  # bounded
+    assert p.steps(9, pace=20.0, lean=1.0) == 100  # a round ends before the next labels
     assert p.kept(lean=0.95) < p.kept(lean=0.75) < p.kept(lean=0.5) == p.kept()
     assert p.kept() ** 4 == pytest.approx(p.replay_average)
 
