@@ -3,8 +3,8 @@
 A few dozen labels cannot teach thousands of weights, but they can say what the shadow's own
 scores mean today, be it the opposite of what they meant, and where the features that move have
 come to matter. So the shadow's log odds are corrected by a sum over themselves, those features,
-and the squares of both, in a convex fit that forgets. What comes out are soft labels: a heal
-leans on them wholly at first and less the more labels it has seen.
+and the squares and products of these, in a convex fit that forgets. What comes out are soft
+labels: a heal leans on them wholly at first and less the more labels it has seen.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .answers import from_logits, logits
-from .logistic import fit
+from .logistic import REACH, fit
 from .model import Standardize
 from .package import Package
 
-REACH = 4.0
 OWN = 3
 """Terms without a feature: the constant, the log odds, their square."""
 MOST_WEIGHTS, MOST_PAIRED = 256, 64
@@ -127,9 +126,8 @@ class Anchor:
             seen: Labels that the line has seen.
         """
         z = logits(said)
-        y = truth.double() if truth.ndim == 2 else truth.double().unsqueeze(1)
         terms = self._basis(z, features)
-        self.weights = fit(z, terms, y, weights.double(), self._ridge, self.weights)
+        self.weights = fit(z, terms, truth, weights.double(), self._ridge, self.weights)
         self.fitted = seen
 
     def __call__(self, said: Tensor, features: NDArray[np.float32]) -> Tensor:

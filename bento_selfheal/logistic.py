@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+REACH = 4.0
+"""Standard deviations beyond which a term grows no more."""
 STEPS = 25
 LEAST_STEP = 1e-3
 LEAST_GAIN = 1e-6
@@ -23,7 +25,7 @@ def fit(
     Args:
         offset: Log odds that stand already, ``(n, columns)``; one column of two classes.
         basis: Terms of each row and column, ``(n, columns, terms)``.
-        truth: Labels, 0 or 1 or between, ``(n, columns)``.
+        truth: Labels, 0 or 1, ``(n, columns)``, or ``(n,)`` of two classes.
         weights: Weight of each row, ``(n,)``.
         ridge: Penalty on each term's square, ``(terms,)``, above 0.
         start: First weights, ``(columns, terms)``.
@@ -31,6 +33,7 @@ def fit(
     Returns:
         Weights, ``(columns, terms)``.
     """
+    truth = truth.double().reshape(offset.shape)
     theta = start
     now = _loss(offset, basis, truth, weights, ridge, theta)
     for _ in range(STEPS):

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 
 from .answers import from_logits, logits
-from .logistic import fit
+from .logistic import REACH, fit
 
 RIDGE = 1.0
-REACH = 4.0
 
 
 class Recalibration:
@@ -38,10 +37,9 @@ class Recalibration:
         self._mean = (share * z).sum(dim=0)
         self._spread = (share * (z - self._mean).square()).sum(dim=0).sqrt().clamp_min(1e-3)
         self._degree = degree
-        y = truth.double() if truth.ndim == 2 else truth.double().unsqueeze(1)
         ridge = torch.full((degree + 1,), RIDGE, dtype=torch.float64)
         start = torch.zeros(z.shape[1], degree + 1, dtype=torch.float64)
-        self._weights = fit(z, self._basis(z), y, w, ridge, start)
+        self._weights = fit(z, self._basis(z), truth, w, ridge, start)
 
     def __call__(self, probabilities: Tensor) -> Tensor:
         """Recalibrated probabilities in the shape that they came in."""
