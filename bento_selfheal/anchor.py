@@ -116,7 +116,7 @@ class Anchor:
     def fit(
         self, said: Tensor, features: NDArray[np.float32], truth: Tensor, weights: Tensor, seen: int
     ) -> None:
-        """Fit to labelled rows, from the weights that stand.
+        """Fit to labelled rows, from the weights that stand; always on the CPU, it is small.
 
         Args:
             said: What the shadow says of them, ``(n,)`` or ``(n, classes)``.
@@ -125,12 +125,14 @@ class Anchor:
             weights: Weight of each row, ``(n,)``.
             seen: Labels that the line has seen.
         """
-        z = logits(said)
+        z = logits(said.cpu())
         terms = self._basis(z, features)
-        self.weights = fit(z, terms, truth, weights.double(), self._ridge, self.weights)
+        weights = weights.cpu().double()
+        self.weights = fit(z, terms, truth.cpu(), weights, self._ridge, self.weights)
         self.fitted = seen
 
     def __call__(self, said: Tensor, features: NDArray[np.float32]) -> Tensor:
-        """Soft labels in the shape of what the shadow says."""
-        z = logits(said)
-        return from_logits(z + (self._basis(z, features) * self.weights).sum(dim=2)).float()
+        """Soft labels in the shape, and on the device, of what the shadow says."""
+        z = logits(said.cpu())
+        soft = from_logits(z + (self._basis(z, features) * self.weights).sum(dim=2)).float()
+        return soft.to(said.device)

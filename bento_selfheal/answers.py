@@ -11,17 +11,24 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
+
+from .model import SelfHealingModel
 
 EPS = 1e-6
 Numbers = NDArray[np.floating[Any]]
 
 
-def answers_of(model: nn.Module, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Probabilities for rows ``(n, features)``; one that is no number counts as knowing nothing."""
+def said_by(model: SelfHealingModel, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities for rows ``(n, features)``, as they are, whatever device the model is on."""
     with torch.no_grad():
-        out: NDArray[np.float32] = model(torch.from_numpy(np.ascontiguousarray(rows))).numpy()
-    return np.nan_to_num(out, nan=0.5)
+        out: NDArray[np.float32] = model(torch.from_numpy(rows).to(model.device)).cpu().numpy()
+    return out
+
+
+def answers_of(model: SelfHealingModel, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities for rows ``(n, features)``; one that is no number counts as knowing nothing."""
+    return np.nan_to_num(said_by(model, np.ascontiguousarray(rows)), nan=0.5)
 
 
 def decided(probabilities: Numbers, threshold: float = 0.5) -> NDArray[np.int64]:

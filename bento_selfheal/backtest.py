@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor
 
-from .answers import decided
+from .answers import decided, said_by
 from .config import Settings, Thresholds
 from .drive import BatchReport, Stream
 from .errors import SettingsError, SnapshotError
@@ -212,13 +212,11 @@ class Backtest:
     def _answer_again(
         self, entry: PredictionRecord
     ) -> tuple[PredictionRecord, dict[str, NDArray[np.float32]]]:
-        with torch.no_grad():
-            rows = torch.from_numpy(entry.features)
-            said = {
-                "frozen": self.package.shadow(entry.features),
-                "champion": self.pipeline.champion(rows).numpy(),
-                "challenger": self.pipeline.challenger.answers(rows).numpy(),
-            }
+        said = {
+            "frozen": self.package.shadow(entry.features),
+            "champion": said_by(self.pipeline.champion, entry.features),
+            "challenger": said_by(self.pipeline.challenger.answers, entry.features),
+        }
         serving = self.pipeline.serving
         version = serving.version if serving else 0
         return replace(entry, probabilities=said["champion"], version=version), said
@@ -272,15 +270,13 @@ class Backtest:
         shadow: NDArray[np.float32],
         asked: PredictionRecord,
     ) -> None:
-        with torch.no_grad():
-            challenger = self.pipeline.challenger.answers(torch.from_numpy(rows)).numpy()
+        challenger = said_by(self.pipeline.challenger.answers, rows)
         answers = (shadow, asked.probabilities, challenger, labels)
         for kept, answer in zip(self._answers.values(), answers, strict=True):
             kept.append(np.asarray(answer, dtype=np.float32))
 
     def _answer(self, number: int, rows: NDArray[np.float32]) -> PredictionRecord:
-        with torch.no_grad():
-            probabilities = self.pipeline.champion(torch.from_numpy(rows)).numpy()
+        probabilities = said_by(self.pipeline.champion, rows)
         serving = self.pipeline.serving
         version = serving.version if serving else 0
         key = number.to_bytes(12, "big")

@@ -18,7 +18,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:(0|[1-9][0-9]?))?)$")]
 
 LEAST_OWN = 0.05
 """Share of labels in the targets under which there are no more steps, and no less averaging."""
@@ -223,6 +224,8 @@ class Settings(BaseSettings, HealParameters):
     """RETRAIN_NEEDED when the challenger stays this far below the packaged accuracy."""
     retrain_batches: Count = 20
     """Labelled batches on which that is judged, and whether lift has faded."""
+    device: Device = "cpu"
+    """Where the model answers and heals: `cpu`, `cuda` or `cuda:N`."""
     workers: Count = 2
     """Predict workers, each a process with the model in it."""
     store_url: str = ""
@@ -232,6 +235,17 @@ class Settings(BaseSettings, HealParameters):
     `$BENTOML_HOME/selfheal/<model name>`."""
     max_rows: Count = 10_000
     """Rows that one request to /predict, or items that one to /feedback, may carry."""
+    log_sample: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of requests to /predict that are logged. Signals see the sample; a label for a request
+    that was left out is kept and counted as unmatched."""
+    log_days: Positive = 30.0
+    """Days that a prediction stays in the log; a label that comes later is unmatched."""
+    log_megabytes: Positive = 10_000.0
+    """Features and answers that the log may hold, in units of 10^6 bytes; the oldest go first."""
+    feedback_days: Positive = 365.0
+    """Days that a label stays in the log, and that sending it again counts as known."""
+    access_log: bool = False
+    """Write BentoML's access log for predictions too; it takes a tenth of a request's time."""
     queue_rows: Count = 500_000
     """Rows that may wait in a worker for the store; beyond it rows are dropped and counted."""
     flush_interval: Positive = 0.05
@@ -251,6 +265,13 @@ class Settings(BaseSettings, HealParameters):
     """Niceness added to the runner's process, so that a heal yields the CPU to predictions."""
     seed: Annotated[int, Field(ge=0)] = 42
     """Seed of the heals' random draws."""
+
+    @field_validator("feedback_days")
+    @classmethod
+    def _outlives_predictions(cls, value: float, info: ValidationInfo) -> float:
+        if value < info.data.get("log_days", 0.0):
+            raise ValueError("less than log_days: a label sent again would count twice")
+        return value
 
     @classmethod
     def settings_customise_sources(

@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 
 from .config import Settings, Thresholds
+from .errors import PromotionMoved
 from .modelstore import bentoml_home, find_model
-from .package import Package, open_package
+from .package import Package, find_device, open_package
 from .pipeline import Pipeline
 from .records import Event, Phase, Promotion, PromotionKind
 from .registry import Registry
@@ -53,23 +54,30 @@ def prepare(settings: Settings) -> None:
 
     A package other than the one that the store knows takes over: its clean adapter is
     promoted, and the runner begins anew behind the rows logged so far.
+
+    Raises:
+        SettingsError: There is no such device.
     """
+    find_device(settings.device)
     store = open_store(settings)
     try:
         store.create()
         tag = exact_tag(settings)
-        if store.meta("package") == tag:
-            return
-        version = _take_over(settings, store, open_package(tag))
-        log.info("%s serves from snapshot %d, state in %s", tag, version, state_dir(settings))
+        while (before := store.meta("package")) != tag:
+            # On the CPU: nothing answers here, and this process would keep GPU memory for its life.
+            try:
+                version = _take_over(settings, store, open_package(tag), before)
+            except PromotionMoved:
+                continue  # a replica was quicker
+            log.info("%s serves from snapshot %d, state in %s", tag, version, state_dir(settings))
     finally:
         store.close()
 
 
-def _take_over(settings: Settings, store: SqlStore, package: Package) -> int:
+def _take_over(settings: Settings, store: SqlStore, package: Package, before: str | None) -> int:
     """Promote a package's clean adapter; the runner begins anew behind what is logged."""
-    before = store.snapshots(kept_only=False)
-    version = max((s.version for s in before), default=0) + 1
+    older = store.snapshots(kept_only=False)
+    version = max((s.version for s in older), default=0) + 1
     predictions_from, feedback_from, commands_from = store.ends()
     reason = f"{package.tag} was deployed"
     registry = registry_of(package, store)
@@ -95,13 +103,14 @@ def _take_over(settings: Settings, store: SqlStore, package: Package) -> int:
             "start": json.dumps(start), "package": package.tag,
             OPERATING_POINT: json.dumps(pipeline.operating.as_dict()),
         },
+        before=before,
     )  # fmt: skip
     # Another package's adapters fit nothing that may ever serve from here again.
-    for snapshot in before:
+    for snapshot in older:
         registry.delete(snapshot.tag)
     return version
 
 
 def registry_of(package: Package, store: SqlStore) -> Registry:
     """The snapshots of this package in this store."""
-    return Registry(package, store.meta("store_id") or "")
+    return Registry(package, store.meta("store_id") or "", shelf=store if store.shared else None)

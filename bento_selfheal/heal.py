@@ -21,6 +21,9 @@ from .rules import RuleSet
 
 EPS = 1e-8
 HALF_LIVES = 7.0
+DEVICE_TOLERANCE = 1e-3
+"""Probabilities after one heal on CUDA and on the CPU: float32 sums are taken in another order,
+and every step of Adam builds on the last one."""
 
 
 @dataclass(frozen=True)
@@ -137,28 +140,30 @@ class Challenger:
         return min(distance, limit)
 
     def moments(self) -> dict[str, Tensor]:
-        """Adam's moments by parameter, ready for safetensors; empty before the first step."""
+        """Adam's moments by parameter, on the CPU; empty before the first step."""
         out: dict[str, Tensor] = {}
         for name, parameter in self.model.reflexive.named_parameters():
             for key, value in self.optimizer.state.get(parameter, {}).items():
-                out[f"{name}/{key}"] = value.detach().clone()
+                out[f"{name}/{key}"] = value.detach().to("cpu", copy=True)
         return out
 
     def load_moments(self, moments: Mapping[str, Tensor]) -> None:
         """Put moments back that `moments` gave."""
         for name, parameter in self.model.reflexive.named_parameters():
             prefix = f"{name}/"
+            kept = {k.removeprefix(prefix): v for k, v in moments.items() if k.startswith(prefix)}
+            # Adam counts its steps on the CPU, wherever the parameter lies.
             state: dict[str, Any] = {
-                key[len(prefix) :]: value.clone()
-                for key, value in moments.items()
-                if key.startswith(prefix)
+                key: value.to("cpu" if key == "step" else parameter.device, copy=True)
+                for key, value in kept.items()
             }
             if state:
                 self.optimizer.state[parameter] = state
 
 
 class Recipe(Protocol):
-    """How a heal trains. Seeded by ``generator``; equal input gives equal weights."""
+    """How a heal trains, on the challenger's device. Seeded by ``generator``, which lies on the
+    CPU so that every device gets the same draws; equal input gives equal weights."""
 
     @property
     def name(self) -> str: ...
@@ -188,8 +193,9 @@ class ArticleRecipe:
         hidden, labels = _hidden(challenger.model, rows)
         before = _probabilities(challenger.model, hidden)
         conflicts = rules.conflicts(rows.features, before, p.conflict_thr)
-        verdicts = torch.from_numpy(rules.verdicts(rows.features))
+        verdicts = torch.from_numpy(rules.verdicts(rows.features)).to(hidden.device)
         weight = torch.tensor(p.pos_weight(fraud_fraction(rows.labels, conflicts)))
+        weight = weight.to(hidden.device)
         losses: dict[str, float] = {}
         for _ in range(p.heal_steps):
             probabilities = challenger.model.decide(hidden)
@@ -245,10 +251,11 @@ class ReplayRecipe:
         batch = min(p.replay_batch, len(rows))
         drawn = torch.multinomial(weights, steps * batch, replacement=True, generator=generator)
         for picked in drawn.reshape(steps, batch):
-            answers = challenger.model.decide(hidden[picked])
-            truth = targets(labels[picked], answers)
+            at = picked.to(hidden.device)
+            answers = challenger.model.decide(hidden[at])
+            truth = targets(labels[at], answers)
             if anchor is not None and lean > 0:
-                said = _said(challenger.shadow, hidden[picked])
+                said = _said(challenger.shadow, hidden[at])
                 soft = anchor(said, rows.features[picked.numpy()])
                 truth = (1 - lean) * truth + lean * soft
             real = cross_entropy(answers, truth)
@@ -289,12 +296,12 @@ def binary_entropy(p: Tensor) -> Tensor:
 
 
 def _hidden(model: SelfHealingModel, rows: LabelledRows) -> tuple[Tensor, Tensor]:
-    """The frozen backbone's output, computed once a row, and the labels."""
-    labels = torch.from_numpy(rows.labels)
+    """The frozen backbone's output, computed once a row, and the labels, on the model's device."""
+    labels = torch.from_numpy(rows.labels).to(model.device)
     if rows.hidden is not None:
-        return rows.hidden, labels
+        return rows.hidden.to(model.device), labels
     with torch.no_grad():
-        return model.backbone(torch.from_numpy(rows.features)), labels
+        return model.backbone(torch.from_numpy(rows.features).to(model.device)), labels
 
 
 def _said(model: SelfHealingModel, hidden: Tensor) -> Tensor:
@@ -303,7 +310,7 @@ def _said(model: SelfHealingModel, hidden: Tensor) -> Tensor:
 
 
 def _probabilities(model: SelfHealingModel, hidden: Tensor) -> NDArray[np.float32]:
-    out: NDArray[np.float32] = _said(model, hidden).numpy()
+    out: NDArray[np.float32] = _said(model, hidden).cpu().numpy()
     return out
 
 

@@ -1,7 +1,11 @@
 """Prediction ids: signed, so that any worker knows one that was issued, without a look-up.
 
-``<32 characters>.<row>``: 12 random bytes, the number of rows, and a truncated HMAC-SHA256
-over both under the store's secret. They cannot be guessed, and they stay valid over restarts.
+``<32 characters>.<row>``: a request key, the number of rows, and a truncated HMAC-SHA256 over
+both under the store's secret. They cannot be guessed, and they stay valid over restarts.
+
+A key is 48 bits of milliseconds since the epoch, one bit that is set where the request is left out
+of the log, and 47 random bits. As keys grow with time, what is written next lies side by side in
+the store's indexes, however large they are, and a key tells how old its request is.
 """
 
 from __future__ import annotations
@@ -11,8 +15,11 @@ import binascii
 import hashlib
 import hmac
 import secrets
+import time
 
 KEY_BYTES = 12
+TIME_BYTES = 6
+LEFT_OUT = 0x80
 ROWS_BYTES = 3
 MAC_BYTES = 9
 TOKEN_CHARS = (KEY_BYTES + ROWS_BYTES + MAC_BYTES) * 4 // 3
@@ -28,9 +35,12 @@ class IdSigner:
     def __init__(self, secret: str) -> None:
         self._secret = bytes.fromhex(secret)
 
-    def issue(self, rows: int) -> tuple[bytes, list[str]]:
+    def issue(self, rows: int, *, logged: bool = True) -> tuple[bytes, list[str]]:
         """A new request key and the ids of its rows."""
-        head = secrets.token_bytes(KEY_BYTES) + rows.to_bytes(ROWS_BYTES, "big")
+        drawn = bytearray(secrets.token_bytes(KEY_BYTES - TIME_BYTES))
+        drawn[0] = drawn[0] & ~LEFT_OUT if logged else drawn[0] | LEFT_OUT
+        now = (time.time_ns() // 1_000_000).to_bytes(TIME_BYTES, "big")
+        head = now + drawn + rows.to_bytes(ROWS_BYTES, "big")
         token = base64.urlsafe_b64encode(head + self._mac(head)).decode()
         return head[:KEY_BYTES], [f"{token}.{row}" for row in range(rows)]
 
@@ -57,3 +67,17 @@ class IdSigner:
 
     def _mac(self, head: bytes) -> bytes:
         return hmac.digest(self._secret, head, hashlib.sha256)[:MAC_BYTES]
+
+
+def issued_at(request: bytes) -> float:
+    """When a request key was made, in seconds since the epoch.
+
+    >>> issued_at((1500).to_bytes(6, "big") + bytes(6))
+    1.5
+    """
+    return int.from_bytes(request[:TIME_BYTES], "big") / 1000
+
+
+def is_logged(request: bytes) -> bool:
+    """Whether the request of this key was meant for the log."""
+    return not request[TIME_BYTES] & LEFT_OUT

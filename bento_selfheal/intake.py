@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import Any
 
 from .errors import InvalidInput, StoreError
-from .ids import KEY_BYTES, IdSigner
-from .records import FeedbackOutcome, FeedbackRecord, PredictionRecord
+from .ids import KEY_BYTES, IdSigner, is_logged
+from .records import Event, FeedbackOutcome, FeedbackRecord, PredictionRecord
 from .rows import LabelReader, RowReader
-from .store import SqlStore
+from .store import FeedbackResult, SqlStore
 
 log = logging.getLogger(__name__)
 
 GROUP = 500
 RETRY_SECONDS = 1.0
+
+
+@dataclass
+class Gap:
+    """Predictions that were not logged, in one stretch."""
+
+    since: float
+    rows: int = 0
+    reason: str = ""
 
 
 class PredictionLog:
@@ -42,6 +54,7 @@ class PredictionLog:
         self.appended = 0
         self.written = 0
         self.dropped = 0
+        self._gap: Gap | None = None
 
     @property
     def waiting(self) -> int:
@@ -56,7 +69,7 @@ class PredictionLog:
         """Keep one request's predictions, or count them as dropped when the store stalls."""
         rows = len(record.probabilities)
         if self.waiting + rows > self._limit:
-            self.dropped += rows
+            self._drop(rows)
             return
         self.appended += rows
         self._queue.append(record)
@@ -80,14 +93,34 @@ class PredictionLog:
                 self._queue.popleft()
                 self.written += len(record.probabilities)
 
+    def _drop(self, rows: int) -> None:
+        self.dropped += rows
+        if self._gap is None:
+            self._gap = Gap(time.time())
+            log.error("the queue is full with %d rows; new ones are not logged", self.waiting)
+        self._gap.rows += rows
+
+    def _explain(self) -> None:
+        """Note what was dropped, once the store takes predictions again."""
+        gap, self._gap = self._gap, None
+        if gap is not None:
+            detail = {
+                "rows": gap.rows, "since": gap.since, "until": time.time(), "pid": os.getpid(),
+                "reason": gap.reason or "more came than the store could take",
+            }  # fmt: skip
+            self._store.add_event(Event("dropped", detail, time.time()))
+
     def _write(self) -> None:
         pause = self._interval
         while not self._stop.wait(pause):
             try:
                 self.flush()
+                self._explain()
                 pause = self._interval
             except StoreError as error:
                 log.warning("%d predictions wait for the store: %s", self.waiting, error)
+                if self._gap is not None:
+                    self._gap.reason = str(error)
                 pause = RETRY_SECONDS
         try:
             self.flush()
@@ -104,6 +137,67 @@ class FeedbackAnswer:
     )
     unknown: list[str] = field(default_factory=list)
     conflicts: list[dict[str, Any]] = field(default_factory=list)
+    unmatched: int = 0
+    """Of the accepted ones, those whose prediction is not in the log: retired, or left out."""
+
+
+class LabelLog:
+    """Makes labels durable: what comes from several requests at once is one commit.
+
+    Args:
+        store: Where a thread commits them.
+    """
+
+    def __init__(self, store: SqlStore) -> None:
+        self._store = store
+        self._queue: SimpleQueue[tuple[list[FeedbackRecord], Future[FeedbackResult]] | None]
+        self._queue = SimpleQueue()
+        self._thread = threading.Thread(target=self._write, name="selfheal-labels", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what waits and stop."""
+        self._queue.put(None)
+        self._thread.join(timeout=10)
+
+    def keep(self, records: list[FeedbackRecord]) -> FeedbackResult:
+        """Write labels; returns when they are on disk.
+
+        Raises:
+            StoreError: The store is out of reach; none was kept.
+        """
+        done: Future[FeedbackResult] = Future()
+        if not self._thread.is_alive():
+            raise StoreError("the service is not taking feedback now")
+        self._queue.put((records, done))
+        return done.result()
+
+    def _write(self) -> None:
+        stopping = False
+        while not stopping:
+            group = [self._queue.get()]
+            while len(group) < GROUP and not self._queue.empty():
+                group.append(self._queue.get())
+            stopping = None in group
+            self._commit([asked for asked in group if asked is not None])
+        while not self._queue.empty():
+            if (late := self._queue.get()) is not None:
+                late[1].set_exception(StoreError("the service is stopping"))
+
+    def _commit(self, group: list[tuple[list[FeedbackRecord], Future[FeedbackResult]]]) -> None:
+        if not group:
+            return
+        try:
+            whole = self._store.add_feedback([r for records, _ in group for r in records])
+        except Exception as error:  # each request gets to know why, and the thread lives on
+            for _, done in group:
+                done.set_exception(error)
+            return
+        start = 0
+        for records, done in group:
+            end = start + len(records)
+            done.set_result(whole.part(start, end))
+            start = end
 
 
 class FeedbackIntake:
@@ -127,12 +221,16 @@ class FeedbackIntake:
         classes: Sequence[Any],
         limit: int,
     ) -> None:
-        self._store = store
+        self._log = LabelLog(store)
         self._signer = signer
         self._rows = rows
         self._labels = labels
         self._classes = list(classes)
         self._limit = limit
+
+    def stop(self) -> None:
+        """Write what waits, and take nothing more."""
+        self._log.stop()
 
     def accept(self, items: Sequence[Any], trace: str | None) -> FeedbackAnswer:
         """Keep every good item; on return each accepted label is on disk.
@@ -190,9 +288,12 @@ class FeedbackIntake:
         places: list[int],
         answer: FeedbackAnswer,
     ) -> None:
-        result = self._store.add_feedback(records)
-        for outcome in result.outcomes:
+        result = self._log.keep(records)
+        for j, outcome in enumerate(result.outcomes):
             answer.counts[outcome] += 1
+            if outcome is FeedbackOutcome.ACCEPTED:
+                left_out = records[j].features is None and not is_logged(records[j].request)
+                answer.unmatched += left_out or j in result.expired
         for j, label in result.kept.items():
             item = items[places[j]]
             answer.conflicts.append(

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .ids import is_logged, issued_at
 from .records import FeedbackRecord, PredictionRecord
+
+LATE_SECONDS = 3600.0
+"""A prediction that is not in the log so long after its answer never comes."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,9 @@ class Joiner:
             return [_row(given, given.features, None)]
         if asked is not None and asked.seq <= given.after:
             return [_row(given, asked.features[given.row], asked)]
+        if not is_logged(given.request) or given.time - issued_at(given.request) > LATE_SECONDS:
+            self.unmatched += 1  # left out of the log, or retired from it
+            return []
         self._waiting.setdefault(given.request, []).append(given)
         self.waiting += 1
         while self.waiting > self._limit:

@@ -83,6 +83,11 @@ class SelfHealingModel(nn.Module):
         self.head = head
         self.output = output
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights lie; rows must be brought there."""
+        return self.reflexive.scale.device
+
     def forward(self, x: Tensor) -> Tensor:
         """Probabilities for rows ``(n, features)``: `decide` of what the backbone says."""
         return self.decide(self.backbone(x))
@@ -110,17 +115,21 @@ class SelfHealingModel(nn.Module):
         self.requires_grad_(True)
 
     def adapter_state(self) -> dict[str, Tensor]:
-        """A detached copy of the adapter's weights, all that a heal may change."""
-        return {name: value.detach().clone() for name, value in self.reflexive.state_dict().items()}
+        """A detached copy of the adapter's weights on the CPU, all that a heal may change."""
+        return {
+            name: value.detach().to("cpu", copy=True)
+            for name, value in self.reflexive.state_dict().items()
+        }
 
     def with_adapter(self, state: Mapping[str, Tensor]) -> SelfHealingModel:
-        """A model beside this one: the same backbone and head, a new adapter.
+        """A model beside this one: the same backbone and head, a new adapter on their device.
 
         Raises:
             RuntimeError: The state does not fit the adapter.
         """
         reflexive = ReflexiveLayer(self.reflexive.dim)
         reflexive.load_state_dict(dict(state))
+        reflexive.to(self.device)
         other = SelfHealingModel(self.backbone, reflexive, self.head, self.output)
         return other.train(self.training)
 

@@ -73,10 +73,9 @@ class Operations:
     def status(self) -> dict[str, Any]:
         """The runner's status, how long ago it was shown, and this worker."""
         status = self._store.status()
-        until = self._store.lease_until()
         return {
             **status,
-            "runner_alive": until is not None and until > time.time(),
+            "runner_alive": self._store.leader() is not None,
             "worker": self._worker(),
         }
 

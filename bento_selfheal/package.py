@@ -25,7 +25,7 @@ from torch import Tensor
 
 from .answers import cross_entropy, decided, targets
 from .config import describe
-from .errors import PackageError
+from .errors import PackageError, SettingsError
 from .metrics import Scores
 from .model import Output, SelfHealingModel, Standardize
 from .modelstore import find_model, new_model
@@ -79,7 +79,7 @@ class Package:
     Attributes:
         tag: Its exact tag in the model store.
         info: What it is.
-        model: The model with its clean adapter, frozen, in eval mode.
+        model: The model with its clean adapter, frozen, in eval mode, on the device asked for.
         reference_rows: Held-out clean rows, ``(m, features)``.
         reference_labels: Their labels, ``(m,)``, indices of classes.
     """
@@ -100,15 +100,15 @@ class Package:
         return len(self.info.classes) == 2
 
     def embed(self, rows: NDArray[np.float32]) -> Tensor:
-        """What the frozen backbone makes of rows, ``(n, hidden)``."""
+        """What the frozen backbone makes of rows, ``(n, hidden)``, brought to the CPU."""
         with torch.no_grad():
-            hidden: Tensor = self.model.backbone(torch.from_numpy(rows))
-        return hidden
+            hidden: Tensor = self.model.backbone(torch.from_numpy(rows).to(self.model.device))
+        return hidden.cpu()
 
     @property
     def canary(self) -> Tensor:
-        """The rows on which an adapter must answer sanely before it serves."""
-        return torch.from_numpy(self.reference_rows[:CANARY_ROWS])
+        """The rows on which an adapter must answer sanely before it serves, where the model is."""
+        return torch.from_numpy(self.reference_rows[:CANARY_ROWS]).to(self.model.device)
 
     @property
     def sensitive_columns(self) -> list[int]:
@@ -189,7 +189,7 @@ def package_model(
             torch.manual_seed(seed)
             model = _build(builder, builder_args)
             fit(model, x[train], y[train], training or Training(), _rule_set(rules, features))
-    model = copy.deepcopy(model).requires_grad_(False).eval()
+    model = copy.deepcopy(model).cpu().requires_grad_(False).eval()
     _rebuild(builder, builder_args, model)
     probabilities = _answers(model, x[reference])
     width = probabilities.shape[1] if probabilities.ndim == 2 else 2
@@ -216,13 +216,38 @@ def package_model(
     return open_package(_store(name, info, model, x[reference], y[reference]))
 
 
-def open_package(tag: str) -> Package:
-    """Open a packaged model.
+def find_device(name: str | torch.device) -> torch.device:
+    """The device that the setting `device` names.
+
+    Raises:
+        SettingsError: It is no CPU or CUDA device, or torch finds no such one here.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise SettingsError(f"device: {name!r} is no torch device: {error}") from error
+    if device.type == "cpu":
+        return device
+    if device.type != "cuda":
+        raise SettingsError(f"device: {str(name)!r} is not cpu, cuda or cuda:N")
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not 0 <= (device.index or 0) < found:
+        raise SettingsError(
+            f"device: {str(name)!r} is not there; torch {torch.__version__} finds {found} CUDA"
+            " devices"
+        )
+    return device
+
+
+def open_package(tag: str, device: str | torch.device = "cpu") -> Package:
+    """Open a packaged model, on a device.
 
     Raises:
         bentoml.exceptions.NotFound: No such model.
-        PackageError: It is not one of ours, or damaged.
+        PackageError: It is not one of ours, damaged, or does not run on the device.
+        SettingsError: There is no such device.
     """
+    place = find_device(device)
     stored = find_model(tag)
     folder = Path(stored.path)
     exact = str(stored.tag)
@@ -246,7 +271,21 @@ def open_package(tag: str) -> Package:
         rows, labels = reference["rows"].numpy(), reference["labels"].numpy()
     except (OSError, SafetensorError, KeyError) as error:
         raise PackageError(f"{exact}: {REFERENCE} cannot be read: {error}") from error
-    return Package(exact, info, model, rows, labels)
+    package = Package(exact, info, model, rows, labels)
+    if place.type != "cpu":
+        _move(package, place)
+    return package
+
+
+def _move(package: Package, device: torch.device) -> None:
+    """Bring the model to a device and see that it answers there."""
+    # Convolutions would round to 10 bits by default, which no tolerance between devices allows.
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        package.model.to(device)
+        package.shadow(package.reference_rows[:CANARY_ROWS])
+    except RuntimeError as error:
+        raise PackageError(f"{package.tag}: does not run on device {device}: {error}") from error
 
 
 def _checked(
@@ -362,7 +401,7 @@ def fit(
 
 def _answers(model: SelfHealingModel, x: NDArray[np.float32]) -> NDArray[np.float32]:
     with torch.no_grad():
-        out: Tensor = model(torch.from_numpy(x))
+        out: Tensor = model(torch.from_numpy(x).to(model.device)).cpu()
     if len(out) != len(x) or out.ndim > 2 or not bool(((out >= 0) & (out <= 1)).all()):
         raise PackageError(
             f"model: gives {tuple(out.shape)} in [{out.min():g}, {out.max():g}] for {len(x)} rows;"

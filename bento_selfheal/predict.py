@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -39,11 +40,13 @@ class Worker:
         tag, secret = self.store.meta("package"), self.store.meta("secret")
         if tag is None or secret is None:
             raise StoreError("the store has no package yet; deploy one first")
-        self.package = open_package(tag)
+        self.package = open_package(tag, settings.device)
         info = self.package.info
         registry = registry_of(self.package, self.store)
         self.rows = RowReader(info.features, settings.max_rows)
         self.signer = IdSigner(secret)
+        self._sampled = settings.log_sample
+        self._draw = Random()  # noqa: S311 - which requests are logged is no secret
         self.log = PredictionLog(
             self.store, interval=settings.flush_interval, limit=settings.queue_rows
         )
@@ -64,6 +67,7 @@ class Worker:
     def stop(self) -> None:
         """Write what waits and let go of the store."""
         self.follower.stop()
+        self.feedback.stop()
         self.log.close()
         self.store.close()
 
@@ -74,12 +78,17 @@ class Worker:
             The prediction ids, the probabilities ``(n,)``, and who answered.
         """
         champion = self.follower.champion
+        model = champion.model
         with torch.inference_mode():
-            probabilities: NDArray[np.float32] = champion.model(torch.from_numpy(rows)).numpy()
-        request, ids = self.signer.issue(len(rows))
-        self.log.append(
-            PredictionRecord(request, rows, probabilities, champion.version, time.time())
-        )
+            probabilities: NDArray[np.float32] = (
+                model(torch.from_numpy(rows).to(model.device)).cpu().numpy()
+            )
+        logged = self._sampled >= 1 or self._draw.random() < self._sampled
+        request, ids = self.signer.issue(len(rows), logged=logged)
+        if logged:
+            self.log.append(
+                PredictionRecord(request, rows, probabilities, champion.version, time.time())
+            )
         return ids, probabilities, champion
 
     def decide(self, probabilities: NDArray[np.float32]) -> list[Label]:

@@ -17,10 +17,11 @@ from .operating import OperatingPoint
 from .package import open_package
 from .records import Event, Promotion, PromotionKind
 from .registry import Registry
-from .store import OPERATING_POINT, SqlStore
+from .store import SqlStore
 from .telemetry import Telemetry
 
 DEFAULT_POINT = OperatingPoint()
+RETRY_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +73,8 @@ class Follower:
 
     def look(self) -> None:
         """Look once; a promotion that does not verify is refused and the old one serves on."""
-        self._look_at_point()
-        promotion = self._store.newest_promotion()
+        promotion, point = self._store.directions()
+        self._follow_point(point)
         if promotion is None or promotion.seq == self._seen:
             return
         self._seen = promotion.seq
@@ -86,9 +87,8 @@ class Follower:
         except SnapshotError as error:
             self._refuse(promotion, error)
 
-    def _look_at_point(self) -> None:
+    def _follow_point(self, told: str | None) -> None:
         """Follow the operating point that the runner has put in force."""
-        told = self._store.meta(OPERATING_POINT)
         if told is not None:
             point = json.loads(told)
             self.threshold, self.verified = point["threshold"], point["verified"]
@@ -100,14 +100,14 @@ class Follower:
         if tag is None or tag == own.tag:
             return
         try:
-            package = open_package(tag)
+            package = open_package(tag, own.model.device)
         except (PackageError, bentoml.exceptions.NotFound) as error:
             log.error("cannot take over %s: %s", tag, error)
             return
         if (package.info.features, package.info.classes) != (own.info.features, own.info.classes):
             log.error("%s has other features or classes; restart the service to serve it", tag)
             return
-        self._registry = Registry(package, self._store.meta("store_id") or "")
+        self._registry = self._registry.of(package)
         log.info("%s takes over", tag)
 
     def _first(self) -> Champion:
@@ -127,6 +127,7 @@ class Follower:
             names.RELOAD, {names.VERSION: promotion.version}, [promotion.trace]
         ):
             model = self._registry.load(promotion.tag, promotion.sha256)
+            self._registry.prune({s.tag for s in self._store.snapshots()})
         log.info("serving snapshot %d (%s)", promotion.version, promotion.kind.value)
         return Champion(promotion.version, promotion.tag, model, time.time())
 
@@ -139,8 +140,11 @@ class Follower:
             log.exception("could not note the refusal")
 
     def _follow(self) -> None:
-        while not self._stop.wait(self._interval):
+        pause = self._interval
+        while not self._stop.wait(pause):
             try:
                 self.look()
+                pause = self._interval
             except StoreError as error:
                 log.warning("cannot follow the promotion log: %s", error)
+                pause = RETRY_SECONDS

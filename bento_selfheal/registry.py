@@ -4,25 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import bentoml
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from .errors import SnapshotError
 from .model import SelfHealingModel
-from .modelstore import delete_model, home_store, new_model
+from .modelstore import bentoml_home, delete_model, home_store, new_model
 from .package import Package
 from .records import Phase, Snapshot
 
+log = logging.getLogger(__name__)
+
 ADAPTER = "adapter.safetensors"
+YOUNG_SECONDS = 600.0
+LOCK_SECONDS = 30.0
 CANARY_TOLERANCE = 1e-4
+"""Answers of one adapter on two machines or devices: float32 sums are taken in another order."""
+
+
+class Shelf(Protocol):
+    """Adapters by their hash, where every replica reaches them; the shared store is one."""
+
+    def keep_adapter(self, sha256: str, blob: bytes) -> None: ...
+
+    def adapter(self, sha256: str) -> bytes | None: ...
 
 
 class Registry:
@@ -31,17 +46,31 @@ class Registry:
     All lie under one name, ``<package>-adapter``; which of them serves is the promotion
     log's to say. Only the leading runner writes here, so versions are never made at once.
 
+    Where replicas have a model store each, the adapters' bytes lie on a shelf that all reach, and
+    each materialises in its own store what it needs.
+
     Args:
         package: The packaged model that the adapters belong to.
         store_id: The store's own id, which keeps two stores' snapshots apart.
+        shelf: Where replicas find each other's adapters; None where they share a model store.
     """
 
-    def __init__(self, package: Package, store_id: str) -> None:
+    def __init__(self, package: Package, store_id: str, shelf: Shelf | None = None) -> None:
         self.package = package
         self._store_id = store_id
+        self._shelf = shelf
+
+    def of(self, package: Package) -> Registry:
+        """The snapshots of another package in the same store."""
+        return Registry(package, self._store_id, self._shelf)
 
     def tag(self, version: int, phase: Phase) -> str:
-        return f"{self.package.name}-adapter:{self._store_id}-{version:06d}-{phase.value}"
+        return f"{self.tag_name}:{self._store_id}-{version:06d}-{phase.value}"
+
+    @property
+    def tag_name(self) -> str:
+        """The one name of all snapshots of this package."""
+        return f"{self.package.name}-adapter"
 
     def save(
         self,
@@ -76,8 +105,9 @@ class Registry:
             "sha256": sha256,
             **(facts or {}),
         }
-        with new_model(tag, labels=labels, metadata=metadata) as folder:
-            (folder / ADAPTER).write_bytes(blob)
+        self._write(tag, blob, labels, metadata)
+        if self._shelf is not None:
+            self._shelf.keep_adapter(sha256, blob)
         return Snapshot(version, tag, phase, sha256, heal, batch, reason, time.time())
 
     def load(self, tag: str, sha256: str) -> SelfHealingModel:
@@ -86,10 +116,7 @@ class Registry:
         Raises:
             SnapshotError: Anything about it is wrong; the message says what.
         """
-        blob = self._read(tag)
-        found = hashlib.sha256(blob).hexdigest()
-        if found != sha256:
-            raise SnapshotError(f"{tag}: hash {found[:12]}… is not {sha256[:12]}… as promoted")
+        blob = self._fetch(tag, sha256)
         try:
             tensors = load(blob)
         except (SafetensorError, ValueError) as error:
@@ -114,6 +141,50 @@ class Registry:
         """Remove one snapshot from the model store."""
         delete_model(tag)
 
+    def prune(self, kept: set[str]) -> None:
+        """Remove copies that this replica has made of snapshots which are kept no more."""
+        if self._shelf is None:
+            return
+        folder = bentoml_home() / "models" / self.tag_name
+        prefix = f"{self._store_id}-"
+        for copy in folder.glob(f"{prefix}*"):
+            tag = f"{self.tag_name}:{copy.name}"
+            # A young one may be of a step that is still being written.
+            if tag not in kept and time.time() - copy.stat().st_mtime > YOUNG_SECONDS:
+                with self._lock():
+                    delete_model(tag)
+
+    def _fetch(self, tag: str, sha256: str) -> bytes:
+        """The bytes with this hash: from the model store, else from the shelf and kept here too."""
+        try:
+            blob = self._read(tag)
+            problem = _mismatch(tag, blob, sha256)
+        except SnapshotError as error:
+            problem = str(error)
+        if not problem:
+            return blob
+        shelved = self._shelf.adapter(sha256) if self._shelf is not None else None
+        if shelved is None or _mismatch(tag, shelved, sha256):
+            raise SnapshotError(problem)
+        facts = {"package": self.package.tag, "sha256": sha256}
+        try:
+            self._write(tag, shelved, {"selfheal": "adapter"}, facts)
+        except (OSError, Timeout) as error:
+            log.warning("%s serves without a copy in the model store: %s", tag, error)
+        return shelved
+
+    def _write(
+        self, tag: str, blob: bytes, labels: Mapping[str, str], metadata: Mapping[str, Any]
+    ) -> None:
+        """BentoML bears no two writers of one model name."""
+        with self._lock(), new_model(tag, labels=labels, metadata=metadata) as folder:
+            (folder / ADAPTER).write_bytes(blob)
+
+    def _lock(self) -> FileLock:
+        path = bentoml_home() / "selfheal" / f".{self.tag_name}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(path, timeout=LOCK_SECONDS)
+
     def _read(self, tag: str) -> bytes:
         try:
             return Path(home_store().get(tag).path_of(ADAPTER)).read_bytes()
@@ -122,7 +193,7 @@ class Registry:
 
     def _canary_answers(self, model: SelfHealingModel, what: str) -> Tensor:
         with torch.no_grad():
-            answers: Tensor = model(self.package.canary)
+            answers: Tensor = model(self.package.canary).cpu()
         if not bool(torch.isfinite(answers).all()):
             raise SnapshotError(f"{what}: the canary batch gets answers that are not finite")
         return answers
@@ -132,3 +203,9 @@ class Registry:
         bad = [name for name, value in state.items() if not bool(torch.isfinite(value).all())]
         if bad:
             raise SnapshotError(f"{what}: weights are not finite: {', '.join(bad)}")
+
+
+def _mismatch(tag: str, blob: bytes, sha256: str) -> str:
+    """What is wrong with the bytes of an adapter; empty when they are the promoted ones."""
+    found = hashlib.sha256(blob).hexdigest()
+    return "" if found == sha256 else f"{tag}: hash {found[:12]}… is not {sha256[:12]}… as promoted"

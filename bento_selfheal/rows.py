@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, NoReturn
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from .errors import InvalidInput
@@ -46,6 +48,59 @@ class RowReader:
             rows = [self._in_order(row, (field, i)) for i, row in enumerate(rows)]
         return self._numbers(rows, field)
 
+    def read_json(self, body: bytes) -> NDArray[np.float32] | None:
+        """``{"rows": …}`` → ``(n, features)``; None for a body that is not of that shape.
+
+        Raises:
+            InvalidInput: Names the row, the field and the value.
+        """
+        try:
+            given = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return None
+        if not isinstance(given, dict) or given.keys() != {"rows"}:
+            return None
+        rows = given["rows"]
+        if body.count(b'"') == 2 and b"true" not in body and b"false" not in body:
+            # Nothing but numbers, lists and nulls: numpy may turn them into float32 unseen.
+            values = self._fitting(rows)
+            if values is not None:
+                return values
+        return self.read(rows)
+
+    def read_npy(self, body: bytes) -> NDArray[np.float32]:
+        """A NumPy array file of numbers ``(n, features)``.
+
+        Raises:
+            InvalidInput: It is no such file, or names the row, the field and the value.
+        """
+        try:
+            table = np.load(io.BytesIO(body))
+        except (ValueError, EOFError, OSError, MemoryError) as error:
+            raise InvalidInput(("body",), f"no .npy file of numbers: {error}", "npy") from error
+        if not isinstance(table, np.ndarray) or table.dtype.kind not in "fiu" or table.ndim != 2:
+            what = f"{table.dtype} {table.shape}" if isinstance(table, np.ndarray) else "an archive"
+            raise InvalidInput(("body",), f"numbers (n, features) are needed, got {what}", "npy")
+        with np.errstate(over="ignore"):
+            values = np.ascontiguousarray(table, dtype=np.float32)
+        if not 0 < len(values) <= self._max_rows or not self._fits(values, len(values)):
+            return self.read(table.tolist())
+        return values
+
+    def _fitting(self, rows: Any) -> NDArray[np.float32] | None:
+        """Rows of numbers that need no second look; None for all others."""
+        try:
+            if not 0 < len(rows) <= self._max_rows:
+                return None
+            with np.errstate(over="ignore"):
+                values = np.array(rows, dtype=np.float32)
+        except (ValueError, TypeError, OverflowError):
+            return None
+        return values if self._fits(values, len(rows)) else None
+
+    def _fits(self, values: NDArray[np.float32], rows: int) -> bool:
+        return values.shape == (rows, len(self._features)) and bool(np.isfinite(values).all())
+
     def read_one(self, row: Any, loc: tuple[str | int, ...]) -> NDArray[np.float32]:
         """One row → ``(features,)``."""
         if isinstance(row, dict):
@@ -63,11 +118,7 @@ class RowReader:
                 values = None  # numpy counts True among numbers as 1
         except (ValueError, TypeError):
             values = None
-        if (
-            values is None
-            or values.shape != (len(rows), len(self._features))
-            or not np.isfinite(values).all()
-        ):
+        if values is None or not self._fits(values, len(rows)):
             for i, row in enumerate(rows):
                 self._check_row(row, (field, i))
             # Mixed numbers that numpy cannot hold together, such as very large integers.

@@ -11,11 +11,21 @@ import threading
 import time
 from typing import Any
 
+from bentoml.exceptions import BentoMLException
+
 from .checkpoint import dump, package_of, restore
 from .config import Settings, ThresholdFile
 from .deploy import open_store, registry_of, state_dir
-from .errors import LeaseLost, PromotionMoved, SelfHealError, SnapshotError, StoreError
+from .errors import (
+    LeaseLost,
+    PackageError,
+    PromotionMoved,
+    SelfHealError,
+    SnapshotError,
+    StoreError,
+)
 from .export import write_labelled
+from .keeper import Keeper
 from .operating import OperatingPoint
 from .package import open_package
 from .pipeline import Pipeline
@@ -44,6 +54,7 @@ class Runner:
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="selfheal-runner", daemon=True)
+        self._keeper = Keeper(self.store, settings)
         self._heart = threading.Thread(target=self._beat, name="selfheal-lease", daemon=True)
         self._token: int | None = None
         self._pipeline: Pipeline | None = None
@@ -54,10 +65,12 @@ class Runner:
         """Begin to work, in a thread of its own."""
         self._thread.start()
         self._heart.start()
+        self._keeper.start(lambda: self._token is not None)
 
     def stop(self) -> None:
         """Finish the step in hand and let a successor lead at once."""
         self._stop.set()
+        self._keeper.stop()
         for thread in (self._thread, self._heart):
             if thread.is_alive():
                 thread.join(timeout=30)
@@ -114,7 +127,7 @@ class Runner:
         # A step that fails leaves no pipeline behind: its mind is ahead of the store.
         pipeline, self._pipeline = self._pipeline, None
         if pipeline is None or pipeline.package.tag != self.store.meta("package"):
-            pipeline = self._open_pipeline()
+            pipeline = self._open_or_yield()
         try:
             changed = self._follow_operators(pipeline)
             worked = self._read_log(pipeline)
@@ -125,6 +138,16 @@ class Runner:
             raise
         self._pipeline = pipeline
         return worked
+
+    def _open_or_yield(self) -> Pipeline:
+        """A pipeline; where this replica lacks the package, another one gets to lead."""
+        try:
+            return self._open_pipeline()
+        except (PackageError, BentoMLException):
+            self._token = None
+            self.store.release_lease(self.owner)
+            self._stop.wait(self._settings.lease_seconds)
+            raise
 
     def _open_pipeline(self) -> Pipeline:
         """A pipeline where the last one stopped, or a fresh one behind the deployment."""
@@ -146,7 +169,7 @@ class Runner:
         return pipeline
 
     def _new_pipeline(self, tag: str) -> Pipeline:
-        package = open_package(tag)
+        package = open_package(tag, self._settings.device)
         return Pipeline(
             package,
             self._settings,

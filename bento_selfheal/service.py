@@ -17,15 +17,19 @@ from __future__ import annotations
 
 import functools
 import gc
+import inspect
 import logging
 import os
 from typing import Annotated, Any
 
 import anyio.to_thread
 import bentoml
+import numpy as np
+import orjson
 import torch
 from bentoml import Service
 from bentoml._internal.configuration.containers import BentoMLContainer
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.responses import JSONResponse
 
@@ -33,6 +37,7 @@ from . import telemetry as names
 from .config import Settings, load_settings
 from .deploy import pin_models, prepare
 from .errors import InvalidInput, StoreError
+from .lane import FastLane, Reply
 from .meters import WorkerMeters, exposition, open_meter
 from .operations import Operations, operations_app
 from .package import Label
@@ -41,6 +46,7 @@ from .records import FeedbackOutcome
 from .runner import Runner
 from .telemetry import Telemetry, observe_status
 
+NPY_TYPES = {"application/x-npy", "application/octet-stream"}
 NUMBER_ROW = {"type": "array", "items": {"type": "number"}}
 NAMED_ROW = {"type": "object", "additionalProperties": {"type": "number"}}
 Rows = Annotated[
@@ -126,7 +132,7 @@ class FeedbackCounts(BaseModel):
         use_attribute_docstrings=True,
         json_schema_extra={
             "example": {
-                "accepted": 99, "already_known": 0, "unknown": 1, "in_conflict": 0,
+                "accepted": 99, "already_known": 0, "unknown": 1, "unmatched": 0, "in_conflict": 0,
                 "unknown_ids": ["nobody-issued-this.0"], "conflicts": [],
             }
         }
@@ -138,6 +144,9 @@ class FeedbackCounts(BaseModel):
     """Sent before with the same label."""
     unknown: int
     """Ids that nobody issued."""
+    unmatched: int
+    """Of the accepted ones: kept, but their prediction is past retention or was left out of the
+    log, so healing learns nothing from them."""
     in_conflict: int
     """Another label is kept; send `corrects` to replace it."""
     unknown_ids: list[str]
@@ -151,6 +160,21 @@ class SelfHealingService(Service[Any]):
     def on_load_bento(self, bento: bentoml.Bento) -> None:
         super().on_load_bento(bento)
         pin_models([str(model.tag) for model in bento.info.all_models])
+
+    def to_asgi(self, is_main: bool = True) -> Any:
+        """BentoML's application, with `/predict` answered in a lane in front of it."""
+        app = super().to_asgi(is_main=is_main)
+        if inspect.getattr_static(self.inner, "predict") is not vars(PredictBase)["predict"]:
+            return app  # the user's own
+        return FastLane(
+            app,
+            path=f"{self.path_prefix or ''}/predict",
+            answer=functools.partial(_answer_of, self.inner),
+            server=f"BentoML Service/{self.name}",
+            traced=_sampled() > 0,
+            logged=load_settings().access_log,
+            own_middleware=bool(self.middlewares),
+        )
 
 
 def predict_options(settings: Settings) -> dict[str, Any]:
@@ -234,23 +258,52 @@ class PredictBase:
             checked = self._worker.rows.read(rows)
         except InvalidInput as error:
             return _refused(error)
+        answer = self._traced(checked)
+        return Predictions(**{**answer, "probabilities": answer["probabilities"].tolist()})
+
+    def _traced(self, rows: NDArray[np.float32]) -> dict[str, Any]:
+        """The answer, in a span where spans are recorded."""
         if not self._telemetry.enabled:
-            return self._predict(checked)
-        with self._telemetry.span(names.PREDICT, {names.ROWS: len(checked)}) as span:
-            answer = self._predict(checked)
-            span.set_attribute(names.VERSION, answer.model_version)
+            return self._predict(rows)
+        with self._telemetry.span(names.PREDICT, {names.ROWS: len(rows)}) as span:
+            answer = self._predict(rows)
+            span.set_attribute(names.VERSION, answer["model_version"])
             return answer
 
-    def _predict(self, rows: Any) -> Predictions:
+    def _predict(self, rows: NDArray[np.float32]) -> dict[str, Any]:
+        """The fields of `Predictions`."""
         ids, probabilities, champion = self._worker.answer(rows)
-        return Predictions(
-            prediction_ids=ids,
-            probabilities=probabilities.tolist(),
-            decisions=self._worker.decide(probabilities),
-            threshold=self._worker.follower.threshold,
-            verified=self._worker.follower.verified,
-            model_version=champion.version,
-        )
+        return {
+            "prediction_ids": ids,
+            "probabilities": probabilities,
+            "decisions": self._worker.decide(probabilities),
+            "threshold": self._worker.follower.threshold,
+            "verified": self._worker.follower.verified,
+            "model_version": champion.version,
+        }
+
+    def reply(self, media_type: str, body: bytes) -> Reply | None:
+        """Answer `/predict` from bytes to bytes; None where BentoML's way is needed.
+
+        Args:
+            media_type: JSON, or a NumPy array file of numbers ``(n, features)``.
+            body: The request's body.
+        """
+        reader = self._worker.rows
+        try:
+            kind = media_type.partition(";")[0].strip().lower()
+            if kind in NPY_TYPES:
+                rows = reader.read_npy(body)
+            elif kind in ("", "application/json"):
+                read = reader.read_json(body)
+                if read is None:
+                    return None
+                rows = read
+            else:
+                return None
+        except InvalidInput as error:
+            return Reply(orjson.dumps(error.body()), _status(error))
+        return Reply(orjson.dumps(self._traced(rows), option=orjson.OPT_SERIALIZE_NUMPY))
 
     @bentoml.api
     async def feedback(self, items: list[FeedbackItem]) -> FeedbackCounts:
@@ -270,6 +323,7 @@ class PredictBase:
             accepted=answer.counts[FeedbackOutcome.ACCEPTED],
             already_known=answer.counts[FeedbackOutcome.KNOWN],
             unknown=answer.counts[FeedbackOutcome.UNKNOWN],
+            unmatched=answer.unmatched,
             in_conflict=answer.counts[FeedbackOutcome.CONFLICT],
             unknown_ids=answer.unknown,
             conflicts=answer.conflicts,
@@ -288,8 +342,17 @@ def _operations_of(cls: type[PredictBase]) -> Operations:
     return running._worker.operations
 
 
+def _answer_of(cls: type[PredictBase], media_type: str, body: bytes) -> Reply | None:
+    running = cls._running
+    return None if running is None else running.reply(media_type, body)
+
+
 def _refused(error: InvalidInput) -> Any:
-    return JSONResponse(error.body(), 413 if error.kind == "too_many" else 400)
+    return JSONResponse(error.body(), _status(error))
+
+
+def _status(error: InvalidInput) -> int:
+    return 413 if error.kind == "too_many" else 400
 
 
 def _unavailable(error: StoreError) -> Any:
@@ -305,8 +368,12 @@ def _log_with_bentoml() -> None:
 
 
 def _open_telemetry() -> Telemetry:
-    sampled = BentoMLContainer.tracing.sample_rate.get() or 0.0
-    return Telemetry(BentoMLContainer.tracer_provider.get(), enabled=sampled > 0)
+    return Telemetry(BentoMLContainer.tracer_provider.get(), enabled=_sampled() > 0)
+
+
+def _sampled() -> float:
+    """Share of requests that BentoML's `tracing` settings record."""
+    return float(BentoMLContainer.tracing.sample_rate.get() or 0.0)
 
 
 def _tracing() -> dict[str, Any]:

@@ -131,7 +131,8 @@ def backtest_table(
         package = package_table("backtest", train, seed, sensitive)
 
         def run(chosen: Settings) -> Backtest:
-            made = Backtest(package, chosen.model_copy(update={"seed": seed}))
+            there = open_package(package.tag, chosen.device)
+            made = Backtest(there, chosen.model_copy(update={"seed": seed}))
             deque(made.run(table_stream(rest, package, delay)), maxlen=0)
             return made
 
@@ -149,10 +150,10 @@ def backtest_log(settings: Settings, tries: Sequence[Settings] = ()) -> dict[str
         tag, start = store.meta("package"), store.meta("start")
         if tag is None or start is None:
             raise StoreError("the store has no package yet; deploy one first")
-        begin, package = json.loads(start), open_package(tag)
+        begin = json.loads(start)
 
         def run(chosen: Settings) -> Backtest:
-            made = Backtest(package, chosen)
+            made = Backtest(open_package(tag, chosen.device), chosen)
             made.replay(store, begin["predictions_from"], begin["feedback_from"])
             if not made.labelled:
                 raise StoreError("no label in the store's log belongs to a logged prediction")

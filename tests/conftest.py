@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -19,6 +19,9 @@ from bento_selfheal.modelstore import use_home
 from bento_selfheal.package import Package
 from bento_selfheal.served import ServedService
 from bento_selfheal.show import package_demo
+
+if TYPE_CHECKING:
+    from postgres import Postgres
 
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE = 30.0
@@ -66,6 +69,15 @@ def serve(home: Path, package: Package, tmp_path: Path) -> Iterator[Callable[...
     yield start
     for server in running:
         server.close()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """The session's PostgreSQL."""
+    from postgres import running
+
+    with running(tmp_path_factory.mktemp("postgres") / "server") as server:
+        yield server
 
 
 @pytest.fixture

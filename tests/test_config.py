@@ -70,6 +70,14 @@ def test_wrong_value(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> 
     assert value in str(refused.value)
 
 
+def test_labels_outlive_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels that go before their predictions would count twice when they are sent again."""
+    monkeypatch.setenv("SELFHEAL_LOG_DAYS", "90")
+    monkeypatch.setenv("SELFHEAL_FEEDBACK_DAYS", "60")
+    with pytest.raises(SettingsError, match=r"feedback_days: .*log_days.*60"):
+        load_settings()
+
+
 def test_wrong_file(tmp_path: Path) -> None:
     """An unknown name in the file is refused by name."""
     (tmp_path / "selfheal.toml").write_text("wrokers = 2\n")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import string
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bento_selfheal.ids import TOKEN_CHARS, IdSigner
+from bento_selfheal.ids import TOKEN_CHARS, IdSigner, is_logged, issued_at
 from bento_selfheal.store import SqlStore
 
 SIGNER = IdSigner("5e" * 32)
@@ -52,6 +53,18 @@ def test_rows_beyond(row: str) -> None:
 def test_any_text(text: str) -> None:
     """Any text from outside is answered, never raised on."""
     assert SIGNER.read(text) is None
+
+
+def test_key_tells_age_and_log() -> None:
+    """A key says when its request was answered and whether it was meant for the log; keys of one
+    moment differ."""
+    signer, before = IdSigner("ab" * 32), time.time()
+    keys = [signer.issue(1)[0] for _ in range(100)]
+    left_out, _ = signer.issue(1, logged=False)
+    assert all(before - 0.001 <= issued_at(k) <= time.time() for k in [*keys, left_out])
+    assert all(is_logged(k) for k in keys)
+    assert not is_logged(left_out)
+    assert len(set(keys)) == 100
 
 
 def test_other_secret() -> None:

@@ -48,8 +48,10 @@ def signer(store: SqlStore) -> IdSigner:
 
 
 @pytest.fixture
-def intake(store: SqlStore, signer: IdSigner) -> FeedbackIntake:
-    return FeedbackIntake(store, signer, RowReader(NAMES, 5), LabelReader(CLASSES), CLASSES, 5)
+def intake(store: SqlStore, signer: IdSigner) -> Iterator[FeedbackIntake]:
+    intake = FeedbackIntake(store, signer, RowReader(NAMES, 5), LabelReader(CLASSES), CLASSES, 5)
+    yield intake
+    intake.stop()
 
 
 def kept(store: SqlStore) -> list[FeedbackRecord]:
@@ -199,6 +201,90 @@ def test_bounded(store: SqlStore) -> None:
     log.append(record(4))
     log.flush()
     assert logged(store) == [1, 2, 4]
+
+
+def test_drops_are_explained(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the store takes predictions again, an event says how many were dropped, from when to
+    when, and why."""
+    log, real = PredictionLog(store, interval=0.001, limit=4), store.append_predictions
+
+    def away(records: Any) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr("bento_selfheal.intake.RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(store, "append_predictions", away)
+    for n in (1, 2, 3, 4):
+        log.append(record(n))
+    log.start()
+    wait_for(lambda: log._gap is not None and log._gap.reason, "the store's reason")
+    monkeypatch.setattr(store, "append_predictions", real)
+    [event] = wait_for(store.events, "the event")
+    assert event.kind == "dropped"
+    assert (event.detail["rows"], event.detail["reason"]) == (4, "the disk is full")
+    assert event.detail["since"] <= event.detail["until"]
+    log.close()
+    assert logged(store) == [1, 2]
+
+
+def test_labels_of_many_requests_are_one_commit(
+    store: SqlStore, intake: FeedbackIntake, signer: IdSigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes while a commit runs is committed together; each request gets its own outcome."""
+    commits, entered, go, real = [], threading.Event(), threading.Event(), store.add_feedback
+
+    def slow(records: Any) -> Any:
+        commits.append(len(records))
+        entered.set()
+        assert go.wait(30)
+        return real(records)
+
+    monkeypatch.setattr(store, "add_feedback", slow)
+    _, ids = signer.issue(3)
+    asked = [[Item("yes", ids[0])], [Item("yes", ids[1]), Item("no", ids[0])], [Item("no", ids[2])]]
+    answers: dict[int, Any] = {}
+    threads = [
+        threading.Thread(target=lambda n=n: answers.update({n: intake.accept(asked[n], None)}))
+        for n in range(3)
+    ]
+    threads[0].start()
+    assert entered.wait(30)
+    for n in (1, 2):
+        threads[n].start()
+        wait_for(lambda n=n: intake._log._queue.qsize() == n, "the next request waits")
+    go.set()
+    for thread in threads:
+        thread.join(30)
+    assert commits == [1, 3]
+    assert [counts(answers[n]) for n in range(3)] == [(1, 0, 0, 0), (1, 0, 0, 1), (1, 0, 0, 0)]
+    assert answers[1].conflicts[0]["item"] == 1
+    assert len(kept(store)) == 3
+
+
+def test_failed_commit_is_told_to_all(
+    store: SqlStore, intake: FeedbackIntake, signer: IdSigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit that fails is no acknowledgement, and the next one goes through."""
+    _, ids = signer.issue(1)
+    real = store.add_feedback
+
+    def away(records: Any) -> Any:
+        raise StoreError("away")
+
+    monkeypatch.setattr(store, "add_feedback", away)
+    with pytest.raises(StoreError, match="away"):
+        intake.accept([Item("yes", ids[0])], None)
+    monkeypatch.setattr(store, "add_feedback", real)
+    assert counts(intake.accept([Item("yes", ids[0])], None)) == (1, 0, 0, 0)
+
+
+def test_unmatched(intake: FeedbackIntake, signer: IdSigner, store: SqlStore) -> None:
+    """A label for a request that was left out of the log is kept, and said to be unmatched."""
+    _, logged_ids = signer.issue(1)
+    _, left_out = signer.issue(2, logged=False)
+    answer = intake.accept([Item("yes", i) for i in (*logged_ids, *left_out)], None)
+    assert counts(answer) == (3, 0, 0, 0)
+    assert answer.unmatched == 2
+    assert len(kept(store)) == 3
 
 
 def test_stalled_store(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bento_selfheal.join import JoinedRow, Joiner, row_key
+from bento_selfheal.join import LATE_SECONDS, JoinedRow, Joiner, row_key
 from bento_selfheal.records import FeedbackRecord, PredictionRecord
 
 
@@ -53,6 +53,15 @@ def test_early_label_waits() -> None:
     assert [r.feedback_seq for r in joiner.prediction(asked(4))] == [1, 2]
     assert joiner.waiting == 0
     assert joiner.prediction(asked(4)) == []
+
+
+def test_never_comes() -> None:
+    """A label whose prediction was left out of the log, or retired long ago, waits for nothing."""
+    joiner = Joiner(10)
+    left_out = FeedbackRecord(bytes(6) + b"\x80" + bytes(5), 0, 1, 150.0, after=3)
+    retired = FeedbackRecord(bytes(12), 0, 1, LATE_SECONDS + 1, after=3)
+    assert joiner.label(left_out, None) == joiner.label(retired, None) == []
+    assert (joiner.waiting, joiner.unmatched) == (0, 2)
 
 
 def test_row_with_features() -> None:

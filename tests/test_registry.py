@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -255,3 +256,66 @@ def test_two_stores(package: Package) -> None:
     """Snapshots of two stores with the same package do not overwrite each other."""
     one, two = Registry(package, "aaaaaa"), Registry(package, "bbbbbb")
     assert one.tag(2, Phase.PRE) != two.tag(2, Phase.PRE)
+
+
+# -- replicas, each with a model store of its own -----------------------------------------------
+
+
+class Shelf(dict[str, bytes]):
+    """What the shared store is to a registry."""
+
+    def keep_adapter(self, sha256: str, blob: bytes) -> None:
+        self[sha256] = blob
+
+    def adapter(self, sha256: str) -> bytes | None:
+        return self.get(sha256)
+
+
+@pytest.mark.parametrize("harm", ["missing", "damaged", "another's"])
+def test_materialises(package: Package, harm: str) -> None:
+    """A replica without the promoted bytes takes them from the shelf, verifies them, and has them
+    in its own model store from then on."""
+    shelf = Shelf()
+    registry = Registry(package, "f0f0f0", shelf)
+    snapshot = saved(registry)
+    if harm == "missing":
+        registry.delete(snapshot.tag)
+    elif harm == "damaged":
+        flip(file_of(snapshot), snapshot.sha256)
+    else:
+        Registry(package, "f0f0f0").save(
+            3, Phase.POST, package.model.adapter_state(), heal=1, batch=1, reason="another leader's"
+        )
+    model = registry.load(snapshot.tag, snapshot.sha256)
+    assert torch.equal(model.reflexive.scale, adapter(package)["scale"])
+    shelf.clear()
+    Registry(package, "f0f0f0").load(snapshot.tag, snapshot.sha256)
+
+
+def test_shelf_is_not_trusted(package: Package) -> None:
+    """Bytes of another hash on the shelf are refused, and no copy of them is made."""
+    shelf = Shelf()
+    registry = Registry(package, "f1f1f1", shelf)
+    snapshot = saved(registry)
+    registry.delete(snapshot.tag)
+    shelf[snapshot.sha256] = shelf[snapshot.sha256][:-1] + b"\0"
+    with pytest.raises(SnapshotError, match="cannot be read"):
+        registry.load(snapshot.tag, snapshot.sha256)
+    with pytest.raises(bentoml.exceptions.NotFound):
+        home_store().get(snapshot.tag)
+
+
+def test_prune(package: Package) -> None:
+    """A replica drops old copies of what is kept no more, and nothing else."""
+    registry = Registry(package, "f2f2f2", Shelf())
+    kept, gone, young = (saved(registry, version) for version in (3, 4, 5))
+    for old in (kept, gone):
+        folder = file_of(old).parent
+        os.utime(folder, (1.0, 1.0))
+    registry.prune({kept.tag})
+    assert {s.tag for s in (kept, gone, young) if (file_exists(s.tag))} == {kept.tag, young.tag}
+
+
+def file_exists(tag: str) -> bool:
+    name, version = tag.split(":")
+    return (bentoml_home() / "models" / name / version).exists()

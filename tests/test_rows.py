@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -155,3 +158,82 @@ def test_labels() -> None:
             reader.read(value, ("items", 3, "label"))
         assert refused.value.loc == ("items", 3, "label")
         assert repr(value) in refused.value.msg
+
+
+def outcome(read: Callable[[], Any]) -> Any:
+    """The bytes of a table, or what was refused."""
+    try:
+        table = read()
+    except InvalidInput as error:
+        return error.loc, error.kind, error.msg
+    return None if table is None else table.tobytes()
+
+
+bodies = st.fixed_dictionaries({"rows": json_values | st.lists(st.lists(st.floats(), max_size=4))})
+
+
+@given(bodies)
+def test_bytes_are_read_as_values(body: dict[str, Any]) -> None:
+    """A JSON body gets what its values would: the same table to the bit, or the same refusal; what
+    the lane does not read (NaN, a lone surrogate, huge numbers) it leaves to BentoML."""
+    text = json.dumps(body)
+    given = outcome(lambda: READER.read_json(text.encode()))
+    if given is not None:
+        assert given == outcome(lambda: READER.read(json.loads(text)["rows"]))
+
+
+@pytest.mark.parametrize(("value", "kind"), [v for v in BAD_VALUES if v[0] == v[0]])
+def test_bad_value_in_bytes(value: Any, kind: str) -> None:
+    """No shortcut lets a value through that is no finite number."""
+    body = json.dumps({"rows": [[1, 2, 3], [1, 2.5, value]]}).encode()
+    given = outcome(lambda: READER.read_json(body))
+    assert given is None or given[:2] == (("rows", 1, "V14"), kind)
+
+
+@pytest.mark.parametrize("body", [b"", b"[", b"[]", b"{}", b'{"rows":[[1,2,3]],"x":1}', b"\xff"])
+def test_other_bodies_are_left(body: bytes) -> None:
+    """What is not ``{"rows": …}`` is BentoML's to refuse."""
+    assert READER.read_json(body) is None
+
+
+def npy(table: Any) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.asarray(table))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["<f4", "<f8", ">f4", "<i8", "u1", "<f2"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_npy(kind: str, order: str) -> None:
+    """A NumPy file of any number type and order is the table that it holds."""
+    table = np.asarray([[1, 2, 3], [4, 5, 6]], dtype=kind, order=order)
+    assert READER.read_npy(npy(table)).tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+@pytest.mark.parametrize(
+    ("body", "loc", "kind"),
+    [
+        (b"", ("body",), "npy"),
+        (b"\x93NUMPY", ("body",), "npy"),
+        (npy([[1.0, 2, 3]])[:-1], ("body",), "npy"),
+        (npy([["a", "b", "c"]]), ("body",), "npy"),
+        (npy([[True, False, True]]), ("body",), "npy"),
+        (npy([1.0, 2, 3]), ("body",), "npy"),
+        (npy(np.zeros((0, 3))), ("rows",), "empty"),
+        (npy(np.zeros((6, 3))), ("rows",), "too_many"),
+        (npy(np.zeros((2, 2))), ("rows", 0), "width"),
+        (npy([[1, 2, 3], [1, math.nan, 3]]), ("rows", 1, "b"), "not_finite"),
+        (npy([[1, 2, 1e39]]), ("rows", 0, "V14"), "not_finite"),
+    ],
+)
+def test_bad_npy(body: bytes, loc: tuple[Any, ...], kind: str) -> None:
+    """A file that is no table of finite numbers is refused with the place in it."""
+    assert outcome(lambda: READER.read_npy(body))[:2] == (loc, kind)
+
+
+def test_npy_of_objects() -> None:
+    """A file of Python objects would have to be unpickled: it is refused unopened."""
+    file = io.BytesIO()
+    np.save(file, np.asarray([[{}, 1, 2]], dtype=object))
+    with pytest.raises(InvalidInput, match="allow_pickle"):
+        READER.read_npy(file.getvalue())

@@ -1,4 +1,4 @@
-"""The store in SQL, through SQLAlchemy: SQLite here, every statement portable."""
+"""The store in SQL, through SQLAlchemy: every statement runs on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -6,31 +6,28 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from sqlalchemy import Connection, Engine, Row, create_engine, event, func, insert, select, update
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, delete, func, insert, inspect, select, text, update
 
 from ..errors import CommandError, LeaseLost, PromotionMoved, StoreError
+from ..ids import issued_at
 from ..records import (
     Command,
     Event,
     FeedbackOutcome,
     FeedbackRecord,
-    Phase,
     PredictionRecord,
     Promotion,
-    PromotionKind,
     Snapshot,
 )
+from . import codec
 from . import tables as t
+from .connections import Connections, Turn
 
-BUSY_SECONDS = 30
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 @dataclass(frozen=True)
@@ -40,9 +37,21 @@ class FeedbackResult:
     outcomes: list[FeedbackOutcome]
     kept: dict[int, int]
     """For each conflicting item, by its place: the label that is kept."""
+    expired: set[int] = field(default_factory=set)
+    """Places of accepted items whose prediction retention has taken."""
+
+    def part(self, start: int, end: int) -> FeedbackResult:
+        """What became of the items at these places, counted from the first of them."""
+        return FeedbackResult(
+            self.outcomes[start:end],
+            {i - start: label for i, label in self.kept.items() if start <= i < end},
+            {i - start for i in self.expired if start <= i < end},
+        )
 
 
 OPERATING_POINT = "operating_point"
+FIRST_REVISION = "0001"
+MOST_LEASE_SECONDS = 3600.0
 
 
 @dataclass
@@ -66,11 +75,15 @@ class Checkpoint:
 class SqlStore:
     """Both logs, promotions, snapshots, events, the runner's lease and checkpoint.
 
-    Safe to share between threads and processes. Writers are serialised, so places in a log
-    become visible in their order. A commit is on disk when the call returns.
+    Safe to share between threads, processes and, on PostgreSQL, machines. Places in a log become
+    visible in their order. A commit is on disk when the call returns.
 
     Args:
-        url: SQLAlchemy URL, e.g. ``sqlite:////var/lib/selfheal/selfheal.db``.
+        url: SQLAlchemy URL, e.g. ``sqlite:////var/lib/selfheal/selfheal.db`` or
+            ``postgresql+psycopg://selfheal@db/selfheal``.
+
+    Attributes:
+        shared: Whether replicas on many machines may share it: it then carries adapters as well.
 
     Raises:
         StoreError: The store cannot be opened.
@@ -78,92 +91,77 @@ class SqlStore:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite" and parsed.database:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        self._engine = create_engine(url)
-        if self._engine.dialect.name == "sqlite":
-            _prepare_sqlite(self._engine)
+        self._db = Connections(url)
+        self.shared = self._db.shared
 
     def close(self) -> None:
         """Let go of every connection."""
-        self._engine.dispose()
+        self._db.close()
 
     # -- meta ------------------------------------------------------------------------------
 
     def create(self) -> None:
-        """Make the tables where they are missing, and the secret that signs prediction ids."""
-        with self._write() as c:
-            t.metadata.create_all(c)
-            known = {r.key: r.value for r in c.execute(select(t.meta.c.key, t.meta.c.value))}
-            fresh = {
-                "schema": str(t.SCHEMA_VERSION),
-                "secret": secrets.token_hex(32),
-                "store_id": secrets.token_hex(3),
-            }
+        """Bring the tables to this release, and make the secret that signs prediction ids.
+
+        Raises:
+            StoreError: The store is of a newer release, or cannot be written.
+        """
+        with self._db.write() as c:
+            _migrate(c, self._db.name)
+            known = set(c.execute(select(t.meta.c.key)).scalars())
+            fresh = {"secret": secrets.token_hex(32), "store_id": secrets.token_hex(3)}
             missing = [{"key": k, "value": v} for k, v in fresh.items() if k not in known]
             if missing:
                 c.execute(insert(t.meta), missing)
-            if int(known.get("schema", t.SCHEMA_VERSION)) != t.SCHEMA_VERSION:
-                raise StoreError(
-                    f"{self._engine.url!r} has schema {known['schema']}, "
-                    f"this release works with {t.SCHEMA_VERSION}"
-                )
 
     def meta(self, key: str) -> str | None:
         """A fact about the store itself."""
-        with self._read() as c:
+        with self._db.read() as c:
             return c.execute(select(t.meta.c.value).where(t.meta.c.key == key)).scalar()
 
     def set_meta(self, key: str, value: str) -> None:
         """Note a fact about the store itself."""
-        with self._write() as c:
+        with self._db.write() as c:
             _put_meta(c, key, value)
 
     # -- the two logs ----------------------------------------------------------------------
 
     def append_predictions(self, records: Sequence[PredictionRecord]) -> None:
         """Group commit of the prediction log."""
-        with self._write() as c:
-            c.execute(
-                insert(t.predictions),
-                [
-                    {
-                        "request": r.request,
-                        "rows": len(r.probabilities),
-                        "version": r.version,
-                        "time": r.time,
-                        "features": _pack(r.features),
-                        "probabilities": _pack(r.probabilities),
-                    }
-                    for r in records
-                ],
-            )
+        rows = [codec.prediction_row(r) for r in records]
+        with self._db.write(Turn.LOGS, lasting=False) as c:
+            upto = _logged_bytes(c)
+            for row in rows:
+                upto += len(row["features"]) + len(row["probabilities"])
+                row["upto"] = upto
+            c.execute(insert(t.predictions), rows)
 
     def add_feedback(self, records: Sequence[FeedbackRecord]) -> FeedbackResult:
         """Write labels; each counts once however often it is sent. Durable on return."""
-        outcomes: list[FeedbackOutcome] = []
-        kept: dict[int, int] = {}
+        result = FeedbackResult([], {})
         fresh: list[dict[str, Any]] = []
-        with self._write() as c:
+        with self._db.write(Turn.LOGS) as c:
             after = c.execute(select(func.coalesce(func.max(t.predictions.c.seq), 0))).scalar_one()
+            horizon = _horizon(c)
             newest = _newest_labels(c, {r.request for r in records})
             for i, r in enumerate(records):
                 known = newest.get((r.request, r.row))
                 if known is not None and known[0] == r.label:
-                    outcomes.append(FeedbackOutcome.KNOWN)
+                    result.outcomes.append(FeedbackOutcome.KNOWN)
                     continue
                 if known is not None and not r.corrects:
-                    outcomes.append(FeedbackOutcome.CONFLICT)
-                    kept[i] = known[0]
+                    result.outcomes.append(FeedbackOutcome.CONFLICT)
+                    result.kept[i] = known[0]
                     continue
                 revision = known[1] + 1 if known else 0
                 newest[(r.request, r.row)] = (r.label, revision)
-                outcomes.append(FeedbackOutcome.ACCEPTED)
-                fresh.append(_feedback_row(r, revision, after))
+                result.outcomes.append(FeedbackOutcome.ACCEPTED)
+                if r.features is None and issued_at(r.request) < horizon:
+                    result.expired.add(i)
+                fresh.append(codec.feedback_row(r, revision, after))
             if fresh:
                 c.execute(insert(t.feedback), fresh)
-        return FeedbackResult(outcomes, kept)
+        return result
 
     def read_log(
         self, predictions_from: int, feedback_from: int, limit: int = 64
@@ -174,7 +172,7 @@ class SqlStore:
         there when it was written. What is returned is always a prefix of that order.
         """
         labels = limit * 16
-        with self._read() as c:
+        with self._db.read() as c:
             p, f = t.predictions.c, t.feedback.c
             rows = c.execute(
                 select(t.predictions).where(p.seq > predictions_from).order_by(p.seq).limit(limit)
@@ -185,27 +183,104 @@ class SqlStore:
             answers = c.execute(query).all()
         if len(answers) == labels:
             rows = [r for r in rows if r.seq <= answers[-1].after]
-        entries = [((r.seq, 0, 0), _prediction(r)) for r in rows]
-        entries += [((r.after, 1, r.seq), _feedback(r)) for r in answers]  # type: ignore[misc]
+        entries = [((r.seq, 0, 0), codec.prediction(r)) for r in rows]
+        entries += [((r.after, 1, r.seq), codec.feedback(r)) for r in answers]  # type: ignore[misc]
         return [entry for _, entry in sorted(entries, key=lambda pair: pair[0])]
 
     def predictions_of(self, requests: set[bytes]) -> dict[bytes, PredictionRecord]:
         """Logged predictions by request key; ones that are not in the log are missing."""
         found: dict[bytes, PredictionRecord] = {}
-        with self._read() as c:
+        with self._db.read() as c:
             for part in _chunks(sorted(requests), 500):
                 query = select(t.predictions).where(t.predictions.c.request.in_(part))
-                found.update((bytes(r.request), _prediction(r)) for r in c.execute(query))
+                found.update((bytes(r.request), codec.prediction(r)) for r in c.execute(query))
         return found
 
     def ends(self) -> tuple[int, int, int]:
         """The newest places of predictions, feedback and commands."""
-        with self._read() as c:
+        with self._db.read() as c:
             newest = [
                 int(c.execute(select(func.coalesce(func.max(log.c.seq), 0))).scalar_one())
                 for log in (t.predictions, t.feedback, t.commands)
             ]
         return newest[0], newest[1], newest[2]
+
+    # -- retention ----------------------------------------------------------------------------
+
+    def logged(self) -> tuple[int, float | None]:
+        """Bytes of features and answers in the prediction log, and the time of its oldest
+        request in seconds since the epoch."""
+        with self._db.read() as c:
+            oldest = _oldest(c, 1)
+            if not oldest:
+                return 0, None
+            before = oldest[0].upto - oldest[0].size
+            return _logged_bytes(c) - before, oldest[0].time
+
+    def retire_predictions(self, before: float, bytes_kept: int, limit: int) -> int:
+        """Delete the oldest requests of the log: those that are too old or too much.
+
+        Args:
+            before: Seconds since the epoch.
+            bytes_kept: Bytes of features and answers that may stay.
+            limit: Requests to delete at most, for a transaction that holds nobody up.
+
+        Returns:
+            How many requests went.
+        """
+        with self._db.write(Turn.LOGS, lasting=False) as c:
+            upto = _logged_bytes(c)
+            # The newest request always stays: it says where the log stands.
+            last = 0
+            for r in _oldest(c, limit):
+                too_much = upto - (r.upto - r.size) > bytes_kept
+                if r.upto == upto or not (r.time < before or too_much):
+                    break
+                last = r.seq
+            if not last:
+                return 0
+            gone = c.execute(delete(t.predictions).where(t.predictions.c.seq <= last))
+            return int(gone.rowcount)
+
+    def retire_feedback(self, before: float, limit: int) -> int:
+        """Delete the oldest labels of the log, as `retire_predictions` does predictions."""
+        f = t.feedback.c
+        with self._db.write(Turn.LOGS, lasting=False) as c:
+            oldest = c.execute(select(f.seq, f.time).order_by(f.seq).limit(limit)).all()
+            last = 0
+            for r in oldest:
+                if r.time >= before:
+                    break
+                last = r.seq
+            if not last:
+                return 0
+            gone = c.execute(delete(t.feedback).where(f.seq <= last))
+            return int(gone.rowcount)
+
+    # -- adapters, for replicas -----------------------------------------------------------------
+
+    def keep_adapter(self, sha256: str, blob: bytes) -> None:
+        """Keep an adapter's bytes under their hash."""
+        with self._db.write() as c:
+            known = select(t.adapters.c.sha256).where(t.adapters.c.sha256 == sha256)
+            if c.execute(known).first() is None:
+                c.execute(insert(t.adapters).values(sha256=sha256, time=time.time(), blob=blob))
+
+    def adapter(self, sha256: str) -> bytes | None:
+        """The bytes of an adapter; None when they are not here."""
+        with self._db.read() as c:
+            blob = c.execute(
+                select(t.adapters.c.blob).where(t.adapters.c.sha256 == sha256)
+            ).scalar()
+        return None if blob is None else bytes(blob)
+
+    def retire_adapters(self, before: float) -> int:
+        """Delete adapters older than ``before`` that no kept snapshot has."""
+        kept = select(t.snapshots.c.sha256).where(t.snapshots.c.kept)
+        with self._db.write() as c:
+            a = t.adapters.c
+            gone = c.execute(delete(t.adapters).where(a.time < before, a.sha256.not_in(kept)))
+            return int(gone.rowcount)
 
     # -- what operators and pages read --------------------------------------------------------
 
@@ -214,16 +289,25 @@ class SqlStore:
         query = select(t.snapshots).order_by(t.snapshots.c.version)
         if kept_only:
             query = query.where(t.snapshots.c.kept)
-        with self._read() as c:
-            return [_snapshot(r) for r in c.execute(query)]
+        with self._db.read() as c:
+            return [codec.snapshot(r) for r in c.execute(query)]
 
     def newest_promotion(self) -> Promotion | None:
         """What is to be served now."""
-        with self._read() as c:
+        with self._db.read() as c:
             row = c.execute(
                 select(t.promotions).order_by(t.promotions.c.seq.desc()).limit(1)
             ).first()
-        return _promotion(row) if row else None
+        return codec.promotion(row) if row else None
+
+    def directions(self) -> tuple[Promotion | None, str | None]:
+        """What is to be served now, and the operating point in force as JSON; for followers."""
+        with self._db.read() as c:
+            row = c.execute(
+                select(t.promotions).order_by(t.promotions.c.seq.desc()).limit(1)
+            ).first()
+            point = c.execute(select(t.meta.c.value).where(t.meta.c.key == OPERATING_POINT))
+            return (codec.promotion(row) if row else None), point.scalar()
 
     def promotions(self, after: int = 0, limit: int = 1000) -> list[Promotion]:
         """The promotion log behind a place, oldest first."""
@@ -233,19 +317,19 @@ class SqlStore:
             .order_by(t.promotions.c.seq)
             .limit(limit)
         )
-        with self._read() as c:
-            return [_promotion(r) for r in c.execute(query)]
+        with self._db.read() as c:
+            return [codec.promotion(r) for r in c.execute(query)]
 
     def events(self, after: int = 0, limit: int = 1000) -> list[Event]:
         """Events behind a place, oldest first."""
         query = select(t.events).where(t.events.c.seq > after).order_by(t.events.c.seq).limit(limit)
-        with self._read() as c:
+        with self._db.read() as c:
             return [Event(r.kind, r.detail, r.time, r.batch, r.seq) for r in c.execute(query)]
 
     def add_event(self, happened: Event) -> None:
         """Note an event outside a step of the runner."""
-        with self._write() as c:
-            c.execute(insert(t.events), [_event_row(happened)])
+        with self._db.write() as c:
+            c.execute(insert(t.events), [codec.event_row(happened)])
 
     def promote(self, promotion: Promotion, happened: Event) -> None:
         """Write an operator's promotion, outside a step of the runner.
@@ -253,13 +337,13 @@ class SqlStore:
         Raises:
             CommandError: The snapshot is not kept any more.
         """
-        with self._write() as c:
+        with self._db.write() as c:
             s = t.snapshots.c
             kept = c.execute(select(s.kept).where(s.version == promotion.version)).scalar()
             if kept is False:
                 raise CommandError(f"version: snapshot {promotion.version} is not kept any more")
-            c.execute(insert(t.promotions), [_promotion_row(promotion)])
-            c.execute(insert(t.events), [_event_row(happened)])
+            c.execute(insert(t.promotions), [codec.promotion_row(promotion)])
+            c.execute(insert(t.events), [codec.event_row(happened)])
 
     def take_over(
         self,
@@ -269,17 +353,26 @@ class SqlStore:
         *,
         status: dict[str, Any],
         facts: dict[str, str],
+        before: str | None,
     ) -> None:
         """Let a package take over, at once for all who look: its clean snapshot is promoted,
         no older one is kept, the runner's checkpoint is void, and the facts say where it begins.
+
+        Raises:
+            PromotionMoved: Another package than ``before`` serves now; nothing was written.
         """
-        with self._write() as c:
+        with self._db.write() as c:
+            if (
+                c.execute(select(t.meta.c.value).where(t.meta.c.key == "package")).scalar()
+                != before
+            ):
+                raise PromotionMoved("another package took over at the same time")
             c.execute(
                 update(t.snapshots).where(t.snapshots.c.version < clean.version).values(kept=False)
             )
-            c.execute(insert(t.snapshots), [_snapshot_row(clean)])
-            c.execute(insert(t.promotions), [_promotion_row(promotion)])
-            c.execute(insert(t.events), [_event_row(happened)])
+            c.execute(insert(t.snapshots), [codec.snapshot_row(clean)])
+            c.execute(insert(t.promotions), [codec.promotion_row(promotion)])
+            c.execute(insert(t.events), [codec.event_row(happened)])
             for key, value in facts.items():
                 _put_meta(c, key, value)
             _begin(c, status)
@@ -288,7 +381,7 @@ class SqlStore:
 
     def add_command(self, kind: str, argument: str | None = None) -> int:
         """Ask the runner for something; returns the place of the command."""
-        with self._write() as c:
+        with self._db.write() as c:
             result = c.execute(
                 insert(t.commands).values(kind=kind, argument=argument, time=time.time())
             )
@@ -297,47 +390,49 @@ class SqlStore:
     def commands(self, after: int) -> list[Command]:
         """Commands behind a place, oldest first."""
         query = select(t.commands).where(t.commands.c.seq > after).order_by(t.commands.c.seq)
-        with self._read() as c:
+        with self._db.read() as c:
             return [Command(r.kind, r.time, r.seq, r.argument) for r in c.execute(query)]
 
     # -- the runner ---------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
         """What the runner last showed of itself; empty before its first step."""
-        with self._read() as c:
+        with self._db.read() as c:
             return dict(c.execute(select(t.runner.c.status)).scalar() or {})
 
     def state(self) -> bytes | None:
         """The runner's checkpoint."""
-        with self._read() as c:
+        with self._db.read() as c:
             return c.execute(select(t.runner.c.state)).scalar()
 
     def begin_status(self, status: dict[str, Any]) -> None:
         """Show where a deployment starts, before any runner leads; no checkpoint holds for it."""
-        with self._write() as c:
+        with self._db.write() as c:
             _begin(c, status)
 
     def acquire_lease(self, owner: str, seconds: float) -> int | None:
         """Take or renew the lease; the fencing token, or None while another one leads."""
-        now = time.time()
-        with self._write() as c:
+        with self._db.write() as c:
             row = c.execute(select(t.runner.c.owner, t.runner.c.token, t.runner.c.until)).first()
+            now = _now(c)
             if row is None:
                 raise StoreError("the store has no package yet; deploy one first")
-            if row.owner != owner and row.until > now:
+            # A lease that ends too far ahead was taken before the clock was set back.
+            if row.owner != owner and now < row.until <= now + MOST_LEASE_SECONDS:
                 return None
             token = row.token if row.owner == owner else row.token + 1
             c.execute(update(t.runner).values(owner=owner, token=token, until=now + seconds))
             return int(token)
 
-    def lease_until(self) -> float | None:
-        """When the leader's lease runs out, in seconds since the epoch."""
-        with self._read() as c:
-            return c.execute(select(t.runner.c.until)).scalar()
+    def leader(self) -> str | None:
+        """Who holds the lease now; None while nobody leads."""
+        with self._db.read() as c:
+            row = c.execute(select(t.runner.c.owner, t.runner.c.until)).first()
+            return row.owner if row is not None and row.until > _now(c) else None
 
     def release_lease(self, owner: str) -> None:
         """Let a successor lead at once."""
-        with self._write() as c:
+        with self._db.write() as c:
             c.execute(update(t.runner).where(t.runner.c.owner == owner).values(until=0.0))
 
     def show_status(self, token: int, status: dict[str, Any]) -> None:
@@ -346,7 +441,7 @@ class SqlStore:
         Raises:
             LeaseLost: Another runner leads now.
         """
-        with self._write() as c:
+        with self._db.write() as c:
             _fenced(c, token, {"status": status})
 
     def commit(self, token: int, checkpoint: Checkpoint) -> int:
@@ -356,13 +451,13 @@ class SqlStore:
             LeaseLost: Another runner leads now; nothing was written.
             PromotionMoved: An operator's promotion came first; nothing was written.
         """
-        with self._write() as c:
+        with self._db.write() as c:
             _fenced(c, token, {"state": checkpoint.state, "status": checkpoint.status})
             place = select(func.coalesce(func.max(t.promotions.c.seq), 0))
             if c.execute(place).scalar_one() != checkpoint.after_promotion:
                 raise PromotionMoved("an operator changed what serves during this step")
             for snapshot in checkpoint.snapshots:
-                values = _snapshot_row(snapshot)
+                values = codec.snapshot_row(snapshot)
                 done = c.execute(
                     update(t.snapshots)
                     .where(t.snapshots.c.version == snapshot.version)
@@ -374,69 +469,14 @@ class SqlStore:
                 gone = t.snapshots.c.version.in_(checkpoint.dropped)
                 c.execute(update(t.snapshots).where(gone).values(kept=False))
             if checkpoint.promotions:
-                c.execute(insert(t.promotions), [_promotion_row(p) for p in checkpoint.promotions])
+                c.execute(
+                    insert(t.promotions), [codec.promotion_row(p) for p in checkpoint.promotions]
+                )
             if checkpoint.operating_point:
                 _put_meta(c, OPERATING_POINT, checkpoint.operating_point)
             if checkpoint.events:
-                c.execute(insert(t.events), [_event_row(e) for e in checkpoint.events])
+                c.execute(insert(t.events), [codec.event_row(e) for e in checkpoint.events])
             return int(c.execute(place).scalar_one())
-
-    # -- connections --------------------------------------------------------------------------
-
-    @contextmanager
-    def _read(self) -> Iterator[Connection]:
-        """One consistent view of all tables."""
-        try:
-            with self._engine.begin() as c:
-                yield c
-        except SQLAlchemyError as error:
-            raise StoreError(f"cannot read the store: {_brief(error)}") from error
-
-    @contextmanager
-    def _write(self) -> Iterator[Connection]:
-        """One write at a time, over all processes."""
-        try:
-            with self._engine.connect().execution_options(writes=True) as c, c.begin():
-                yield c
-        except SQLAlchemyError as error:
-            raise StoreError(f"cannot write to the store: {_brief(error)}") from error
-
-
-def _prepare_sqlite(engine: Engine) -> None:
-    @event.listens_for(engine, "connect")
-    def _connect(connection: Any, _: Any) -> None:
-        # SQLAlchemy emits BEGIN itself; the driver's own would hide which kind it is.
-        connection.isolation_level = None
-        for pragma in (
-            f"busy_timeout={BUSY_SECONDS * 1000}",
-            "journal_mode=WAL",
-            "synchronous=FULL",
-        ):
-            connection.execute(f"PRAGMA {pragma}").close()
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        # A write takes its lock at the start: a later upgrade would fail instead of waiting.
-        writes = connection.get_execution_options().get("writes")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _brief(error: SQLAlchemyError) -> str:
-    """The database's own words, without the statement and its parameters."""
-    return str(getattr(error, "orig", None) or error)
-
-
-def _pack(values: np.ndarray[Any, np.dtype[np.float32]]) -> bytes:
-    return np.ascontiguousarray(values, dtype="<f4").tobytes()
-
-
-def _unpack(blob: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
-    return np.frombuffer(blob, dtype="<f4").astype(np.float32)
-
-
-def _answers(flat: np.ndarray[Any, np.dtype[np.float32]], rows: int) -> Any:
-    """One number a row of two classes, one column a class of more."""
-    return flat if len(flat) == rows else flat.reshape(rows, -1)
 
 
 def _begin(c: Connection, status: dict[str, Any]) -> None:
@@ -458,6 +498,58 @@ def _fenced(c: Connection, token: int, values: dict[str, Any]) -> None:
         raise LeaseLost(f"the lease with token {token} has passed to another runner")
 
 
+def _now(c: Connection) -> float:
+    """Seconds since the epoch by the one clock that all processes of a store share."""
+    if c.dialect.name == "postgresql":
+        return float(c.execute(text("select extract(epoch from clock_timestamp())")).scalar_one())
+    return time.time()
+
+
+def _logged_bytes(c: Connection) -> int:
+    """Bytes of all requests ever logged."""
+    p = t.predictions.c
+    return int(c.execute(select(p.upto).order_by(p.seq.desc()).limit(1)).scalar() or 0)
+
+
+def _oldest(c: Connection, limit: int) -> Sequence[Any]:
+    p = t.predictions.c
+    size = (func.length(p.features) + func.length(p.probabilities)).label("size")
+    return c.execute(select(p.seq, p.time, p.upto, size).order_by(p.seq).limit(limit)).all()
+
+
+def _horizon(c: Connection) -> float:
+    """When the oldest logged request was answered; what is older was retired."""
+    p = t.predictions.c
+    oldest = c.execute(select(p.request).order_by(p.seq).limit(1)).scalar()
+    return 0.0 if oldest is None else issued_at(bytes(oldest))
+
+
+def _migrate(c: Connection, name: str) -> None:
+    """Bring the tables to the newest revision, inside the caller's transaction."""
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config(attributes={"connection": c})
+    config.set_main_option("script_location", str(MIGRATIONS))
+    script = ScriptDirectory.from_config(config)
+    tables = inspect(c).get_table_names()
+    found: str | None = None
+    if "alembic_version" in tables:
+        found = c.execute(text("select version_num from alembic_version")).scalar()
+    elif "predictions" in tables:
+        found = FIRST_REVISION  # made before there were migrations
+        command.stamp(config, found)
+    if found == script.get_current_head():
+        return
+    if found is not None and found not in {r.revision for r in script.walk_revisions()}:
+        raise StoreError(
+            f"{name} has schema {found}, newer than this release knows "
+            f"({script.get_current_head()}); serve it with the release that made it"
+        )
+    command.upgrade(config, "head")
+
+
 def _chunks(items: list[bytes], size: int) -> Iterator[list[bytes]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
@@ -473,68 +565,3 @@ def _newest_labels(c: Connection, requests: set[bytes]) -> dict[tuple[bytes, int
             key = (bytes(r.request), r.row)
             newest[key] = max(newest[key], (r.label, r.revision), key=lambda pair: pair[1])
     return dict(newest)
-
-
-def _feedback_row(r: FeedbackRecord, revision: int, after: int) -> dict[str, Any]:
-    return {
-        "request": r.request,
-        "row": r.row,
-        "revision": revision,
-        "label": r.label,
-        "time": r.time,
-        "source": r.source,
-        "features": None if r.features is None else _pack(r.features),
-        "trace": r.trace,
-        "after": after,
-    }
-
-
-def _prediction(r: Row[Any]) -> PredictionRecord:
-    return PredictionRecord(
-        request=bytes(r.request),
-        features=_unpack(r.features).reshape(r.rows, -1),
-        probabilities=_answers(_unpack(r.probabilities), r.rows),
-        version=r.version,
-        time=r.time,
-        seq=r.seq,
-    )
-
-
-def _feedback(r: Row[Any]) -> FeedbackRecord:
-    return FeedbackRecord(
-        request=bytes(r.request),
-        row=r.row,
-        label=r.label,
-        time=r.time,
-        source=r.source,
-        features=None if r.features is None else _unpack(r.features),
-        corrects=r.revision > 0,
-        trace=r.trace,
-        after=r.after,
-        seq=r.seq,
-    )
-
-
-def _snapshot_row(s: Snapshot) -> dict[str, Any]:
-    return {**asdict(s), "phase": s.phase.value, "kept": True}
-
-
-def _snapshot(r: Row[Any]) -> Snapshot:
-    values = {k: v for k, v in r._mapping.items() if k != "kept"}
-    return replace(Snapshot(**values), phase=Phase(r.phase))
-
-
-def _promotion_row(p: Promotion) -> dict[str, Any]:
-    row = {**asdict(p), "kind": p.kind.value}
-    del row["seq"]
-    return row
-
-
-def _promotion(r: Row[Any]) -> Promotion:
-    return replace(Promotion(**r._mapping), kind=PromotionKind(r.kind))
-
-
-def _event_row(e: Event) -> dict[str, Any]:
-    row = asdict(e)
-    del row["seq"]
-    return row

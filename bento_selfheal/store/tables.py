@@ -1,8 +1,9 @@
 """The tables, portable between SQLite and PostgreSQL.
 
 A prediction is one row a request, its numbers as little-endian float32 blobs. Both logs are
-append-only. Every feedback row notes the newest prediction that it followed (``after``), so
-that the two logs have one common order and a replay is exact.
+append-only; retention takes their oldest rows. Every feedback row notes the newest prediction
+that it followed (``after``), so that the two logs have one common order and a replay is exact.
+What changes here needs a migration beside it; a test compares the two.
 """
 
 from __future__ import annotations
@@ -20,8 +21,6 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
 )
-
-SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -43,6 +42,8 @@ predictions = Table(
     Column("rows", Integer, nullable=False),
     Column("version", Integer, nullable=False),
     Column("time", Float, nullable=False),
+    # Bytes of all requests ever logged up to this one: what the log holds is a difference of two.
+    Column("upto", BigInteger, nullable=False),
     Column("features", LargeBinary, nullable=False),
     Column("probabilities", LargeBinary, nullable=False),
     sqlite_autoincrement=True,
@@ -80,6 +81,15 @@ snapshots = Table(
     Column("f1", Float),
     Column("rows", Integer, nullable=False),
     Column("kept", Boolean, nullable=False),
+)
+
+# Adapters by their hash, for replicas that have no model store in common.
+adapters = Table(
+    "adapters",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("time", Float, nullable=False),
+    Column("blob", LargeBinary, nullable=False),
 )
 
 promotions = Table(

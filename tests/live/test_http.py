@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from bento_selfheal.served import ServedService
 from bento_selfheal.streams import ARTICLE_FEATURES, article_rows
 
 MAX_ROWS = 200
+NPY, JSON = "application/x-npy", "application/json"
 ROW = [0.1, -0.4, 1.2, 0.0, 0.3, -1.1, 0.8, -2.7, 0.2, 0.5]
 
 
@@ -67,6 +69,64 @@ def test_ids_are_unique_over_requests_and_workers(client: Client, server: Served
         with Client(server) as fresh:
             ids += fresh.predict(rows(20))["prediction_ids"]
     assert len(set(ids)) == len(ids) == 200
+
+
+def test_a_numpy_file_gets_the_same_answers_as_json(client: Client) -> None:
+    """A .npy body is answered as the JSON of its numbers is, also where it comes in pieces, and a
+    bad one is refused with the place."""
+    table = np.asarray(rows(MAX_ROWS), dtype=np.float32)
+    asked = client.post("/predict", content=npy(table), headers={"Content-Type": NPY})
+    assert asked.status_code == 200, asked.text
+    answer = asked.json()
+    assert answer["probabilities"] == client.predict(table.tolist())["probabilities"]
+    assert client.label(answer["prediction_ids"][:2], [0, 0])["accepted"] == 2
+    body = npy(table)
+    pieces = client.post(
+        "/predict", content=iter([body[:100], body[100:]]), headers={"Content-Type": NPY}
+    )
+    assert pieces.json()["probabilities"] == answer["probabilities"]
+    table[3, 4] = np.nan
+    refused = client.post("/predict", content=npy(table), headers={"Content-Type": NPY})
+    assert refused.status_code == 400
+    assert refused.json()["detail"][0]["loc"] == ["rows", 3, ARTICLE_FEATURES[4]]
+    over = client.post(
+        "/predict", content=npy(np.zeros((MAX_ROWS + 1, WIDTH))), headers={"Content-Type": NPY}
+    )
+    assert over.status_code == 413
+
+
+def npy(table: Any) -> bytes:
+    file = io.BytesIO()
+    np.save(file, table)
+    return file.getvalue()
+
+
+def test_what_the_lane_does_not_read_bentoml_answers(client: Client) -> None:
+    """Broken JSON, a missing field and an unknown kind of body get BentoML's own 400."""
+    for body in (b'{"rows": [[1,', b"{}", b"[]", b'{"rows": [[NaN]]}'):
+        refused = client.post("/predict", content=body, headers={"Content-Type": JSON})
+        assert refused.status_code == 400, refused.text
+        assert refused.headers["Server"] == "BentoML Service/SelfHealing"
+    extra = {"rows": [ROW], "unknown": 1}
+    assert client.post("/predict", json=extra).status_code == 200
+
+
+def test_predictions_are_counted_as_bentoml_counts(server: ServedService) -> None:
+    """`bentoml_service_request_total` and the duration's histogram count what the lane answers."""
+    with Client(server) as client:
+        name = ('bentoml_service_request_total{endpoint="/predict",http_response_code="%d",'
+                'runner_name="SelfHealing",service_name="SelfHealing",'
+                'service_version="not available"}')  # fmt: skip
+        before = _figures(client.get("/metrics").text)
+        for _ in range(3):
+            client.predict([ROW])
+        assert client.post("/predict", json={"rows": [[1.0]]}).status_code == 400
+        after = _figures(client.get("/metrics").text)
+        assert after[name % 200] - before.get(name % 200, 0) == 3
+        assert after[name % 400] - before.get(name % 400, 0) == 1
+        seconds = next(k for k in after if k.startswith("bentoml_service_request_duration_seconds_"
+                                                        'count{endpoint="/predict"'))  # fmt: skip
+        assert after[seconds] > 0
 
 
 # -- feedback -------------------------------------------------------------------------------------

@@ -1,0 +1,108 @@
+"""Records as rows of the tables, and back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Row
+
+from ..records import (
+    Event,
+    FeedbackRecord,
+    Phase,
+    PredictionRecord,
+    Promotion,
+    PromotionKind,
+    Snapshot,
+)
+
+
+def pack(values: NDArray[np.float32]) -> bytes:
+    """Numbers as a little-endian float32 blob."""
+    return np.ascontiguousarray(values, dtype="<f4").tobytes()
+
+
+def unpack(blob: bytes) -> NDArray[np.float32]:
+    """The numbers of a blob, ``(n,)``."""
+    return np.frombuffer(blob, dtype="<f4").astype(np.float32)
+
+
+def prediction_row(r: PredictionRecord) -> dict[str, Any]:
+    return {
+        "request": r.request,
+        "rows": len(r.probabilities),
+        "version": r.version,
+        "time": r.time,
+        "features": pack(r.features),
+        "probabilities": pack(r.probabilities),
+    }
+
+
+def prediction(r: Row[Any]) -> PredictionRecord:
+    flat = unpack(r.probabilities)
+    return PredictionRecord(
+        request=bytes(r.request),
+        features=unpack(r.features).reshape(r.rows, -1),
+        # One number a row of two classes, one column a class of more.
+        probabilities=flat if len(flat) == r.rows else flat.reshape(r.rows, -1),
+        version=r.version,
+        time=r.time,
+        seq=r.seq,
+    )
+
+
+def feedback_row(r: FeedbackRecord, revision: int, after: int) -> dict[str, Any]:
+    return {
+        "request": r.request,
+        "row": r.row,
+        "revision": revision,
+        "label": r.label,
+        "time": r.time,
+        "source": r.source,
+        "features": None if r.features is None else pack(r.features),
+        "trace": r.trace,
+        "after": after,
+    }
+
+
+def feedback(r: Row[Any]) -> FeedbackRecord:
+    return FeedbackRecord(
+        request=bytes(r.request),
+        row=r.row,
+        label=r.label,
+        time=r.time,
+        source=r.source,
+        features=None if r.features is None else unpack(r.features),
+        corrects=r.revision > 0,
+        trace=r.trace,
+        after=r.after,
+        seq=r.seq,
+    )
+
+
+def snapshot_row(s: Snapshot) -> dict[str, Any]:
+    return {**asdict(s), "phase": s.phase.value, "kept": True}
+
+
+def snapshot(r: Row[Any]) -> Snapshot:
+    values = {k: v for k, v in r._mapping.items() if k != "kept"}
+    return replace(Snapshot(**values), phase=Phase(r.phase))
+
+
+def promotion_row(p: Promotion) -> dict[str, Any]:
+    row = {**asdict(p), "kind": p.kind.value}
+    del row["seq"]
+    return row
+
+
+def promotion(r: Row[Any]) -> Promotion:
+    return replace(Promotion(**r._mapping), kind=PromotionKind(r.kind))
+
+
+def event_row(e: Event) -> dict[str, Any]:
+    row = asdict(e)
+    del row["seq"]
+    return row

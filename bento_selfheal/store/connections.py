@@ -1,0 +1,181 @@
+"""Connections to SQLite or PostgreSQL: consistent reads, and writes that wait their turn."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from ..errors import StoreError
+
+BUSY_SECONDS = 30
+CONNECT_SECONDS = 5
+SILENT_SECONDS = 10
+"""After so long without a sign of life a connection to PostgreSQL counts as broken."""
+
+
+class Turn(IntEnum):
+    """What a write waits for; on SQLite all writes wait for one another.
+
+    Places in a log are given when rows are written and seen when they are committed. One writer at
+    a time keeps the two orders the same, so that a reader's cursor passes nothing over.
+    """
+
+    LOGS = 7_356_001
+    """Predictions and feedback: the common order of both logs."""
+    RUNNER = 7_356_002
+    """All else. A large checkpoint must not hold up feedback."""
+
+
+class Connections:
+    """The engine behind a store, with its transactions.
+
+    Args:
+        url: SQLAlchemy URL: ``sqlite:///…`` or ``postgresql+psycopg://…``.
+
+    Raises:
+        StoreError: The URL names no database that a store can be in.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            parsed = make_url(url)
+            self.shared = _is_shared(parsed)
+            self.engine = _open_postgres(parsed) if self.shared else _open_sqlite(parsed)
+        except (ArgumentError, NoSuchModuleError) as error:
+            raise StoreError(f"store_url: {error}") from error
+        self.name = parsed.render_as_string(hide_password=True)
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self.engine.dispose()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One consistent view of all tables."""
+        try:
+            with self.engine.connect().execution_options(**self._reading) as c, c.begin():
+                yield c
+        except SQLAlchemyError as error:
+            raise StoreError(f"cannot read the store: {_brief(error)}") from error
+
+    @contextmanager
+    def write(self, turn: Turn = Turn.RUNNER, *, lasting: bool = True) -> Iterator[Connection]:
+        """One write of a kind at a time, over all processes and machines.
+
+        Args:
+            turn: The writes to wait for.
+            lasting: Whether a commit is on disk when the block has ended; otherwise a crash of the
+                machine may take the last moments back, in order and whole.
+        """
+        try:
+            options = {"writes": True, "lasting": lasting}
+            with self.engine.connect().execution_options(**options) as c, c.begin():
+                if self.shared:
+                    c.execute(text("select pg_advisory_xact_lock(:turn)"), {"turn": int(turn)})
+                    if not lasting:
+                        c.execute(text("set local synchronous_commit = off"))
+                yield c
+        except SQLAlchemyError as error:
+            raise StoreError(f"cannot write to the store: {_brief(error)}") from error
+
+    @property
+    def _reading(self) -> dict[str, Any]:
+        if not self.shared:
+            return {}
+        return {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+
+
+def _is_shared(url: URL) -> bool:
+    """Whether many machines may use the database at once."""
+    backend = url.get_backend_name()
+    if backend not in ("sqlite", "postgresql"):
+        raise StoreError(f"store_url: {backend} is no store; use sqlite or postgresql+psycopg")
+    return backend == "postgresql"
+
+
+def _open_sqlite(url: URL) -> Engine:
+    if url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, json_serializer=_to_json)
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _: Any) -> None:
+        # SQLAlchemy emits BEGIN itself; the driver's own would hide which kind it is.
+        connection.isolation_level = None
+        for pragma in (
+            f"busy_timeout={BUSY_SECONDS * 1000}",
+            "journal_mode=WAL",
+        ):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        # The log is written in order: the next lasting commit takes what came before it along.
+        wanted = "FULL" if options.get("lasting", True) else "NORMAL"
+        if connection.info.get("synchronous") != wanted:
+            connection.exec_driver_sql(f"PRAGMA synchronous={wanted}")
+            connection.info["synchronous"] = wanted
+        # A write takes its lock at the start: a later upgrade would fail instead of waiting.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes") else "BEGIN")
+
+    return engine
+
+
+def _open_postgres(url: URL) -> Engine:
+    if url.get_driver_name() != "psycopg":
+        url = url.set(drivername="postgresql+psycopg")
+    silent = SILENT_SECONDS
+    known: dict[str, Any] = {
+        "connect_timeout": CONNECT_SECONDS,
+        "keepalives_idle": silent // 2,
+        "keepalives_interval": 1,
+        "keepalives_count": silent // 2,
+        "tcp_user_timeout": silent * 1000,
+        "application_name": "bento_selfheal",
+    }
+    given = {k: v for k, v in known.items() if k not in url.query}
+    engine = create_engine(
+        url, json_serializer=_to_json, connect_args=given, pool_pre_ping=True, pool_recycle=1800
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _: Any) -> None:
+        connection.autocommit = True
+        for limit in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"):
+            connection.execute(f"set {limit} = '{BUSY_SECONDS}s'")
+        connection.autocommit = False
+
+    return engine
+
+
+def _to_json(value: Any) -> str:
+    """JSON that every database takes: what is no number becomes null."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value
+
+
+def _brief(error: SQLAlchemyError) -> str:
+    """The database's own words, without the statement and its parameters."""
+    return " ".join(str(getattr(error, "orig", None) or error).split())
