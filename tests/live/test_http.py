@@ -74,12 +74,12 @@ def test_ids_are_unique_over_requests_and_workers(client: Client, server: Served
 def test_a_numpy_file_gets_the_same_answers_as_json(client: Client) -> None:
     """A .npy body is answered as the JSON of its numbers is, also where it comes in pieces, and a
     bad one is refused with the place."""
-    table = np.asarray(rows(MAX_ROWS), dtype=np.float32)
+    table = np.asarray(rows(9), dtype=np.float32)
     asked = client.post("/predict", content=npy(table), headers={"Content-Type": NPY})
     assert asked.status_code == 200, asked.text
     answer = asked.json()
     assert answer["probabilities"] == client.predict(table.tolist())["probabilities"]
-    assert client.label(answer["prediction_ids"][:2], [0, 0])["accepted"] == 2
+    assert client.label(answer["prediction_ids"][:1], [0])["accepted"] == 1
     body = npy(table)
     pieces = client.post(
         "/predict", content=iter([body[:100], body[100:]]), headers={"Content-Type": NPY}
