@@ -35,14 +35,13 @@ class IdSigner:
     def __init__(self, secret: str) -> None:
         self._secret = bytes.fromhex(secret)
 
-    def issue(self, rows: int, *, logged: bool = True) -> tuple[bytes, list[str]]:
-        """A new request key and the ids of its rows."""
+    def issue(self, rows: int, *, logged: bool = True) -> tuple[bytes, str]:
+        """A new request key, and the text before the dot of its rows' ids."""
         drawn = bytearray(secrets.token_bytes(KEY_BYTES - TIME_BYTES))
         drawn[0] = drawn[0] & ~LEFT_OUT if logged else drawn[0] | LEFT_OUT
         now = (time.time_ns() // 1_000_000).to_bytes(TIME_BYTES, "big")
         head = now + drawn + rows.to_bytes(ROWS_BYTES, "big")
-        token = base64.urlsafe_b64encode(head + self._mac(head)).decode()
-        return head[:KEY_BYTES], [f"{token}.{row}" for row in range(rows)]
+        return head[:KEY_BYTES], base64.urlsafe_b64encode(head + self._mac(head)).decode()
 
     def read(self, prediction_id: str) -> tuple[bytes, int] | None:
         """(request key, row) of an id that was issued here; None for any other text."""
@@ -67,6 +66,15 @@ class IdSigner:
 
     def _mac(self, head: bytes) -> bytes:
         return hmac.digest(self._secret, head, hashlib.sha256)[:MAC_BYTES]
+
+
+def ids_of(token: str, rows: int) -> list[str]:
+    """The ids of a request's rows.
+
+    >>> ids_of("abc", 2)
+    ['abc.0', 'abc.1']
+    """
+    return [f"{token}.{row}" for row in range(rows)]
 
 
 def issued_at(request: bytes) -> float:

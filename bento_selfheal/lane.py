@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from timeit import default_timer
 from typing import Any
 
@@ -20,20 +20,23 @@ from bentoml._internal.server.http.access import AccessLogMiddleware
 from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
 from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer as bytes, JSON."""
+    """An answer as bytes."""
 
     body: bytes
     status: int = 200
+    media_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Answer = Callable[[str, bytes], Reply | None]
-"""Content type and body in; None hands the request to BentoML."""
+Answer = Callable[[Mapping[str, str], bytes], Reply | None]
+"""Headers, with small letters, and body in; None hands the request to BentoML."""
 
 
 class FastLane:
@@ -93,14 +96,15 @@ class FastLane:
         else:
             if body is None:
                 return  # the client has gone
-            reply = self._answer(_header(scope, b"content-type"), body)
+            reply = self._answer(Headers(scope=scope), body)
         if reply is None:
             await self._app(scope, _again(body, receive), send)
             return
         headers = [
-            (b"content-type", b"application/json"),
+            (b"content-type", reply.media_type.encode()),
             (b"content-length", str(len(reply.body)).encode()),
             self._server,
+            *((name.encode(), value.encode()) for name, value in reply.headers.items()),
         ]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
@@ -193,10 +197,3 @@ def _again(body: bytes | None, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return receive_again
-
-
-def _header(scope: Mapping[str, Any], name: bytes) -> str:
-    for key, value in scope["headers"]:
-        if key == name:
-            return str(value, "latin-1")
-    return ""

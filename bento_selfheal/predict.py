@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -15,7 +16,7 @@ from .answers import decided
 from .config import Settings
 from .deploy import open_store, registry_of
 from .errors import StoreError
-from .ids import IdSigner
+from .ids import IdSigner, ids_of
 from .intake import FeedbackIntake, PredictionLog
 from .operations import Operations
 from .package import Label, open_package
@@ -25,6 +26,23 @@ from .rows import LabelReader, RowReader
 from .telemetry import Telemetry
 
 THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a worker says to one request."""
+
+    token: str
+    """The text before the dot of the rows' ids."""
+    probabilities: NDArray[np.float32]
+    """``(n,)`` of two classes, ``(n, classes)`` of more."""
+    champion: Champion
+    """Who answered."""
+
+    @property
+    def ids(self) -> list[str]:
+        """The prediction ids, one a row."""
+        return ids_of(self.token, len(self.probabilities))
 
 
 class Worker:
@@ -71,12 +89,8 @@ class Worker:
         self.log.close()
         self.store.close()
 
-    def answer(self, rows: NDArray[np.float32]) -> tuple[list[str], NDArray[np.float32], Champion]:
-        """Answer a batch with the champion of this moment; nothing here waits.
-
-        Returns:
-            The prediction ids, the probabilities ``(n,)``, and who answered.
-        """
+    def answer(self, rows: NDArray[np.float32]) -> Answer:
+        """Answer a batch with the champion of this moment; nothing here waits."""
         champion = self.follower.champion
         model = champion.model
         with torch.inference_mode():
@@ -84,12 +98,12 @@ class Worker:
                 model(torch.from_numpy(rows).to(model.device)).cpu().numpy()
             )
         logged = self._sampled >= 1 or self._draw.random() < self._sampled
-        request, ids = self.signer.issue(len(rows), logged=logged)
+        request, token = self.signer.issue(len(rows), logged=logged)
         if logged:
             self.log.append(
                 PredictionRecord(request, rows, probabilities, champion.version, time.time())
             )
-        return ids, probabilities, champion
+        return Answer(token, probabilities, champion)
 
     def decide(self, probabilities: NDArray[np.float32]) -> list[Label]:
         """The class of each row at the operating point in force."""

@@ -18,8 +18,10 @@ from __future__ import annotations
 import functools
 import gc
 import inspect
+import io
 import logging
 import os
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import anyio.to_thread
@@ -41,12 +43,12 @@ from .lane import FastLane, Reply
 from .meters import WorkerMeters, exposition, open_meter
 from .operations import Operations, operations_app
 from .package import Label
-from .predict import Worker
+from .predict import Answer, Worker
 from .records import FeedbackOutcome
 from .runner import Runner
 from .telemetry import Telemetry, observe_status
 
-NPY_TYPES = {"application/x-npy", "application/octet-stream"}
+NPY = "application/x-npy"
 NUMBER_ROW = {"type": "array", "items": {"type": "number"}}
 NAMED_ROW = {"type": "object", "additionalProperties": {"type": "number"}}
 Rows = Annotated[
@@ -258,41 +260,53 @@ class PredictBase:
             checked = self._worker.rows.read(rows)
         except InvalidInput as error:
             return _refused(error)
-        answer = self._traced(checked)
-        return Predictions(**{**answer, "probabilities": answer["probabilities"].tolist()})
+        fields = self._fields(self._traced(checked))
+        return Predictions(**{**fields, "probabilities": fields["probabilities"].tolist()})
 
-    def _traced(self, rows: NDArray[np.float32]) -> dict[str, Any]:
+    def _traced(self, rows: NDArray[np.float32]) -> Answer:
         """The answer, in a span where spans are recorded."""
         if not self._telemetry.enabled:
-            return self._predict(rows)
+            return self._worker.answer(rows)
         with self._telemetry.span(names.PREDICT, {names.ROWS: len(rows)}) as span:
-            answer = self._predict(rows)
-            span.set_attribute(names.VERSION, answer["model_version"])
+            answer = self._worker.answer(rows)
+            span.set_attribute(names.VERSION, answer.champion.version)
             return answer
 
-    def _predict(self, rows: NDArray[np.float32]) -> dict[str, Any]:
+    def _fields(self, answer: Answer) -> dict[str, Any]:
         """The fields of `Predictions`."""
-        ids, probabilities, champion = self._worker.answer(rows)
         return {
-            "prediction_ids": ids,
-            "probabilities": probabilities,
-            "decisions": self._worker.decide(probabilities),
+            "prediction_ids": answer.ids,
+            "probabilities": answer.probabilities,
+            "decisions": self._worker.decide(answer.probabilities),
             "threshold": self._worker.follower.threshold,
             "verified": self._worker.follower.verified,
-            "model_version": champion.version,
+            "model_version": answer.champion.version,
         }
 
-    def reply(self, media_type: str, body: bytes) -> Reply | None:
+    def _numbers(self, answer: Answer) -> Reply:
+        """The probabilities as a NumPy file; what else there is to say stands in headers."""
+        file = io.BytesIO()
+        np.save(file, answer.probabilities)
+        headers = {
+            "selfheal-request": answer.token,  # a row's id is this, a dot, and its number
+            "selfheal-threshold": repr(self._worker.follower.threshold),
+            "selfheal-verified": str(self._worker.follower.verified).lower(),
+            "selfheal-model-version": str(answer.champion.version),
+        }
+        return Reply(file.getvalue(), media_type=NPY, headers=headers)
+
+    def reply(self, headers: Mapping[str, str], body: bytes) -> Reply | None:
         """Answer `/predict` from bytes to bytes; None where BentoML's way is needed.
 
         Args:
-            media_type: JSON, or a NumPy array file of numbers ``(n, features)``.
+            headers: Content-Type tells JSON or a NumPy file of numbers ``(n, features)``; with
+                Accept a NumPy file of the probabilities is asked for.
             body: The request's body.
         """
         reader = self._worker.rows
         try:
-            kind = media_type.partition(";")[0].strip().lower()
-            if kind in NPY_TYPES:
+            kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind == NPY:
                 rows = reader.read_npy(body)
             elif kind in ("", "application/json"):
                 read = reader.read_json(body)
@@ -303,7 +317,11 @@ class PredictBase:
                 return None
         except InvalidInput as error:
             return Reply(orjson.dumps(error.body()), _status(error))
-        return Reply(orjson.dumps(self._traced(rows), option=orjson.OPT_SERIALIZE_NUMPY))
+        answer = self._traced(rows)
+        if NPY in headers.get("accept", ""):
+            return self._numbers(answer)
+        fields = self._fields(answer)
+        return Reply(orjson.dumps(fields, option=orjson.OPT_SERIALIZE_NUMPY))
 
     @bentoml.api
     async def feedback(self, items: list[FeedbackItem]) -> FeedbackCounts:
@@ -342,9 +360,9 @@ def _operations_of(cls: type[PredictBase]) -> Operations:
     return running._worker.operations
 
 
-def _answer_of(cls: type[PredictBase], media_type: str, body: bytes) -> Reply | None:
+def _answer_of(cls: type[PredictBase], headers: Mapping[str, str], body: bytes) -> Reply | None:
     running = cls._running
-    return None if running is None else running.reply(media_type, body)
+    return None if running is None else running.reply(headers, body)
 
 
 def _refused(error: InvalidInput) -> Any:

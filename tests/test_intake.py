@@ -13,7 +13,7 @@ import pytest
 from conftest import wait_for
 
 from bento_selfheal.errors import InvalidInput, StoreError
-from bento_selfheal.ids import IdSigner
+from bento_selfheal.ids import IdSigner, ids_of
 from bento_selfheal.intake import FeedbackIntake, PredictionLog
 from bento_selfheal.records import FeedbackOutcome, FeedbackRecord, PredictionRecord
 from bento_selfheal.rows import LabelReader, RowReader
@@ -58,6 +58,11 @@ def kept(store: SqlStore) -> list[FeedbackRecord]:
     return [e for e in store.read_log(0, 0, 1000) if isinstance(e, FeedbackRecord)]
 
 
+def issued(signer: IdSigner, rows: int, **more: bool) -> tuple[bytes, list[str]]:
+    key, token = signer.issue(rows, **more)
+    return key, ids_of(token, rows)
+
+
 def counts(answer: Any) -> tuple[int, ...]:
     return tuple(answer.counts[o] for o in FeedbackOutcome)
 
@@ -68,7 +73,7 @@ def counts(answer: Any) -> tuple[int, ...]:
 def test_every_outcome(intake: FeedbackIntake, signer: IdSigner, store: SqlStore) -> None:
     """One request tells accepted, known, unknown and conflicting items apart; ids that nobody
     issued are named, a conflict names its item, its id, and the class that is kept."""
-    _, ids = signer.issue(3)
+    _, ids = issued(signer, 3)
     intake.accept([Item("yes", ids[0]), Item("no", ids[1])], None)
     answer = intake.accept(
         [Item("yes", "nobody.0"), Item("yes", ids[0]), Item("yes", ids[1]), Item("no", ids[2]),
@@ -82,7 +87,7 @@ def test_every_outcome(intake: FeedbackIntake, signer: IdSigner, store: SqlStore
 
 def test_corrects(intake: FeedbackIntake, signer: IdSigner, store: SqlStore) -> None:
     """An item that corrects replaces the label, with its source and trace on record."""
-    _, [one] = signer.issue(1)
+    _, [one] = issued(signer, 1)
     intake.accept([Item("yes", one)], None)
     trace = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
     answer = intake.accept([Item("no", one, source="review", corrects=True)], trace)
@@ -125,7 +130,7 @@ def test_rows_without_ids(intake: FeedbackIntake, store: SqlStore) -> None:
 def test_malformed(intake: FeedbackIntake, signer: IdSigner, store: SqlStore, bad: Item,
                    loc: tuple[Any, ...]) -> None:  # fmt: skip
     """A malformed item is refused at its place, and nothing of its request is kept."""
-    _, [good] = signer.issue(1)
+    _, [good] = issued(signer, 1)
     with pytest.raises(InvalidInput) as refused:
         intake.accept([Item("yes", good), bad], None)
     assert refused.value.loc == loc
@@ -144,7 +149,7 @@ def test_sizes(intake: FeedbackIntake) -> None:
 def test_no_store(intake: FeedbackIntake, signer: IdSigner, store: SqlStore,
                   monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     """Feedback that the store did not take is not acknowledged; sent again, it counts once."""
-    _, [one] = signer.issue(1)
+    _, [one] = issued(signer, 1)
     real = store.add_feedback
 
     def away(_: Any) -> Any:
@@ -239,7 +244,7 @@ def test_labels_of_many_requests_are_one_commit(
         return real(records)
 
     monkeypatch.setattr(store, "add_feedback", slow)
-    _, ids = signer.issue(3)
+    _, ids = issued(signer, 3)
     asked = [[Item("yes", ids[0])], [Item("yes", ids[1]), Item("no", ids[0])], [Item("no", ids[2])]]
     answers: dict[int, Any] = {}
     threads = [
@@ -264,7 +269,7 @@ def test_failed_commit_is_told_to_all(
     store: SqlStore, intake: FeedbackIntake, signer: IdSigner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A commit that fails is no acknowledgement, and the next one goes through."""
-    _, ids = signer.issue(1)
+    _, ids = issued(signer, 1)
     real = store.add_feedback
 
     def away(records: Any) -> Any:
@@ -279,8 +284,8 @@ def test_failed_commit_is_told_to_all(
 
 def test_unmatched(intake: FeedbackIntake, signer: IdSigner, store: SqlStore) -> None:
     """A label for a request that was left out of the log is kept, and said to be unmatched."""
-    _, logged_ids = signer.issue(1)
-    _, left_out = signer.issue(2, logged=False)
+    _, logged_ids = issued(signer, 1)
+    _, left_out = issued(signer, 2, logged=False)
     answer = intake.accept([Item("yes", i) for i in (*logged_ids, *left_out)], None)
     assert counts(answer) == (3, 0, 0, 0)
     assert answer.unmatched == 2

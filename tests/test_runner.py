@@ -92,7 +92,7 @@ def send(worker: Worker, rows: Any, labels: Any, *, drain: Runner | None = None)
     """Predict and give every label, a batch at a time; the runner works off each one."""
     sent: list[str] = []
     for at in range(0, len(rows), BATCH):
-        ids, *_ = worker.answer(rows[at : at + BATCH])
+        ids = worker.answer(rows[at : at + BATCH]).ids
         worker.log.flush()
         items = [Item(i, int(v)) for i, v in zip(ids, labels[at : at + BATCH], strict=True)]
         worker.feedback.accept(items, None)
@@ -163,9 +163,11 @@ def test_succession(
     rows, labels = drifting()
     answers = [worker.answer(rows[at : at + BATCH]) for at in range(0, len(rows), BATCH)]
     worker.log.flush()
-    for n, (ids, *_) in enumerate(answers):
+    for n, answer in enumerate(answers):
         given = labels[n * BATCH : (n + 1) * BATCH]
-        worker.feedback.accept([Item(i, int(v)) for i, v in zip(ids, given, strict=True)], None)
+        worker.feedback.accept(
+            [Item(i, int(v)) for i, v in zip(answer.ids, given, strict=True)], None
+        )
     told = []
     copies = [settings.state_dir, tmp_path / "copy"]
     copies[1].mkdir()
@@ -362,7 +364,7 @@ def test_new_package_takes_over(
     old = make()
     rows, labels = drifting()
     send(worker, rows, labels, drain=old)
-    owed, *_ = worker.answer(rows[:BATCH])
+    owed = worker.answer(rows[:BATCH]).ids
     worker.log.flush()
     used = {s.version for s in store.snapshots(kept_only=False)}
     handed_over(old)
@@ -460,9 +462,10 @@ def test_takes_over_while_serving(
     send(worker, rows, labels, drain=leader)
     package = other_package("another-two")
     prepare(settings.model_copy(update={"model": package.tag}))
-    _, before, _ = worker.answer(rows[:BATCH])
+    before = worker.answer(rows[:BATCH]).probabilities
     worker.follower.look()
-    _, after, champion = worker.answer(rows[:BATCH])
+    answer = worker.answer(rows[:BATCH])
+    after, champion = answer.probabilities, answer.champion
     newest = store.newest_promotion()
     assert newest is not None
     assert champion.version == newest.version
@@ -496,7 +499,7 @@ def test_forget_command(store: SqlStore, worker: Worker, make: Callable[..., Run
     labels are counted and not learned."""
     runner = make()
     rows, labels = drifting(clean=100, drifted=0)
-    ids, *_ = worker.answer(rows)
+    ids = worker.answer(rows).ids
     worker.log.flush()
     items = [Item(i, int(v), source=f"s{n % 2}")
              for n, (i, v) in enumerate(zip(ids, labels, strict=True))]  # fmt: skip
@@ -525,7 +528,7 @@ def test_operating_point_reaches_the_worker(
     send(worker, rows, labels, drain=runner)
     assert worker.follower.threshold != 0.5
     assert worker.follower.verified
-    flags = np.asarray(worker.decide(worker.answer(rows)[1]))
+    flags = np.asarray(worker.decide(worker.answer(rows).probabilities))
     assert 0 < flags.mean() < 0.25
 
 

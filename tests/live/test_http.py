@@ -85,6 +85,15 @@ def test_a_numpy_file_gets_the_same_answers_as_json(client: Client) -> None:
         "/predict", content=iter([body[:100], body[100:]]), headers={"Content-Type": NPY}
     )
     assert pieces.json()["probabilities"] == answer["probabilities"]
+    numbers = client.post("/predict", content=body, headers={"Content-Type": NPY, "Accept": NPY})
+    assert np.load(io.BytesIO(numbers.content)).tolist() == pytest.approx(
+        answer["probabilities"], abs=1e-7
+    )
+    said = numbers.headers
+    assert (said["selfheal-model-version"], said["selfheal-verified"]) == ("1", "true")
+    assert float(said["selfheal-threshold"]) == 0.5
+    row = {"prediction_id": f"{said['selfheal-request']}.8", "label": 0}
+    assert client.ask("/feedback", {"items": [row]})["accepted"] == 1
     table[3, 4] = np.nan
     refused = client.post("/predict", content=npy(table), headers={"Content-Type": NPY})
     assert refused.status_code == 400
