@@ -5,7 +5,7 @@
 FILE holds requests one after the other, each behind its length in four bytes. With a rate they
 are sent in turn, round and round, on a fixed schedule, and each answer is timed from the moment at
 which its request was due, so that a stall counts for everyone that it delays. Without a rate each
-is sent once, as fast as answers come. Prints JSON.
+is sent once, as fast as answers come. Writes FILE.json.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from pathlib import Path
 
 import numpy as np
 import uvloop
+
+ACCEPT_SECONDS = 0.01
 
 
 @dataclass
@@ -108,6 +110,8 @@ async def work(
     for _ in range(connections):
         _, link = await loop.create_connection(lambda: Link(crew), "127.0.0.1", port)
         crew.free.append(link)
+        # Workers share one socket: connections that come all at once go to whoever wakes first.
+        await asyncio.sleep(ACCEPT_SECONDS)
     start = time.perf_counter()
     if rate is None:
         for request in requests:
@@ -145,8 +149,12 @@ def send(
         command = [sys.executable, __file__, str(port), file.name, "--connections"]
         command += [str(connections), "--seconds", str(seconds)]
         command += ["--rate", str(rate)] if rate else []
-        done = subprocess.run(command, check=True, capture_output=True)
-    return Timings(**json.loads(done.stdout))
+        answers = Path(f"{file.name}.json")
+        try:
+            subprocess.run(command, check=True)
+            return Timings(**json.loads(answers.read_text()))
+        finally:
+            answers.unlink(missing_ok=True)
 
 
 def main() -> None:
@@ -163,7 +171,7 @@ def main() -> None:
         requests.append(blob[4 : 4 + size])
         blob = blob[4 + size :]
     timings = uvloop.run(work(args.port, requests, args.connections, args.rate, args.seconds))
-    print(json.dumps(asdict(timings)))
+    Path(f"{args.file}.json").write_text(json.dumps(asdict(timings)))
 
 
 if __name__ == "__main__":

@@ -263,6 +263,8 @@ class Settings(BaseSettings, HealParameters):
     the one on trial, what its line began from and the newest stay."""
     runner_nice: Annotated[int, Field(ge=0, le=19)] = 10
     """Niceness added to the runner's process, so that a heal yields the CPU to predictions."""
+    heal_share: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Share of one core that heals may take on average: after each the runner rests."""
     seed: Annotated[int, Field(ge=0)] = 42
     """Seed of the heals' random draws."""
 

@@ -57,6 +57,12 @@ def find_model(tag: str) -> Any:
         return home_store().get(tag)
 
 
+def model_folder(tag: str) -> Path:
+    """Where the home store keeps a model, whether it is there or not."""
+    name, version = tag.split(":")
+    return bentoml_home() / "models" / name / version
+
+
 @contextmanager
 def new_model(
     tag: str, *, labels: Mapping[str, str], metadata: Mapping[str, Any]
@@ -74,17 +80,16 @@ def new_model(
         ) as model:
             yield Path(model.path)
         delete_model(tag)
-        target = bentoml_home() / "models" / name
-        target.mkdir(parents=True, exist_ok=True)
-        shutil.move(aside / name / version, target / version)
-        shutil.move(aside / name / "latest", target / "latest")
+        target = model_folder(tag)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(aside / name / version, target)
+        shutil.move(aside / name / "latest", target.parent / "latest")
 
 
 def delete_model(tag: str) -> None:
     """Remove a model from the home store at once; one that is gone already is no error."""
-    name, version = tag.split(":")
     with _aside() as aside, suppress(FileNotFoundError):
-        shutil.move(bentoml_home() / "models" / name / version, aside / version)
+        shutil.move(model_folder(tag), aside / "model")
 
 
 @contextmanager

@@ -127,7 +127,8 @@ class Follower:
             names.RELOAD, {names.VERSION: promotion.version}, [promotion.trace]
         ):
             model = self._registry.load(promotion.tag, promotion.sha256)
-            self._registry.prune({s.tag for s in self._store.snapshots()})
+            if self._store.shared:
+                self._registry.prune({s.tag for s in self._store.snapshots()})
         log.info("serving snapshot %d (%s)", promotion.version, promotion.kind.value)
         return Champion(promotion.version, promotion.tag, model, time.time())
 

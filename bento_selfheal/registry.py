@@ -7,10 +7,8 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
-import bentoml
 import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
@@ -19,7 +17,7 @@ from torch import Tensor
 
 from .errors import SnapshotError
 from .model import SelfHealingModel
-from .modelstore import bentoml_home, delete_model, home_store, new_model
+from .modelstore import bentoml_home, delete_model, model_folder, new_model
 from .package import Package
 from .records import Phase, Snapshot
 
@@ -186,9 +184,10 @@ class Registry:
         return FileLock(path, timeout=LOCK_SECONDS)
 
     def _read(self, tag: str) -> bytes:
+        # By its path: BentoML would parse the model's YAML first, a millisecond of a worker's time.
         try:
-            return Path(home_store().get(tag).path_of(ADAPTER)).read_bytes()
-        except (bentoml.exceptions.BentoMLException, OSError) as error:
+            return (model_folder(tag) / ADAPTER).read_bytes()
+        except OSError as error:
             raise SnapshotError(f"{tag}: cannot be read: {error}") from error
 
     def _canary_answers(self, model: SelfHealingModel, what: str) -> Tensor:

@@ -86,8 +86,11 @@ class Runner:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
+                heals, spent = self._heals, time.thread_time()
                 if not self.step():
                     self._stop.wait(self._settings.poll_interval)
+                elif self._heals > heals:
+                    self._stop.wait(self._rest(time.thread_time() - spent))
             except (LeaseLost, PromotionMoved) as error:
                 log.info("step given up: %s", error)
             except SelfHealError as error:
@@ -97,6 +100,14 @@ class Runner:
                 # The thread is the service's only healer: it must outlive what nobody foresaw.
                 log.exception("step failed, will be tried again")
                 self._stop.wait(RETRY_SECONDS)
+
+    @property
+    def _heals(self) -> int:
+        return 0 if self._pipeline is None else self._pipeline.tally.heals
+
+    def _rest(self, spent: float) -> float:
+        """Seconds of rest after a heal that took so many seconds of a core."""
+        return spent * (1 / self._settings.heal_share - 1)
 
     def _beat(self) -> None:
         """Renew the lease beside a long heal."""

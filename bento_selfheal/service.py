@@ -21,6 +21,7 @@ import inspect
 import io
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -37,6 +38,7 @@ from starlette.responses import JSONResponse
 
 from . import telemetry as names
 from .config import Settings, load_settings
+from .courtesy import stand_back
 from .deploy import pin_models, prepare
 from .errors import InvalidInput, StoreError
 from .lane import FastLane, Reply
@@ -49,6 +51,7 @@ from .runner import Runner
 from .telemetry import Telemetry, observe_status
 
 NPY = "application/x-npy"
+SWITCH_SECONDS = 0.0005
 NUMBER_ROW = {"type": "array", "items": {"type": "number"}}
 NAMED_ROW = {"type": "object", "additionalProperties": {"type": "number"}}
 Rows = Annotated[
@@ -202,7 +205,7 @@ class HealingRunnerBase:
         settings = load_settings()
         _log_with_bentoml()
         torch.set_num_threads(1)
-        os.nice(settings.runner_nice)
+        stand_back(settings.runner_nice)
         self._runner = Runner(settings, _open_telemetry())
         observe_status(open_meter("selfheal-runner"), lambda: self._runner.status)
         self._runner.start()
@@ -244,6 +247,8 @@ class PredictBase:
         self._worker.start()
         self._meters = WorkerMeters(open_meter("selfheal"), self._worker.describe)
         type(self)._running = self
+        # The event loop waits for a thread that computes no longer than this.
+        sys.setswitchinterval(SWITCH_SECONDS)
         # A full collection walks all of torch's objects, 0.1 s in the middle of a request.
         gc.collect()
         gc.freeze()
