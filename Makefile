@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 export BENTOML_DO_NOT_TRACK := True
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-slow lint format bench-load bench-streams bench-quality clean
+.PHONY: help install demo serve test test-slow lint format bench-serving bench-streams bench-quality clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,8 +40,9 @@ format: $(STAMP)  ## let ruff format and fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench-load: $(STAMP)  ## predictions under forced heals; writes benchmarks/results/load.json
-	$(BIN)/python benchmarks/load.py
+bench-serving: $(STAMP)  ## serving beside its rivals; writes benchmarks/results/serving.json (needs wrk)
+	$(BIN)/pip install --quiet -c constraints.txt litserve 'uvicorn[standard]'
+	$(BIN)/python benchmarks/serving.py
 
 bench-streams: $(STAMP)  ## lift on the demo's streams and Elec2; writes benchmarks/results/streams.json
 	$(BIN)/python benchmarks/streams.py

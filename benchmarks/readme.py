@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-QUALITY = Path(__file__).parent.parent / "docs" / "quality.md"
+DOCS = Path(__file__).parent.parent / "docs"
 README = Path(__file__).parent.parent / "README.md"
 
 
@@ -28,13 +28,108 @@ def streams_table(results: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
-def load_table(results: dict[str, Any]) -> str:
-    keys = ("requests", "failed", "heals", "p50_ms", "p99_ms", "p99.9_ms", "max_ms")
-    rows = ["| | " + " | ".join(k.replace("_", " ") for k in keys) + " |", "|---" * 8 + "|"]
-    for name in ("without", "with_heals"):
-        cells = " | ".join(str(results[name][key]) for key in keys)
-        rows.append(f"| {name.replace('_', ' ')} | {cells} |")
-    return "\n".join(rows)
+def serving_table(results: dict[str, Any]) -> str:
+    """Each row of the table with what is asked and what was measured; rows not there are left."""
+    t, p = results.get("throughput", {}), results.get("p99_under_heals", {})
+    f, s = results.get("feedback", {}), results.get("size", {})
+    r, d = results.get("replicas", {}), results.get("disk", {})
+    rows = [
+        ("requests/s, 1 row: over plain BentoML", "1.6", t.get("over_plain_1_row")),
+        ("requests/s, 100 rows: over plain BentoML", "1.8", t.get("over_plain_100_rows")),
+        ("requests/s over LitServe: 1, 100, 1,000 rows", "1.0", _each(t.get("over_litserve"))),
+        ("requests/s over FastAPI: 1, 100, 1,000 rows", "", _each(t.get("over_fastapi"))),
+        (".npy, 1,000 rows: over JSON to plain BentoML", "5", t.get("npy_over_plain_json")),
+        (".npy, 1,000 rows: over our own JSON", "", t.get("npy_over_own_json")),
+        ("memory of a worker over a plain one", "at most 1.10", t.get("memory_over_plain")),
+        ("p99 under heals over p99 without", "at most 1.10", p.get("ours", {}).get("p99_ratio")),
+        ("the same, the article's design", "", p.get("article", {}).get("p99_ratio")),
+        ("label acknowledged to serving, p95, s", "at most 1",
+         results.get("label_to_serving", {}).get("p95_s")),
+        ("labels/s durable, SQLite", "20,000", f.get("SQLite", {}).get("labels_a_second")),
+        ("labels/s durable, PostgreSQL", "10,000", f.get("PostgreSQL", {}).get("labels_a_second")),
+        ("predict p99, 10 million predictions in the store over none", "at most 1.2",
+         s.get("p99_ratio")),
+        ("join time a label, the same", "at most 1.2", s.get("join_ratio")),
+        ("bytes on disk a prediction of 10 features", "at most 80", d.get("bytes_a_prediction")),
+        ("leader killed: seconds to a new one, worst", "at most 10", r.get("new_leader_worst_s")),
+        ("heals done twice", "0", r.get("double_heals")),
+        ("promotion on all replicas, worst, s", "at most 2",
+         r.get("promotion_on_all_replicas_worst_s")),
+        ("promotions by a leader stopped past its lease", "0",
+         r.get("promotions_by_stopped_leaders")),
+    ]  # fmt: skip
+    lines = ["| measured in one run | asked | measured |", "|---|---|---|"]
+    lines += [f"| {what} | {asked} | {value} |" for what, asked, value in rows if value is not None]
+    return "\n".join(lines)
+
+
+def requests_table(results: dict[str, Any]) -> str:
+    per = results.get("throughput", {}).get("requests_a_second", {})
+    columns = list(dict.fromkeys(rows for found in per.values() for rows in found))
+    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for name, found in per.items():
+        lines.append(f"| {name} | " + " | ".join(_number(found.get(c)) for c in columns) + " |")
+    return "\n".join(lines)
+
+
+def steps_table(results: dict[str, Any]) -> str:
+    per = results.get("steps", {})
+    lines = ["| | 1 row | 100 rows |", "|---|---|---|"]
+    for name, found in per.items():
+        if isinstance(found, dict):
+            lines.append(f"| {name} | {_number(found['1 rows'])} | {_number(found['100 rows'])} |")
+    return "\n".join(lines)
+
+
+def log_table(results: dict[str, Any]) -> str:
+    lines = [
+        "| store, rows a request | rows/s logged | bytes a row | rows/s the runner reads |",
+        "|---|---|---|---|",
+    ]
+    for name, found in results.get("disk", {}).items():
+        if isinstance(found, dict):
+            lines.append(
+                f"| {name} | {_number(found['rows_a_second'])} | {found['bytes_a_row']} "
+                f"| {_number(found['runner_rows_a_second'])} |"
+            )
+    return "\n".join(lines)
+
+
+PEAK_ROWS = 35_000
+DAILY_ROWS = 1e9
+
+
+def billion_table(results: dict[str, Any]) -> str:
+    """What a billion predictions a day take, worked out from what one row was measured to cost."""
+    rate = results.get("throughput", {}).get("requests_a_second", {}).get("bento_selfheal", {})
+    lines = [
+        "| | in requests of 100 | in requests of 1 |",
+        "|---|---|---|",
+    ]
+    cells: dict[str, list[str]] = {}
+    for rows, column in ((100, "100 rows"), (1, "1 row")):
+        log = results.get("disk", {}).get(f"PostgreSQL, {rows} rows")
+        if not log or column not in rate:
+            return ""
+        day = log["bytes_a_row"] * DAILY_ROWS / 1e9
+        for name, value in {
+            "workers at the peak, at half load": PEAK_ROWS / rows / rate[column] * 2,
+            "PostgreSQL: share of one writer's time at the peak": PEAK_ROWS / log["rows_a_second"],
+            "PostgreSQL: GB a day": day,
+            "PostgreSQL: TB for 30 days": day * 30 / 1000,
+            "cores that read the log, at the peak": PEAK_ROWS / log["runner_rows_a_second"],
+        }.items():
+            cells.setdefault(name, []).append(f"{value:.2g}" if value < 10 else f"{value:,.0f}")
+    lines += [f"| {name} | {' | '.join(values)} |" for name, values in cells.items()]
+    return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
+
+
+def _each(by_rows: dict[str, float] | None) -> str | None:
+    return None if by_rows is None else ", ".join(str(v) for v in by_rows.values())
 
 
 def quality_table(results: dict[str, Any]) -> str:
@@ -54,11 +149,25 @@ def _short(value: Any) -> str:
     return str(value)
 
 
+TABLES = {
+    "streams": {"streams": streams_table},
+    "quality": {"quality": quality_table},
+    "serving": {
+        "serving": serving_table,
+        "requests": requests_table,
+        "steps": steps_table,
+        "log": log_table,
+        "billion": billion_table,
+    },
+}
+
+
 def update(name: str) -> None:
-    """Put one result file's table between its marks."""
-    table = {"streams": streams_table, "load": load_table, "quality": quality_table}[name]
-    body = table(json.loads((RESULTS / f"{name}.json").read_text()))
-    page = QUALITY if name == "quality" else README
-    text = page.read_text()
-    pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-    page.write_text(re.sub(pattern, rf"\g<1>{body}\n\g<2>", text, flags=re.DOTALL))
+    """Put one result file's tables between their marks, wherever they stand."""
+    results = json.loads((RESULTS / f"{name}.json").read_text())
+    for mark, table in TABLES[name].items():
+        pattern = rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)"
+        for page in (README, *DOCS.glob("*.md")):
+            text = page.read_text()
+            body = table(results)
+            page.write_text(re.sub(pattern, rf"\g<1>{body}\n\g<2>", text, flags=re.DOTALL))

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,11 +29,17 @@ from typing import Any
 import httpx
 import numpy as np
 import psutil
+from cluster_rows import failover, running
+from durable import feedback_rate, log_costs, size_matters
 from readme import update
+from under_heals import SETTINGS, Load, in_turns, ours_in_turns
+from wire import post
 
 from bento_selfheal.modelstore import find_model, use_home
 from bento_selfheal.served import ServedService, free_port
 from bento_selfheal.show import package_demo
+from bento_selfheal.store import SqlStore
+from bento_selfheal.streams import article_rows
 
 RESULTS = Path(__file__).parent / "results" / "serving.json"
 ROOT = Path(__file__).parent.parent
@@ -131,7 +137,7 @@ def npy_body(rows: int) -> bytes:
     return file.getvalue()
 
 
-def wrk(port: int, body: bytes, **headers: str) -> float:
+def wrk(port: int, body: bytes, connections: int = CONNECTIONS, **headers: str) -> float:
     """Requests a second, every one of them answered with 200."""
     headers = {"Content-Type": "application/json", **{k.title(): v for k, v in headers.items()}}
     with tempfile.TemporaryDirectory() as folder:
@@ -142,7 +148,7 @@ def wrk(port: int, body: bytes, **headers: str) -> float:
             f'local f = io.open("{folder}/body", "rb")\n'
             'wrk.method = "POST"\nwrk.body = f:read("*a")\nf:close()\n' + "\n".join(lines)
         )
-        command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}", "-s", str(script)]
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}", "-s", str(script)]
         done = subprocess.run(
             [*command, f"http://127.0.0.1:{port}/predict"],
             check=True, capture_output=True, text=True,
@@ -191,6 +197,27 @@ def throughput(home: Path) -> dict[str, Any]:
     }
 
 
+def steps(home: Path) -> dict[str, Any]:
+    """Requests a second of our own service, with parts of it left out or put back."""
+    found: dict[str, dict[str, list[float]]] = {}
+    variants: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+        # A field more than expected sends a request through BentoML's own stack.
+        "BentoML's stack": ({}, {"more": 1}),
+        "lane, with access log": ({"access_log": True}, {}),
+        "lane": ({}, {}),
+        "lane, 1 % logged": ({"log_sample": 0.01}, {}),
+    }
+    for _ in range(3):
+        for name, (settings, more) in variants.items():
+            with ours(home, workers=1, **settings) as port:
+                wrk(port, json_body(1))
+                for rows in (1, 100):
+                    body = json.dumps({**json.loads(json_body(rows)), **more}).encode()
+                    per = found.setdefault(name, {})
+                    per.setdefault(f"{rows} rows", []).append(wrk(port, body))
+    return {n: {k: round(median(v), 1) for k, v in per.items()} for n, per in found.items()}
+
+
 def worker_memory(port: int) -> float:
     """Resident megabytes of the process that answers on a port, after its load."""
     for process in psutil.process_iter(["cmdline"]):
@@ -208,8 +235,154 @@ def _listens(process: psutil.Process, port: int) -> bool:
         return False
 
 
+# -- heals, labels, size, replicas ----------------------------------------------------------------
+
+
+def p99_under_heals(home: Path) -> dict[str, Any]:
+    """Two workers at half of their capacity, with heals back to back and without; ours, then the
+    article's design."""
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(dir=home) as folder:
+        state = Path(folder)
+        with ours(home, workers=2, state_dir=state, **SETTINGS) as port:
+            rate = wrk(port, json_body(1), connections=32) / 2
+            loads = ours_in_turns(port, state, rate=rate, seconds=60, rounds=6)
+        found["ours"] = _heals_cost(loads, rate)
+        switch = state / "switch"
+
+        @contextmanager
+        def switched(_: Load) -> Iterator[None]:
+            switch.touch()
+            try:
+                yield
+            finally:
+                switch.unlink()
+
+        with bento_rival(home, "article:Article", ARTICLE_SWITCH=str(switch)) as port:
+            rate = wrk(port, json_body(1), connections=32) / 2
+            loads = in_turns(port, switched, rate=rate, seconds=60, rounds=6)
+        found["article"] = _heals_cost(loads, rate)
+    return found
+
+
+def _heals_cost(loads: dict[str, Load], rate: float) -> dict[str, Any]:
+    without, healed = loads["without"], loads["with_heals"]
+    return {
+        "requests_a_second": round(rate),
+        "heals": healed.heals,
+        "promotions": healed.promotions,
+        "failed": without.failed + healed.failed,
+        "p99_ms_without": without.p99s,
+        "p99_ms_with_heals": healed.p99s,
+        "p99_ratio": round(median(healed.p99s) / median(without.p99s), 3),
+        "p50_ms": [round(float(np.median(load.times)), 2) for load in (without, healed)],
+        "max_ms": [round(max(load.times), 1) for load in (without, healed)],
+    }
+
+
+def label_to_serving(home: Path) -> dict[str, Any]:
+    """Seconds from labels acknowledged to their adapter serving in both workers: the article's
+    recipe, five steps on 100 rows, every heal promoted."""
+    seconds, draw = [], np.random.default_rng(3)
+    with tempfile.TemporaryDirectory(dir=home) as state, ExitStack() as stack:
+        # A rollback in between would be another promotion than the one that is timed.
+        never = {"rollback_f1_drop": 1.0, "rollback_acc_drop": 1.0}
+        (Path(state) / "threshold_config.json").write_text(json.dumps(never))
+        settings = {"recipe": "article", "gate": "always", "conflict_min": 1, "state_dir": state}
+        port = stack.enter_context(ours(home, workers=2, **settings))
+        url = f"http://127.0.0.1:{port}"
+        client = stack.enter_context(httpx.Client(base_url=url, timeout=30))
+        for _ in range(40):
+            table = article_rows(100, 2.2, draw)
+            asked = client.post("/predict", json={"rows": table.rows.tolist()}).json()
+            items = [
+                {"prediction_id": i, "label": int(y)}
+                for i, y in zip(asked["prediction_ids"], table.labels, strict=True)
+            ]
+            client.post("/feedback", json={"items": items}).raise_for_status()
+            acknowledged = time.time()
+            seconds.append(_all_serve_after(url, asked["model_version"]) - acknowledged)
+    return {
+        "trials": len(seconds),
+        "p50_s": round(float(np.median(seconds)), 3),
+        "p95_s": round(float(np.percentile(seconds, 95)), 3),
+        "worst_s": round(max(seconds), 3),
+    }
+
+
+def _all_serve_after(url: str, version: int) -> float:
+    """When the second of two workers began to serve something newer, seconds since the epoch."""
+    since: dict[int, float] = {}
+    deadline = time.monotonic() + 30
+    while len(since) < 2:
+        # A fresh connection goes to either worker.
+        worker = httpx.get(f"{url}/status", timeout=30).json()["worker"]
+        if worker["serving_version"] > version:
+            since.setdefault(worker["pid"], worker["serving_since"])
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"nothing newer than {version} serves on {url}")
+    return max(since.values())
+
+
+def feedback(home: Path) -> dict[str, Any]:
+    """Labels a second acknowledged durable, in batches of 100, on both kinds of store."""
+    found: dict[str, list[float]] = {"SQLite": [], "PostgreSQL": []}
+    with (
+        tempfile.TemporaryDirectory(dir=home) as folder,
+        running(home / "postgres", durable=True) as server,
+    ):
+        for n in range(ROUNDS):
+            state = Path(folder) / str(n)
+            for name, url in (
+                ("SQLite", f"sqlite:///{state / 'selfheal.db'}"), ("PostgreSQL", server.database())
+            ):  # fmt: skip
+                service = ours(home, workers=2, state_dir=state, store_url=url)
+                with service as port, closing(SqlStore(url)) as store:
+                    feedback_rate(port, store, 5_000)
+                    found[name].append(feedback_rate(port, store, 100_000))
+    return {
+        name: {"labels_a_second": round(median(rates)), "rounds": [round(r) for r in rates]}
+        for name, rates in found.items()
+    }
+
+
+def size(home: Path) -> dict[str, Any]:
+    """Ten million predictions and a million labels in the store, over an empty one."""
+    request = post("/predict", json_body(1))
+    return size_matters(
+        lambda state: ours(home, workers=1, state_dir=state),
+        os.environ["BENCH_TAG"], request, predictions=10_000_000, labels=1_000_000,
+    )  # fmt: skip
+
+
+def disk(home: Path) -> dict[str, Any]:
+    """What the log takes and holds, on both kinds of store, in large requests and in small ones."""
+    found: dict[str, Any] = {}
+    with running(home / "postgres-log", durable=True) as server:
+        for rows in (100, 1):
+            with tempfile.TemporaryDirectory(dir=home) as folder:
+                tag, state = os.environ["BENCH_TAG"], Path(folder)
+                lite = f"sqlite:///{state / 'selfheal.db'}"
+                found[f"SQLite, {rows} rows"] = log_costs(tag, lite, state, rows)
+                found[f"PostgreSQL, {rows} rows"] = log_costs(tag, server.database(), state, rows)
+    return {**found, "bytes_a_prediction": found["SQLite, 100 rows"]["bytes_a_row"]}
+
+
+def replicas(home: Path) -> dict[str, Any]:
+    """Three replicas on one PostgreSQL that lose their leaders."""
+    with tempfile.TemporaryDirectory() as folder:
+        return failover(home, os.environ["BENCH_TAG"], Path(folder))
+
+
 ROWS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "throughput": throughput,
+    "steps": steps,
+    "p99_under_heals": p99_under_heals,
+    "label_to_serving": label_to_serving,
+    "feedback": feedback,
+    "size": size,
+    "disk": disk,
+    "replicas": replicas,
 }
 
 

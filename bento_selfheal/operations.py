@@ -35,7 +35,7 @@ class ForgetRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    source: str = Field(min_length=1, max_length=200)
+    source: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")
     """As its feedback names it."""
 
 

@@ -438,6 +438,12 @@ def test_thread(store: SqlStore, worker: Worker, make: Callable[..., Runner]) ->
     assert make().store.acquire_lease("successor", 60)
 
 
+def test_rests_after_heals(make: Callable[..., Runner]) -> None:
+    """The share of a core that heals may take decides how long the runner rests after one."""
+    assert make(heal_share=0.2)._rest(0.1) == pytest.approx(0.4)
+    assert make(heal_share=1)._rest(0.1) == 0
+
+
 def test_evidence_is_json(store: SqlStore, worker: Worker, make: Callable[..., Runner]) -> None:
     """Everything that operators read is plain JSON, without NaN or infinity, also after rows
     that are as large as float32 allows."""

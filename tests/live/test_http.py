@@ -297,6 +297,7 @@ BAD_ITEMS: dict[str, tuple[Callable[[str], Any], list[str]]] = {
     "id as number": (lambda i: {"prediction_id": 5, "label": 1}, ["prediction_id"]),
     "unknown field": (lambda i: {"prediction_id": i, "label": 1, "weight": 2}, ["weight"]),
     "long source": (lambda i: {"prediction_id": i, "label": 1, "source": "s" * 201}, ["source"]),
+    "NUL in source": (lambda i: {"prediction_id": i, "label": 1, "source": "a\0b"}, ["source"]),
     "not an object": (lambda i: 5, ["items"]),
 }  # fmt: skip
 
@@ -431,6 +432,20 @@ def _figures(text: str) -> dict[str, float]:
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     pairs = (line.rsplit(" ", 1) for line in lines)
     return {name: float(value) for name, value in pairs}
+
+
+def test_access_log(serve: Callable[..., ServedService]) -> None:
+    """Predictions stay out of the access log until they are asked for; all else is in it."""
+    for wanted in (False, True):
+        with serve(workers=1, access_log=wanted) as server, Client(server) as client:
+            before = len(server.log.read_text())
+            client.predict([ROW])
+            client.read("/status")
+            log = wait_for(
+                lambda at=before, s=server: "path=/status" in (t := s.log.read_text()[at:]) and t,
+                "the access log",
+            )
+            assert ("path=/predict" in log) is wanted
 
 
 # -- restarts -------------------------------------------------------------------------------------

@@ -1,20 +1,25 @@
-"""A minute of load with heals forced back to back (issue 2, point 4)."""
+"""A minute of load with heals forced back to back."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from load import measure
+from live import served
+from under_heals import SETTINGS, ours_in_turns
+
+from bento_selfheal.package import Package
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_no_prediction_fails_while_heals_run_back_to_back(
-    home: Path,
+    home: Path, package: Package, tmp_path: Path
 ) -> None:
     """In 60 s under forced heals, each promoted and swapped in, every prediction is answered."""
-    loads = measure(home, rate=100, seconds=60, rounds=2)
+    settings = {**SETTINGS, "workers": 2, "heal_share": 1}
+    with served(home, package, tmp_path, **settings) as server:
+        loads = ours_in_turns(server.port, tmp_path / "state", rate=100, seconds=60, rounds=2)
     healed = loads["with_heals"]
     assert healed.heals >= 50
     assert healed.promotions == healed.heals

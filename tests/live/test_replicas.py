@@ -2,101 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from conftest import ROOT, wait_for
-from live import Client, Feeder, processes
+from cluster import REPLICAS, Cluster, replicas
+from conftest import wait_for
+from live import Feeder, processes
 from postgres import Postgres
 
 from bento_selfheal.package import Package
-from bento_selfheal.served import ServedService
-from bento_selfheal.store import SqlStore
-
-REPLICAS = 3
-LEASE = 3.0
-
-
-class Cluster:
-    """The replicas, their clients by number, and the store that they share."""
-
-    def __init__(self, start: Callable[[int], ServedService], url: str) -> None:
-        self._start = start
-        self.store = SqlStore(url)
-        self.servers = [start(n) for n in range(REPLICAS)]
-        self.clients = [Client(server) for server in self.servers]
-
-    def leader(self) -> int | None:
-        """Number of the replica whose runner leads; None while none does."""
-        owner = self.store.leader()
-        if owner is None:
-            return None
-        pid = int(owner.split(":")[1])
-        for n, server in enumerate(self.servers):
-            if server.process.poll() is None and any(
-                p.pid == pid for p in processes(server, "HealingRunner")
-            ):
-                return n
-        return None
-
-    def await_leader(self, among: list[int], seconds: float = 30.0) -> int:
-        """Wait until one of these leads; its number."""
-        wait_for(lambda: self.leader() in among, f"a leader among {among}", seconds)
-        leader = self.leader()
-        assert leader is not None
-        return leader
-
-    def kill(self, n: int) -> None:
-        """As a machine that is switched off."""
-        self.clients[n].close()
-        self.servers[n].kill()
-
-    def heals(self) -> list[int]:
-        """Number of every heal that was written, in the order of the log."""
-        return [e.detail["heal"] for e in self.store.events(limit=100_000) if e.kind == "heal"]
-
-    def await_version(self, version: int, replicas: list[int]) -> None:
-        """Wait until every one of these serves the version."""
-        for n in replicas:
-            self.clients[n].all_serve(version, 1)
 
 
 @pytest.fixture
 def cluster(home: Path, package: Package, postgres: Postgres, tmp_path: Path) -> Iterator[Cluster]:
-    """Replicas that start all at once on an empty database."""
-    url = postgres.database()
-    name, version = package.tag.split(":")
-    with ExitStack() as stack:
-
-        def start(n: int) -> ServedService:
-            own = tmp_path / f"replica{n}"
-            models = own / "home" / "models" / name
-            if not models.exists():
-                shutil.copytree(home / "models" / name / version, models / version)
-                (models / "latest").write_text(version)
-            env = {
-                "SELFHEAL_MODEL": package.tag, "SELFHEAL_STORE_URL": url,
-                "SELFHEAL_STATE_DIR": str(own / "state"), "SELFHEAL_WORKERS": "1",
-                "SELFHEAL_LEASE_SECONDS": str(LEASE), "SELFHEAL_GATE": "always",
-                "SELFHEAL_RECIPE": "article",
-            }  # fmt: skip
-            return stack.enter_context(
-                ServedService(
-                    "service:SelfHealing", home=own / "home", log=own / "log", cwd=ROOT, env=env
-                )
-            )
-
-        cluster = Cluster(start, url)
+    """Replicas on an empty database, every heal promoted."""
+    settings = {"lease_seconds": 3, "gate": "always", "recipe": "article"}
+    with replicas(home, package.tag, postgres.database(), tmp_path, **settings) as cluster:
         yield cluster
-        for client in cluster.clients:
-            client.close()
-        cluster.store.close()
 
 
 def test_replicas(cluster: Cluster) -> None:
