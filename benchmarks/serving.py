@@ -36,10 +36,11 @@ from under_heals import SETTINGS, Load, in_turns, ours_in_turns
 from wire import post
 
 from bento_selfheal.modelstore import find_model, use_home
+from bento_selfheal.package import package_model
 from bento_selfheal.served import ServedService, free_port
-from bento_selfheal.show import package_demo
+from bento_selfheal.show import DEMO_RULE
 from bento_selfheal.store import SqlStore
-from bento_selfheal.streams import article_rows
+from bento_selfheal.streams import ARTICLE_FEATURES, article_rows
 
 RESULTS = Path(__file__).parent / "results" / "serving.json"
 ROOT = Path(__file__).parent.parent
@@ -51,6 +52,15 @@ CONNECTIONS = 8
 ROW = [0.1, -0.4, 1.2, 0.0, 0.3, -1.1, 0.8, -2.7, 0.2, 0.5]
 NPY = "application/x-npy"
 RIVAL_ENV = {"OMP_NUM_THREADS": "1"}
+
+
+def package_article(seed: int) -> str:
+    """The article's network, trained on its clean data and packaged; its tag."""
+    table = article_rows(5000, 0.0, np.random.default_rng(seed))
+    return package_model(
+        "article", table.rows, table.labels, features=ARTICLE_FEATURES, sensitive=["V14"],
+        rules=[DEMO_RULE], builder="bento_selfheal.model:SelfHealingMLP", seed=seed,
+    ).tag  # fmt: skip
 
 
 @contextmanager
@@ -394,7 +404,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         use_home(home)
-        tag = os.environ["BENCH_TAG"] = package_demo(42).tag
+        tag = os.environ["BENCH_TAG"] = package_article(42)
         os.environ["RIVAL_MODEL"] = str(find_model(tag).path)
         for name in args.rows or ROWS:
             started = time.perf_counter()

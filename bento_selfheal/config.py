@@ -261,7 +261,7 @@ class Settings(BaseSettings, HealParameters):
     snapshots_kept: Annotated[int, Field(ge=5)] = 20
     """Snapshots kept in the model store: the clean, best and serving ones,
     the one on trial, what its line began from and the newest stay."""
-    runner_nice: Annotated[int, Field(ge=0, le=19)] = 10
+    runner_nice: Annotated[int, Field(ge=0, le=19)] = 15
     """Niceness added to the runner's process, so that a heal yields the CPU to predictions."""
     heal_share: Annotated[float, Field(gt=0, le=1)] = 0.25
     """Share of one core that heals may take on average: after each the runner rests."""

@@ -27,6 +27,7 @@ from .records import PredictionRecord
 from .rows import LabelReader, RowReader
 from .telemetry import Telemetry
 
+THRESHOLD = 0.5
 LARGE_ROWS = 500
 LARGE_THREADS = 2
 

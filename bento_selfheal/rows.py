@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, NoReturn
@@ -11,6 +10,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from . import npy
 from .errors import InvalidInput
 from .package import Label
 
@@ -75,14 +75,14 @@ class RowReader:
             InvalidInput: It is no such file, or names the row, the field and the value.
         """
         try:
-            table = np.load(io.BytesIO(body))
-        except (ValueError, EOFError, OSError, MemoryError) as error:
+            table = npy.read(body)
+        except ValueError as error:
             raise InvalidInput(("body",), f"no .npy file of numbers: {error}", "npy") from error
-        if not isinstance(table, np.ndarray) or table.dtype.kind not in "fiu" or table.ndim != 2:
-            what = f"{table.dtype} {table.shape}" if isinstance(table, np.ndarray) else "an archive"
+        if table.dtype.kind not in "fiu" or table.ndim != 2:
+            what = f"{table.dtype} {table.shape}"
             raise InvalidInput(("body",), f"numbers (n, features) are needed, got {what}", "npy")
         with np.errstate(over="ignore"):
-            values = np.ascontiguousarray(table, dtype=np.float32)
+            values = np.array(table, dtype=np.float32, order="C")  # the body itself is read-only
         if not 0 < len(values) <= self._max_rows or not self._fits(values, len(values)):
             return self.read(table.tolist())
         return values

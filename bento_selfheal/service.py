@@ -18,7 +18,6 @@ from __future__ import annotations
 import functools
 import gc
 import inspect
-import io
 import logging
 import os
 import sys
@@ -36,6 +35,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.responses import JSONResponse
 
+from . import npy
 from . import telemetry as names
 from .config import Settings, load_settings
 from .courtesy import stand_back
@@ -295,15 +295,13 @@ class PredictBase:
 
     def _numbers(self, answer: Answer) -> Reply:
         """The probabilities as a NumPy file; what else there is to say stands in headers."""
-        file = io.BytesIO()
-        np.save(file, answer.probabilities)
         headers = {
             "selfheal-request": answer.token,  # a row's id is this, a dot, and its number
             "selfheal-threshold": repr(self._worker.follower.threshold),
             "selfheal-verified": str(self._worker.follower.verified).lower(),
             "selfheal-model-version": str(answer.champion.version),
         }
-        return Reply(file.getvalue(), media_type=NPY, headers=headers)
+        return Reply(npy.dump(answer.probabilities), media_type=NPY, headers=headers)
 
     async def reply(self, headers: Mapping[str, str], body: bytes) -> Reply | None:
         """Answer `/predict` from bytes to bytes; None where BentoML's way is needed.

@@ -235,5 +235,5 @@ def test_npy_of_objects() -> None:
     """A file of Python objects would have to be unpickled: it is refused unopened."""
     file = io.BytesIO()
     np.save(file, np.asarray([[{}, 1, 2]], dtype=object))
-    with pytest.raises(InvalidInput, match="allow_pickle"):
+    with pytest.raises(InvalidInput, match="unpickled"):
         READER.read_npy(file.getvalue())
