@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet
-
 from .buffer import Buffer
 from .package import Package
 
@@ -21,6 +18,10 @@ def write_labelled(path: Path, package: Package, buffer: Buffer) -> int:
     Returns:
         Number of rows.
     """
+    # Here, not above: 25 MB that no predict worker should carry.
+    import pyarrow as pa
+    import pyarrow.parquet
+
     path.parent.mkdir(parents=True, exist_ok=True)
     names = package.info.features
     taken = set(names)

@@ -9,7 +9,7 @@ request metrics), and hands every request that is not plain to BentoML, body and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from timeit import default_timer
 from typing import Any
@@ -35,7 +35,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Answer = Callable[[Mapping[str, str], bytes], Awaitable[Reply | None]]
+Answer = Callable[[Mapping[str, str], bytes], Reply | None]
 """Headers, with small letters, and body in; None hands the request to BentoML."""
 
 
@@ -46,7 +46,7 @@ class FastLane:
         app: BentoML's application, a Starlette one.
         path: The path with the service's prefix.
         answer: Answers one request, or None where the service is not ready or the lane is not for
-            this request.
+            this request. It must not wait.
         server: Value of the ``Server`` header, as BentoML gives it.
         traced: Whether spans are recorded at all.
         logged: Whether predictions are wanted in the access log.
@@ -96,7 +96,7 @@ class FastLane:
         else:
             if body is None:
                 return  # the client has gone
-            reply = await self._answer(Headers(scope=scope), body)
+            reply = self._answer(Headers(scope=scope), body)
         if reply is None:
             await self._app(scope, _again(body, receive), send)
             return

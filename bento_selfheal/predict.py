@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -28,8 +26,6 @@ from .rows import LabelReader, RowReader
 from .telemetry import Telemetry
 
 THRESHOLD = 0.5
-LARGE_ROWS = 500
-LARGE_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -68,7 +64,6 @@ class Worker:
         self.rows = RowReader(info.features, settings.max_rows)
         self.signer = IdSigner(secret)
         self._sampled = settings.log_sample
-        self._large = ThreadPoolExecutor(LARGE_THREADS, "selfheal-large")
         self._draw = Random()  # noqa: S311 - which requests are logged is no secret
         self.log = PredictionLog(
             self.store, interval=settings.flush_interval, limit=settings.queue_rows
@@ -91,34 +86,17 @@ class Worker:
         """Write what waits and let go of the store."""
         self.follower.stop()
         self.feedback.stop()
-        self._large.shutdown(wait=False)
         self.log.close()
         self.store.close()
 
     def answer(self, rows: NDArray[np.float32]) -> Answer:
         """Answer a batch with the champion of this moment; nothing here waits."""
-        return self._issue(rows, *self._compute(rows))
-
-    async def answer_beside(self, rows: NDArray[np.float32]) -> Answer:
-        """Answer a large batch without keeping the event loop from small ones."""
-        if len(rows) < LARGE_ROWS:
-            return self.answer(rows)
-        loop = asyncio.get_running_loop()
-        return self._issue(rows, *await loop.run_in_executor(self._large, self._compute, rows))
-
-    def _compute(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], Champion]:
         champion = self.follower.champion
         model = champion.model
         with torch.inference_mode():
             probabilities: NDArray[np.float32] = (
                 model(torch.from_numpy(rows).to(model.device)).cpu().numpy()
             )
-        return probabilities, champion
-
-    def _issue(
-        self, rows: NDArray[np.float32], probabilities: NDArray[np.float32], champion: Champion
-    ) -> Answer:
-        """Give a computed answer its ids, and log it."""
         logged = self._sampled >= 1 or self._draw.random() < self._sampled
         request, token = self.signer.issue(len(rows), logged=logged)
         if logged:

@@ -270,15 +270,15 @@ class PredictBase:
             checked = self._worker.rows.read(rows)
         except InvalidInput as error:
             return _refused(error)
-        fields = self._fields(await self._traced(checked))
+        fields = self._fields(self._traced(checked))
         return Predictions(**{**fields, "probabilities": fields["probabilities"].tolist()})
 
-    async def _traced(self, rows: NDArray[np.float32]) -> Answer:
+    def _traced(self, rows: NDArray[np.float32]) -> Answer:
         """The answer, in a span where spans are recorded."""
         if not self._telemetry.enabled:
-            return await self._worker.answer_beside(rows)
+            return self._worker.answer(rows)
         with self._telemetry.span(names.PREDICT, {names.ROWS: len(rows)}) as span:
-            answer = await self._worker.answer_beside(rows)
+            answer = self._worker.answer(rows)
             span.set_attribute(names.VERSION, answer.champion.version)
             return answer
 
@@ -303,7 +303,7 @@ class PredictBase:
         }
         return Reply(npy.dump(answer.probabilities), media_type=NPY, headers=headers)
 
-    async def reply(self, headers: Mapping[str, str], body: bytes) -> Reply | None:
+    def reply(self, headers: Mapping[str, str], body: bytes) -> Reply | None:
         """Answer `/predict` from bytes to bytes; None where BentoML's way is needed.
 
         Args:
@@ -325,7 +325,7 @@ class PredictBase:
                 return None
         except InvalidInput as error:
             return Reply(orjson.dumps(error.body()), _status(error))
-        answer = await self._traced(rows)
+        answer = self._traced(rows)
         if NPY in headers.get("accept", ""):
             return self._numbers(answer)
         fields = self._fields(answer)
@@ -368,11 +368,9 @@ def _operations_of(cls: type[PredictBase]) -> Operations:
     return running._worker.operations
 
 
-async def _answer_of(
-    cls: type[PredictBase], headers: Mapping[str, str], body: bytes
-) -> Reply | None:
+def _answer_of(cls: type[PredictBase], headers: Mapping[str, str], body: bytes) -> Reply | None:
     running = cls._running
-    return None if running is None else await running.reply(headers, body)
+    return None if running is None else running.reply(headers, body)
 
 
 def _refused(error: InvalidInput) -> Any:

@@ -22,7 +22,7 @@ from bento_selfheal.lane import FastLane, Reply
 seen: list[tuple[str, bytes]] = []
 
 
-async def answer(headers: Mapping[str, str], body: bytes) -> Reply | None:
+def answer(headers: Mapping[str, str], body: bytes) -> Reply | None:
     """Bodies that begin with x are not for the lane."""
     if body.startswith(b"x"):
         return None

@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from conftest import wait_for
 from hypothesis import HealthCheck, given, settings
@@ -35,6 +37,7 @@ from bento_selfheal.records import (
 )
 from bento_selfheal.store import Checkpoint, SqlStore
 from bento_selfheal.store import tables as t
+from bento_selfheal.store.sql import MIGRATIONS
 
 ACCEPTED, KNOWN, CONFLICT = (
     FeedbackOutcome.ACCEPTED,
@@ -616,6 +619,36 @@ def test_other_schema(store: SqlStore, url: str) -> None:
     with engine.connect() as c:
         assert c.execute(text("select version_num from alembic_version")).scalar() == "9999"
     engine.dispose()
+
+
+def test_store_of_before_migrations(tmp_path: Path) -> None:
+    """An SQLite store of the first release, which knew no migrations, is brought up to date in
+    place: its log, secret and places stay, and what it holds in bytes is known."""
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    engine = create_engine(url)
+    with engine.begin() as c:
+        config = Config(attributes={"connection": c})
+        config.set_main_option("script_location", str(MIGRATIONS))
+        command.upgrade(config, "0001")
+        c.execute(text("drop table alembic_version"))
+        c.execute(text("insert into meta values ('schema', '2'), ('secret', 'ab'), "
+                       "('store_id', 'f00')"))  # fmt: skip
+        for n in (1, 2):
+            c.execute(
+                text("insert into predictions (request, rows, version, time, features, "
+                     "probabilities) values (:request, 2, 4, 12.5, :features, :answers)"),
+                {"request": key(n), "features": prediction(n).features.tobytes(),
+                 "answers": prediction(n).probabilities.tobytes()},
+            )  # fmt: skip
+    engine.dispose()
+    store = open_at(url)
+    assert (store.meta("secret"), store.meta("schema")) == ("ab", None)
+    assert [e.request for e in read_all(store)] == [key(1), key(2)]
+    assert store.logged() == (2 * 2 * 4 * 4, 12.5)
+    store.append_predictions([prediction(3)])
+    assert store.ends()[0] == 3
+    assert store.logged()[0] == 3 * 2 * 4 * 4
+    store.close()
 
 
 def test_migrations_make_the_tables(store: SqlStore, url: str) -> None:
