@@ -36,6 +36,10 @@ from .telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
+READ_REQUESTS = 256
+"""Requests of one step: many, for each step ends with a checkpoint."""
+READ_SHARE = 0.5
+"""Share of one core that reading the log may take on average."""
 
 
 class Runner:
@@ -87,10 +91,10 @@ class Runner:
         while not self._stop.is_set():
             try:
                 heals, spent = self._heals, time.thread_time()
-                if not self.step():
-                    self._stop.wait(self._settings.poll_interval)
-                elif self._heals > heals:
-                    self._stop.wait(self._rest(time.thread_time() - spent))
+                worked = self.step()
+                spent = time.thread_time() - spent
+                rest = self._rest(spent, healed=self._heals > heals)
+                self._stop.wait(rest if worked else self._settings.poll_interval)
             except (LeaseLost, PromotionMoved) as error:
                 log.info("step given up: %s", error)
             except SelfHealError as error:
@@ -105,9 +109,10 @@ class Runner:
     def _heals(self) -> int:
         return 0 if self._pipeline is None else self._pipeline.tally.heals
 
-    def _rest(self, spent: float) -> float:
-        """Seconds of rest after a heal that took so many seconds of a core."""
-        return spent * (1 / self._settings.heal_share - 1)
+    def _rest(self, spent: float, *, healed: bool) -> float:
+        """Seconds of rest after a step that took so many seconds of a core."""
+        share = self._settings.heal_share
+        return spent * (1 / (share if healed else max(share, READ_SHARE)) - 1)
 
     def _beat(self) -> None:
         """Renew the lease beside a long heal."""
@@ -231,7 +236,9 @@ class Runner:
 
     def _read_log(self, pipeline: Pipeline) -> bool:
         """Take entries until a promotion is due: a better adapter should not wait."""
-        entries = self.store.read_log(pipeline.predictions_from, pipeline.feedback_from)
+        entries = self.store.read_log(
+            pipeline.predictions_from, pipeline.feedback_from, READ_REQUESTS
+        )
         wanted = {
             e.request for e in entries if isinstance(e, FeedbackRecord) and e.features is None
         }

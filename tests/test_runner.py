@@ -440,8 +440,10 @@ def test_thread(store: SqlStore, worker: Worker, make: Callable[..., Runner]) ->
 
 def test_rests_after_heals(make: Callable[..., Runner]) -> None:
     """The share of a core that heals may take decides how long the runner rests after one."""
-    assert make(heal_share=0.2)._rest(0.1) == pytest.approx(0.4)
-    assert make(heal_share=1)._rest(0.1) == 0
+    runner = make(heal_share=0.2)
+    assert runner._rest(0.1, healed=True) == pytest.approx(0.4)
+    assert runner._rest(0.1, healed=False) == pytest.approx(0.1)
+    assert make(heal_share=1)._rest(0.1, healed=True) == 0
 
 
 def test_evidence_is_json(store: SqlStore, worker: Worker, make: Callable[..., Runner]) -> None:

@@ -52,6 +52,8 @@ class FeedbackResult:
 OPERATING_POINT = "operating_point"
 FIRST_REVISION = "0001"
 MOST_LEASE_SECONDS = 3600.0
+MOST_LABELS = 1024
+"""Labels of one read: a promotion among them ends the step, and the rest is read again."""
 
 
 @dataclass
@@ -171,7 +173,7 @@ class SqlStore:
         A prediction stands at its own place, a label behind the newest prediction that was
         there when it was written. What is returned is always a prefix of that order.
         """
-        labels = limit * 16
+        labels = min(limit * 16, MOST_LABELS)
         with self._db.read() as c:
             p, f = t.predictions.c, t.feedback.c
             rows = c.execute(
