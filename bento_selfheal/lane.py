@@ -9,6 +9,7 @@ request metrics), and hands every request that is not plain to BentoML, body and
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from timeit import default_timer
@@ -23,6 +24,10 @@ from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = logging.getLogger(__name__)
+
+UNFORESEEN = b'{"error":"An unexpected error has occurred, please check the server log."}'
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ class FastLane:
         else:
             if body is None:
                 return  # the client has gone
-            reply = self._answer(Headers(scope=scope), body)
+            reply = self._answer_or_fail(Headers(scope=scope), body)
         if reply is None:
             await self._app(scope, _again(body, receive), send)
             return
@@ -111,6 +116,14 @@ class FastLane:
         if self._counts is None:
             self._counts = RequestCounts(self._app, self._path)
         self._counts.count(reply.status, default_timer() - start)
+
+    def _answer_or_fail(self, headers: Headers, body: bytes) -> Reply | None:
+        try:
+            return self._answer(headers, body)
+        except Exception:
+            # BentoML answers what nobody foresaw in these words.
+            log.exception("POST %s failed", self._path)
+            return Reply(UNFORESEEN, 500)
 
     async def _read(self, receive: Receive) -> bytes | None:
         """The whole body; None when the client has gone.

@@ -26,6 +26,8 @@ def answer(headers: Mapping[str, str], body: bytes) -> Reply | None:
     """Bodies that begin with x are not for the lane."""
     if body.startswith(b"x"):
         return None
+    if body == b"bug":
+        raise RuntimeError("nobody foresaw this")
     seen.append((headers.get("content-type", ""), body))
     return Reply(b"lane", 201, headers={"selfheal-request": "abc"})
 
@@ -70,6 +72,14 @@ def test_leaves_the_rest(method: str, path: str) -> None:
 def test_hands_on() -> None:
     """What the lane does not answer gets to the app behind with its body."""
     assert ask(lane(), "POST", "/predict", b"xyz").content == b"behind xyz"
+
+
+def test_bug(caplog: pytest.LogCaptureFixture) -> None:
+    """What nobody foresaw is a 500 in BentoML's words, with the reason in the log alone."""
+    response = ask(lane(), "POST", "/predict", b"bug")
+    assert response.status_code == 500
+    assert "check the server log" in response.json()["error"]
+    assert "nobody foresaw this" in caplog.text
 
 
 def test_body_in_pieces() -> None:
