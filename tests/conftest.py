@@ -57,7 +57,8 @@ def serve(home: Path, package: Package, tmp_path: Path) -> Iterator[Callable[...
     running: list[ServedService] = []
 
     def start(**settings: Any) -> ServedService:
-        env = {"SELFHEAL_MODEL": package.tag, "SELFHEAL_STATE_DIR": str(tmp_path / "state")}
+        env = {"SELFHEAL_MODEL": package.tag, "SELFHEAL_STATE_DIR": str(tmp_path / "state"),
+               "SELFHEAL_HEAL_SHARE": "1"}  # fmt: skip
         env |= {k if k.startswith("OTEL") else f"SELFHEAL_{k.upper()}": str(v)
                 for k, v in settings.items()}  # fmt: skip
         server = ServedService(

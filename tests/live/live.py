@@ -16,6 +16,7 @@ from bento_selfheal.package import Package
 from bento_selfheal.served import ServedService
 from bento_selfheal.streams import ARTICLE_FEATURES, article_rows
 
+BRISK = {"SELFHEAL_HEAL_SHARE": "1"}  # no rests: a test waits for the next heal
 WIDTH = len(ARTICLE_FEATURES)
 V14 = ARTICLE_FEATURES.index("V14")
 DRIFT = 2.2
@@ -24,7 +25,7 @@ DRIFT = 2.2
 @contextmanager
 def served(home: Path, package: Package, folder: Path, **settings: Any) -> Iterator[ServedService]:
     """A server for as long as the block lasts, on the same lines as the `serve` fixture."""
-    env = {"SELFHEAL_MODEL": package.tag, "SELFHEAL_STATE_DIR": str(folder / "state")}
+    env = {"SELFHEAL_MODEL": package.tag, "SELFHEAL_STATE_DIR": str(folder / "state"), **BRISK}
     env |= {f"SELFHEAL_{k.upper()}": str(v) for k, v in settings.items()}
     with ServedService(
         "service:SelfHealing", home=home, log=folder / "server.log", cwd=ROOT, env=env
