@@ -217,7 +217,7 @@ def steps(home: Path) -> dict[str, Any]:
         "lane": ({}, {}),
         "lane, 1 % logged": ({"log_sample": 0.01}, {}),
     }
-    for _ in range(3):
+    for _ in range(2):
         for name, (settings, more) in variants.items():
             with ours(home, workers=1, **settings) as port:
                 wrk(port, json_body(1))
