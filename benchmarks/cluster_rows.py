@@ -13,8 +13,11 @@ ROOT = Path(__file__).parent.parent
 sys.path += [str(ROOT / "tests"), str(ROOT / "tests" / "live")]
 
 from cluster import Cluster, replicas  # noqa: E402 - the tests' own helpers
+from conftest import wait_for  # noqa: E402
 from live import Feeder, processes  # noqa: E402
 from postgres import running  # noqa: E402
+
+from bento_selfheal.records import Promotion  # noqa: E402
 
 ROUNDS = 5
 
@@ -97,9 +100,16 @@ def _spread(cluster: Cluster) -> list[float]:
     feeder.sent = cluster.store.status()["labels"]["joined"]
     for _ in range(10):
         feeder.send()
-        version = feeder.settle()["serving"]["version"]
-        since = [max(w["serving_since"] for w in c.all_serve(version, 1).values())
-                 for c in cluster.clients]  # fmt: skip
-        promoted = [p for p in cluster.store.promotions(limit=100_000) if p.version == version]
-        seconds.append(max(since) - promoted[-1].time)
+        feeder.settle()
+        newest, since = wait_for(lambda: _served_by_all(cluster), "all serve the newest promotion")
+        seconds.append(since - newest.time)
     return seconds
+
+
+def _served_by_all(cluster: Cluster) -> tuple[Promotion, float] | None:
+    """The newest promotion and when the last replica began to serve it; None until all do."""
+    newest = cluster.store.newest_promotion()
+    workers = [client.worker() for client in cluster.clients]
+    if newest is None or any(w["serving_version"] != newest.version for w in workers):
+        return None
+    return newest, max(w["serving_since"] for w in workers)

@@ -18,6 +18,7 @@ from ..errors import StoreError
 
 BUSY_SECONDS = 30
 CONNECT_SECONDS = 5
+IDLE_SECONDS = 3
 SILENT_SECONDS = 10
 """After so long without a sign of life a connection to PostgreSQL counts as broken."""
 
@@ -151,8 +152,10 @@ def _open_postgres(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _: Any) -> None:
         connection.autocommit = True
-        for limit in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"):
-            connection.execute(f"set {limit} = '{BUSY_SECONDS}s'")
+        connection.execute(f"set lock_timeout = '{BUSY_SECONDS}s'")
+        connection.execute(f"set statement_timeout = '{BUSY_SECONDS}s'")
+        # A process that is stopped inside a transaction holds its turn: nobody else could lead.
+        connection.execute(f"set idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
         connection.autocommit = False
 
     return engine
