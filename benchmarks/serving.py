@@ -49,7 +49,6 @@ BIN = Path(sys.executable).parent
 ROUNDS = 5
 SECONDS = 3
 CONNECTIONS = 8
-ROW = [0.1, -0.4, 1.2, 0.0, 0.3, -1.1, 0.8, -2.7, 0.2, 0.5]
 NPY = "application/x-npy"
 RIVAL_ENV = {"OMP_NUM_THREADS": "1"}
 

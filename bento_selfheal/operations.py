@@ -19,6 +19,7 @@ from .store import SqlStore
 from .telemetry import Telemetry
 
 RUNNER_SILENT_SECONDS = 10.0
+NO_NUL = r"^[^\x00]*$"  # PostgreSQL keeps no such text
 
 
 class RollbackRequest(BaseModel):
@@ -35,7 +36,7 @@ class ForgetRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    source: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")
+    source: str = Field(min_length=1, max_length=200, pattern=NO_NUL)
     """As its feedback names it."""
 
 

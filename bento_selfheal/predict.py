@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .answers import decided
+from .answers import decided, said_by
 from .config import Settings
 from .deploy import open_store, registry_of
 from .errors import StoreError
@@ -92,11 +92,8 @@ class Worker:
     def answer(self, rows: NDArray[np.float32]) -> Answer:
         """Answer a batch with the champion of this moment; nothing here waits."""
         champion = self.follower.champion
-        model = champion.model
         with torch.inference_mode():
-            probabilities: NDArray[np.float32] = (
-                model(torch.from_numpy(rows).to(model.device)).cpu().numpy()
-            )
+            probabilities = said_by(champion.model, rows)
         logged = self._sampled >= 1 or self._draw.random() < self._sampled
         request, token = self.signer.issue(len(rows), logged=logged)
         if logged:

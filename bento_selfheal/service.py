@@ -43,7 +43,7 @@ from .deploy import pin_models, prepare
 from .errors import InvalidInput, StoreError
 from .lane import FastLane, Reply
 from .meters import WorkerMeters, exposition, open_meter
-from .operations import Operations, operations_app
+from .operations import NO_NUL, Operations, operations_app
 from .package import Label
 from .predict import Answer, Worker
 from .records import FeedbackOutcome
@@ -52,7 +52,6 @@ from .telemetry import Telemetry, observe_status
 
 NPY = "application/x-npy"
 SWITCH_SECONDS = 0.0005
-NO_NUL = r"^[^\x00]*$"  # PostgreSQL keeps no such text
 NUMBER_ROW = {"type": "array", "items": {"type": "number"}}
 NAMED_ROW = {"type": "object", "additionalProperties": {"type": "number"}}
 Rows = Annotated[

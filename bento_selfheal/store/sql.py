@@ -296,11 +296,7 @@ class SqlStore:
 
     def newest_promotion(self) -> Promotion | None:
         """What is to be served now."""
-        with self._db.read() as c:
-            row = c.execute(
-                select(t.promotions).order_by(t.promotions.c.seq.desc()).limit(1)
-            ).first()
-        return codec.promotion(row) if row else None
+        return self.directions()[0]
 
     def directions(self) -> tuple[Promotion | None, str | None]:
         """What is to be served now, and the operating point in force as JSON; for followers."""
