@@ -21,7 +21,7 @@ Numbers = NDArray[np.floating[Any]]
 
 def said_by(model: SelfHealingModel, rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Probabilities for rows ``(n, features)``, as they are, whatever device the model is on."""
-    with torch.no_grad():
+    with torch.inference_mode():
         out: NDArray[np.float32] = model(torch.from_numpy(rows).to(model.device)).cpu().numpy()
     return out
 

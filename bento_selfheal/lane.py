@@ -40,7 +40,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Answer = Callable[[Mapping[str, str], bytes], Reply | None]
+Handler = Callable[[Mapping[str, str], bytes], Reply | None]
 """Headers, with small letters, and body in; None hands the request to BentoML."""
 
 
@@ -63,7 +63,7 @@ class FastLane:
         app: Any,
         *,
         path: str,
-        answer: Answer,
+        answer: Handler,
         server: str,
         traced: bool,
         logged: bool,

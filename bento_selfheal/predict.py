@@ -9,7 +9,6 @@ from random import Random
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from .answers import decided, said_by
@@ -92,8 +91,7 @@ class Worker:
     def answer(self, rows: NDArray[np.float32]) -> Answer:
         """Answer a batch with the champion of this moment; nothing here waits."""
         champion = self.follower.champion
-        with torch.inference_mode():
-            probabilities = said_by(champion.model, rows)
+        probabilities = said_by(champion.model, rows)
         logged = self._sampled >= 1 or self._draw.random() < self._sampled
         request, token = self.signer.issue(len(rows), logged=logged)
         if logged:

@@ -19,6 +19,7 @@ from bento_selfheal.modelstore import use_home
 from bento_selfheal.package import Package
 from bento_selfheal.served import ServedService
 from bento_selfheal.show import package_demo
+from bento_selfheal.store import SqlStore
 
 if TYPE_CHECKING:
     from postgres import Postgres
@@ -70,6 +71,15 @@ def serve(home: Path, package: Package, tmp_path: Path) -> Iterator[Callable[...
     yield start
     for server in running:
         server.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqlStore]:
+    """An empty store on SQLite."""
+    store = SqlStore(f"sqlite:///{tmp_path / 'a.db'}")
+    store.create()
+    yield store
+    store.close()
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
-import pytest
 
 from bento_selfheal.config import Settings
 from bento_selfheal.keeper import DAY, STEP_ROWS, Keeper
@@ -14,14 +10,6 @@ from bento_selfheal.records import FeedbackRecord, PredictionRecord
 from bento_selfheal.store import SqlStore
 
 NOW = 100 * DAY
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqlStore]:
-    store = SqlStore(f"sqlite:///{tmp_path / 'a.db'}")
-    store.create()
-    yield store
-    store.close()
 
 
 def fill(store: SqlStore, days: list[float], rows: int = 1) -> None:

@@ -3,6 +3,7 @@ whole, and in one order."""
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -349,6 +350,32 @@ def test_lease_runs_out(store: SqlStore) -> None:
     assert token is not None
     later = wait_for(lambda: store.acquire_lease("two", 60), "the lease to run out")
     assert later > token
+
+
+STOP_INSIDE = """
+import os, signal, sys
+from bento_selfheal.store.connections import Connections
+with Connections(sys.argv[1]).write() as c:
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+def test_stopped_inside_a_transaction(postgres: Postgres) -> None:
+    """A leader that is stopped while it writes holds nobody up for longer than its lease."""
+    url = postgres.database()
+    store = open_at(url)
+    store.begin_status({"state": "HEALTHY"})
+    command_line = [sys.executable, "-c", STOP_INSIDE, url]
+    with subprocess.Popen(command_line, stderr=subprocess.PIPE, text=True) as stopped:
+        try:
+            stat = Path(f"/proc/{stopped.pid}/stat")
+            wait_for(lambda: stat.read_text().split()[2] == "T", "the process to be stopped")
+            wait_for(lambda: store.acquire_lease("two", 60), "another to lead", 10)
+        finally:
+            stopped.send_signal(signal.SIGCONT)
+            _, said = stopped.communicate(timeout=30)
+    assert "StoreError: cannot write to the store" in said
+    store.close()
 
 
 def test_lease_given_back(store: SqlStore) -> None:

@@ -20,9 +20,9 @@ from ..records import (
 )
 
 
-def pack(values: NDArray[np.float32]) -> bytes:
-    """Numbers as a little-endian float32 blob."""
-    return np.ascontiguousarray(values, dtype="<f4").tobytes()
+def pack(values: NDArray[np.float32]) -> memoryview:
+    """Numbers as a little-endian float32 blob; no copy of what lies so in memory already."""
+    return np.ascontiguousarray(values, dtype="<f4").data
 
 
 def unpack(blob: bytes) -> NDArray[np.float32]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, inspect, select, text, update
+from sqlalchemy import Connection, Row, Table, delete, func, insert, inspect, select, text, update
 
 from ..errors import CommandError, LeaseLost, PromotionMoved, StoreError
 from ..ids import issued_at
@@ -134,7 +135,7 @@ class SqlStore:
         with self._db.write(Turn.LOGS, lasting=False) as c:
             upto = _logged_bytes(c)
             for row in rows:
-                upto += len(row["features"]) + len(row["probabilities"])
+                upto += row["features"].nbytes + row["probabilities"].nbytes
                 row["upto"] = upto
             c.execute(insert(t.predictions), rows)
 
@@ -232,32 +233,20 @@ class SqlStore:
         """
         with self._db.write(Turn.LOGS, lasting=False) as c:
             upto = _logged_bytes(c)
-            # The newest request always stays: it says where the log stands.
-            last = 0
-            for r in _oldest(c, limit):
+
+            def goes(r: Row[Any]) -> bool:
                 too_much = upto - (r.upto - r.size) > bytes_kept
-                if r.upto == upto or not (r.time < before or too_much):
-                    break
-                last = r.seq
-            if not last:
-                return 0
-            gone = c.execute(delete(t.predictions).where(t.predictions.c.seq <= last))
-            return int(gone.rowcount)
+                # The newest request always stays: it says where the log stands.
+                return bool(r.upto != upto and (r.time < before or too_much))
+
+            return _delete_first(c, t.predictions, takewhile(goes, _oldest(c, limit)))
 
     def retire_feedback(self, before: float, limit: int) -> int:
         """Delete the oldest labels of the log, as `retire_predictions` does predictions."""
         f = t.feedback.c
         with self._db.write(Turn.LOGS, lasting=False) as c:
             oldest = c.execute(select(f.seq, f.time).order_by(f.seq).limit(limit)).all()
-            last = 0
-            for r in oldest:
-                if r.time >= before:
-                    break
-                last = r.seq
-            if not last:
-                return 0
-            gone = c.execute(delete(t.feedback).where(f.seq <= last))
-            return int(gone.rowcount)
+            return _delete_first(c, t.feedback, takewhile(lambda r: r.time < before, oldest))
 
     # -- adapters, for replicas -----------------------------------------------------------------
 
@@ -513,6 +502,12 @@ def _oldest(c: Connection, limit: int) -> Sequence[Any]:
     p = t.predictions.c
     size = (func.length(p.features) + func.length(p.probabilities)).label("size")
     return c.execute(select(p.seq, p.time, p.upto, size).order_by(p.seq).limit(limit)).all()
+
+
+def _delete_first(c: Connection, log: Table, rows: Iterable[Any]) -> int:
+    """Delete the oldest rows of a log, as given with their ``seq``; how many went."""
+    last = max((r.seq for r in rows), default=0)
+    return int(c.execute(delete(log).where(log.c.seq <= last)).rowcount) if last else 0
 
 
 def _horizon(c: Connection) -> float:
