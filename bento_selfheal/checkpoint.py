@@ -72,6 +72,8 @@ def restore(pipeline: Pipeline, blob: bytes) -> None:
     for path in PLAIN:
         part, _, name = path.rpartition(".")
         setattr(attrgetter(part)(pipeline) if part else pipeline, name, facts[name])
+    # A checkpoint of an older release knows no such word.
+    pipeline.told_to_observe = facts.get("told_to_observe", False)
     pipeline.state = State(facts["state"])
     pipeline.drift.reading = SignalReading(**facts["reading"])
     pipeline.drift.fidi.window.extend(facts["fidi"])
@@ -149,6 +151,7 @@ def _facts(p: Pipeline) -> dict[str, Any]:
         "format": FORMAT,
         "package": p.package.tag,
         **{path.rpartition(".")[2]: attrgetter(path)(p) for path in PLAIN},
+        "told_to_observe": p.told_to_observe,
         "state": p.state,
         "reading": asdict(p.drift.reading),
         "fidi": list(p.drift.fidi.window),

@@ -244,6 +244,9 @@ class Settings(BaseSettings, HealParameters):
     """Features and answers that the log may hold, in units of 10^6 bytes; the oldest go first."""
     feedback_days: Positive = 365.0
     """Days that a label stays in the log, and that sending it again counts as known."""
+    history_days: Positive = 90.0
+    """Days that the figures for charts and exports stay in the store; those of signals alone are
+    thinned out after one day."""
     access_log: bool = False
     """Write BentoML's access log for predictions too; it takes a tenth of a request's time."""
     queue_rows: Count = 500_000

@@ -22,16 +22,17 @@ ADAPTER_SECONDS = 3600.0
 
 
 class Keeper:
-    """Retires the oldest predictions and labels, and adapters that nothing needs.
+    """Retires the oldest predictions, labels and figures, and adapters that nothing needs.
 
     Args:
         store: What is kept within bounds.
-        settings: The bounds: ``log_days``, ``log_megabytes``, ``feedback_days``.
+        settings: The bounds: ``log_days``, ``log_megabytes``, ``feedback_days``, ``history_days``.
     """
 
     def __init__(self, store: SqlStore, settings: Settings) -> None:
         self._store = store
         self._settings = settings
+        self._thinned = 0.0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -62,6 +63,9 @@ class Keeper:
         gone = self._steps(lambda: self._store.retire_predictions(oldest, room, STEP_ROWS))
         given = now - s.feedback_days * DAY
         gone += self._steps(lambda: self._store.retire_feedback(given, STEP_ROWS))
+        thin = (self._thinned, now - DAY)
+        self._store.retire_measurements(now - s.history_days * DAY, *thin)
+        self._thinned = thin[1]
         if self._store.shared:
             self._store.retire_adapters(now - ADAPTER_SECONDS)
         return gone

@@ -49,6 +49,11 @@ class Scores:
             self.tp + other.tp, self.tn + other.tn, self.fp + other.fp, self.fn + other.fn
         )
 
+    def __sub__(self, other: Scores) -> Scores:
+        return Scores(
+            self.tp - other.tp, self.tn - other.tn, self.fp - other.fp, self.fn - other.fn
+        )
+
     @property
     def rows(self) -> int:
         return self.tp + self.tn + self.fp + self.fn

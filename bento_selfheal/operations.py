@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import telemetry as names
+from .dashboard import Page
 from .errors import CommandError, SnapshotError, StoreError
 from .records import Event, Phase, Promotion, PromotionKind, Snapshot
 from .registry import Registry
@@ -141,6 +142,9 @@ class Operations:
     def events(self, after: int, limit: int) -> list[dict[str, Any]]:
         return [asdict(e) for e in self._store.events(after, limit)]
 
+    def history(self, since: float, after: int, limit: int) -> list[dict[str, Any]]:
+        return [asdict(m) for m in self._store.measurements(since, after, limit=limit)]
+
     def _serving_version(self) -> int | None:
         newest = self._store.newest_promotion()
         return newest.version if newest else None
@@ -187,6 +191,13 @@ EVENT_EXAMPLE = {
                "losses": {"real": 0.33, "total": 0.33}},
 }  # fmt: skip
 
+MEASUREMENT_EXAMPLE = {
+    "time": 1795442638.0, "batch": 8, "labelled_batch": 7, "scored": True, "seq": 15,
+    "figures": {"state": "DRIFTING", "version": 7, "z": 1.41, "conflicts": 41, "accuracy": 0.84,
+                "shadow_accuracy": 0.45, "challenger_accuracy": 0.85, "lift": 0.39},
+}  # fmt: skip
+
+Since = Annotated[float, Query(ge=0, description="Seconds since the epoch.")]
 After = Annotated[int, Query(ge=0, description="Only what stands behind this place.")]
 Limit = Annotated[int, Query(ge=1, le=10_000)]
 
@@ -201,6 +212,7 @@ def operations_app(operations: Callable[[], Operations]) -> FastAPI:
     app = FastAPI(title="bento_selfheal", docs_url=None, redoc_url=None, openapi_url=None)
     _add_reads(app, operations)
     _add_commands(app, operations)
+    app.mount("/selfheal", Page(), name="page")
 
     @app.exception_handler(StoreError)
     def _store_away(_: Request, error: StoreError) -> JSONResponse:
@@ -250,6 +262,18 @@ def _add_reads(app: FastAPI, operations: Callable[[], Operations]) -> None:
         return operations().events(after, limit)
 
 
+    @app.get(
+        "/history",
+        tags=["self-healing"],
+        summary="Figures over time",
+        responses=_shows([MEASUREMENT_EXAMPLE]),
+    )
+    def history(since: Since = 0.0, after: After = 0, limit: Limit = 1000) -> list[dict[str, Any]]:
+        """Signals and, where a labelled batch ended, what was served against the shadow; oldest
+        first, and every n-th where there are more than the limit."""
+        return operations().history(since, after, limit)
+
+
 def _add_commands(app: FastAPI, operations: Callable[[], Operations]) -> None:
     @app.post(
         "/rollback",
@@ -269,9 +293,14 @@ def _add_commands(app: FastAPI, operations: Callable[[], Operations]) -> None:
         """Signals and figures go on; heals, promotions and rollbacks stop."""
         return operations().command("pause")
 
+    @app.post("/observe", tags=["self-healing"], summary="Heal, but promote nothing")
+    def observe() -> CommandAnswer:
+        """Everything goes on but promotions and rollbacks; what they would have been is noted."""
+        return operations().command("observe")
+
     @app.post("/resume", tags=["self-healing"], summary="Heal again")
     def resume() -> CommandAnswer:
-        """Take healing up again after a pause."""
+        """Take healing up again after a pause, and promotions after observing."""
         return operations().command("resume")
 
     @app.post("/forget", tags=["self-healing"], summary="Forget a source of feedback")

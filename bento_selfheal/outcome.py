@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .records import Event, Promotion, Snapshot
+from .records import Event, Measurement, Promotion, Snapshot
 
 
 @dataclass
@@ -15,5 +15,6 @@ class Outcome:
     """New or measured anew, by version."""
     promotions: list[Promotion] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    measurements: list[Measurement] = field(default_factory=list)
     export: bool = False
     """Whether the labelled buffer is to be written out for a retrain."""

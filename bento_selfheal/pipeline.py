@@ -30,6 +30,7 @@ from .health import Alarm, Health, better
 from .history import History, SnapshotStore
 from .join import JoinedRow, Joiner
 from .limit import Limit
+from .measure import SECONDS, measurement_of
 from .metrics import NOTHING, Scores, log_loss_gain
 from .model import SelfHealingModel
 from .operating import Calibration, OperatingPoint, PointKind, cost_of, row_losses
@@ -96,6 +97,8 @@ class Pipeline:
         self.commands_from = 0
         self.promotion_seq = 0
         self.paused = False
+        self.told_to_observe = False
+        self.measured_at = 0.0
         self.asked = False
         self.state = State.HEALTHY
         self.open_rows: NDArray[np.float32] = np.zeros((0, width), dtype=np.float32)
@@ -128,6 +131,11 @@ class Pipeline:
         self.actions: list[str] = []
         self.promoted = False
         self.outcome = Outcome()
+
+    @property
+    def observing(self) -> bool:
+        """Whether everything is done but the promotion."""
+        return self.told_to_observe or self.settings.mode == "observe"
 
     # -- what comes in -----------------------------------------------------------------------
 
@@ -214,6 +222,15 @@ class Pipeline:
         self._heal("asked for by an operator", [])
         return True
 
+    def direct(self, word: str) -> None:
+        """Follow an operator: ``pause`` all healing, ``observe`` and promote nothing, ``resume``.
+
+        What the settings hold back stays held back.
+        """
+        self.paused = word == "pause"
+        self.told_to_observe = word == "observe"
+        self.note(word, {})
+
     def forget(self, source: str, reason: str) -> int:
         """Learn from a source no more, drop its rows, and begin a new line without them."""
         self.sources.refuse(source, reason)
@@ -244,6 +261,14 @@ class Pipeline:
         while len(self.open_rows) >= size:
             self._read_signals(self.open_rows[:size], self.open_answers[:size])
             self.open_rows, self.open_answers = self.open_rows[size:], self.open_answers[size:]
+            self._measure()
+
+    def _measure(self) -> None:
+        """Keep the signals for charts, at a pace that no load can raise."""
+        now = time.time()
+        if abs(now - self.measured_at) >= SECONDS:
+            self.measured_at = now
+            self.outcome.measurements.append(measurement_of(self, scored=False))
 
     def _read_signals(self, rows: NDArray[np.float32], answers: NDArray[np.float32]) -> None:
         self.tally.batches += 1
@@ -278,7 +303,7 @@ class Pipeline:
         if not (s.prior_correction and self.package.binary and self.thresholds.capacity is None):
             return
         asked = self.drift.reading.drifting and self.unlabelled >= s.unlabelled_batches
-        if asked and not self.paused and s.mode == "heal":
+        if asked and not (self.paused or self.observing):
             share = self.package.info.flagged_rate
             self._operate(self.calibration.share(share, PointKind.UNVERIFIED), "no label comes")
 
@@ -333,6 +358,7 @@ class Pipeline:
         """Test, then train: score on labels that nothing has trained on, then heal."""
         self.tally.labelled_batches += 1
         self.actions = []
+        challenger = self.tally.challenger
         rows = np.stack([row.features for row in batch]).astype(np.float32)
         labels = np.asarray([row.label for row in batch], dtype=np.float32)
         served = self._served(batch, rows)
@@ -352,6 +378,9 @@ class Pipeline:
         self._check_operating(served, labels)
         self._check_limit()
         self.last["action"] = ", ".join(self.actions)
+        tried = self.tally.challenger - challenger
+        self.last["challenger"] = tried.as_dict() if tried.rows else None
+        self.outcome.measurements.append(measurement_of(self, scored=True))
 
     def _served(self, batch: list[JoinedRow], rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """What was answered; where a row was never asked, what the champion says now."""
@@ -453,7 +482,7 @@ class Pipeline:
         alarm = self.health.update(scores.accuracy, scores.f1, self.thresholds)
         if alarm is None or self.paused:
             return False
-        if self.settings.mode == "observe":
+        if self.observing:
             self.note("would_roll_back", {"version": serving.version, "reason": alarm.reason})
             self.health.restart(keep_baseline=True)
             return False
@@ -485,7 +514,7 @@ class Pipeline:
         if not why or self.paused:
             return False
         self.regret.restart()
-        if self.settings.mode == "observe":
+        if self.observing:
             self.note("would_roll_back", {"version": serving.version, "reason": why})
             return False
         return self._roll_back(serving.version, home, why, batch)
@@ -605,7 +634,7 @@ class Pipeline:
         self.promoted = True
         self.trial = Trial(trial.version)
         self.gate.restart()
-        if self.settings.mode == "observe":
+        if self.observing:
             self.actions.append(f"would promote {trial.version}")
             self.note("would_promote", {"version": trial.version, "reason": reason})
             return

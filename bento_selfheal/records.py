@@ -137,11 +137,28 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Measurement:
+    """The figures of one moment, for charts and exports."""
+
+    time: float
+    """Seconds since the epoch."""
+    batch: int
+    """Batches of rows read so far."""
+    labelled_batch: int
+    """Labelled batches so far."""
+    scored: bool
+    """Whether a labelled batch ended here; otherwise the figures are of the signals alone."""
+    figures: dict[str, Any]
+    """By name; ``None`` where there is none yet."""
+    seq: int = 0
+
+
+@dataclass(frozen=True)
 class Command:
     """What an operator asked the runner to do."""
 
     kind: str
-    """``heal``, ``pause``, ``resume`` or ``forget``."""
+    """``heal``, ``pause``, ``observe``, ``resume`` or ``forget``."""
     time: float
     seq: int = 0
     argument: str | None = None

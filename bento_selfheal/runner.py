@@ -231,8 +231,7 @@ class Runner:
         elif command.kind == "forget":
             pipeline.forget(command.argument or "", "asked for by an operator")
         else:
-            pipeline.paused = command.kind == "pause"
-            pipeline.note(command.kind, {})
+            pipeline.direct(command.kind)
 
     def _read_log(self, pipeline: Pipeline) -> bool:
         """Take entries until a promotion is due: a better adapter should not wait."""
@@ -266,6 +265,7 @@ class Runner:
                 promotions=outcome.promotions,
                 after_promotion=pipeline.promotion_seq,
                 events=outcome.events,
+                measurements=outcome.measurements,
                 operating_point=self._moved_point(pipeline),
             ),
         )

@@ -16,7 +16,7 @@ def status_of(p: Pipeline) -> dict[str, Any]:
     lift, tally, agreement = batch_interval(p.limit.lifts), p.tally, p.drift.agreement
     return {
         "state": p.state.value,
-        "mode": p.settings.mode,
+        "mode": "observe" if p.observing else "heal",
         "paused": p.paused,
         "model": p.package.tag,
         "serving": _serving(p),

@@ -12,6 +12,7 @@ from sqlalchemy import Row
 from ..records import (
     Event,
     FeedbackRecord,
+    Measurement,
     Phase,
     PredictionRecord,
     Promotion,
@@ -100,6 +101,16 @@ def promotion_row(p: Promotion) -> dict[str, Any]:
 
 def promotion(r: Row[Any]) -> Promotion:
     return replace(Promotion(**r._mapping), kind=PromotionKind(r.kind))
+
+
+def measurement_row(m: Measurement) -> dict[str, Any]:
+    row = asdict(m)
+    del row["seq"]
+    return row
+
+
+def measurement(r: Row[Any]) -> Measurement:
+    return Measurement(**r._mapping)
 
 
 def event_row(e: Event) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections import defaultdict
@@ -11,7 +12,21 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, delete, func, insert, inspect, select, text, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    Table,
+    and_,
+    delete,
+    func,
+    insert,
+    inspect,
+    not_,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from ..errors import CommandError, LeaseLost, PromotionMoved, StoreError
 from ..ids import issued_at
@@ -20,6 +35,7 @@ from ..records import (
     Event,
     FeedbackOutcome,
     FeedbackRecord,
+    Measurement,
     PredictionRecord,
     Promotion,
     Snapshot,
@@ -71,6 +87,7 @@ class Checkpoint:
     after_promotion: int = 0
     """The promotion that the step started from; another one since voids the step."""
     events: list[Event] = field(default_factory=list)
+    measurements: list[Measurement] = field(default_factory=list)
     operating_point: str = ""
     """As JSON, for the workers; empty while it is as before."""
 
@@ -248,6 +265,16 @@ class SqlStore:
             oldest = c.execute(select(f.seq, f.time).order_by(f.seq).limit(limit)).all()
             return _delete_first(c, t.feedback, takewhile(lambda r: r.time < before, oldest))
 
+    def retire_measurements(self, before: float, thin_from: float, thin_to: float) -> int:
+        """Delete figures older than ``before``, and of signals alone all but one in 60 from
+        ``thin_from`` to ``thin_to``; seconds since the epoch."""
+        m = t.measurements.c
+        between = and_(m.time >= thin_from, m.time < thin_to)
+        surplus = and_(between, not_(m.scored), m.seq % 60 != 0)
+        with self._db.write() as c:
+            gone = c.execute(delete(t.measurements).where(or_(m.time < before, surplus)))
+            return int(gone.rowcount)
+
     # -- adapters, for replicas -----------------------------------------------------------------
 
     def keep_adapter(self, sha256: str, blob: bytes) -> None:
@@ -312,6 +339,33 @@ class SqlStore:
         query = select(t.events).where(t.events.c.seq > after).order_by(t.events.c.seq).limit(limit)
         with self._db.read() as c:
             return [Event(r.kind, r.detail, r.time, r.batch, r.seq) for r in c.execute(query)]
+
+    def measurements(
+        self,
+        since: float = 0.0,
+        after: int = 0,
+        *,
+        scored_only: bool = False,
+        limit: int = 100_000,
+    ) -> list[Measurement]:
+        """Figures over time, oldest first; where there are more than ``limit``, every n-th.
+
+        Args:
+            since: Seconds since the epoch.
+            after: Place behind which to begin.
+            scored_only: Leave those of signals alone out.
+            limit: Most to return.
+        """
+        m = t.measurements.c
+        wanted = [m.time >= since, m.seq > after, *([m.scored] if scored_only else [])]
+        numbered = select(t.measurements, func.row_number().over(order_by=m.seq.desc()).label("n"))
+        with self._db.read() as c:
+            count = c.execute(select(func.count()).where(*wanted)).scalar_one()
+            step = max(math.ceil(count / limit), 1)
+            every = numbered.where(*wanted).subquery()
+            # Numbered from the newest, so that the newest is always among them.
+            query = select(*(every.c[k.name] for k in m)).where((every.c.n - 1) % step == 0)
+            return [codec.measurement(r) for r in c.execute(query.order_by(every.c.seq))]
 
     def add_event(self, happened: Event) -> None:
         """Note an event outside a step of the runner."""
@@ -463,6 +517,9 @@ class SqlStore:
                 _put_meta(c, OPERATING_POINT, checkpoint.operating_point)
             if checkpoint.events:
                 c.execute(insert(t.events), [codec.event_row(e) for e in checkpoint.events])
+            if checkpoint.measurements:
+                rows = [codec.measurement_row(m) for m in checkpoint.measurements]
+                c.execute(insert(t.measurements), rows)
             return int(c.execute(place).scalar_one())
 
 

@@ -119,6 +119,19 @@ events = Table(
     sqlite_autoincrement=True,
 )
 
+# Figures over time, for charts and exports; of signals alone, or of a labelled batch as well.
+measurements = Table(
+    "measurements",
+    metadata,
+    Column("seq", Sequence, primary_key=True, autoincrement=True),
+    Column("time", Float, nullable=False, index=True),
+    Column("batch", BigInteger, nullable=False),
+    Column("labelled_batch", BigInteger, nullable=False),
+    Column("scored", Boolean, nullable=False),
+    Column("figures", JSON, nullable=False),
+    sqlite_autoincrement=True,
+)
+
 commands = Table(
     "commands",
     metadata,

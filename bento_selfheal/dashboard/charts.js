@@ -1,0 +1,149 @@
+// The charts over time: one cursor for all, states as a ribbon, what was done as marks.
+
+const HEIGHT = 170;
+const WIDE_HEIGHT = 230;
+const STATES = { HEALTHY: "--good", DRIFTING: "--warn", HEALING: "--busy", RETRAIN_NEEDED: "--bad", ROLLED_BACK: "--undone" };
+const MARKS = { promote: ["▲", "--good"], rollback: ["▼", "--undone"], retrain_needed: ["!", "--bad"], quarantine: ["⊘", "--bad"] };
+
+const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const fixed = (digits) => (_, value) => (value == null ? "–" : value.toFixed(digits));
+
+export const stateColor = (state) => STATES[state] ?? "--muted";
+
+/** Columns of the measurements, for uPlot: one x for all, null where a figure is missing. */
+function columns(measurements, names) {
+  const rows = measurements.map((m) => m.figures);
+  return [measurements.map((m) => m.time), ...names.map((name) => rows.map((f) => f[name] ?? null))];
+}
+
+function line(label, stroke, digits, more = {}) {
+  return { label, stroke: color(stroke), width: 1.6, spanGaps: true, points: { show: false }, value: fixed(digits), ...more };
+}
+
+export class Charts {
+  constructor() {
+    this.measurements = [];
+    this.events = [];
+    this.thresholds = {};
+    this.plots = [];
+    this.sync = uPlot.sync("selfheal");
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.build());
+    this.observer = new ResizeObserver(() => this.resize());
+  }
+
+  /** Show other data; the first time there is any, the charts are built. */
+  show(measurements, events, thresholds) {
+    Object.assign(this, { measurements, events, thresholds });
+    if (!this.plots.length || measurements.length < 2) this.build();
+    for (const { plot, names } of this.plots) plot.setData(this.data(names));
+  }
+
+  data(names) {
+    const [times, ...series] = columns(this.measurements, names.filter((n) => !n.startsWith("=")));
+    const flat = names.filter((n) => n.startsWith("=")).map((n) => times.map(() => this.thresholds[n.slice(1)] ?? null));
+    return [times, ...series, ...flat];
+  }
+
+  build() {
+    for (const { plot } of this.plots) plot.destroy();
+    this.plots = [];
+    if (this.measurements.length < 2) return empty();
+    this.add("chart-accuracy", ["accuracy", "shadow_accuracy", "challenger_accuracy"], WIDE_HEIGHT, [
+      line("served", "--champion", 3, { width: 2.2 }),
+      line("frozen shadow", "--shadow", 3, { dash: [5, 4] }),
+      line("challenger", "--challenger", 3),
+    ], { range: [0, 1], hooks: { drawClear: [(u) => this.ribbon(u)], draw: [(u) => this.marks(u)] } });
+    this.add("chart-lift", ["lift", "lift_low", "lift_high", "lift_mean"], HEIGHT, [
+      line("batch", "--shadow", 3, { width: 1 }),
+      line("low", "--champion", 3, { width: 0 }),
+      line("high", "--champion", 3, { width: 0 }),
+      line("mean", "--champion", 3, { width: 2.2 }),
+    ], { bands: [{ series: [3, 2], fill: color("--band") }], hooks: { draw: [(u) => zero(u)] } });
+    this.add("chart-z", ["z", "=fidi_threshold"], HEIGHT, [line("z", "--champion", 2), threshold(2)], {});
+    this.add("chart-conflicts", ["conflicts", "=conflict_min"], HEIGHT, [line("rows", "--champion", 0), threshold(0)], {});
+    this.add("chart-cost", ["cost", "shadow_cost"], HEIGHT, [
+      line("served", "--champion", 3, { width: 2.2 }), line("frozen shadow", "--shadow", 3, { dash: [5, 4] }),
+    ], {});
+  }
+
+  add(id, names, height, series, { range, bands, hooks }) {
+    const place = document.getElementById(id);
+    place.replaceChildren();
+    const axis = { stroke: color("--muted"), grid: { stroke: color("--line"), width: 1 }, ticks: { stroke: color("--line"), width: 1 }, font: "11px system-ui" };
+    const y = range ? { range } : { range: (_, low, high) => uPlot.rangeNum(Math.min(low ?? 0, 0), high ?? 1, 0.1, true) };
+    const plot = new uPlot({
+      width: place.clientWidth || 300, height, bands, hooks,
+      cursor: { sync: { key: this.sync.key }, drag: { x: false, y: false } },
+      scales: { x: { time: true }, y },
+      axes: [{ ...axis }, { ...axis, size: 46 }],
+      series: [{ value: "{HH}:{mm}:{ss}" }, ...series],
+    }, this.data(names), place);
+    this.plots.push({ plot, names, place, height });
+    this.observer.observe(place);
+  }
+
+  resize() {
+    for (const { plot, place, height } of this.plots) {
+      if (Math.abs(plot.width - place.clientWidth) > 1) plot.setSize({ width: place.clientWidth, height });
+    }
+  }
+
+  /** The states as a ribbon at the foot of the chart. */
+  ribbon(u) {
+    const { ctx, bbox } = u, tall = 9 * devicePixelRatio;
+    ctx.save();
+    this.measurements.forEach((m, i) => {
+      const next = this.measurements[i + 1]?.time ?? m.time;
+      const from = u.valToPos(m.time, "x", true), to = u.valToPos(next, "x", true);
+      ctx.fillStyle = color(stateColor(m.figures.state));
+      ctx.fillRect(from, bbox.top + bbox.height - tall, Math.max(to - from, 1), tall);
+    });
+    ctx.restore();
+  }
+
+  /** Heals as ticks at the head of the chart; promotions and rollbacks as lines with a sign. */
+  marks(u) {
+    const { ctx, bbox } = u, ratio = devicePixelRatio;
+    ctx.save();
+    ctx.font = `${11 * ratio}px system-ui`;
+    ctx.textAlign = "center";
+    for (const event of this.events) {
+      const x = u.valToPos(event.time, "x", true);
+      if (x < bbox.left || x > bbox.left + bbox.width) continue;
+      const [sign, name] = MARKS[event.kind] ?? [null, "--challenger"];
+      if (!sign && event.kind !== "heal") continue;
+      ctx.fillStyle = ctx.strokeStyle = color(name);
+      ctx.lineWidth = ratio;
+      ctx.beginPath();
+      ctx.moveTo(x, bbox.top);
+      ctx.lineTo(x, bbox.top + (sign ? bbox.height : 6 * ratio));
+      ctx.globalAlpha = sign ? 0.55 : 0.9;
+      ctx.stroke();
+      ctx.globalAlpha = 1;
+      if (sign) ctx.fillText(sign, x, bbox.top + 11 * ratio);
+    }
+    ctx.restore();
+  }
+}
+
+function empty() {
+  for (const place of document.querySelectorAll("figure > div")) {
+    place.replaceChildren(Object.assign(document.createElement("p"), { className: "empty", textContent: "no figures in this time" }));
+  }
+}
+
+function threshold(digits) {
+  return line("threshold", "--bad", digits, { width: 1, dash: [4, 4] });
+}
+
+/** A line at zero: above it healing helps. */
+function zero(u) {
+  const y = u.valToPos(0, "y", true);
+  u.ctx.save();
+  u.ctx.strokeStyle = color("--muted");
+  u.ctx.beginPath();
+  u.ctx.moveTo(u.bbox.left, y);
+  u.ctx.lineTo(u.bbox.left + u.bbox.width, y);
+  u.ctx.stroke();
+  u.ctx.restore();
+}

@@ -1,0 +1,322 @@
+// What the page shows and asks for; everything comes from the service's own endpoints.
+
+import { Charts, stateColor } from "./charts.js";
+
+const BASE = new URL("../", location.href);
+const EVERY = 2000;
+const POINTS = 1000;
+const EVENTS_KEPT = 2000;
+const RANGES = { "15 min": 900, "1 h": 3600, "6 h": 21600, "24 h": 86400, "7 d": 604800, "90 d": 7776000 };
+const SAYS = {
+  HEALTHY: "No drift: the model sees what it was trained for",
+  DRIFTING: "The model's world is drifting",
+  HEALING: "A heal is training",
+  RETRAIN_NEEDED: "Healing is not enough: a retrain is needed",
+  ROLLED_BACK: "A promotion was undone",
+};
+const QUIET = new Set(["undecided", "change"]);
+
+const charts = new Charts();
+const now = { status: null, range: 3600, measurements: [], events: [], snapshots: [], last: 0 };
+const at = (id) => document.getElementById(id);
+const number = (value, digits = 3) => (value == null ? "–" : value.toFixed(digits));
+const signed = (value) => (value == null ? "–" : (value >= 0 ? "+" : "−") + Math.abs(value).toFixed(3));
+
+function text(id, value, style = "") {
+  at(id).textContent = value;
+  at(id).classList.remove("good", "warn", "bad");
+  if (style) at(id).classList.add(style);
+}
+
+function ago(seconds) {
+  const past = Math.max(Date.now() / 1000 - seconds, 0);
+  if (past < 60) return `${Math.round(past)} s ago`;
+  if (past < 3600) return `${Math.round(past / 60)} min ago`;
+  return past < 172800 ? `${(past / 3600).toFixed(1)} h ago` : `${Math.round(past / 86400)} days ago`;
+}
+
+function span(seconds) {
+  if (seconds == null) return "–";
+  if (seconds < 90) return `${seconds.toFixed(1)} s`;
+  return seconds < 5400 ? `${(seconds / 60).toFixed(1)} min` : `${(seconds / 3600).toFixed(1)} h`;
+}
+
+function make(tag, content, className = "") {
+  const element = document.createElement(tag);
+  element.className = className;
+  element.append(content ?? "");
+  return element;
+}
+
+async function call(path, body) {
+  const options = body === undefined ? {} : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const answer = await fetch(new URL(path, BASE), options);
+  const said = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Error(said.detail || said.error || `${answer.status} ${answer.statusText}`);
+  return said;
+}
+
+// -- reading ---------------------------------------------------------------------------------------
+
+let turn = Promise.resolve();
+
+/** Look again; one look after the other, or what is new would be added twice. */
+function refresh() {
+  turn = turn.then(look);
+  return turn;
+}
+
+async function look() {
+  try {
+    const status = await call("status");
+    const since = Date.now() / 1000 - now.range;
+    const after = now.measurements.at(-1)?.seq ?? 0;
+    const [fresh, events] = await Promise.all([
+      call(`history?since=${since}&after=${after}&limit=${POINTS}`),
+      call(`events?after=${now.last}&limit=${EVENTS_KEPT}`),
+    ]);
+    if (events.length || !now.status) now.snapshots = await call("snapshots");
+    now.measurements = [...now.measurements, ...fresh].filter((m) => m.time >= since);
+    now.events = [...now.events, ...events].slice(-EVENTS_KEPT);
+    now.last = now.events.at(-1)?.seq ?? 0;
+    now.status = status;
+    alarm("");
+    draw();
+  } catch (error) {
+    alarm(`The service does not answer: ${error.message}. Trying again.`);
+  }
+}
+
+async function live() {
+  await refresh();
+  setTimeout(live, EVERY);
+}
+
+function alarm(message) {
+  at("alert").hidden = !message;
+  at("alert").textContent = message;
+}
+
+// -- showing ---------------------------------------------------------------------------------------
+
+function draw() {
+  const s = now.status;
+  drawHead(s);
+  drawTiles(s);
+  drawGate(s);
+  drawSnapshots();
+  drawEvents();
+  drawSources(s.sources ?? {});
+  drawRules(s.rules ?? []);
+  charts.show(now.measurements, now.events, s.signals ?? {});
+  at("model").textContent = s.model ?? "";
+  at("worker").textContent = `worker ${s.worker.pid} serves snapshot ${s.worker.serving_version}`;
+}
+
+function drawHead(s) {
+  const state = s.state ?? "…";
+  at("state").textContent = state.replace("_", " ");
+  at("state").className = "pill";
+  at("state").classList.add(stateColor(state).slice(2));
+  at("headline").textContent = [SAYS[state] ?? "No figures yet", verdict(s)].filter(Boolean).join(". ");
+  const last = now.events.findLast((e) => !QUIET.has(e.kind));
+  const held = s.paused ? "Healing is paused. " : s.mode === "observe" ? "Observing: nothing is promoted. " : "";
+  const why = s.retrain ? `${s.retrain}. ` : "";
+  at("story").textContent = held + why + (last ? `Last: ${told(last)}, ${ago(last.time)}.` : "Nothing was done yet.");
+  if (s.runner_alive === false) alarm("The healing runner is not alive: predictions go on, nothing heals.");
+  else if (s.worker.dropped_rows) alarm(`${s.worker.dropped_rows} predictions were not logged: the store stalled.`);
+  at("pause").textContent = s.paused ? "Resume" : "Pause";
+  at("observe").textContent = s.mode === "observe" && !s.paused ? "Promote again" : "Observe";
+  at("rollback").disabled = !best();
+}
+
+/** Whether healing helped, in words. */
+function verdict(s) {
+  if (!s.labelled_batches) return "No label has come yet";
+  if (!s.promotions) return "nothing healed serves yet";
+  if (s.lift.low > 0) return `healing helps: ${signed(s.lift.mean)} accuracy`;
+  return s.lift.high < 0 ? `healing hurts: ${signed(s.lift.mean)} accuracy` : "no proven difference from the frozen model";
+}
+
+function drawTiles(s) {
+  const signal = s.signals ?? {}, over = signal.drifting || signal.z > signal.fidi_threshold;
+  text("drift", over ? "drifting" : "calm", over ? "warn" : "good");
+  const feature = signal.feature ? ` on ${signal.feature}` : "";
+  text("drift-why", `z ${number(signal.z, 2)} of ${signal.fidi_threshold}${feature}, conflicts ${signal.conflicts ?? "–"} of ${signal.conflict_min}`);
+  const last = s.last, share = s.predicted_rows ? s.labels.joined / s.predicted_rows : null;
+  text("accuracy", last ? number(last.champion.accuracy) : `≈ ${number(s.estimate?.accuracy)}`);
+  text("accuracy-why", last
+    ? `newest batch; frozen ${number(last.shadow.accuracy)}. All ${s.champion.tp + s.champion.tn + s.champion.fp + s.champion.fn} labels: ${number(s.champion.accuracy)}, F1 ${number(s.champion.f1)}`
+    : "estimated: no label has come yet");
+  const lift = s.lift ?? {};
+  text("lift", s.labelled_batches ? signed(lift.mean) : "–", lift.low > 0 ? "good" : lift.high < 0 ? "bad" : "");
+  text("lift-why", s.labelled_batches > 1 ? `95 % interval ${signed(lift.low)} to ${signed(lift.high)}` : "too few labelled batches for an interval");
+  text("serving", s.serving ? `snapshot ${s.serving.version}` : "–");
+  text("serving-why", `${s.serving?.phase ?? ""}, since ${ago(s.worker.serving_since)}. ${s.heals ?? 0} heals, ${s.promotions ?? 0} promotions, ${s.rollbacks ?? 0} rollbacks`);
+  text("labels", share == null ? "–" : `${(100 * share).toFixed(0)} % labelled`);
+  text("labels-why", `${s.labels?.joined ?? 0} joined, ${s.labels?.delay_seconds == null ? "no delay known" : `${span(s.labels.delay_seconds)} late`}, ${s.labels?.waiting ?? 0} waiting, ${s.labels?.unmatched ?? 0} unmatched`);
+  const cost = s.cost;
+  text("cost", last ? number(1000 * cost.champion, 0) : "–", last && cost.champion > cost.shadow ? "bad" : "");
+  text("cost-why", last ? `frozen ${number(1000 * cost.shadow, 0)}; a miss costs ${s.thresholds.miss_cost}, an alarm ${s.thresholds.alarm_cost}; threshold ${number(s.operating_point.threshold, 2)}` : "");
+}
+
+function drawGate(s) {
+  const t = s.trial;
+  at("gate-version").textContent = t?.version ? `snapshot ${t.version}, trial ${t.trial}` : "";
+  const share = !t ? 0 : t.log_e_needed ? Math.min(Math.max(t.log_e / t.log_e_needed, 0), 1) : 1;
+  at("gate-bar").style.width = `${100 * share}%`;
+  at("gate").querySelector(".meter").setAttribute("aria-valuenow", Math.round(100 * share));
+  if (!t) return text("gate-text", "No challenger is on trial.");
+  const gain = `loss ${t.mean_gain >= 0 ? "lower" : "higher"} by ${Math.abs(t.mean_gain).toFixed(4)} ± ${t.standard_error.toFixed(4)} on ${t.rows} labels that neither had seen`;
+  text("gate-text", t.log_e_needed
+    ? `Evidence ${t.log_e.toFixed(2)} of ${t.log_e_needed.toFixed(2)}: ${gain}.`
+    : `This line has proven itself; its snapshots follow each other unless labels speak against it: ${gain}.`);
+}
+
+const best = () => now.snapshots.find((s) => s.best);
+
+function drawSnapshots() {
+  const rows = now.snapshots.toReversed().map((s) => {
+    const row = make("tr", null, s.serving ? "serving" : "");
+    const version = make("td", String(s.version));
+    if (s.serving) version.append(make("span", "serving", "tag good"));
+    if (s.best) version.append(make("span", "best", "tag busy"));
+    const made = make("td", ago(s.time));
+    made.title = `${s.tag}\n${s.reason}`;
+    const action = make("td", null);
+    if (!s.serving) {
+      const button = make("button", "Roll back to this", "small");
+      button.addEventListener("click", () => rollBack(s));
+      action.append(button);
+    }
+    row.append(version, make("td", s.phase), make("td", String(s.rows), "number"), make("td", number(s.accuracy), "number"), make("td", number(s.f1), "number"), made, action);
+    return row;
+  });
+  at("snapshots").tBodies[0].replaceChildren(...rows);
+}
+
+const TELLS = {
+  heal: (d) => `heal ${d.heal} trained snapshot ${d.version}${d.reason ? `: ${d.reason}` : ""}`,
+  promote: (d) => `promoted snapshot ${d.version}: ${d.reason}`,
+  rollback: (d) => `rolled back${d.from ? ` from ${d.from}` : ""} to ${d.version}: ${d.reason}`,
+  drifting: (d) => `drifting: ${d.reason}`,
+  change: (d) => `change seen by ${(d.detectors ?? []).join(", ")}`,
+  undecided: (d) => `snapshot ${d.version}'s trial ended undecided after ${d.rows} labels`,
+  quarantine: (d) => `source ${d.source} quarantined, ${d.rows} rows forgotten: ${d.reason}`,
+  refused: (d) => `refused ${d.version ? `snapshot ${d.version}` : `heal ${d.heal}`}: ${d.reason}`,
+  operating_point: (d) => `decision threshold ${number(d.threshold, 3)} (${d.kind}): ${d.reason}`,
+  dropped: (d) => `${d.rows} predictions not logged: ${d.reason}`,
+  pause: () => "healing paused", resume: () => "healing resumed", observe: () => "observing: nothing is promoted",
+};
+
+function told(event) {
+  const tell = TELLS[event.kind];
+  const rest = Object.entries(event.detail).map(([k, v]) => `${k} ${typeof v === "object" ? JSON.stringify(v) : v}`);
+  return tell ? tell(event.detail) : `${event.kind.replaceAll("_", " ")}: ${rest.join(", ")}`;
+}
+
+function drawEvents() {
+  const items = now.events.slice(-200).toReversed().map((event) => {
+    const item = make("li", make("span", ago(event.time), "muted"));
+    item.append(make("span", told(event)));
+    item.title = new Date(event.time * 1000).toLocaleString();
+    return item;
+  });
+  at("events").replaceChildren(...(items.length ? items : [make("li", "Nothing happened yet.", "muted")]));
+}
+
+function drawSources(sources) {
+  const rows = Object.entries(sources).map(([name, s]) => {
+    const row = make("tr", make("td", name, "wrap")), action = make("td", null);
+    if (!s.quarantined) {
+      const button = make("button", "Forget", "small");
+      button.addEventListener("click", () => ask(`Forget ${name}?`, "What it taught is removed, and its labels teach nothing from now on.", "Forget", "forget", { source: name }));
+      action.append(button);
+    }
+    row.append(make("td", String(s.labels), "number"), make("td", s.quarantined ? `quarantined: ${s.quarantined}` : "trusted", s.quarantined ? "wrap bad" : ""), action);
+    return row;
+  });
+  at("sources").tBodies[0].replaceChildren(...(rows.length ? rows : [nothing("No feedback has named its source.", 4)]));
+}
+
+function drawRules(rules) {
+  const share = (value) => (value == null ? "–" : `${(100 * value).toFixed(0)} %`);
+  const rows = rules.map((r) => {
+    const row = make("tr", make("td", r.rule, "wrap"));
+    row.append(make("td", share(r.coverage), "number"), make("td", share(r.precision), "number"), make("td", share(r.trust), "number"));
+    return row;
+  });
+  at("rules").tBodies[0].replaceChildren(...(rows.length ? rows : [nothing("The package has no rules.", 4)]));
+}
+
+function nothing(words, width) {
+  const cell = make("td", words, "muted");
+  cell.colSpan = width;
+  return make("tr", cell);
+}
+
+// -- asking ----------------------------------------------------------------------------------------
+
+/** Ask first; then tell the service, and show what it says. */
+function ask(title, words, yes, path, body = {}) {
+  const dialog = at("ask");
+  text("ask-title", title);
+  text("ask-text", words);
+  at("ask-yes").textContent = yes;
+  dialog.onclose = async () => {
+    if (dialog.returnValue !== "yes") return;
+    try {
+      const said = await call(path, body);
+      toast(said.command ? `asked: ${said.command}` : `snapshot ${said.version} is promoted`);
+    } catch (error) {
+      toast(`refused: ${error.message}`);
+    }
+    now.status = null;
+    await refresh();
+  };
+  dialog.returnValue = "";
+  dialog.showModal();
+}
+
+function rollBack(snapshot) {
+  const figures = snapshot.rows ? `accuracy ${number(snapshot.accuracy)} and F1 ${number(snapshot.f1)} on ${snapshot.rows} labels` : "no label has measured it";
+  ask(`Roll back to snapshot ${snapshot.version}?`, `It is ${snapshot.phase}: ${figures}. All workers serve it within a second; healing goes on from there.`, "Roll back", "rollback", { version: snapshot.version });
+}
+
+function toast(words) {
+  text("toast", words);
+  at("toast").hidden = false;
+  setTimeout(() => { at("toast").hidden = true; }, 4000);
+}
+
+function listen() {
+  at("heal").addEventListener("click", () => ask("Heal now?", "One heal on the labels that are there, whatever the signals say. The gate decides as always.", "Heal", "heal"));
+  at("rollback").addEventListener("click", () => rollBack(best()));
+  at("pause").addEventListener("click", () => now.status.paused
+    ? ask("Resume healing?", "Heals, promotions and rollbacks go on.", "Resume", "resume")
+    : ask("Pause healing?", "Signals and figures go on; heals, promotions and rollbacks stop until you resume.", "Pause", "pause"));
+  at("observe").addEventListener("click", () => now.status.mode === "observe" && !now.status.paused
+    ? ask("Promote again?", "What the gate lets through is promoted again, unless the settings say observe.", "Promote again", "resume")
+    : ask("Observe only?", "Heals and their figures go on, but nothing is promoted or rolled back.", "Observe", "observe"));
+  for (const [name, seconds] of Object.entries(RANGES)) {
+    const button = make("button", name, "small");
+    button.setAttribute("aria-pressed", String(seconds === now.range));
+    button.addEventListener("click", () => {
+      now.range = seconds;
+      now.measurements = [];
+      for (const other of at("ranges").children) other.setAttribute("aria-pressed", String(other === button));
+      refresh();
+    });
+    at("ranges").append(button);
+  }
+  for (const state of Object.keys(SAYS)) {
+    const entry = make("span", null), block = make("i", null);
+    block.style.color = `var(${stateColor(state)})`;
+    entry.append(block, state.replace("_", " ").toLowerCase());
+    at("legend-states").append(entry);
+  }
+  at("legend-states").append("▲ promoted   ▼ rolled back   ╷ heal");
+}
+
+listen();
+live();
