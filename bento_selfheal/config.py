@@ -346,6 +346,17 @@ class ThresholdFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(self.current.model_dump(), indent=2) + "\n")
 
+    def check(self) -> None:
+        """See whether `refresh` would take the file.
+
+        Raises:
+            SettingsError: It would not; each wrong field is named.
+        """
+        try:
+            Thresholds.model_validate_json(self.path.read_bytes())
+        except ValidationError as error:
+            raise SettingsError(describe(error)) from error
+
     def refresh(self) -> bool:
         """Look at the file again; True when other values are in force now."""
         try:

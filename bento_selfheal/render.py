@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from .experiment import ExperimentResult
+
+if TYPE_CHECKING:
+    from .doctor import Finding
 
 STAGE_NAMES = {
     "clean": "clean",
@@ -125,3 +130,89 @@ def print_suggestion(found: dict[str, Any], console: Console) -> None:
             *(f"{row[name]:.3f}" for name in ("precision", "coverage", "recall", "f1")),
         )  # fmt: skip
     console.print(grid)
+
+
+def print_status(status: dict[str, Any], console: Console) -> None:
+    """Where a service stands, in the order in which one would ask."""
+    signals, labels, last = status["signals"], status["labels"], status.get("last") or {}
+    champion, shadow = last.get("champion", {}), last.get("shadow", {})
+    grid = Table.grid(padding=(0, 2))
+    held = " (paused)" if status["paused"] else " (observing)" if status["mode"] == "observe" else ""
+    rows = {
+        "state": f"{status['state']}{held}",
+        "model": status["model"],
+        "runner": "alive" if status.get("runner_alive") else "not alive: nothing heals",
+        "drift": f"z {signals['z']:.2f} of {signals['fidi_threshold']:g} on "
+        f"{signals['feature'] or '-'}, {signals['conflicts']} conflicts of "
+        f"{signals['conflict_min']}",
+        "accuracy": f"served {_figure(champion.get('accuracy'))}, frozen "
+        f"{_figure(shadow.get('accuracy'))}, on the newest labelled batch",
+        "lift": f"{status['lift']['mean']:+.3f} [{status['lift']['low']:+.3f}, "
+        f"{status['lift']['high']:+.3f}]",
+        "labels": f"{labels['joined']} of {status['predicted_rows']} rows, "
+        f"{_figure(labels['delay_seconds'], 1)} s late, {labels['unmatched']} unmatched",
+        "serving": f"snapshot {(status['serving'] or {}).get('version')}",
+        "done": f"{status['heals']} heals, {status['promotions']} promotions, "
+        f"{status['rollbacks']} rollbacks",
+        **({"retrain": status["retrain"]} if status.get("retrain") else {}),
+    }
+    for name, value in rows.items():
+        grid.add_row(f"[bold]{name}[/]", str(value))
+    console.print(grid, highlight=False)
+
+
+def print_snapshots(snapshots: list[dict[str, Any]], console: Console) -> None:
+    """Kept snapshots, newest first."""
+    table = _columns("version", "phase", "labels", "accuracy", "F1", "made", "")
+    for s in reversed(snapshots):
+        marks = " ".join(word for word in ("serving", "best") if s[word])
+        table.add_row(
+            str(s["version"]), s["phase"], str(s["rows"]), _figure(s["accuracy"]),
+            _figure(s["f1"]), _moment(s["time"]), marks,
+        )  # fmt: skip
+    console.print(table)
+
+
+def print_promotions(promotions: list[dict[str, Any]], console: Console) -> None:
+    """What served when, newest last."""
+    table = _columns("when", "what", "snapshot", "by", "reason")
+    for p in promotions:
+        table.add_row(_moment(p["time"]), p["kind"], str(p["version"]), p["by"], p["reason"])
+    console.print(table)
+
+
+def print_events(events: list[dict[str, Any]], console: Console) -> None:
+    """What happened, newest last."""
+    table = _columns("when", "batch", "what", "detail")
+    for e in events:
+        detail = ", ".join(f"{k} {_short(v)}" for k, v in e["detail"].items())
+        table.add_row(_moment(e["time"]), str(e["batch"]), e["kind"], detail)
+    console.print(table)
+
+
+def print_findings(findings: Iterable[Finding], console: Console) -> None:
+    """What the doctor found, with how to mend it."""
+    table = _columns("", "what", "found", "to do")
+    marks = {"good": "[green]ok[/]", "warn": "[yellow]look[/]", "bad": "[red]mend[/]"}
+    for f in findings:
+        table.add_row(marks[f.grade], f.what, f.found, f.mend)
+    console.print(table)
+
+
+def _columns(*names: str) -> Table:
+    table = Table()
+    for name in names:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def _figure(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from .deploy import open_store
 from .drive import BatchReport, Driver, Stream, Summary
 from .errors import SettingsError, StoreError
 from .metrics import batch_interval
-from .package import Package, as_label, open_package, package_model
+from .package import Label, Package, as_label, open_package, package_model
 from .rules import Rule
 from .served import ServedService
 from .streams import ARTICLE_FEATURES, Table, article_rows
@@ -85,15 +86,48 @@ def demo_stream(batches: int, clean: int, drift: float, seed: int) -> Stream:
     )
 
 
-def package_table(name: str, table: Table, seed: int, sensitive: Sequence[str] | None) -> Package:
-    """A classifier trained on a user's table, packaged."""
+def package_table(
+    name: str,
+    table: Table,
+    seed: int,
+    sensitive: Sequence[str] | None,
+    rules: Sequence[str] = (),
+) -> Package:
+    """A classifier trained on a user's table, packaged.
+
+    Raises:
+        SettingsError: A rule is not of the form ``feature < value -> class``.
+    """
+    classes = [as_label(value) for value in np.unique(table.labels)]
     return package_model(
         name,
         table.rows,
         table.labels,
         features=table.features,
         sensitive=sensitive,
+        rules=[parse_rule(text, classes) for text in rules],
         seed=seed,
+    )
+
+
+def parse_rule(text: str, classes: Sequence[Label]) -> Rule:
+    """``V14 < -1.5 -> fraud``; without a class the second one is meant.
+
+    Raises:
+        SettingsError: It is not of that form, or names no class.
+    """
+    found = re.fullmatch(r"\s*(.+?)\s*(<=|>=|<|>)\s*(\S+?)\s*(?:->\s*(.+?))?\s*", text)
+    try:
+        feature, operator, value, named = found.groups() if found else ("", "", "", None)
+        bound = float(value)
+    except ValueError:
+        raise SettingsError(f"--rule: {text!r} is not 'feature < value -> class'") from None
+    index = {str(label): i for i, label in enumerate(classes)}
+    if named is not None and named not in index:
+        raise SettingsError(f"--rule: {named!r} is no class; classes are {', '.join(index)}")
+    target = 1 if named is None else index[named]
+    return Rule.model_validate(
+        {"feature": feature, "operator": operator, "value": bound, "target": target}
     )
 
 

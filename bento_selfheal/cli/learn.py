@@ -1,9 +1,8 @@
-"""`bento-selfheal`: one thin command a verb."""
+"""Commands that try healing out: on the demo, on a user's stream, on a log, on the article."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,15 +12,9 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from .config import Settings
-from .errors import SelfHealError, SettingsError
-
-app = typer.Typer(
-    name="bento-selfheal",
-    help="Self-healing torch classifiers on BentoML.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+from ..config import Settings
+from ..errors import SettingsError
+from . import app
 
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random draw.")]
 Tries = Annotated[
@@ -42,8 +35,8 @@ def demo(
     ),
 ) -> None:
     """Serve the article's classifier, let its world drift, watch it heal."""
-    from .modelstore import use_home
-    from .show import Show, demo_stream, package_demo, print_summary, run_show
+    from ..modelstore import use_home
+    from ..show import Show, demo_stream, package_demo, print_summary, run_show
 
     console = Console()
     shutil.rmtree(home, ignore_errors=True)
@@ -72,9 +65,44 @@ def demo(
 @app.command()
 def package_demo(seed: Seed = 42) -> None:
     """Put the demo's model into the model store of BENTOML_HOME."""
-    from .show import package_demo as package
+    from ..show import package_demo as package
 
     Console().print(f"packaged {package(seed).tag}")
+
+
+@app.command()
+def package(
+    file: Annotated[Path, typer.Argument(help="CSV or Parquet with the training data.")],
+    label: Annotated[str, typer.Option(help="Column with the label.")],
+    name: Annotated[str, typer.Option(help="Name in the BentoML model store.")],
+    sensitive: Annotated[
+        list[str] | None, typer.Option(help="Feature that FIDI watches; all when not given.")
+    ] = None,
+    rule: Annotated[
+        list[str] | None, typer.Option(metavar="'V14 < -1.5 -> CLASS'", help="Repeatable.")
+    ] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="Column to leave out.")] = None,
+    seed: Seed = 42,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Train the default network on a table and put it into the model store, calibrated.
+
+    A torch network of your own is packaged from Python: see docs/tutorial.md.
+    """
+    from ..show import package_table
+    from ..streams import read_table
+
+    made = package_table(name, read_table(file, label, drop or []), seed, sensitive, rule or [])
+    if as_json:
+        typer.echo(json.dumps({"tag": made.tag, "accuracy": made.info.accuracy, "f1": made.info.f1}))
+        return
+    Console().print(
+        f"packaged {made.tag}: accuracy {made.info.accuracy:.3f}, F1 {made.info.f1:.3f} on "
+        f"{len(made.reference_rows)} rows held out\n"
+        f"serve it: SELFHEAL_MODEL={name}:latest bentoml serve {DEFAULT_TARGET}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 @app.command()
@@ -98,9 +126,9 @@ def replay(
     ] = None,
 ) -> None:
     """Train on the first part of your own stream, serve it, and stream the rest."""
-    from .modelstore import use_home
-    from .show import Show, package_table, print_summary, run_show, table_stream
-    from .streams import read_table
+    from ..modelstore import use_home
+    from ..show import Show, package_table, print_summary, run_show, table_stream
+    from ..streams import read_table
 
     console = Console()
     temporary = home is None
@@ -144,11 +172,11 @@ def backtest(
     Healing follows the SELFHEAL_ settings, as the service does; with --try, others run beside
     them, and it is said which would have been better and by how much.
     """
-    from .config import load_settings
-    from .modelstore import use_home
-    from .render import print_backtest
-    from .show import backtest_table
-    from .streams import read_table
+    from ..config import load_settings
+    from ..modelstore import use_home
+    from ..render import print_backtest
+    from ..show import backtest_table
+    from ..streams import read_table
 
     table = read_table(file, label, drop or [])
     with tempfile.TemporaryDirectory(prefix="selfheal-backtest-") as home:
@@ -171,9 +199,9 @@ def backtest_log(
 
     The SELFHEAL_ settings say which store, and how to heal; what --try names runs beside them.
     """
-    from .config import load_settings
-    from .render import print_backtest
-    from .show import backtest_log as run
+    from ..config import load_settings
+    from ..render import print_backtest
+    from ..show import backtest_log as run
 
     settings = load_settings()
     result = run(settings, [_changed(settings, text) for text in try_ or []])
@@ -189,8 +217,8 @@ def deploy(tag: Annotated[str, typer.Argument(help="Tag of a packaged model.")])
 
     It must have the same features and classes; the SELFHEAL_ settings say where the store is.
     """
-    from .config import load_settings
-    from .deploy import exact_tag, prepare
+    from ..config import load_settings
+    from ..deploy import exact_tag, prepare
 
     settings = load_settings().model_copy(update={"model": tag})
     prepare(settings)
@@ -207,32 +235,15 @@ def suggest(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Find the sensitive features and candidate rules in training data."""
-    from .render import print_suggestion
-    from .show import suggest_table
-    from .streams import read_table
+    from ..render import print_suggestion
+    from ..show import suggest_table
+    from ..streams import read_table
 
     found = suggest_table(read_table(file, label, drop or []), most, seed)
     if as_json:
         typer.echo(json.dumps(found))
     else:
         print_suggestion(found, Console())
-
-
-@app.command()
-def forget(
-    url: Annotated[str, typer.Argument(help="Where the service is, e.g. http://localhost:3000.")],
-    source: Annotated[str, typer.Option(help="As its feedback names it.")],
-) -> None:
-    """Quarantine a source of feedback and remove what it taught."""
-    import httpx
-
-    try:
-        answer = httpx.post(f"{url.rstrip('/')}/forget", json={"source": source}, timeout=30)
-    except httpx.HTTPError as error:
-        raise SelfHealError(f"{url}: {error}") from error
-    if answer.is_error:
-        raise SelfHealError(f"{url}: {answer.status_code} {answer.text}")
-    Console().print(f"{source} will be forgotten (command {answer.json()['seq']})")
 
 
 @app.command()
@@ -247,8 +258,8 @@ def reproduce(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Run the article's experiment: its table, its log by batch, its registry."""
-    from .experiment import experiment_settings, run_experiment
-    from .render import print_experiment
+    from ..experiment import experiment_settings, run_experiment
+    from ..render import print_experiment
 
     changes = dict(_name_value(text) for text in set_ or [])
     result = run_experiment(experiment_settings(seed, ablation, changes))
@@ -260,7 +271,7 @@ def reproduce(
 
 def _changed(settings: Settings, text: str) -> Settings:
     """Settings with the changes of one --try."""
-    from .config import describe
+    from ..config import describe
 
     changes = dict(_name_value(part) for part in text.split(","))
     try:
@@ -281,14 +292,3 @@ def _service_here() -> tuple[str, Path | None]:
     if Path("service.py").is_file():
         return "service:SelfHealing", Path.cwd()
     return DEFAULT_TARGET, None
-
-
-def main() -> None:
-    """Entry point: an error of ours is one clear line; exit code 2 when the call is wrong."""
-    # One thread: two cores carry server, runner and client together.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    try:
-        app()
-    except SelfHealError as error:
-        Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False)
-        raise SystemExit(2 if isinstance(error, SettingsError) else 1) from error
