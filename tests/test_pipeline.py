@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bento_selfheal.checkpoint import dump, restore
 from bento_selfheal.config import Settings, Thresholds
 from bento_selfheal.errors import SnapshotError
 from bento_selfheal.gate import EProcess
@@ -118,6 +119,7 @@ class Rig:
         self.done.snapshots |= new.snapshots
         self.done.promotions += new.promotions
         self.done.events += new.events
+        self.done.measurements += new.measurements
 
     def kinds(self) -> list[str]:
         return [e.kind for e in self.done.events]
@@ -339,6 +341,39 @@ def test_observe(package: Package, healed: Live) -> None:
     assert "promote" not in rig.kinds()
     first = next(e for e in rig.done.events if e.kind == "would_promote")
     assert first.detail["version"] == healed.rig.done.promotions[0].version
+
+
+def test_an_operator_may_observe(package: Package) -> None:
+    """Told to observe, it heals and says what it would promote; told to resume, it promotes.
+    The word holds over a restart; what the settings hold back no word lets go."""
+    told, rows = Live(Rig(package)), drifting()
+    told.rig.pipeline.direct("observe")
+    told.send(*rows)
+    assert told.rig.status()["heals"] > 0
+    assert told.rig.status()["mode"] == "observe"
+    assert told.rig.done.promotions == []
+    assert "would_promote" in told.rig.kinds()
+    again = Rig(package)
+    restore(again.pipeline, dump(told.rig.pipeline))
+    assert again.pipeline.observing
+    told.rig.pipeline.direct("resume")
+    told.send(*rows)
+    assert [p.kind for p in told.rig.done.promotions].count(PromotionKind.PROMOTE)
+    bound = Rig(package, mode="observe")
+    bound.pipeline.direct("resume")
+    assert bound.pipeline.observing
+
+
+def test_figures_for_charts(healed: Live) -> None:
+    """A labelled batch is measured once, with what was served, the shadow and the challenger."""
+    scored = [m for m in healed.rig.done.measurements if m.scored]
+    assert [m.labelled_batch for m in scored] == [*range(1, len(scored) + 1)]
+    last = scored[-1].figures
+    assert last["accuracy"] > last["shadow_accuracy"]
+    assert last["lift"] == pytest.approx(last["accuracy"] - last["shadow_accuracy"])
+    assert 0 <= last["challenger_accuracy"] <= 1
+    assert last["lift_low"] <= last["lift_mean"] <= last["lift_high"]
+    assert last["state"] in set(State)
 
 
 def test_pause(package: Package) -> None:

@@ -30,6 +30,7 @@ from bento_selfheal.records import (
     Event,
     FeedbackOutcome,
     FeedbackRecord,
+    Measurement,
     Phase,
     PredictionRecord,
     Promotion,
@@ -523,6 +524,37 @@ def test_visible_whole(store: SqlStore, url: str) -> None:
     writer.join(10)
     engine.dispose()
     assert steps in seen
+
+
+# -- figures over time -----------------------------------------------------------------------
+
+
+def measured(at: float, *, scored: bool = False) -> Measurement:
+    return Measurement(at, int(at), int(at) // 2, scored, {"z": at / 10, "state": "HEALTHY"})
+
+
+def test_figures_over_time(store: SqlStore) -> None:
+    """Figures come back as written; a long stretch is thinned evenly and keeps its newest."""
+    written = [measured(float(n), scored=n % 10 == 0) for n in range(1, 101)]
+    store.commit(led(store), step(measurements=written))
+    assert [replace(m, seq=0) for m in store.measurements()] == written
+    assert [m.time for m in store.measurements(since=98)] == [98, 99, 100]
+    assert [m.time for m in store.measurements(after=store.measurements()[-2].seq)] == [100]
+    assert [m.time for m in store.measurements(limit=10)] == list(range(10, 101, 10))
+    assert all(m.scored for m in store.measurements(scored_only=True))
+    assert len(store.measurements(scored_only=True)) == 10
+
+
+def test_old_figures_are_thinned_then_go(store: SqlStore) -> None:
+    """Figures of labels stay to the end of the time; of signals alone one in 60."""
+    written = [measured(float(n), scored=n % 50 == 0) for n in range(1, 601)]
+    store.commit(led(store), step(measurements=written))
+    store.retire_measurements(before=100.0, thin_from=0.0, thin_to=500.0)
+    kept = store.measurements()
+    assert [m.time for m in kept if m.scored] == [*range(100, 601, 50)]
+    thinned = [m.time for m in kept if not m.scored and m.time < 500]
+    assert thinned == [n for n in range(100, 500) if n % 60 == 0 and n % 50]
+    assert sum(m.time >= 500 for m in kept) == 101
 
 
 # -- retention -------------------------------------------------------------------------------

@@ -23,12 +23,19 @@ DRIFT = 2.2
 
 
 @contextmanager
-def served(home: Path, package: Package, folder: Path, **settings: Any) -> Iterator[ServedService]:
+def served(
+    home: Path, package: Package, folder: Path, *, port: int | None = None, **settings: Any
+) -> Iterator[ServedService]:
     """A server for as long as the block lasts, on the same lines as the `serve` fixture."""
     env = {"SELFHEAL_MODEL": package.tag, "SELFHEAL_STATE_DIR": str(folder / "state"), **BRISK}
     env |= {f"SELFHEAL_{k.upper()}": str(v) for k, v in settings.items()}
     with ServedService(
-        "service:SelfHealing", home=home, log=folder / "server.log", cwd=ROOT, env=env
+        "service:SelfHealing",
+        home=home,
+        log=folder / "server.log",
+        cwd=ROOT,
+        env=env,
+        port=port,
     ) as server:
         yield server
 

@@ -1,0 +1,163 @@
+"""The page in a real browser: a drifting stream is seen, a rollback is pressed and served."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import wait_for
+from live import Client, Feeder, served
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from bento_selfheal.package import Package
+from bento_selfheal.served import ServedService
+
+CHROMIUM = shutil.which("chromium")
+PICTURES = os.environ.get("SELFHEAL_PICTURES")
+"""Folder for pictures of the page, for docs and for eyes."""
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
+SECONDS = 30_000
+
+
+@pytest.fixture(scope="module")
+def server(
+    home: Path, package: Package, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServedService]:
+    with served(home, package, tmp_path_factory.mktemp("page"), workers=1) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: ServedService) -> Iterator[Page]:
+    """A page that may ask nobody but the server, and must not fail."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(SECONDS)
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+    page.on(
+        "request",
+        lambda r: None if r.url.startswith(server.url) else wrong.append(f"asked {r.url}"),
+    )
+    page.goto(f"{server.url}/selfheal")
+    yield page
+    page.close()
+    assert wrong == []
+
+
+@pytest.fixture(scope="module")
+def feeder(server: ServedService) -> Iterator[Feeder]:
+    with Client(server) as client:
+        yield Feeder(client, workers=1)
+
+
+def picture(page: Page, name: str) -> None:
+    if PICTURES:
+        page.screenshot(path=Path(PICTURES) / f"{name}.png", full_page=True)
+
+
+def press(page: Page, button: str, yes: str) -> None:
+    """Press a button and say yes to the question that it asks."""
+    page.locator("header").get_by_role("button", name=button, exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name=yes, exact=True).click()
+
+
+def test_a_drift_is_seen_and_undone(page: Page, server: ServedService, feeder: Feeder) -> None:
+    """The page, opened once and never loaded again, shows the calm, the drift, the heal, the
+    promotion and its lift; a rollback, confirmed, is what the service serves."""
+    state, story = page.locator("#state"), page.locator("#story")
+    for _ in range(3):
+        feeder.batch(drift=0.0)
+    expect(state).to_have_text("HEALTHY", timeout=SECONDS)
+    for _ in range(14):
+        feeder.batch()
+    expect(state).not_to_have_text("HEALTHY", timeout=SECONDS)
+    expect(page.locator("#headline")).to_contain_text("healing helps", timeout=SECONDS)
+    expect(page.locator("#events")).to_contain_text("promoted snapshot")
+    expect(page.locator("#lift")).to_contain_text("+0.")
+    expect(page.locator("#chart-accuracy canvas")).to_be_visible()
+    expect(page.locator("#rules")).to_contain_text("V14 < -1.5")
+    picture(page, "page")
+    with Client(server) as client:
+        serving = client.read("/status")["serving"]["version"]
+        row = page.locator("#snapshots tbody tr").filter(has_text="clean")
+        row.get_by_role("button", name="Roll back to this").click()
+        page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+        assert client.read("/status")["serving"]["version"] == serving
+        row.get_by_role("button", name="Roll back to this").click()
+        picture(page, "page-asks")
+        page.get_by_role("dialog").get_by_role("button", name="Roll back").click()
+        expect(row.locator(".tag", has_text="serving")).to_be_visible(timeout=SECONDS)
+        wait_for(lambda: client.worker()["serving_version"] == 1, "snapshot 1 to serve")
+        assert client.predict([[0.0] * 10])["model_version"] == 1
+    expect(state).to_have_text("ROLLED BACK", timeout=SECONDS)
+    expect(story).to_contain_text("rolled back", timeout=SECONDS)
+
+
+def test_pause_observe_resume(page: Page, server: ServedService, feeder: Feeder) -> None:
+    """What is pressed is in force, and the page says so."""
+    with Client(server) as client:
+        press(page, "Pause", "Pause")
+        wait_for(lambda: client.read("/status")["paused"], "the pause")
+        expect(page.locator("#story")).to_contain_text("paused", timeout=SECONDS)
+        press(page, "Resume", "Resume")
+        wait_for(lambda: not client.read("/status")["paused"], "the resumption")
+        press(page, "Observe", "Observe")
+        wait_for(lambda: client.read("/status")["mode"] == "observe", "observing")
+        expect(page.locator("#story")).to_contain_text("nothing is promoted", timeout=SECONDS)
+        press(page, "Promote again", "Promote again")
+        wait_for(lambda: client.read("/status")["mode"] == "heal", "promoting again")
+
+
+def test_sources_and_forget(page: Page, server: ServedService) -> None:
+    """A source is shown by its name, as text, and can be forgotten."""
+    name = "<b>desk</b>"
+    with Client(server) as client:
+        asked = client.predict([[0.1] * 10] * 100)
+        client.label(asked["prediction_ids"], [0] * 100, source=name)
+        row = page.locator("#sources tbody tr").filter(has_text=name)
+        row.get_by_role("button", name="Forget").click(timeout=SECONDS)
+        page.get_by_role("dialog").get_by_role("button", name="Forget").click()
+        expect(row).to_contain_text("quarantined", timeout=SECONDS)
+
+
+def test_narrow_and_dark(browser: Browser, server: ServedService, feeder: Feeder) -> None:
+    """On a telephone nothing sticks out at the side; in the dark the ground is dark."""
+    context = browser.new_context(
+        viewport={"width": 390, "height": 844}, color_scheme="dark", device_scale_factor=2
+    )
+    page = context.new_page()
+    page.goto(f"{server.url}/selfheal/")
+    expect(page.locator("#state")).not_to_have_text("…", timeout=SECONDS)
+    expect(page.locator("#chart-z canvas")).to_be_visible(timeout=SECONDS)
+    wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert wide <= 0
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert max(int(v) for v in ground[4:-1].split(",")) < 64
+    picture(page, "page-narrow")
+    context.close()
+
+
+def test_server_gone(browser: Browser, home: Path, package: Package, tmp_path: Path) -> None:
+    """When the service does not answer the page says so, and when it is back goes on."""
+    with served(home, package, tmp_path, workers=1) as server:
+        page = browser.new_page()
+        page.goto(f"{server.url}/selfheal/")
+        expect(page.locator("#state")).to_have_text("HEALTHY", timeout=SECONDS)
+        port = server.port
+    expect(page.get_by_role("alert")).to_contain_text("does not answer", timeout=SECONDS)
+    with served(home, package, tmp_path, workers=1, port=port):
+        expect(page.get_by_role("alert")).to_be_hidden(timeout=SECONDS)
+    page.close()
