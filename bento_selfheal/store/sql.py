@@ -152,7 +152,7 @@ class SqlStore:
         with self._db.write(Turn.LOGS, lasting=False) as c:
             upto = _logged_bytes(c)
             for row in rows:
-                upto += row["features"].nbytes + row["probabilities"].nbytes
+                upto += len(row["features"]) + len(row["probabilities"])
                 row["upto"] = upto
             c.execute(insert(t.predictions), rows)
 
