@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 export BENTOML_DO_NOT_TRACK := True
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-slow lint format docs bench-serving bench-streams bench-quality clean
+.PHONY: help install demo serve test test-slow lint format docs pictures bench-serving bench-streams bench-quality clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ format: $(STAMP)  ## let ruff format and fix
 
 docs: $(STAMP)  ## write the generated pages of docs/
 	$(BIN)/python docs/generate.py
+
+pictures: $(STAMP)  ## take the pictures in docs/ again (needs chromium)
+	$(BIN)/python docs/pictures/take_page.py
 
 bench-serving: $(STAMP)  ## serving beside its rivals; writes benchmarks/results/serving.json (needs wrk)
 	$(BIN)/pip install --quiet -c constraints.txt litserve 'uvicorn[standard]'

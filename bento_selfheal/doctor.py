@@ -20,7 +20,15 @@ from .package import open_package
 from .store import SqlStore
 
 CONNECT_SECONDS = 3.0
-PARTS = ("bento-selfheal", "bentoml", "torch", "numpy", "pydantic", "sqlalchemy", "opentelemetry-sdk")
+PARTS = (
+    "bento-selfheal",
+    "bentoml",
+    "torch",
+    "numpy",
+    "pydantic",
+    "sqlalchemy",
+    "opentelemetry-sdk",
+)
 FAST = ("uvloop", "httptools")
 
 

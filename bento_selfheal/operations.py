@@ -261,7 +261,6 @@ def _add_reads(app: FastAPI, operations: Callable[[], Operations]) -> None:
         """Heals, promotions, rollbacks, refusals and commands, oldest first."""
         return operations().events(after, limit)
 
-
     @app.get(
         "/history",
         tags=["self-healing"],

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.dpi": 150, "savefig.bbox": "tight", "font.size": 9, "axes.titlesize": 10,
     "axes.titleweight": "bold", "axes.grid": True, "grid.color": "#dfe3e8", "grid.linewidth": 0.6,
     "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False,

@@ -137,7 +137,9 @@ def print_status(status: dict[str, Any], console: Console) -> None:
     signals, labels, last = status["signals"], status["labels"], status.get("last") or {}
     champion, shadow = last.get("champion", {}), last.get("shadow", {})
     grid = Table.grid(padding=(0, 2))
-    held = " (paused)" if status["paused"] else " (observing)" if status["mode"] == "observe" else ""
+    held = (
+        " (paused)" if status["paused"] else " (observing)" if status["mode"] == "observe" else ""
+    )
     rows = {
         "state": f"{status['state']}{held}",
         "model": status["model"],

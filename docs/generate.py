@@ -13,12 +13,14 @@ from bento_selfheal.config import HealParameters, Settings, Thresholds
 PAGE = Path(__file__).parent / "settings.md"
 HEAD = """# Every setting
 
-Written by `make docs` from the docstrings in `bento_selfheal/config.py`. A setting is an environment
-variable `SELFHEAL_NAME`, or a line `name = value` in `selfheal.toml` (another file by
-`SELFHEAL_CONFIG`); the variable wins. An unknown name and a wrong value are refused at the start, by name.
+Written by `make docs` from the docstrings in `bento_selfheal/config.py`. A setting is an
+environment variable `SELFHEAL_NAME`, or a line `name = value` in `selfheal.toml` (another file by
+`SELFHEAL_CONFIG`); the variable wins. An unknown name and a wrong value are refused at the start,
+by name.
 """
-THRESHOLDS = """Operations' own, in `threshold_config.json` in the state folder, apart from the model. An edit is in
-force within a second while the service runs; a bad one is refused in the log and the values before it stay.
+THRESHOLDS = """Operations' own, in `threshold_config.json` in the state folder, apart from the
+model. An edit is in force within a second while the service runs; a bad one is refused in the log
+and the values before it stay.
 """
 
 

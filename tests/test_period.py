@@ -37,7 +37,7 @@ def settings(package: Package, tmp_path_factory: pytest.TempPathFactory) -> Sett
     prepare(settings)
     worker, runner = Worker(settings, Telemetry()), Runner(settings, Telemetry())
     send(worker, *drifting(), drain=runner)
-    worker.stop()
+    worker.store.close()
     runner.store.close()
     return settings
 

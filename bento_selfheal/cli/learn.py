@@ -94,7 +94,9 @@ def package(
 
     made = package_table(name, read_table(file, label, drop or []), seed, sensitive, rule or [])
     if as_json:
-        typer.echo(json.dumps({"tag": made.tag, "accuracy": made.info.accuracy, "f1": made.info.f1}))
+        typer.echo(
+            json.dumps({"tag": made.tag, "accuracy": made.info.accuracy, "f1": made.info.f1})
+        )
         return
     Console().print(
         f"packaged {made.tag}: accuracy {made.info.accuracy:.3f}, F1 {made.info.f1:.3f} on "

@@ -23,7 +23,8 @@ LOCAL = "http://127.0.0.1:3000"
 def status(
     url: Url = LOCAL,
     check: Annotated[
-        bool, typer.Option("--check", help="Exit code 1 when the runner is dead or a retrain is due.")
+        bool,
+        typer.Option("--check", help="Exit code 1 when the runner is dead or a retrain is due."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:

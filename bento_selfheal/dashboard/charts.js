@@ -1,5 +1,7 @@
 // The charts over time: one cursor for all, states as a ribbon, what was done as marks.
 
+// Whole seconds at the least, and what people count in.
+const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 1209600];
 const HEIGHT = 170;
 const WIDE_HEIGHT = 230;
 const STATES = { HEALTHY: "--good", DRIFTING: "--warn", HEALING: "--busy", RETRAIN_NEEDED: "--bad", ROLLED_BACK: "--undone" };
@@ -58,7 +60,7 @@ export class Charts {
       line("low", "--champion", 3, { width: 0 }),
       line("high", "--champion", 3, { width: 0 }),
       line("mean", "--champion", 3, { width: 2.2 }),
-    ], { bands: [{ series: [3, 2], fill: color("--band") }], hooks: { draw: [(u) => zero(u)] } });
+    ], { range: liftRange, bands: [{ series: [3, 2], fill: color("--band") }], hooks: { draw: [(u) => zero(u)] } });
     this.add("chart-z", ["z", "=fidi_threshold"], HEIGHT, [line("z", "--champion", 2), threshold(2)], {});
     this.add("chart-conflicts", ["conflicts", "=conflict_min"], HEIGHT, [line("rows", "--champion", 0), threshold(0)], {});
     this.add("chart-cost", ["cost", "shadow_cost"], HEIGHT, [
@@ -75,8 +77,8 @@ export class Charts {
       width: place.clientWidth || 300, height, bands, hooks,
       cursor: { sync: { key: this.sync.key }, drag: { x: false, y: false } },
       scales: { x: { time: true }, y },
-      axes: [{ ...axis }, { ...axis, size: 46 }],
-      series: [{ value: "{HH}:{mm}:{ss}" }, ...series],
+      axes: [{ ...axis, values: times, incrs: STEPS }, { ...axis, size: 46 }],
+      series: [{ value: (_, at) => (at == null ? "–" : new Date(at * 1000).toLocaleTimeString("en-GB")) }, ...series],
     }, this.data(names), place);
     this.plots.push({ plot, names, place, height });
     this.observer.observe(place);
@@ -124,6 +126,22 @@ export class Charts {
     }
     ctx.restore();
   }
+}
+
+/** Of the batches and their mean: the interval of the first few batches is as wide as can be. */
+function liftRange(u) {
+  const values = [...u.data[1], ...u.data[4], 0].filter((value) => value != null);
+  return uPlot.rangeNum(Math.min(...values), Math.max(...values), 0.15, true);
+}
+
+/** Times of the axis: as exact as what is shown is short. */
+function times(u, splits) {
+  const shown = u.scales.x.max - u.scales.x.min;
+  return splits.map((at) => {
+    const date = new Date(at * 1000);
+    if (shown > 172800) return date.toLocaleDateString("en-GB", { day: "numeric", month: "short" });
+    return date.toLocaleTimeString("en-GB", shown > 1200 ? { hour: "2-digit", minute: "2-digit" } : {});
+  });
 }
 
 function empty() {

@@ -8,7 +8,7 @@ const POINTS = 1000;
 const EVENTS_KEPT = 2000;
 const RANGES = { "15 min": 900, "1 h": 3600, "6 h": 21600, "24 h": 86400, "7 d": 604800, "90 d": 7776000 };
 const SAYS = {
-  HEALTHY: "No drift: the model sees what it was trained for",
+  HEALTHY: "No drift",
   DRIFTING: "The model's world is drifting",
   HEALING: "A heal is training",
   RETRAIN_NEEDED: "Healing is not enough: a retrain is needed",
@@ -118,7 +118,7 @@ function drawHead(s) {
   at("state").textContent = state.replace("_", " ");
   at("state").className = "pill";
   at("state").classList.add(stateColor(state).slice(2));
-  at("headline").textContent = [SAYS[state] ?? "No figures yet", verdict(s)].filter(Boolean).join(". ");
+  at("headline").textContent = `${SAYS[state] ?? "No figures yet"}; ${verdict(s)}`;
   const last = now.events.findLast((e) => !QUIET.has(e.kind));
   const held = s.paused ? "Healing is paused. " : s.mode === "observe" ? "Observing: nothing is promoted. " : "";
   const why = s.retrain ? `${s.retrain}. ` : "";
@@ -132,7 +132,7 @@ function drawHead(s) {
 
 /** Whether healing helped, in words. */
 function verdict(s) {
-  if (!s.labelled_batches) return "No label has come yet";
+  if (!s.labelled_batches) return "no label has come yet";
   if (!s.promotions) return "nothing healed serves yet";
   if (s.lift.low > 0) return `healing helps: ${signed(s.lift.mean)} accuracy`;
   return s.lift.high < 0 ? `healing hurts: ${signed(s.lift.mean)} accuracy` : "no proven difference from the frozen model";

@@ -16,7 +16,7 @@ from bento_selfheal.package import Package
 from bento_selfheal.served import ServedService
 
 CHROMIUM = shutil.which("chromium")
-PICTURES = os.environ.get("SELFHEAL_PICTURES")
+PICTURES = os.environ.get("PICTURES")
 """Folder for pictures of the page, for docs and for eyes."""
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
