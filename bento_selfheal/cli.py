@@ -224,15 +224,11 @@ def forget(
     source: Annotated[str, typer.Option(help="As its feedback names it.")],
 ) -> None:
     """Quarantine a source of feedback and remove what it taught."""
-    import httpx
+    from .client import Client
 
-    try:
-        answer = httpx.post(f"{url.rstrip('/')}/forget", json={"source": source}, timeout=30)
-    except httpx.HTTPError as error:
-        raise SelfHealError(f"{url}: {error}") from error
-    if answer.is_error:
-        raise SelfHealError(f"{url}: {answer.status_code} {answer.text}")
-    Console().print(f"{source} will be forgotten (command {answer.json()['seq']})")
+    with Client(url, retry_seconds=5) as client:
+        answer = client.forget(source)
+    Console().print(f"{source} will be forgotten (command {answer.seq})")
 
 
 @app.command()
