@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Generic, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import httpx
 import numpy as np
@@ -112,7 +113,8 @@ class Client(AbstractContextManager["Client"]):
     """A client of one service.
 
     Args:
-        url: Where it is, e.g. ``http://localhost:3000``.
+        url: Where it is, e.g. ``http://localhost:3000``; also the ``url`` of a service that another
+            one depends on, a local socket.
         timeout: Seconds that one try may take.
         retry_seconds: Seconds after which no further try begins; 0 tries once.
         headers: Sent with every request.
@@ -129,8 +131,9 @@ class Client(AbstractContextManager["Client"]):
         retry_seconds: float = RETRY_SECONDS,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self.url = _checked_url(url)
-        self._http = httpx.Client(base_url=self.url, timeout=timeout, headers=headers)
+        self.url = url.rstrip("/")
+        way = _way(url, httpx.HTTPTransport)
+        self._http = httpx.Client(timeout=timeout, headers=headers, **way)
         self._retry_seconds = retry_seconds
 
     def close(self) -> None:
@@ -229,8 +232,9 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
         retry_seconds: float = RETRY_SECONDS,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self.url = _checked_url(url)
-        self._http = httpx.AsyncClient(base_url=self.url, timeout=timeout, headers=headers)
+        self.url = url.rstrip("/")
+        way = _way(url, httpx.AsyncHTTPTransport)
+        self._http = httpx.AsyncClient(timeout=timeout, headers=headers, **way)
         self._retry_seconds = retry_seconds
 
     async def close(self) -> None:
@@ -419,7 +423,13 @@ def _pause(state: RetryCallState) -> float:
     return _backoff(state) if asked is None else asked
 
 
-def _checked_url(url: str) -> str:
-    if not url.startswith(("http://", "https://")):
-        raise SettingsError(f"url: {url!r} does not begin with http:// or https://")
-    return url.rstrip("/")
+def _way(url: str, transport: Callable[..., Any]) -> dict[str, Any]:
+    """To the service over TCP, or over a local socket; httpx's arguments."""
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        socket = transport(uds=unquote(parts.path), verify=False)
+        return {"base_url": "http://localhost", "transport": socket}
+    if parts.scheme not in ("http", "https"):
+        raise SettingsError(f"url: {url!r} begins with neither http://, https:// nor file://")
+    # Certificates are slow to load, and only https asks for them.
+    return {"base_url": url, "verify": parts.scheme == "https"}
