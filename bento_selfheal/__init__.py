@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .config import Settings, Thresholds, load_settings
-from .model import ReflexiveLayer, SelfHealingMLP, SelfHealingModel
-from .rules import Rule
-
 if TYPE_CHECKING:
+    from .client import AsyncClient, Client
+    from .config import Settings, Thresholds, load_settings
+    from .model import ReflexiveLayer, SelfHealingMLP, SelfHealingModel
     from .package import Package, Training, open_package, package_model
+    from .rules import Rule
+    from .wire import FeedbackItem
 
 __all__ = [
+    "AsyncClient",
+    "Client",
+    "FeedbackItem",
     "Package",
     "ReflexiveLayer",
     "Rule",
@@ -25,11 +30,19 @@ __all__ = [
     "package_model",
 ]
 
+_MODULES = {
+    "client": ("AsyncClient", "Client"),
+    "config": ("Settings", "Thresholds", "load_settings"),
+    "model": ("ReflexiveLayer", "SelfHealingMLP", "SelfHealingModel"),
+    "package": ("Package", "Training", "open_package", "package_model"),
+    "rules": ("Rule",),
+    "wire": ("FeedbackItem",),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
 
 def __getattr__(name: str) -> Any:
-    """Import what needs BentoML only when it is asked for: rules and signals do without."""
-    if name in __all__:
-        from . import package
-
-        return getattr(package, name)
+    """Import a name when it is asked for: a client does without torch, rules without BentoML."""
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

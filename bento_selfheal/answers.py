@@ -6,17 +6,15 @@ Of two classes the probability of the second is kept, ``(n,)``; of more, one col
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .decision import Numbers
 from .model import SelfHealingModel
 
 EPS = 1e-6
-Numbers = NDArray[np.floating[Any]]
 
 
 def said_by(model: SelfHealingModel, rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -29,14 +27,6 @@ def said_by(model: SelfHealingModel, rows: NDArray[np.float32]) -> NDArray[np.fl
 def answers_of(model: SelfHealingModel, rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Probabilities for rows ``(n, features)``; one that is no number counts as knowing nothing."""
     return np.nan_to_num(said_by(model, np.ascontiguousarray(rows)), nan=0.5)
-
-
-def decided(probabilities: Numbers, threshold: float = 0.5) -> NDArray[np.int64]:
-    """The class of each row: at the threshold of two, the likeliest of many, ``(n,)``."""
-    p = np.asarray(probabilities)
-    if p.ndim == 1:
-        return np.asarray(p >= threshold, dtype=np.int64)
-    return np.asarray(p.argmax(axis=1), dtype=np.int64)
 
 
 def brier(probabilities: Numbers, labels: Numbers) -> NDArray[np.float64]:

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor
 
-from .answers import decided, said_by
+from .answers import said_by
 from .config import Settings, Thresholds
+from .decision import decided
 from .drive import BatchReport, Stream
 from .errors import SettingsError, SnapshotError
 from .join import row_key

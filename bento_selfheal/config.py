@@ -249,6 +249,14 @@ class Settings(BaseSettings, HealParameters):
     thinned out after one day."""
     access_log: bool = False
     """Write BentoML's access log for predictions too; it takes a tenth of a request's time."""
+    monitor: bool = False
+    """Collect every predicted row and every accepted label through `bentoml.monitor("selfheal")`.
+    BentoML's `monitoring` configuration says where they go; by default to JSON lines in
+    `monitoring/selfheal/data` of the working directory, a file for each worker and day that
+    nothing ever deletes, with the values of the features in it. A thread behind the answer writes
+    them, so no request waits for it; but it handles each value in Python, in the process that
+    answers, and that costs throughput. What comes faster than it writes is left out, which the
+    server's log says."""
     queue_rows: Count = 500_000
     """Rows that may wait in a worker for the store; beyond it rows are dropped and counted."""
     flush_interval: Positive = 0.05

@@ -11,14 +11,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from .client import Client
 from .errors import SelfHealError
 from .metrics import Interval, Scores, batch_interval
 from .package import Package
 from .predict import THRESHOLD
+from .wire import FeedbackItem
 
 SETTLE_SECONDS = 60.0
 POLL_SECONDS = 0.01
@@ -95,7 +96,7 @@ class Driver:
     """
 
     def __init__(self, url: str, package: Package, workers: int) -> None:
-        self._http = httpx.Client(base_url=url, timeout=30)
+        self._client = Client(url)
         self._package = package
         self._workers = workers
         self._owed: deque[tuple[str, int]] = deque()
@@ -104,20 +105,20 @@ class Driver:
 
     def run(self, stream: Stream) -> Iterator[BatchReport]:
         """Send the stream batch by batch; one report each."""
-        with self._http:
+        with self._client:
             for number, (rows, labels) in enumerate(stream, start=1):
                 yield self._batch(number, rows, labels, stream.delay)
 
     def status(self) -> dict[str, Any]:
         """Where the service stands."""
-        return self._checked(self._http.get("/status"))
+        return self._client.status()
 
     def _batch(
         self, number: int, rows: NDArray[np.float32], labels: NDArray[np.int64], delay: int
     ) -> BatchReport:
         before = self._package.shadow(rows)
-        answer = self._checked(self._http.post("/predict", json={"rows": rows.tolist()}))
-        self._owed.extend(zip(answer["prediction_ids"], labels.tolist(), strict=True))
+        answer = self._client.predict(rows)
+        self._owed.extend(zip(answer.prediction_ids, labels.tolist(), strict=True))
         self._give_labels(delay)
         status = self._settle(number * len(rows))
         last = status.get("last") or {}
@@ -126,8 +127,8 @@ class Driver:
             state=status["state"],
             z=status["signals"]["z"],
             conflicts=status["signals"]["conflicts"],
-            version=answer["model_version"],
-            champion=Scores.of(np.asarray(answer["probabilities"]), labels, answer["threshold"]),
+            version=answer.model_version,
+            champion=Scores.of(np.asarray(answer.probabilities), labels, answer.threshold),
             shadow=Scores.of(before, labels, THRESHOLD),
             action=last.get("action", ""),
         )
@@ -137,9 +138,8 @@ class Driver:
         if not due:
             return
         classes = self._package.info.classes
-        items = [{"prediction_id": i, "label": classes[label]} for i, label in due]
-        answer = self._checked(self._http.post("/feedback", json={"items": items}))
-        self._sent += answer["accepted"]
+        items = [FeedbackItem(prediction_id=i, label=classes[label]) for i, label in due]
+        self._sent += self._client.feedback(items).accepted
 
     def _settle(self, predicted: int) -> dict[str, Any]:
         """Wait until the runner has seen all of it, and the workers serve what it promoted."""
@@ -160,17 +160,10 @@ class Driver:
             return
         seen: set[int] = set()
         while len(seen) < self._workers and time.monotonic() < deadline:
-            with httpx.Client(base_url=self._http.base_url) as once:
-                worker = self._checked(once.get("/status"))["worker"]
+            with Client(self._client.url) as once:
+                worker = once.status()["worker"]
             if worker["serving_version"] == version:
                 seen.add(worker["pid"])
             else:
                 time.sleep(POLL_SECONDS)
         self._version = version
-
-    @staticmethod
-    def _checked(response: httpx.Response) -> dict[str, Any]:
-        if response.is_error:
-            raise SelfHealError(f"{response.request.url}: {response.status_code} {response.text}")
-        body: dict[str, Any] = response.json()
-        return body

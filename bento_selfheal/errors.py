@@ -7,8 +7,10 @@ SelfHealError
 ├── SnapshotError          an adapter snapshot failed verification
 ├── StoreError             the store is unreachable or not ours
 │   ├── LeaseLost          another healing runner leads now
-│   └── PromotionMoved     an operator changed what serves during a step
-└── CommandError           an operator asked for what cannot be done (HTTP 409)
+│   ├── PromotionMoved     an operator changed what serves during a step
+│   └── ServiceUnavailable a client found the service or its store out of reach (HTTP 503, 429)
+├── CommandError           an operator asked for what cannot be done (HTTP 409)
+└── ServiceError           a client got an answer that nothing above explains
 """
 
 from __future__ import annotations
@@ -67,5 +69,31 @@ class PromotionMoved(StoreError):
     """An operator promoted or rolled back during a step; the step was not written."""
 
 
+class ServiceUnavailable(StoreError):
+    """The service or its store was out of reach, through all that a client tried.
+
+    Args:
+        message: Where, and what was said.
+        retry_after: Seconds after which the service asks to be tried again.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
 class CommandError(SelfHealError):
     """An operator's command cannot be carried out as things stand."""
+
+
+class ServiceError(SelfHealError):
+    """The service failed, or what answered is no service of ours.
+
+    Args:
+        message: Where, and what was said.
+        status: The HTTP status.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        self.status = status
+        super().__init__(message)

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .answers import confidence, decided, targets
+from .answers import confidence, targets
+from .decision import decided
 from .package import Package
 from .recalibration import Recalibration
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from .errors import InvalidInput, StoreError
 from .ids import KEY_BYTES, IdSigner, is_logged
+from .monitor import DataMonitor, Labelled
 from .records import Event, FeedbackOutcome, FeedbackRecord, PredictionRecord
 from .rows import LabelReader, RowReader
 from .store import FeedbackResult, SqlStore
@@ -210,6 +211,7 @@ class FeedbackIntake:
         labels: Reads labels.
         classes: The classes, to name a kept label.
         limit: Most items that one request may carry.
+        monitor: Where accepted labels are told as well.
     """
 
     def __init__(
@@ -220,6 +222,7 @@ class FeedbackIntake:
         labels: LabelReader,
         classes: Sequence[Any],
         limit: int,
+        monitor: DataMonitor | None = None,
     ) -> None:
         self._log = LabelLog(store)
         self._signer = signer
@@ -227,6 +230,7 @@ class FeedbackIntake:
         self._labels = labels
         self._classes = list(classes)
         self._limit = limit
+        self._monitor = monitor
 
     def stop(self) -> None:
         """Write what waits, and take nothing more."""
@@ -304,3 +308,8 @@ class FeedbackIntake:
                     "kept": self._classes[label],
                 }
             )
+        if self._monitor is not None:
+            new = [j for j, o in enumerate(result.outcomes) if o is FeedbackOutcome.ACCEPTED]
+            ids = [items[places[j]].prediction_id for j in new]
+            labels = [self._classes[records[j].label] for j in new]
+            self._monitor.append(Labelled(ids, [records[j].features for j in new], labels))

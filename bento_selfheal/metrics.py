@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .answers import cross_entropy, decided, targets
+from .answers import cross_entropy, targets
+from .decision import decided
 
 
 @dataclass(frozen=True)

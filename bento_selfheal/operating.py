@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .answers import Numbers, brier, decided, from_logits, logits
+from .answers import brier, from_logits, logits
 from .config import Thresholds
+from .decision import Numbers, decided
 from .metrics import Scores
 from .recalibration import Recalibration
 

@@ -18,9 +18,9 @@ from .records import Event, Phase, Promotion, PromotionKind, Snapshot
 from .registry import Registry
 from .store import SqlStore
 from .telemetry import Telemetry
+from .wire import NO_NUL, CommandAnswer, KeptSnapshot
 
 RUNNER_SILENT_SECONDS = 10.0
-NO_NUL = r"^[^\x00]*$"  # PostgreSQL keeps no such text
 
 
 class RollbackRequest(BaseModel):
@@ -39,15 +39,6 @@ class ForgetRequest(BaseModel):
 
     source: str = Field(min_length=1, max_length=200, pattern=NO_NUL)
     """As its feedback names it."""
-
-
-class CommandAnswer(BaseModel):
-    """A command that the runner has been asked to carry out."""
-
-    model_config = ConfigDict(json_schema_extra={"example": {"command": "heal", "seq": 3}})
-
-    command: str
-    seq: int
 
 
 class Operations:
@@ -87,11 +78,7 @@ class Operations:
         serving = self._serving_version()
         best = self._best(snapshots, serving)
         return [
-            {
-                **asdict(s),
-                "serving": s.version == serving,
-                "best": best is not None and s.version == best.version,
-            }
+            asdict(KeptSnapshot(**vars(s), serving=s.version == serving, best=s == best))
             for s in snapshots
         ]
 

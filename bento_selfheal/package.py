@@ -23,20 +23,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .answers import cross_entropy, decided, targets
+from .answers import cross_entropy, targets
 from .config import describe
+from .decision import decided
 from .errors import PackageError, SettingsError
 from .metrics import Scores
 from .model import Output, SelfHealingModel, Standardize
 from .modelstore import find_model, new_model
+from .records import Label
 from .rules import Rule, RuleSet
 from .signals import Fidi
 
 DEFAULT_BUILDER = "bento_selfheal.model:wide_mlp"
 CANARY_ROWS = 32
 WEIGHTS, REFERENCE, INFO = "weights.safetensors", "reference.safetensors", "package.json"
-
-Label = int | str
 
 
 class Calibration(BaseModel):

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from . import telemetry as names
 from .anchor import Anchor, Basis
-from .answers import answers_of, decided
+from .answers import answers_of
 from .buffer import Buffer
 from .config import Settings, Thresholds
+from .decision import decided
 from .drift import Drift
 from .errors import SnapshotError
 from .estimate import Estimate

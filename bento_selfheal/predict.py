@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .answers import decided, said_by
+from .answers import said_by
 from .config import Settings
+from .decision import decided
 from .deploy import open_store, registry_of
 from .errors import StoreError
 from .ids import IdSigner, ids_of
 from .intake import FeedbackIntake, PredictionLog
+from .monitor import DataMonitor, Predicted
 from .operations import Operations
-from .package import Label, open_package
+from .package import open_package
 from .promote import Champion, Follower
-from .records import PredictionRecord
+from .records import Label, PredictionRecord
 from .rows import LabelReader, RowReader
 from .telemetry import Telemetry
 
@@ -70,9 +72,16 @@ class Worker:
         self.follower = Follower(
             self.store, registry, interval=settings.follow_interval, telemetry=telemetry
         )
+        self.monitor = (
+            DataMonitor(
+                info.features, info.classes,
+                interval=settings.flush_interval, limit=settings.queue_rows,
+            )
+            if settings.monitor else None
+        )  # fmt: skip
         self.feedback = FeedbackIntake(
             self.store, self.signer, self.rows, LabelReader(info.classes), info.classes,
-            settings.max_rows,
+            settings.max_rows, self.monitor,
         )  # fmt: skip
         self.operations = Operations(self.store, registry, self.describe, telemetry)
 
@@ -80,12 +89,16 @@ class Worker:
         """Follow promotions and write the log from now on."""
         self.follower.start()
         self.log.start()
+        if self.monitor is not None:
+            self.monitor.start()
 
     def stop(self) -> None:
         """Write what waits and let go of the store."""
         self.follower.stop()
         self.feedback.stop()
         self.log.close()
+        if self.monitor is not None:
+            self.monitor.close()
         self.store.close()
 
     def answer(self, rows: NDArray[np.float32]) -> Answer:
@@ -98,6 +111,9 @@ class Worker:
             self.log.append(
                 PredictionRecord(request, rows, probabilities, champion.version, time.time())
             )
+        if self.monitor is not None:
+            threshold = self.follower.threshold
+            self.monitor.append(Predicted(token, rows, probabilities, threshold, champion.version))
         return Answer(token, probabilities, champion)
 
     def decide(self, probabilities: NDArray[np.float32]) -> list[Label]:

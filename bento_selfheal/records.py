@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Label = int | str
+"""A class, as JSON carries it."""
+
 
 class State(StrEnum):
     """Where the service stands (article.md, section 4)."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from . import npy
 from .errors import InvalidInput
-from .package import Label
+from .records import Label
 
 SHOWN = 80
 
@@ -33,9 +33,13 @@ class RowReader:
     def read(self, rows: Any, field: str = "rows") -> NDArray[np.float32]:
         """Lists in the order of the features, or objects by feature name → ``(n, features)``.
 
+        A service that depends on this one may also hand over an array.
+
         Raises:
             InvalidInput: Names the row, the field and the value.
         """
+        if isinstance(rows, np.ndarray):
+            return self._table(rows, field)
         if not isinstance(rows, list):
             raise InvalidInput((field,), f"a list of rows is needed, got {_shown(rows)}", "type")
         if not rows:
@@ -78,11 +82,15 @@ class RowReader:
             table = npy.read(body)
         except ValueError as error:
             raise InvalidInput(("body",), f"no .npy file of numbers: {error}", "npy") from error
+        return self._table(table, "body")
+
+    def _table(self, table: NDArray[Any], field: str) -> NDArray[np.float32]:
+        """An array of numbers ``(n, features)``; only a bad one is looked at row by row."""
         if table.dtype.kind not in "fiu" or table.ndim != 2:
             what = f"{table.dtype} {table.shape}"
-            raise InvalidInput(("body",), f"numbers (n, features) are needed, got {what}", "npy")
+            raise InvalidInput((field,), f"numbers (n, features) are needed, got {what}", "npy")
         with np.errstate(over="ignore"):
-            values = np.array(table, dtype=np.float32, order="C")  # the body itself is read-only
+            values = np.array(table, dtype=np.float32, order="C")  # what came in is read-only
         if not 0 < len(values) <= self._max_rows or not self._fits(values, len(values)):
             return self.read(table.tolist())
         return values

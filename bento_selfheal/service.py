@@ -18,11 +18,12 @@ from __future__ import annotations
 import functools
 import gc
 import inspect
+import json
 import logging
 import os
 import sys
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import anyio.to_thread
 import bentoml
@@ -32,7 +33,6 @@ import torch
 from bentoml import Service
 from bentoml._internal.configuration.containers import BentoMLContainer
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.responses import JSONResponse
 
 from . import npy
@@ -43,128 +43,40 @@ from .deploy import pin_models, prepare
 from .errors import InvalidInput, StoreError
 from .lane import FastLane, Reply
 from .meters import WorkerMeters, exposition, open_meter
-from .operations import NO_NUL, Operations, operations_app
-from .package import Label
+from .operations import Operations, operations_app
 from .predict import Answer, Worker
 from .records import FeedbackOutcome
 from .runner import Runner
 from .telemetry import Telemetry, observe_status
+from .wire import (
+    CLASSES_HEADER,
+    NPY,
+    REQUEST_HEADER,
+    THRESHOLD_HEADER,
+    VERIFIED_HEADER,
+    VERSION_HEADER,
+    FeedbackCounts,
+    FeedbackItem,
+    Predictions,
+    Rows,
+)
 
-NPY = "application/x-npy"
 SWITCH_SECONDS = 0.0005
-NUMBER_ROW = {"type": "array", "items": {"type": "number"}}
-NAMED_ROW = {"type": "object", "additionalProperties": {"type": "number"}}
-Rows = Annotated[
-    Any,
-    WithJsonSchema(
-        {
-            "description": "Rows as lists in the order of the features, or as objects by name.",
-            "type": "array",
-            "items": {"oneOf": [NUMBER_ROW, NAMED_ROW]},
-            "example": [[0.1, -0.4, 1.2, 0.0, 0.3, -1.1, 0.8, -2.7, 0.2, 0.5]],
-        }
-    ),
-]
-Row = Annotated[Any, WithJsonSchema({"oneOf": [NUMBER_ROW, NAMED_ROW, {"type": "null"}]})]
-LabelValue = Annotated[
-    Any, WithJsonSchema({"oneOf": [{"type": "integer"}, {"type": "string"}], "example": 1})
-]
-
-
-class Predictions(BaseModel):
-    """One entry a row, in the order of the rows."""
-
-    model_config = ConfigDict(
-        use_attribute_docstrings=True,
-        json_schema_extra={
-            "example": {
-                "prediction_ids": ["jBVCu9BvFXxJTBuyAAABRbGnIJZ6vM1N.0"],
-                "probabilities": [0.91],
-                "decisions": [1],
-                "threshold": 0.5,
-                "verified": True,
-                "model_version": 5,
-            }
-        },
-    )
-
-    prediction_ids: list[str]
-    """Give one back with the label, whenever it comes."""
-    probabilities: list[float] | list[list[float]]
-    """Of the second of two classes; of many, one number a class."""
-    decisions: list[Label]
-    """The class at the decision threshold, or the likeliest of many."""
-    threshold: float
-    """The decision threshold."""
-    verified: bool
-    """False while the threshold is held without any label to say that it is right."""
-    model_version: int
-    """The snapshot that answered."""
-
-
-class FeedbackItem(BaseModel):
-    """A label, for a prediction by its id or for a row by its features."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        use_attribute_docstrings=True,
-        json_schema_extra={
-            "example": {
-                "prediction_id": "jBVCu9BvFXxJTBuyAAABRbGnIJZ6vM1N.0", "label": 1,
-                "source": "fraud-desk",
-            }
-        },
-    )  # fmt: skip
-
-    label: LabelValue
-    """One of the model's classes."""
-    prediction_id: str | None = None
-    """As `/predict` gave it."""
-    features: Row = None
-    """The row itself, where the client keeps no ids."""
-    key: str | None = Field(default=None, max_length=200, pattern=NO_NUL)
-    """With `features`: the client's own key of the row. Without one, equal rows count once."""
-    source: str | None = Field(default=None, max_length=200, pattern=NO_NUL)
-    """Who labelled it."""
-    corrects: bool = False
-    """Replaces a different label kept before."""
-
-
-class FeedbackCounts(BaseModel):
-    """What became of the items."""
-
-    model_config = ConfigDict(
-        use_attribute_docstrings=True,
-        json_schema_extra={
-            "example": {
-                "accepted": 99, "already_known": 0, "unknown": 1, "unmatched": 0, "in_conflict": 0,
-                "unknown_ids": ["nobody-issued-this.0"], "conflicts": [],
-            }
-        }
-    )  # fmt: skip
-
-    accepted: int
-    """New, and on disk now."""
-    already_known: int
-    """Sent before with the same label."""
-    unknown: int
-    """Ids that nobody issued."""
-    unmatched: int
-    """Of the accepted ones: kept, but their prediction is past retention or was left out of the
-    log, so healing learns nothing from them."""
-    in_conflict: int
-    """Another label is kept; send `corrects` to replace it."""
-    unknown_ids: list[str]
-    conflicts: list[dict[str, Any]]
-    """Each with its item, prediction id, the label given and the one kept."""
 
 
 class SelfHealingService(Service[Any]):
     """A BentoML service that pins its packaged model to the version its bento was built with."""
 
-    def on_load_bento(self, bento: bentoml.Bento) -> None:
-        super().on_load_bento(bento)
-        pin_models([str(model.tag) for model in bento.info.all_models])
+    @property
+    def bento(self) -> bentoml.Bento | None:
+        """The bento that this is served from; BentoML sets it on each service of the bento."""
+        return self._bento
+
+    @bento.setter
+    def bento(self, bento: bentoml.Bento | None) -> None:
+        self._bento = bento
+        if bento is not None:
+            pin_models([str(model.tag) for model in bento.info.all_models])
 
     def to_asgi(self, is_main: bool = True) -> Any:
         """BentoML's application, with `/predict` answered in a lane in front of it."""
@@ -245,6 +157,7 @@ class PredictBase:
         self._telemetry = _open_telemetry()
         self._worker = Worker(settings, self._telemetry)
         self._worker.start()
+        self._classes = json.dumps(self._worker.package.info.classes)
         self._meters = WorkerMeters(open_meter("selfheal"), self._worker.describe)
         type(self)._running = self
         # The event loop waits for a thread that computes no longer than this.
@@ -295,10 +208,11 @@ class PredictBase:
     def _numbers(self, answer: Answer) -> Reply:
         """The probabilities as a NumPy file; what else there is to say stands in headers."""
         headers = {
-            "selfheal-request": answer.token,  # a row's id is this, a dot, and its number
-            "selfheal-threshold": repr(self._worker.follower.threshold),
-            "selfheal-verified": str(self._worker.follower.verified).lower(),
-            "selfheal-model-version": str(answer.champion.version),
+            REQUEST_HEADER: answer.token,
+            CLASSES_HEADER: self._classes,
+            THRESHOLD_HEADER: repr(self._worker.follower.threshold),
+            VERIFIED_HEADER: str(self._worker.follower.verified).lower(),
+            VERSION_HEADER: str(answer.champion.version),
         }
         return Reply(npy.dump(answer.probabilities), media_type=NPY, headers=headers)
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .answers import decided
 from .config import Settings
+from .decision import decided
 from .detectors import Detector, calibrate
 from .package import Package
 from .rules import RuleSet

@@ -7,9 +7,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from bento_selfheal.answers import brier, columns, decided
+from bento_selfheal.answers import brier, columns
 from bento_selfheal.backtest import Backtest
 from bento_selfheal.config import Settings
+from bento_selfheal.decision import decided
 from bento_selfheal.drive import Stream
 from bento_selfheal.metrics import Scores
 from bento_selfheal.package import Package, package_model

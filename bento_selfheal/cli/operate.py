@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from pydantic_core import to_jsonable_python
 from rich.console import Console
 
 from . import app
@@ -16,6 +17,7 @@ Url = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON, as the service gives it.")]
 Last = Annotated[int, typer.Option(min=1, help="Show the newest so many.")]
+RETRY_SECONDS = 5.0
 LOCAL = "http://127.0.0.1:3000"
 
 
@@ -32,7 +34,7 @@ def status(
     from ..client import Client
     from ..render import print_status
 
-    with Client(url) as client:
+    with Client(url, retry_seconds=RETRY_SECONDS) as client:
         found = client.status()
     _show(found, as_json, print_status)
     if check and (found.get("retrain") or not found.get("runner_alive")):
@@ -45,7 +47,7 @@ def snapshots(url: Url = LOCAL, as_json: AsJson = False) -> None:
     from ..client import Client
     from ..render import print_snapshots
 
-    with Client(url) as client:
+    with Client(url, retry_seconds=RETRY_SECONDS) as client:
         _show(client.snapshots(), as_json, print_snapshots)
 
 
@@ -55,7 +57,7 @@ def promotions(url: Url = LOCAL, last: Last = 20, as_json: AsJson = False) -> No
     from ..client import Client
     from ..render import print_promotions
 
-    with Client(url) as client:
+    with Client(url, retry_seconds=RETRY_SECONDS) as client:
         _show(client.promotions()[-last:], as_json, print_promotions)
 
 
@@ -65,7 +67,7 @@ def events(url: Url = LOCAL, last: Last = 20, as_json: AsJson = False) -> None:
     from ..client import Client
     from ..render import print_events
 
-    with Client(url) as client:
+    with Client(url, retry_seconds=RETRY_SECONDS) as client:
         _show(client.events()[-last:], as_json, print_events)
 
 
@@ -80,7 +82,7 @@ def rollback(
     """Serve an older snapshot; works with the runner dead."""
     from ..client import Client
 
-    with Client(url) as client:
+    with Client(url, retry_seconds=RETRY_SECONDS) as client:
         done = client.rollback(version)
     _show(done, as_json, lambda p, console: console.print(f"snapshot {p['version']} serves"))
 
@@ -118,7 +120,7 @@ def forget(
     """Quarantine a source of feedback and remove what it taught."""
     from ..client import Client
 
-    with Client(url) as client:
+    with Client(url, retry_seconds=RETRY_SECONDS) as client:
         asked = client.forget(source)
     _show(asked, as_json, lambda a, console: console.print(f"asked to forget {source}"))
 
@@ -126,13 +128,14 @@ def forget(
 def _command(kind: str, url: str, as_json: bool) -> None:
     from ..client import Client
 
-    with Client(url) as client:
-        asked = client.command(kind)
+    with Client(url, retry_seconds=RETRY_SECONDS) as client:
+        asked = getattr(client, kind)()
     _show(asked, as_json, lambda a, console: console.print(f"asked: {kind} (command {a['seq']})"))
 
 
 def _show(found: Any, as_json: bool, show: Callable[[Any, Console], None]) -> None:
+    plain = to_jsonable_python(found)
     if as_json:
-        typer.echo(json.dumps(found))
+        typer.echo(json.dumps(plain))
     else:
-        show(found, Console())
+        show(plain, Console())

@@ -77,7 +77,7 @@ export class Charts {
       width: place.clientWidth || 300, height, bands, hooks,
       cursor: { sync: { key: this.sync.key }, drag: { x: false, y: false } },
       scales: { x: { time: true }, y },
-      axes: [{ ...axis, values: times, incrs: STEPS }, { ...axis, size: 46 }],
+      axes: [{ ...axis, values: times, incrs: STEPS, size: 32 }, { ...axis, size: 46 }],
       series: [{ value: (_, at) => (at == null ? "–" : new Date(at * 1000).toLocaleTimeString("en-GB")) }, ...series],
     }, this.data(names), place);
     this.plots.push({ plot, names, place, height });

@@ -1,0 +1,218 @@
+"""The Python client against real servers: arrays and lists, labels, operators, and bad days."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT, wait_for
+from live import served
+
+from bento_selfheal.client import AsyncClient, Client
+from bento_selfheal.errors import CommandError, InvalidInput, StoreError
+from bento_selfheal.package import Package, package_model
+from bento_selfheal.records import Phase, PromotionKind
+from bento_selfheal.served import ServedService, free_port
+from bento_selfheal.streams import ARTICLE_FEATURES, article_rows
+from bento_selfheal.wire import FeedbackItem
+
+
+@pytest.fixture(scope="module")
+def server(
+    home: Path, package: Package, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServedService]:
+    """One predict worker with a small limit of rows, whose model stays what it is."""
+    folder = tmp_path_factory.mktemp("client")
+    with served(home, package, folder, workers=1, max_rows=500, mode="observe") as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: ServedService) -> Iterator[Client]:
+    with Client(server.url) as client:
+        yield client
+
+
+def rows(n: int, seed: int = 0) -> Any:
+    return article_rows(n, 1.0, np.random.default_rng(seed)).rows
+
+
+def items(ids: list[str], label: int = 1, **more: Any) -> list[FeedbackItem]:
+    return [FeedbackItem(prediction_id=i, label=label, **more) for i in ids]
+
+
+def test_arrays_and_lists_get_the_same_answer(client: Client, package: Package) -> None:
+    """Arrays of any layout, lists and objects by name are answered alike, and ids of each are
+    good for feedback."""
+    table = rows(40)
+    lists = client.predict(table.tolist())
+    named = client.predict([dict(zip(ARTICLE_FEATURES, r, strict=True)) for r in table.tolist()])
+    arrays = [client.predict(a) for a in (table, table.astype(">f8"), np.asfortranarray(table))]
+    for answer in (named, *arrays):
+        assert answer.probabilities == pytest.approx(lists.probabilities, abs=1e-6)
+        assert answer.decisions == lists.decisions
+        assert (answer.threshold, answer.verified, answer.model_version) == (0.5, True, 1)
+    assert lists.probabilities == pytest.approx(package.shadow(table).tolist(), abs=1e-6)
+    for answer in (lists, named, *arrays):
+        assert len(set(answer.prediction_ids)) == 40
+        assert client.feedback(items(answer.prediction_ids)).accepted == 40
+
+
+def test_many_classes(home: Path, tmp_path: Path) -> None:
+    """Of many classes, named in any script, an array gets the names that a list gets."""
+    generator = np.random.default_rng(3)
+    labels = generator.integers(0, 3, 400)
+    table = generator.normal(size=(400, 2)).astype(np.float32) + 3 * labels[:, None]
+    names = np.asarray(["größer", "klein", "中"])
+    package = package_model("client-classes", table, names[labels], features=["a", "b"])
+    with served(home, package, tmp_path, workers=1) as server, Client(server.url) as client:
+        array, lists = client.predict(table), client.predict(table.tolist())
+        assert array.decisions == lists.decisions
+        assert set(array.decisions) == set(names.tolist())
+        assert np.asarray(array.probabilities).shape == (400, 3)
+        given = [
+            FeedbackItem(prediction_id=i, label=label)
+            for i, label in zip(array.prediction_ids, names[labels].tolist(), strict=True)
+        ]
+        assert client.feedback(given).accepted == 400
+
+
+def test_labels_count_once(client: Client) -> None:
+    """Feedback sent again is known, conflicts are named, and a correction replaces."""
+    ids = client.predict(rows(3)).prediction_ids
+    assert client.feedback(items(ids)).accepted == 3
+    assert client.feedback(items(ids)).already_known == 3
+    counts = client.feedback([*items(ids[:1], label=0), *items(["nobody.0"])])
+    assert (counts.in_conflict, counts.unknown, counts.unknown_ids) == (1, 1, ["nobody.0"])
+    assert counts.conflicts[0]["kept"] == 1
+    assert client.feedback(items(ids[:1], label=0, corrects=True)).accepted == 1
+    by_row = FeedbackItem(features=rows(1)[0], label=1, key="till-7")
+    assert client.feedback([by_row]).accepted == 1
+
+
+def test_bad_input_is_named(client: Client) -> None:
+    """The error names row, field and value as the service said, whatever way the rows went."""
+    table = rows(3)
+    table[1, 7] = np.nan
+    for bad in (table, table.tolist()):
+        with pytest.raises(InvalidInput, match="nan") as refused:
+            client.predict(bad)
+        assert refused.value.loc == ("rows", 1, "V14")
+        assert refused.value.kind == "not_finite"
+    with pytest.raises(InvalidInput, match="501 rows"):
+        client.predict(rows(501))
+    with pytest.raises(InvalidInput, match="9 values"):
+        client.predict([[0.0] * 9])
+    (one,) = client.predict(rows(1)).prediction_ids
+    with pytest.raises(InvalidInput, match=r"items\.0\.label: 7 is no class"):
+        client.feedback(items([one], label=7))
+    with pytest.raises(InvalidInput, match=r"items\.0\.weight"):
+        client.feedback([{"prediction_id": one, "label": 1, "weight": 2}])
+    with pytest.raises(InvalidInput, match="source"):
+        client.forget("")
+    with pytest.raises(InvalidInput, match=r"version.*'five'"):
+        client.rollback("five")  # type: ignore[arg-type]
+
+
+def test_operators(client: Client, package: Package) -> None:
+    """Status, snapshots, promotions and events come as typed records; commands are carried out."""
+    wait_for(lambda: "state" in client.status(), "the runner's first status")
+    assert client.status()["model"] == package.tag
+    (clean,) = [s for s in client.snapshots() if s.phase is Phase.CLEAN]
+    assert (clean.version, clean.serving) == (1, True)
+    (initial,) = client.promotions()
+    assert (initial.kind, initial.version, initial.by) == (PromotionKind.INITIAL, 1, "operator")
+    assert client.promotions(after=initial.seq) == []
+    assert [e.kind for e in client.events(limit=1)] == ["deployed"]
+    with pytest.raises(CommandError, match="no snapshot 99"):
+        client.rollback(99)
+    assert client.pause().command == "pause"
+    wait_for(lambda: client.status()["paused"], "paused")
+    assert client.resume().command == "resume"
+    wait_for(lambda: not client.status()["paused"], "resumed")
+    assert client.heal().command == "heal"
+    assert client.forget("somebody").command == "forget"
+
+
+def test_async(server: ServedService, package: Package) -> None:
+    """Many predictions at once and their labels, over one client of asyncio."""
+
+    async def many() -> int:
+        async with AsyncClient(server.url) as client:
+            tables = [rows(10, seed) for seed in range(20)]
+            answers = await asyncio.gather(*(client.predict(table) for table in tables))
+            for table, answer in zip(tables, answers, strict=True):
+                expected = package.shadow(table).tolist()
+                assert answer.probabilities == pytest.approx(expected, abs=1e-6)
+            counts = await asyncio.gather(
+                *(client.feedback(items(answer.prediction_ids)) for answer in answers)
+            )
+            assert "state" in await client.status()
+            assert (await client.snapshots())[0].version == 1
+            assert (await client.promotions())[0].kind is PromotionKind.INITIAL
+            assert (await client.events())[0].kind == "deployed"
+            assert (await client.pause()).command == "pause"
+            assert (await client.resume()).command == "resume"
+            assert (await client.heal()).command == "heal"
+            assert (await client.forget("nobody")).command == "forget"
+            with pytest.raises(CommandError):
+                await client.rollback(99)
+            return sum(c.accepted for c in counts)
+
+    assert asyncio.run(many()) == 200
+
+
+def test_a_service_that_is_down_comes_back(home: Path, package: Package, tmp_path: Path) -> None:
+    """Calls that find nobody, or whose server is killed under them, are answered once it is up
+    again; no label is lost and none counts twice."""
+    port = free_port()
+    env = {"SELFHEAL_MODEL": package.tag, "SELFHEAL_STATE_DIR": str(tmp_path / "state"),
+           "SELFHEAL_WORKERS": "1"}  # fmt: skip
+
+    def start() -> ServedService:
+        return ServedService(
+            "service:SelfHealing", home=home, log=tmp_path / "log", cwd=ROOT, env=env, port=port
+        )
+
+    with (
+        ThreadPoolExecutor(1) as thread,
+        Client(f"http://127.0.0.1:{port}", retry_seconds=90) as client,
+    ):
+        early = thread.submit(client.predict, rows(4))
+        with start() as server:
+            ids = early.result().prediction_ids
+            assert client.feedback(items(ids[:2])).accepted == 2
+            server.kill()
+            late = thread.submit(client.feedback, items(ids))
+            time.sleep(0.3)  # the first tries meet nobody
+            assert not late.done()
+        with start():
+            counts = late.result()
+            assert (counts.accepted, counts.already_known) == (2, 2)
+
+
+def test_a_store_that_is_away(serve: Callable[..., ServedService], tmp_path: Path) -> None:
+    """While the store takes no labels feedback fails with its words, or waits until it does."""
+    with serve(workers=1) as server, Client(server.url) as client:
+        ids = client.predict(rows(5)).prediction_ids
+        with closing(sqlite3.connect(tmp_path / "state" / "selfheal.db", timeout=30)) as db:
+            db.execute("ALTER TABLE feedback RENAME TO away")
+            with (
+                Client(server.url, retry_seconds=1.5) as hasty,
+                pytest.raises(StoreError, match=r"503 .*cannot write to the store"),
+            ):
+                hasty.feedback(items(ids))
+            with ThreadPoolExecutor(1) as thread:
+                patient = thread.submit(client.feedback, items(ids))
+                time.sleep(0.3)
+                assert not patient.done()
+                db.execute("ALTER TABLE away RENAME TO feedback")
+                assert patient.result().accepted == 5
