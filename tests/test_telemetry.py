@@ -1,4 +1,4 @@
-"""The names of telemetry: one table each in the docs, by OpenTelemetry's rules; log lines as JSON."""
+"""The names of telemetry: a table each in the docs, OpenTelemetry's rules; log lines as JSON."""
 
 from __future__ import annotations
 
@@ -100,7 +100,9 @@ def line(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     return found
 
 
-def test_a_line_is_one_json_object(ours: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_is_one_json_object(
+    ours: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Time in UTC, level, logger, message; no ids where there is no span."""
     log_with_bentoml("json")
     logging.getLogger(f"{OURS}.runner").warning('said "%s"\n%d', "so", 3)

@@ -1,7 +1,7 @@
 """Take the pictures of observability.md again: `python docs/pictures/take_observability.py`.
 
-Needs Debian's `prometheus` and `chromium`, and `pip install playwright`; installs arize-phoenix into
-an environment of its own. Takes some three minutes.
+Needs Debian's `prometheus` and `chromium`, and `pip install playwright`; installs arize-phoenix
+into an environment of its own. Takes some three minutes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Real backends for telemetry, started by the tests: Prometheus of Debian, arize-phoenix of PyPI."""
+"""Real backends for telemetry, started by the tests: Prometheus, and arize-phoenix for traces."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, wait_for
-from live import Client, Feeder
+from live import BRISK, Client, Feeder
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
@@ -34,8 +34,9 @@ SPANS = {
     "selfheal.rollback",
 }  # fmt: skip
 GAUGES = {
-    "selfheal.signal.z": "{sigma}", "selfheal.signal.conflicts": "{row}", "selfheal.threshold.z": "{sigma}",
-    "selfheal.threshold.conflicts": "{row}", "selfheal.runner.alive": "{runner}",
+    "selfheal.signal.z": "{sigma}", "selfheal.signal.conflicts": "{row}",
+    "selfheal.threshold.z": "{sigma}", "selfheal.threshold.conflicts": "{row}",
+    "selfheal.runner.alive": "{runner}",
     "selfheal.champion.accuracy": "1", "selfheal.champion.f1": "1",
     "selfheal.shadow.accuracy": "1", "selfheal.shadow.f1": "1", "selfheal.lift.mean": "1",
     "selfheal.lift.low": "1", "selfheal.lift.high": "1",
@@ -138,6 +139,7 @@ def told(
         "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
         "OTEL_BSP_SCHEDULE_DELAY": "200",
         "OTEL_METRIC_EXPORT_INTERVAL": "500",
+        **BRISK,
     }
     with (
         ServedService(
@@ -147,7 +149,7 @@ def told(
     ):
         feeder = Feeder(client, workers=1)
         wait_for(lambda: feeder.batch()["promotions"], "a promotion", 60)
-        wait_for(lambda: feeder.batch()["rollbacks"], "a rollback by health", 60)
+        wait_for(lambda: feeder.batch()["rollbacks"], "a rollback by health", 100)
         client.ask("/rollback", {"version": 1})
         client.all_serve(1, 1)
         rollbacks = wait_for(lambda: _after_the_operator(client), "the operator's rollback seen")
