@@ -27,11 +27,11 @@ def tables() -> dict[str, str]:
 
 
 def metric_row(metric: Metric) -> Iterator[str]:
-    by = f"`{{{metric.label}}}`" if metric.attribute else ""
+    label = f"{{{metric.label}}}" if metric.attribute else ""
     yield code(metric.name) + (f" by `{metric.attribute}`" if metric.attribute else "")
     yield metric.kind
     yield code(metric.unit)
-    yield code(metric.prometheus) + by
+    yield code(metric.prometheus + label)
     yield metric.description
 
 
