@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+LogFormat = Literal["plain", "json"]
 Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:(0|[1-9][0-9]?))?)$")]
 
 LEAST_OWN = 0.05
@@ -257,6 +258,9 @@ class Settings(BaseSettings, HealParameters):
     them, so no request waits for it; but it handles each value in Python, in the process that
     answers, and that costs throughput. What comes faster than it writes is left out, which the
     server's log says."""
+    log_format: LogFormat = "plain"
+    """Our log lines: `plain`, as BentoML writes its own, or `json`, one object a line with the ids
+    of the trace that it belongs to."""
     queue_rows: Count = 500_000
     """Rows that may wait in a worker for the store; beyond it rows are dropped and counted."""
     flush_interval: Positive = 0.05

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import threading
+import uuid
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from . import telemetry as names
+from .errors import StoreError
 from .telemetry import METRICS, SCOPE, STATE_METRIC, STATES, figure
+
+REFRESH_SECONDS = 1.0
 
 
 def open_meter(service: str) -> Meter | None:
@@ -26,7 +31,12 @@ def open_meter(service: str) -> Meter | None:
     from opentelemetry.sdk.resources import Resource
 
     resource = Resource.create(
-        {"service.name": os.environ.get("OTEL_SERVICE_NAME", service), "process.pid": os.getpid()}
+        {
+            "service.name": os.environ.get("OTEL_SERVICE_NAME", service),
+            # Without it a backend takes the workers' series for one and mixes their points.
+            "service.instance.id": str(uuid.uuid4()),
+            "process.pid": os.getpid(),
+        }
     )
     reader = PeriodicExportingMetricReader(OTLPMetricExporter())
     return MeterProvider([reader], resource=resource).get_meter(SCOPE)
@@ -38,45 +48,59 @@ class WorkerMeters:
     Args:
         meter: Where they go over OTLP; None for ``/metrics`` alone.
         worker: What the worker says of itself.
+        alive: Whether a runner holds the lease.
     """
 
-    def __init__(self, meter: Meter | None, worker: Any) -> None:
+    def __init__(
+        self,
+        meter: Meter | None,
+        worker: Callable[[], Mapping[str, Any]],
+        alive: Callable[[], bool],
+    ) -> None:
         # Imported late: BentoML sets the multi-process folder before a worker is built.
         import prometheus_client as prometheus
 
+        feedback, queue, dropped = names.FEEDBACK_METRIC, names.QUEUE_METRIC, names.DROPPED_METRIC
         self._feedback = prometheus.Counter(
-            names.FEEDBACK_PROMETHEUS, "Items of feedback, by what became of them", ["outcome"]
+            feedback.prometheus, feedback.description, [feedback.label]
         )
-        queue = prometheus.Gauge(
-            names.QUEUE_PROMETHEUS, "Predictions that wait for the store",
-            multiprocess_mode="livesum",
-        )  # fmt: skip
-        self._queue, self._worker = queue, worker
-        self._dropped = prometheus.Counter(
-            names.DROPPED_PROMETHEUS, "Predictions that the log dropped: the store stalled"
+        self._queue = prometheus.Gauge(
+            queue.prometheus, queue.description, multiprocess_mode="livesum"
         )
+        self._dropped = prometheus.Counter(dropped.prometheus, dropped.description)
         self._dropped_seen = 0
+        self._worker, self._alive = worker, alive
         self._otel_feedback = None
         if meter is not None:
             self._otel_feedback = meter.create_counter(
-                names.FEEDBACK_METRIC, "{label}", "Items of feedback, by what became of them"
+                feedback.name, feedback.unit, feedback.description
             )
             self._observe(meter)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="selfheal-meters", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Keep the figures up to date no longer."""
+        self._stop.set()
+        self._thread.join(timeout=5)
 
     def feedback(self, counts: Mapping[str, int]) -> None:
         """Count one request of feedback."""
         for outcome, count in counts.items():
             if count:
-                self._feedback.labels(outcome=outcome).inc(count)
+                self._feedback.labels(outcome).inc(count)
                 if self._otel_feedback is not None:
                     self._otel_feedback.add(count, {names.OUTCOME: outcome})
 
-    def refresh(self) -> None:
-        """Bring ``/metrics`` up to date; called off the request path."""
-        now = self._worker()
-        self._queue.set(now["queue_rows"])
-        self._dropped.inc(now["dropped_rows"] - self._dropped_seen)
-        self._dropped_seen = now["dropped_rows"]
+    def _run(self) -> None:
+        # A scraper keeps its connection, so it asks one worker only: the others must not wait
+        # for it to bring their figures up to date.
+        while not self._stop.wait(REFRESH_SECONDS):
+            now = self._worker()
+            self._queue.set(now["queue_rows"])
+            self._dropped.inc(now["dropped_rows"] - self._dropped_seen)
+            self._dropped_seen = now["dropped_rows"]
 
     def _observe(self, meter: Meter) -> None:
         def queue(_: CallbackOptions) -> list[Observation]:
@@ -85,29 +109,37 @@ class WorkerMeters:
         def dropped(_: CallbackOptions) -> list[Observation]:
             return [Observation(self._worker()["dropped_rows"])]
 
-        meter.create_observable_gauge(
-            names.QUEUE_METRIC, [queue], "{row}", "Predictions that wait for the store"
-        )
-        meter.create_observable_counter(
-            names.DROPPED_METRIC, [dropped], "{row}", "Predictions that the log dropped"
-        )
+        def alive(_: CallbackOptions) -> list[Observation]:
+            try:
+                return [Observation(int(self._alive()))]
+            except StoreError:
+                return []  # nobody can say
+
+        names.QUEUE_METRIC.observe(meter, queue)
+        names.DROPPED_METRIC.observe(meter, dropped)
+        names.ALIVE_METRIC.observe(meter, alive)
 
 
 def exposition(status: Mapping[str, Any]) -> str:
-    """The runner's figures in Prometheus' text format, for BentoML's ``/metrics``."""
+    """The figures of the shared store in Prometheus' text format, for BentoML's ``/metrics``.
+
+    Args:
+        status: As ``/status`` shows it.
+    """
     from prometheus_client import CollectorRegistry, generate_latest
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
     class Figures:
         def collect(self) -> Any:
-            for metric in METRICS:
+            for metric in (*METRICS, names.ALIVE_METRIC):
                 value = figure(status, metric)
                 if value is not None:
-                    family = CounterMetricFamily if metric.counter else GaugeMetricFamily
+                    counts = metric.kind == "counter"
+                    family = CounterMetricFamily if counts else GaugeMetricFamily
                     yield family(metric.prometheus, metric.description, value=value)
             if "state" in status:
                 states = GaugeMetricFamily(
-                    STATE_METRIC.replace(".", "_"), "1 for the state that holds", labels=["state"]
+                    STATE_METRIC.prometheus, STATE_METRIC.description, labels=[STATE_METRIC.label]
                 )
                 for name in STATES:
                     states.add_metric([name], float(name == status["state"]))

@@ -16,5 +16,7 @@ class Outcome:
     promotions: list[Promotion] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     measurements: list[Measurement] = field(default_factory=list)
+    traces: list[str | None] = field(default_factory=list)
+    """For each event the span that it happened in, as a W3C traceparent."""
     export: bool = False
     """Whether the labelled buffer is to be written out for a retrain."""

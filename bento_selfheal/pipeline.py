@@ -282,13 +282,13 @@ class Pipeline:
                     names.DRIFTING: reading.drifting,
                 }
             )
-        self._changed(seen)
-        self.asked = self.asked or reading.drifting
-        self.unlabelled += 1
-        self.calibration.answered(answers if answers.ndim == 1 else answers[:0, 0])
-        self.estimate.answered(answers, self.operating.threshold)
-        self._correct_prior()
-        self._enter(self._calm_state())
+            self._changed(seen)
+            self.asked = self.asked or reading.drifting
+            self.unlabelled += 1
+            self.calibration.answered(answers if answers.ndim == 1 else answers[:0, 0])
+            self.estimate.answered(answers, self.operating.threshold)
+            self._correct_prior()
+            self._enter(self._calm_state())
 
     def _changed(self, seen: list[str]) -> None:
         """A detector saw a change: heal, and let the challenger move in longer steps again."""
@@ -554,9 +554,9 @@ class Pipeline:
             if model is None:
                 return False
             self._promote(PromotionKind.ROLLBACK, target, why, {"from_version": left})
+            self.note("rollback", {"version": target.version, "from": left, "reason": why})
         self.tally.rollbacks += 1
         self.actions.append(f"rollback to {target.version}")
-        self.note("rollback", {"version": target.version, "from": left, "reason": why})
         self._serve(target, model)
         self.health.restart(keep_baseline=self.settings.gate == "always")
         if self.settings.gate == "always" or self.settings.health == "article":
@@ -585,7 +585,7 @@ class Pipeline:
                 verdict = replace(verdict, promote=False, reason=refused)
             span.set_attribute(names.OUTCOME, "promote" if verdict.promote else "wait")
             span.set_attribute(names.REASON, verdict.reason)
-            span.set_attributes({names.EVIDENCE + k: v for k, v in verdict.evidence.items()})
+            span.set_attributes({f"{names.EVIDENCE}.{k}": v for k, v in verdict.evidence.items()})
         if verdict.ended:
             trial.scores = NOTHING
             self.note("undecided", {"version": trial.version, **verdict.evidence})
@@ -645,9 +645,9 @@ class Pipeline:
             names.PROMOTE, {names.VERSION: snapshot.version, names.REASON: reason}, links
         ):
             self._promote(PromotionKind.PROMOTE, snapshot, reason, {**evidence, **labels})
+            self.note("promote", {"version": snapshot.version, "reason": reason, **evidence})
         self.tally.promotions += 1
         self.actions.append(f"promote {snapshot.version}")
-        self.note("promote", {"version": snapshot.version, "reason": reason, **evidence})
         leaves_home = self.serving == self.home
         model = self.challenger.answers
         self._serve(snapshot, model.with_adapter(model.adapter_state()))
@@ -708,15 +708,15 @@ class Pipeline:
                 span.set_attribute(names.OUTCOME, "refused")
                 self.state = before
                 return
-            span.set_attributes({names.LOSS + k: v for k, v in self.losses.items()})
+            span.set_attributes({f"{names.LOSS}.{k}": v for k, v in self.losses.items()})
             outcome = "promoted" if self.promoted else "trained"
             span.set_attributes({names.VERSION: version, names.OUTCOME: outcome})
+            self.note(
+                "heal",
+                {"heal": number, "version": version, "reason": reason, "rows": len(self.buffer),
+                 "losses": self.losses},
+            )  # fmt: skip
         self.state = before if before is State.ROLLED_BACK else self._calm_state()
-        self.note(
-            "heal",
-            {"heal": number, "version": version, "reason": reason, "rows": len(self.buffer),
-             "losses": self.losses},
-        )  # fmt: skip
 
     def _train(self, number: int, reason: str, batch: list[JoinedRow]) -> int:
         """The rounds of one heal; returns the version of its post-heal snapshot."""
@@ -792,6 +792,7 @@ class Pipeline:
     def note(self, kind: str, detail: dict[str, Any]) -> None:
         """Note an event for people."""
         self.outcome.events.append(Event(kind, detail, time.time(), self.tally.labelled_batches))
+        self.outcome.traces.append(self._telemetry.traceparent())
 
     def status(self) -> dict[str, Any]:
         """Everything that a page, a metric or an operator wants to know, as JSON values."""

@@ -129,7 +129,7 @@ class Follower:
             model = self._registry.load(promotion.tag, promotion.sha256)
             if self._store.shared:
                 self._registry.prune({s.tag for s in self._store.snapshots()})
-        log.info("serving snapshot %d (%s)", promotion.version, promotion.kind.value)
+            log.info("serving snapshot %d (%s)", promotion.version, promotion.kind.value)
         return Champion(promotion.version, promotion.tag, model, time.time())
 
     def _refuse(self, promotion: Promotion, error: SnapshotError) -> None:

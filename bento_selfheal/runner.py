@@ -31,7 +31,7 @@ from .package import open_package
 from .pipeline import Pipeline
 from .records import Command, Event, FeedbackRecord, PredictionRecord, Promotion
 from .store import Checkpoint
-from .telemetry import Telemetry
+from .telemetry import Telemetry, within
 
 log = logging.getLogger(__name__)
 
@@ -276,8 +276,9 @@ class Runner:
         registry = registry_of(pipeline.package, self.store)
         for snapshot in surplus:
             registry.delete(snapshot.tag)
-        for event in outcome.events:
-            _say(event)
+        for event, trace in zip(outcome.events, outcome.traces, strict=True):
+            with within(trace):
+                _say(event)
 
     def _moved_point(self, pipeline: Pipeline) -> str:
         moved = pipeline.operating != self._told

@@ -42,6 +42,7 @@ from .courtesy import stand_back
 from .deploy import pin_models, prepare
 from .errors import InvalidInput, StoreError
 from .lane import FastLane, Reply
+from .logs import log_with_bentoml
 from .meters import WorkerMeters, exposition, open_meter
 from .operations import Operations, operations_app
 from .predict import Answer, Worker
@@ -60,6 +61,8 @@ from .wire import (
     Predictions,
     Rows,
 )
+
+log = logging.getLogger(__name__)
 
 SWITCH_SECONDS = 0.0005
 
@@ -115,7 +118,7 @@ class HealingRunnerBase:
 
     def __init__(self) -> None:
         settings = load_settings()
-        _log_with_bentoml()
+        log_with_bentoml(settings.log_format)
         torch.set_num_threads(1)
         stand_back(settings.runner_nice)
         self._runner = Runner(settings, _open_telemetry())
@@ -152,13 +155,16 @@ class PredictBase:
 
     def __init__(self) -> None:
         settings = load_settings()
-        _log_with_bentoml()
+        log_with_bentoml(settings.log_format)
         torch.set_num_threads(1)
         self._telemetry = _open_telemetry()
         self._worker = Worker(settings, self._telemetry)
         self._worker.start()
         self._classes = json.dumps(self._worker.package.info.classes)
-        self._meters = WorkerMeters(open_meter("selfheal"), self._worker.describe)
+        store = self._worker.store
+        self._meters = WorkerMeters(
+            open_meter("selfheal"), self._worker.describe, lambda: store.leader() is not None
+        )
         type(self)._running = self
         # The event loop waits for a thread that computes no longer than this.
         sys.setswitchinterval(SWITCH_SECONDS)
@@ -169,6 +175,7 @@ class PredictBase:
     @bentoml.on_shutdown
     def shut_down(self) -> None:
         """Write what waits and stop the threads."""
+        self._meters.stop()
         self._worker.stop()
 
     @bentoml.api
@@ -256,7 +263,7 @@ class PredictBase:
                 return _refused(error)
             except StoreError as error:
                 return _unavailable(error)
-            span.set_attributes({f"{names.OUTCOME}.{k}": v for k, v in answer.counts.items()})
+            span.set_attributes({f"{names.ITEMS}.{k}": v for k, v in answer.counts.items()})
         self._meters.feedback({k.value: v for k, v in answer.counts.items()})
         return FeedbackCounts(
             accepted=answer.counts[FeedbackOutcome.ACCEPTED],
@@ -270,8 +277,12 @@ class PredictBase:
 
     def __metrics__(self, content: str) -> str:
         """BentoML's own metrics, and ours from the store: the same on every worker."""
-        self._meters.refresh()
-        return content + exposition(self._worker.store.status())
+        try:
+            status = self._worker.operations.status()
+        except StoreError as error:
+            log.warning("/metrics without the runner's figures: %s", error)
+            return content
+        return content + exposition(status)
 
 
 def _operations_of(cls: type[PredictBase]) -> Operations:
@@ -296,14 +307,6 @@ def _status(error: InvalidInput) -> int:
 
 def _unavailable(error: StoreError) -> Any:
     return JSONResponse({"error": str(error)}, 503, headers={"Retry-After": "1"})
-
-
-def _log_with_bentoml() -> None:
-    """BentoML's handlers stand on its own logger; ours shall be seen beside it."""
-    bentoml_log, ours = logging.getLogger("bentoml"), logging.getLogger("bento_selfheal")
-    ours.handlers = list(bentoml_log.handlers)
-    ours.setLevel(bentoml_log.getEffectiveLevel())
-    ours.propagate = False
 
 
 def _open_telemetry() -> Telemetry:

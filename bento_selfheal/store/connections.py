@@ -106,7 +106,8 @@ def _is_shared(url: URL) -> bool:
 def _open_sqlite(url: URL) -> Engine:
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, json_serializer=_to_json)
+    # Hidden: feature values have no business in the text of an error.
+    engine = create_engine(url, json_serializer=_to_json, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _: Any) -> None:
@@ -146,8 +147,9 @@ def _open_postgres(url: URL) -> Engine:
     }
     given = {k: v for k, v in known.items() if k not in url.query}
     engine = create_engine(
-        url, json_serializer=_to_json, connect_args=given, pool_pre_ping=True, pool_recycle=1800
-    )
+        url, json_serializer=_to_json, connect_args=given, pool_pre_ping=True, pool_recycle=1800,
+        hide_parameters=True,
+    )  # fmt: skip
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _: Any) -> None:

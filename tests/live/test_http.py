@@ -448,6 +448,27 @@ def test_access_log(serve: Callable[..., ServedService]) -> None:
             assert ("path=/predict" in log) is wanted
 
 
+def test_no_feature_value_is_logged(serve: Callable[..., ServedService]) -> None:
+    """Whatever becomes of a request, its rows do not stand in the log."""
+    odd = [*ROW[:-1], 7.654321]
+    with serve(workers=1, access_log=True) as server, Client(server) as client:
+        client.predict([odd])
+        client.ask("/feedback", {"items": [{"features": odd, "label": 1, "source": "desk"}]})
+        for path, body in (
+            ("/predict", {"rows": [odd[1:]]}),
+            ("/predict", {"rows": {"V14": 7.654321}}),
+            ("/predict", {"rows": [["x", *odd[1:]]]}),
+            ("/feedback", {"items": [{"features": odd[1:], "label": 1}]}),
+            ("/feedback", {"items": [{"features": odd, "label": 7.654321}]}),
+            ("/feedback", {"items": 7.654321}),
+        ):
+            assert client.post(path, json=body).status_code == 400, body
+        client.ask("/heal")
+        wait_for(lambda: client.events("heal"), "a heal on that row")
+        server.close()
+        assert "7.65432" not in server.log.read_text()
+
+
 # -- restarts -------------------------------------------------------------------------------------
 
 

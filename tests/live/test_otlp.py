@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import threading
 from collections import defaultdict
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, wait_for
-from live import Client, Feeder
+from live import BRISK, Client, Feeder
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
@@ -23,6 +24,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from bento_selfheal import telemetry as names
 from bento_selfheal.package import Package
 from bento_selfheal.served import ServedService
 
@@ -32,15 +34,21 @@ SPANS = {
     "selfheal.rollback",
 }  # fmt: skip
 GAUGES = {
-    "selfheal.signal.z": "{sigma}", "selfheal.signal.conflicts": "{row}", "selfheal.state": "1",
+    "selfheal.signal.z": "{sigma}", "selfheal.signal.conflicts": "{row}",
+    "selfheal.threshold.z": "{sigma}", "selfheal.threshold.conflicts": "{row}",
+    "selfheal.runner.alive": "{runner}",
     "selfheal.champion.accuracy": "1", "selfheal.champion.f1": "1",
-    "selfheal.shadow.accuracy": "1", "selfheal.shadow.f1": "1", "selfheal.lift": "1",
-    "selfheal.label.delay": "s", "selfheal.queue": "{row}",
+    "selfheal.shadow.accuracy": "1", "selfheal.shadow.f1": "1", "selfheal.lift.mean": "1",
+    "selfheal.lift.low": "1", "selfheal.lift.high": "1",
+    "selfheal.label.delay": "s", "selfheal.serving.version": "{version}",
 }  # fmt: skip
 COUNTERS = {
     "selfheal.heals": "{heal}", "selfheal.rollbacks": "{rollback}",
     "selfheal.promotions": "{promotion}", "selfheal.feedback": "{label}",
+    "selfheal.predictions": "{row}", "selfheal.label.joined": "{label}",
+    "selfheal.label.unmatched": "{label}", "selfheal.dropped": "{row}",
 }  # fmt: skip
+LEVELS = {"selfheal.state": "1", "selfheal.queue": "{row}", "selfheal.label.waiting": "{label}"}
 
 
 @dataclass
@@ -52,6 +60,8 @@ class Receiver:
     services: set[str] = field(default_factory=set)
     metrics: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
     requests: int = 0
+    log: str = ""
+    """What the server printed."""
 
     def named(self, name: str) -> list[Span]:
         """Spans of one name."""
@@ -124,10 +134,12 @@ def told(
         "SELFHEAL_WORKERS": "1",
         "SELFHEAL_HEALTH": "article",
         "SELFHEAL_HEALTH_WINDOW": "3",
+        "SELFHEAL_LOG_FORMAT": "json",
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
         "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
         "OTEL_BSP_SCHEDULE_DELAY": "200",
         "OTEL_METRIC_EXPORT_INTERVAL": "500",
+        **BRISK,
     }
     with (
         ServedService(
@@ -137,20 +149,20 @@ def told(
     ):
         feeder = Feeder(client, workers=1)
         wait_for(lambda: feeder.batch()["promotions"], "a promotion", 60)
-        wait_for(lambda: feeder.batch()["rollbacks"], "a rollback by health", 60)
+        wait_for(lambda: feeder.batch()["rollbacks"], "a rollback by health", 100)
         client.ask("/rollback", {"version": 1})
         client.all_serve(1, 1)
         rollbacks = wait_for(lambda: _after_the_operator(client), "the operator's rollback seen")
 
         def told_all() -> bool:
-            names = receiver.metrics.keys()
             return (
-                names >= GAUGES.keys() | COUNTERS.keys()
+                receiver.metrics.keys() >= GAUGES.keys() | COUNTERS.keys() | LEVELS.keys()
                 and _newest(receiver, "selfheal.rollbacks") == rollbacks
                 and _newest(receiver, "selfheal.serving.version") == 1
             )
 
         wait_for(told_all, "the last metrics")
+    receiver.log = (folder / "server.log").read_text()
     return receiver  # the server has ended and has flushed its last spans
 
 
@@ -166,7 +178,8 @@ def attributes(carrier: Any) -> dict[str, Any]:
 
 
 def _value(value: AnyValue) -> Any:
-    return getattr(value, value.WhichOneof("value"))
+    found = getattr(value, value.WhichOneof("value"))
+    return [_value(v) for v in found.values] if value.HasField("array_value") else found
 
 
 def _points(metric: Any) -> Any:
@@ -199,7 +212,7 @@ def test_a_prediction_joins_bentomls_request_trace(told: Receiver) -> None:
             assert not parent.name.startswith("selfheal.")
     assert attributes(told.named("selfheal.predict")[0])["selfheal.rows"] == 100
     counts = attributes(told.named("selfheal.feedback")[0])
-    assert counts["selfheal.outcome.accepted"] == 100
+    assert counts["selfheal.feedback.accepted"] == 100
 
 
 def test_a_heal_tells_its_losses_and_links_to_its_feedback(told: Receiver) -> None:
@@ -216,6 +229,7 @@ def test_a_heal_tells_its_losses_and_links_to_its_feedback(told: Receiver) -> No
         links = {(link.trace_id, link.span_id) for link in heal.links}
         assert links
         assert links <= given
+        assert set(told_of["selfheal.link.trace_ids"]) == {trace.hex() for trace, _ in links}
     numbers = [attributes(h)["selfheal.heal.number"] for h in heals]
     assert sorted(numbers) == list(range(1, len(heals) + 1))
 
@@ -256,6 +270,37 @@ def test_a_reload_links_to_its_promotion(told: Receiver) -> None:
     assert (newest.trace_id, newest.span_id) in linked
 
 
+def test_every_attribute_is_described(told: Receiver) -> None:
+    """What our spans carry stands in the table of attributes, with its type."""
+    types = {"int": int, "double": (int, float), "string": str, "boolean": bool, "string[]": list}
+    for span in (s for s in told.spans if s.name.startswith("selfheal.")):
+        assert span.name in names.SPANS
+        for key, value in attributes(span).items():
+            family = f"{key.rpartition('.')[0]}.<"
+            [kind] = [told_of[0] for name, told_of in names.ATTRIBUTES.items()
+                      if name == key or name.startswith(family)]  # fmt: skip
+            assert isinstance(value, types[kind]), (key, value)
+
+
+def test_log_lines_lead_to_their_spans(told: Receiver) -> None:
+    """As JSON each of our lines is an object; those on heals, promotions, rollbacks, drift and
+    reloads have the ids of a span that arrived, of just that step."""
+    by_id = {(s.trace_id.hex(), s.span_id.hex()): s.name for s in told.spans}
+    spans_of = {
+        "heal": "selfheal.heal", "promote": "selfheal.promote", "rollback": "selfheal.rollback",
+        "drifting": "selfheal.signal", "serving": "selfheal.reload",
+    }  # fmt: skip
+    found = set()
+    for line in (json.loads(line) for line in told.log.splitlines() if line.startswith("{")):
+        assert line.keys() >= {"time", "level", "logger", "message"}
+        word = line["message"].split()[0]
+        if word in spans_of and "trace_id" in line:
+            assert by_id[line["trace_id"], line["span_id"]] == spans_of[word], line
+            found.add(word)
+    assert found == spans_of.keys()
+    assert "[HealingRunner] heal at" not in told.log  # nothing is written twice
+
+
 def test_metrics_arrive_with_their_units(told: Receiver) -> None:
     """The figures of the loop, as gauges and counters with values that fit the run."""
     for name, unit in GAUGES.items():
@@ -265,6 +310,13 @@ def test_metrics_arrive_with_their_units(told: Receiver) -> None:
         metric = told.metrics[name][-1]
         assert metric.unit == unit, name
         assert metric.sum.is_monotonic, name
+    for name, unit in LEVELS.items():
+        metric = told.metrics[name][-1]
+        assert metric.unit == unit, name
+        assert metric.WhichOneof("data") == "sum", name
+        assert not metric.sum.is_monotonic, name
+    assert told.metrics.keys() == GAUGES.keys() | COUNTERS.keys() | LEVELS.keys()
+    assert _newest(told, "selfheal.runner.alive") == 1
     assert _newest(told, "selfheal.signal.z") > 1
     assert _newest(told, "selfheal.heals") >= 1
     assert _newest(told, "selfheal.promotions") >= 1
