@@ -258,6 +258,14 @@ class PredictBase:
         """Write what waits and stop the threads."""
         self._worker.stop()
 
+    async def __is_alive__(self) -> bool:
+        """For `/livez`: false when a restart of this worker would mend it.
+
+        `/readyz` needs no such answer: a worker takes requests only after `__init__`, which fails
+        where no adapter verifies.
+        """
+        return self._worker.alive
+
     @bentoml.api
     async def predict(self, rows: Rows) -> Predictions:
         """Answer a batch of rows. Keep the ids: labels come back with them.
