@@ -187,11 +187,10 @@ class Container:
         done = self._podman.run("logs", self.name)
         return done.stdout + done.stderr
 
-    def processes(self, service: str = "") -> list[psutil.Process]:
-        """Its processes as this machine sees them, or those that run one of its services."""
-        first = psutil.Process(int(self.inspect()["State"]["Pid"]))
-        found = [first, *first.children(recursive=True)]
-        return [p for p in found if not service or service in p.cmdline()]
+    @property
+    def process(self) -> psutil.Process:
+        """Its first process, as this machine sees it."""
+        return psutil.Process(int(self.inspect()["State"]["Pid"]))
 
     def inspect(self) -> dict[str, Any]:
         """What podman knows of it."""

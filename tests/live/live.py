@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import numpy as np
@@ -22,6 +22,16 @@ V14 = ARTICLE_FEATURES.index("V14")
 DRIFT = 2.2
 
 
+class Running(Protocol):
+    """A server here or in a container."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def process(self) -> Any: ...
+
+
 @contextmanager
 def served(home: Path, package: Package, folder: Path, **settings: Any) -> Iterator[ServedService]:
     """A server for as long as the block lasts, on the same lines as the `serve` fixture."""
@@ -36,7 +46,7 @@ def served(home: Path, package: Package, folder: Path, **settings: Any) -> Itera
 class Client(httpx.Client):
     """A client of one server; each call that fails says why."""
 
-    def __init__(self, server: ServedService) -> None:
+    def __init__(self, server: Running) -> None:
         super().__init__(base_url=server.url, timeout=30)
 
     def read(self, path: str) -> Any:
@@ -144,7 +154,7 @@ class Feeder:
         return status
 
 
-def processes(server: ServedService, service: str) -> list[psutil.Process]:
+def processes(server: Running, service: str) -> list[psutil.Process]:
     """The server's processes that run one of its services."""
     found = []
     for process in psutil.Process(server.process.pid).children(recursive=True):

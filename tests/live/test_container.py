@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import ROOT, wait_for
 from containers import USER, Container, Podman, build, find_podman, volume
-from live import Client, Feeder
+from live import Client, Feeder, processes
 from postgres import Postgres
 
 from bento_selfheal.package import Package
@@ -60,13 +60,13 @@ def promoted(feeder: Feeder) -> dict[str, Any]:
 
 def assert_confined(container: Container) -> None:
     """Nobody in it is root, nobody holds a capability, and nothing but volume and /tmp is written."""
-    for process in container.processes():
+    for process in (container.process, *container.process.children(recursive=True)):
         assert set(process.uids()) == {USER}
         status = Path(f"/proc/{process.pid}/status").read_text()
         for kind in ("Prm", "Eff", "Bnd"):
             assert re.search(rf"^Cap{kind}:\s+0+$", status, re.MULTILINE), status
         assert re.search(r"^NoNewPrivs:\s+1$", status, re.MULTILINE)
-    mounts = Path(f"/proc/{container.processes()[0].pid}/mounts").read_text()
+    mounts = Path(f"/proc/{container.process.pid}/mounts").read_text()
     assert re.search(r"^\S+ / overlay ro,", mounts, re.MULTILINE)
 
 
@@ -82,9 +82,9 @@ def test_heals_outlive_the_container(podman: Podman, start: Start) -> None:
             feeder = Feeder(client, workers=1)
             before = promoted(feeder)
 
-            (runner,) = first.processes("HealingRunner")
+            (runner,) = processes(first, "HealingRunner")
             runner.kill()
-            while not {p.pid for p in first.processes("HealingRunner")} - {runner.pid}:
+            while not {p.pid for p in processes(first, "HealingRunner")} - {runner.pid}:
                 assert (first.probe("/livez"), first.probe("/readyz")) == (200, 200)
             before = feeder.batch()
             unlabelled = client.predict([[0.1] * 10, [0.2] * 10])["prediction_ids"]
