@@ -10,6 +10,8 @@ from bentoml.images import Image
 
 from .config import Settings
 
+CONTAINERIZED = "BENTOML_CONTAINERIZED"
+IN_CONTAINER = CONTAINERIZED in os.environ  # set in BentoML's images
 STATE = Path("/state")
 """Where a container's volume is mounted, with BENTOML_HOME naming it: the store, thresholds and
 snapshots all lie below."""
@@ -32,6 +34,13 @@ def container_image(settings: Settings) -> Image:
 
 def goes_with_container(folder: Path) -> bool:
     """Whether what is written to an existing folder is gone when this container is."""
-    if os.environ.get("BENTOML_CONTAINERIZED") != "true":  # set in BentoML's images
-        return False
-    return folder.stat().st_dev == Path("/").stat().st_dev
+    return IN_CONTAINER and folder.stat().st_dev == Path("/").stat().st_dev
+
+
+def replace_dead_processes() -> None:
+    """Have BentoML start a dead process anew in a container too, as it does elsewhere.
+
+    There it would end the whole server some seconds after its only runner died, and go on without
+    a word with one worker less.
+    """
+    os.environ.pop(CONTAINERIZED, None)

@@ -41,6 +41,7 @@ from .config import Settings, load_settings
 from .courtesy import stand_back
 from .deploy import pin_models, prepare
 from .errors import InvalidInput, StoreError
+from .image import replace_dead_processes
 from .lane import FastLane, Reply
 from .meters import WorkerMeters, exposition, open_meter
 from .operations import NO_NUL, Operations, operations_app
@@ -160,10 +161,11 @@ class FeedbackCounts(BaseModel):
 
 
 class SelfHealingService(Service[Any]):
-    """A BentoML service that pins its packaged model to the version its bento was built with."""
+    """A BentoML service that serves the packaged model its bento was built with, and stays up."""
 
     def on_load_bento(self, bento: bentoml.Bento) -> None:
         super().on_load_bento(bento)
+        replace_dead_processes()
         pin_models([str(model.tag) for model in bento.info.all_models])
 
     def to_asgi(self, is_main: bool = True) -> Any:

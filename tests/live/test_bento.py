@@ -14,7 +14,7 @@ from pathlib import Path
 import bentoml
 import pytest
 from conftest import ROOT, wait_for
-from live import Client, Feeder
+from live import Client, Feeder, processes
 
 from bento_selfheal.image import STATE
 from bento_selfheal.modelstore import delete_model, home_store, new_model
@@ -84,6 +84,25 @@ def test_a_bento_serves_by_its_tag_from_another_folder_and_heals(
         serving = client.read("/status")["serving"]
         assert serving["tag"] in {str(m.tag) for m in home_store().list()}
     assert list(elsewhere.iterdir()) == []
+
+
+def test_a_bento_in_a_container_replaces_dead_processes(
+    bento: str, home: Path, tmp_path: Path
+) -> None:
+    """Where BentoML knows that it is in a container it would start no process again; here the
+    runner and a worker that were killed have successors, and predictions go on."""
+    env = {"BENTOML_CONTAINERIZED": "true", "SELFHEAL_STATE_DIR": str(tmp_path / "state"),
+           "SELFHEAL_WORKERS": "2"}  # fmt: skip
+    with (
+        ServedService(bento, home=home, log=tmp_path / "log", cwd=tmp_path, env=env) as server,
+        Client(server) as client,
+    ):
+        for service, count in (("HealingRunner", 1), ("SelfHealing", 2)):
+            first = processes(server, service)
+            assert len(first) == count
+            first[0].kill()
+            wait_for(lambda s=service, f=first: set(processes(server, s)) - set(f), service)
+        client.all_serve(1, 2)
 
 
 def test_a_bento_holds_what_it_needs_and_nothing_else(bento: str) -> None:
