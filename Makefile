@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 export BENTOML_DO_NOT_TRACK := True
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-slow lint format docs pictures bench-serving bench-streams bench-quality clean
+.PHONY: help install demo serve container test test-slow lint format docs pictures bench-serving bench-streams bench-quality clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ demo: $(STAMP)  ## a served classifier loses its accuracy to drift and wins it b
 serve: $(STAMP)  ## the same service, staying up on port 3000
 	$(BIN)/bento-selfheal package-demo
 	$(BIN)/bentoml serve service:SelfHealing
+
+container: $(STAMP)  ## an image of the service; BASE, BACKEND, IMAGE: see examples/container/build.sh
+	PATH="$(abspath $(BIN)):$$PATH" examples/container/build.sh
 
 test: $(STAMP)  ## the tests, under 10 minutes on two cores
 	$(BIN)/pytest

@@ -3,6 +3,7 @@
 import bentoml
 
 from bento_selfheal.config import load_settings
+from bento_selfheal.image import container_image
 from bento_selfheal.service import (
     HealingRunnerBase,
     PredictBase,
@@ -18,7 +19,7 @@ class HealingRunner(HealingRunnerBase):
     """Watches, heals, proves and undoes."""
 
 
-@bentoml.service(**predict_options(settings))
+@bentoml.service(**predict_options(settings), image=container_image(settings))
 class SelfHealing(PredictBase):
     """A torch classifier that repairs itself when its world drifts."""
 

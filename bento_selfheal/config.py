@@ -282,6 +282,9 @@ class Settings(BaseSettings, HealParameters):
     """Share of one core that heals may take on average: after each the runner rests."""
     seed: Annotated[int, Field(ge=0)] = 42
     """Seed of the heals' random draws."""
+    base_image: str = ""
+    """Image with Python that `bentoml build` bases the container's on; empty means `python:3.X-slim`
+    of the Python that builds."""
 
     @field_validator("feedback_days")
     @classmethod

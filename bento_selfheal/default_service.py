@@ -3,6 +3,7 @@
 import bentoml
 
 from .config import load_settings
+from .image import container_image
 from .service import HealingRunnerBase, PredictBase, predict_options, runner_options
 
 settings = load_settings()
@@ -13,7 +14,7 @@ class HealingRunner(HealingRunnerBase):
     """Watches, heals, proves and undoes."""
 
 
-@bentoml.service(**predict_options(settings))
+@bentoml.service(**predict_options(settings), image=container_image(settings))
 class SelfHealing(PredictBase):
     """A torch classifier that repairs itself when its world drifts."""
 

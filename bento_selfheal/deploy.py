@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .config import Settings, Thresholds
 from .errors import PromotionMoved
+from .image import STATE, goes_with_container
 from .modelstore import bentoml_home, find_model
 from .package import Package, find_device, open_package
 from .pipeline import Pipeline
@@ -59,6 +60,7 @@ def prepare(settings: Settings) -> None:
         SettingsError: There is no such device.
     """
     find_device(settings.device)
+    _warn_of_loss(settings)
     store = open_store(settings)
     try:
         store.create()
@@ -72,6 +74,22 @@ def prepare(settings: Settings) -> None:
             log.info("%s serves from snapshot %d, state in %s", tag, version, state_dir(settings))
     finally:
         store.close()
+
+
+def _warn_of_loss(settings: Settings) -> None:
+    """A container without a volume works, until it is replaced."""
+    if settings.store_url:
+        return
+    # Both hold a heal: the store says which snapshot serves, the model store has its weights.
+    homes = {state_dir(settings), bentoml_home()}
+    for home in homes:
+        home.mkdir(parents=True, exist_ok=True)
+    lost = sorted(str(home) for home in homes if goes_with_container(home))
+    if lost:
+        log.warning(
+            "%s: on no volume, heals are gone with this container; mount one at %s and set "
+            "BENTOML_HOME=%s", ", ".join(lost), STATE, STATE,
+        )  # fmt: skip
 
 
 def _take_over(settings: Settings, store: SqlStore, package: Package, before: str | None) -> int:

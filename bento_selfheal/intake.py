@@ -62,6 +62,11 @@ class PredictionLog:
         """Rows that wait for the store."""
         return self.appended - self.written
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread that writes still runs."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Begin to write, in a thread."""
         self._thread.start()
@@ -156,6 +161,11 @@ class LabelLog:
         self._thread = threading.Thread(target=self._write, name="selfheal-labels", daemon=True)
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread that commits still runs."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """Write what waits and stop."""
         self._queue.put(None)
@@ -168,7 +178,7 @@ class LabelLog:
             StoreError: The store is out of reach; none was kept.
         """
         done: Future[FeedbackResult] = Future()
-        if not self._thread.is_alive():
+        if not self.alive:
             raise StoreError("the service is not taking feedback now")
         self._queue.put((records, done))
         return done.result()
@@ -231,6 +241,11 @@ class FeedbackIntake:
         self._classes = list(classes)
         self._limit = limit
         self._monitor = monitor
+
+    @property
+    def alive(self) -> bool:
+        """Whether labels are still made durable."""
+        return self._log.alive
 
     def stop(self) -> None:
         """Write what waits, and take nothing more."""

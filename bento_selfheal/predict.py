@@ -101,6 +101,11 @@ class Worker:
             self.monitor.close()
         self.store.close()
 
+    @property
+    def alive(self) -> bool:
+        """Whether every thread behind the answers still runs."""
+        return self.follower.alive and self.log.alive and self.feedback.alive
+
     def answer(self, rows: NDArray[np.float32]) -> Answer:
         """Answer a batch with the champion of this moment; nothing here waits."""
         champion = self.follower.champion

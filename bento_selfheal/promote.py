@@ -66,6 +66,11 @@ class Follower:
         """Follow from now on, in a thread."""
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread that follows still runs."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """Stop following."""
         self._stop.set()

@@ -41,6 +41,7 @@ from .config import Settings, load_settings
 from .courtesy import stand_back
 from .deploy import pin_models, prepare
 from .errors import InvalidInput, StoreError
+from .image import replace_dead_processes
 from .lane import FastLane, Reply
 from .logs import log_with_bentoml
 from .meters import WorkerMeters, exposition, open_meter
@@ -68,7 +69,7 @@ SWITCH_SECONDS = 0.0005
 
 
 class SelfHealingService(Service[Any]):
-    """A BentoML service that pins its packaged model to the version its bento was built with."""
+    """A BentoML service that serves the packaged model its bento was built with, and stays up."""
 
     @property
     def bento(self) -> bentoml.Bento | None:
@@ -79,6 +80,7 @@ class SelfHealingService(Service[Any]):
     def bento(self, bento: bentoml.Bento | None) -> None:
         self._bento = bento
         if bento is not None:
+            replace_dead_processes()
             pin_models([str(model.tag) for model in bento.info.all_models])
 
     def to_asgi(self, is_main: bool = True) -> Any:
@@ -177,6 +179,14 @@ class PredictBase:
         """Write what waits and stop the threads."""
         self._meters.stop()
         self._worker.stop()
+
+    async def __is_alive__(self) -> bool:
+        """For `/livez`: false when a restart of this worker would mend it.
+
+        `/readyz` needs no such answer: a worker takes requests only after `__init__`, which fails
+        where no adapter verifies.
+        """
+        return self._worker.alive
 
     @bentoml.api
     async def predict(self, rows: Rows) -> Predictions:

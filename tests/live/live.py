@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import numpy as np
@@ -20,6 +20,16 @@ BRISK = {"SELFHEAL_HEAL_SHARE": "1"}  # no rests: a test waits for the next heal
 WIDTH = len(ARTICLE_FEATURES)
 V14 = ARTICLE_FEATURES.index("V14")
 DRIFT = 2.2
+
+
+class Running(Protocol):
+    """A server here or in a container."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def process(self) -> Any: ...
 
 
 @contextmanager
@@ -43,7 +53,7 @@ def served(
 class Client(httpx.Client):
     """A client of one server; each call that fails says why."""
 
-    def __init__(self, server: ServedService) -> None:
+    def __init__(self, server: Running) -> None:
         super().__init__(base_url=server.url, timeout=30)
 
     def read(self, path: str) -> Any:
@@ -151,7 +161,7 @@ class Feeder:
         return status
 
 
-def processes(server: ServedService, service: str) -> list[psutil.Process]:
+def processes(server: Running, service: str) -> list[psutil.Process]:
     """The server's processes that run one of its services."""
     found = []
     for process in psutil.Process(server.process.pid).children(recursive=True):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import bentoml
 import pytest
 from conftest import ROOT, wait_for
-from live import Client, Feeder
+from live import Client, Feeder, processes
 
+from bento_selfheal.image import STATE
 from bento_selfheal.modelstore import delete_model, home_store, new_model
 from bento_selfheal.package import Package
 from bento_selfheal.served import ServedService
@@ -83,11 +86,53 @@ def test_a_bento_serves_by_its_tag_from_another_folder_and_heals(
     assert list(elsewhere.iterdir()) == []
 
 
+def test_a_bento_in_a_container_replaces_dead_processes(
+    bento: str, home: Path, tmp_path: Path
+) -> None:
+    """Where BentoML knows that it is in a container it would start no process again; here the
+    runner and a worker that were killed have successors, and predictions go on."""
+    env = {"BENTOML_CONTAINERIZED": "true", "SELFHEAL_STATE_DIR": str(tmp_path / "state"),
+           "SELFHEAL_WORKERS": "2"}  # fmt: skip
+    with (
+        ServedService(bento, home=home, log=tmp_path / "log", cwd=tmp_path, env=env) as server,
+        Client(server) as client,
+    ):
+        for service, count in (("HealingRunner", 1), ("SelfHealing", 2)):
+            first = processes(server, service)
+            assert len(first) == count
+            first[0].kill()
+            wait_for(lambda s=service, f=first: set(processes(server, s)) - set(f), service)
+        client.all_serve(1, 2)
+
+
 def test_a_bento_holds_what_it_needs_and_nothing_else(bento: str) -> None:
-    """The package's modules and the user's service are inside, tests and state are not."""
+    """The whole package, whatever kind of file, and the user's service are inside; tests, state and
+    caches are not."""
     source = Path(bentoml.get(bento).path) / "src"
     held = {str(p.relative_to(source)) for p in source.rglob("*") if p.is_file()}
-    modules = {str(p.relative_to(ROOT)) for p in (ROOT / "bento_selfheal").rglob("*.py")}
-    assert {"service.py", *modules} <= held
-    strange = [p for p in held if p.split("/")[0] in {"tests", ".venv", ".git", "benchmarks"}]
-    assert strange == []
+    package = {str(p.relative_to(ROOT)) for p in (ROOT / "bento_selfheal").rglob("*")
+               if p.is_file() and "__pycache__" not in p.parts}  # fmt: skip
+    assert {"service.py", *package} <= held
+    strange = held - package - {"service.py", "bentofile.yaml", "pyproject.toml", "README.md"}
+    assert strange == set()
+
+
+def test_a_bento_asks_for_what_the_package_asks_for(bento: str) -> None:
+    """Its requirements are those of pyproject.toml, and BentoML of the version that built it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {text.split(";")[0].strip() for text in project["dependencies"]}
+    path = Path(bentoml.get(bento).path) / "env/python/requirements.txt"
+    asked = set(path.read_text().split("\n")) - {""}
+    assert asked - wanted == {f"bentoml=={bentoml.__version__}"}
+    assert wanted <= asked
+
+
+def test_a_bentos_image_has_no_compilers(bento: str) -> None:
+    """It starts from slim Python, installs no system package, runs as a user of its own, and has a
+    folder for the volume that this user may write to."""
+    dockerfile = (Path(bentoml.get(bento).path) / "env/docker/Dockerfile").read_text()
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert f"FROM python:{version}-slim AS" in dockerfile
+    assert "apt-get" not in dockerfile
+    assert f"-o bentoml -g bentoml {STATE}" in dockerfile
+    assert re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE) == ["bentoml"]

@@ -1,0 +1,59 @@
+"""`/readyz` and `/livez` mean it; what they say of a dead runner is in test_crash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import ROOT
+from live import Client
+
+from bento_selfheal import served
+from bento_selfheal.errors import SelfHealError
+from bento_selfheal.modelstore import model_folder
+from bento_selfheal.package import Package
+from bento_selfheal.served import ServedService
+
+# The user's service, with a way to lose a thread.
+FRAIL = """
+    @bentoml.api
+    def stop_following(self) -> None:
+        self._worker.follower.stop()
+"""
+
+
+def test_not_ready_before_an_adapter_verifies(
+    serve: Callable[..., ServedService], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its only adapter damaged a server does not get ready and says why; mended, it does."""
+    with serve(workers=1) as server, Client(server) as client:
+        tag = client.read("/promotions")[-1]["tag"]
+    file = model_folder(tag) / "adapter.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    monkeypatch.setattr(served, "READY_SECONDS", 8)
+    with pytest.raises(SelfHealError, match="no promotion in the log verifies"):
+        serve(workers=1)
+    file.write_bytes(whole)
+    monkeypatch.undo()
+    with Client(serve(workers=1)) as client:
+        assert client.predict([[0.0] * 10])["model_version"] == 1
+
+
+def test_a_worker_without_its_threads_asks_for_a_restart(
+    home: Path, package: Package, tmp_path: Path
+) -> None:
+    """A worker that follows no promotions any more answers, but says that it is not alive."""
+    (tmp_path / "service.py").write_text((ROOT / "service.py").read_text() + FRAIL)
+    env = {"SELFHEAL_MODEL": package.tag, "SELFHEAL_STATE_DIR": str(tmp_path / "state"),
+           "SELFHEAL_WORKERS": "1", "PYTHONPATH": str(ROOT)}  # fmt: skip
+    with ServedService(
+        "service:SelfHealing", home=home, log=tmp_path / "server.log", cwd=tmp_path, env=env
+    ) as server:
+        assert httpx.get(f"{server.url}/livez", timeout=5).status_code == 200
+        with Client(server) as client:
+            client.ask("/stop_following")
+            assert len(client.predict([[0.0] * 10])["prediction_ids"]) == 1
+        assert httpx.get(f"{server.url}/livez", timeout=5).status_code == 503
