@@ -125,8 +125,10 @@ def stages(period: Period, axes: Axes) -> None:
     colors = ["#1a7f4b", SHADOW, "#b9c0c9", CHAMPION]
     for number, (name, scores) in enumerate(period.stages.items()):
         places = [i + (number - (len(period.stages) - 1) / 2) * width for i in range(len(METRICS))]
-        bars = axes.bar(places, [scores[m] for m in METRICS], width * 0.92,
-                        label=name.replace("_", " "), color=colors[number % len(colors)])  # fmt: skip
+        bars = axes.bar(
+            places, [scores[m] for m in METRICS], width * 0.92,
+            label=name.replace("_", " "), color=colors[number % len(colors)],
+        )  # fmt: skip
         axes.bar_label(bars, fmt="%.2f", fontsize=7, padding=1)
     axes.set_xticks(range(len(METRICS)), ["accuracy", "precision", "recall", "F1"])
     axes.set(title="Four metrics at each stage", ylim=(0, 1.08))

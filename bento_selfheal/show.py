@@ -24,7 +24,8 @@ from .deploy import open_store
 from .drive import BatchReport, Driver, Stream, Summary
 from .errors import SettingsError, StoreError
 from .metrics import batch_interval
-from .package import Label, Package, as_label, open_package, package_model
+from .package import Package, as_label, open_package, package_model
+from .records import Label
 from .rules import Rule
 from .served import ServedService
 from .streams import ARTICLE_FEATURES, Table, article_rows

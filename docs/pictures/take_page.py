@@ -24,7 +24,8 @@ PACE_SECONDS = 1.0
 def take(browser: Browser, url: str, name: str, width: int, height: int, scheme: str) -> None:
     """One picture, cut at the height given."""
     context = browser.new_context(
-        viewport={"width": width, "height": height}, color_scheme=scheme  # type: ignore[arg-type]
+        viewport={"width": width, "height": height},
+        color_scheme=scheme,  # type: ignore[arg-type]
     )
     page = context.new_page()
     page.goto(f"{url}/selfheal/")
