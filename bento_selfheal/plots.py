@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .errors import SettingsError
 from .period import Period
 from .records import Phase, State
 
@@ -165,9 +166,15 @@ def write_plots(period: Period, folder: Path, kind: str = "png") -> list[Path]:
 
 @contextmanager
 def drawn(period: Period, name: str) -> Iterator[Figure]:
-    """One plot as a figure that is closed at the end; needs the extra ``plots``."""
-    import matplotlib
+    """One plot as a figure that is closed at the end.
 
+    Raises:
+        SettingsError: The extra ``plots`` is not installed.
+    """
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise SettingsError("plots need: pip install 'bento-selfheal[plots]'") from error
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

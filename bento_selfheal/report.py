@@ -18,6 +18,8 @@ KINDS_LEFT_OUT = {"undecided", "change"}
 
 def render_report(period: Period) -> str:
     """The report: what it came to, plots, promotions with their evidence, events, snapshots."""
+    # First, for they say what is missing.
+    plots = {name: _svg(period, name) for name in PLOTS}
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined)
@@ -26,7 +28,7 @@ def render_report(period: Period) -> str:
     return template.render(
         period=period,
         facts=_facts(period),
-        plots={name: _svg(period, name) for name in PLOTS},
+        plots=plots,
         events=[e for e in period.events if e["kind"] not in KINDS_LEFT_OUT],
         made=time.time(),
     )

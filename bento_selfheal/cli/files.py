@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,16 @@ from . import app
 
 if TYPE_CHECKING:
     from ..period import Period
+
+
+
+class Format(StrEnum):
+    """Files that plots can be."""
+
+    PNG = "png"
+    SVG = "svg"
+    PDF = "pdf"
+
 
 Since = Annotated[
     str | None, typer.Option(help="From when: a length such as 24h or 7d, or an ISO date and time.")
@@ -51,10 +62,10 @@ def plots(
     until: Until = None,
     experiment: Experiment = False,
     seed: Seed = 42,
-    kind: Annotated[str, typer.Option("--format", help="png, svg or pdf")] = "png",
+    kind: Annotated[Format, typer.Option("--format")] = Format.PNG,
     as_json: AsJson = False,
 ) -> None:
-    """Draw the article's eight plots (needs `pip install 'bento-selfheal[plots]'`)."""
+    """Draw the article's eight plots; needs the extra `plots`."""
     from ..plots import write_plots
 
     _say_files(write_plots(_period(since, until, experiment, seed), folder, kind), as_json)
@@ -69,7 +80,7 @@ def report(
     seed: Seed = 42,
     as_json: AsJson = False,
 ) -> None:
-    """Write one HTML file on a period: figures, plots, what was done and why (needs `[plots]`)."""
+    """Write one HTML file on a period: figures, plots, what was done and why; needs the extra `plots`."""
     from ..report import render_report
 
     file.write_text(render_report(_period(since, until, experiment, seed)))
