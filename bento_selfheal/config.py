@@ -283,7 +283,7 @@ class Settings(BaseSettings, HealParameters):
     seed: Annotated[int, Field(ge=0)] = 42
     """Seed of the heals' random draws."""
     base_image: str = ""
-    """Image with Python that `bentoml build` bases the container's on; empty means
+    """Image with Python that `bentoml build` bases the container's on; empty means the
     `python:3.X-slim` of the Python that builds."""
 
     @field_validator("feedback_days")

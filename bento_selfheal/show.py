@@ -15,7 +15,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    track,
+)
 from rich.table import Table as Grid
 
 from .backtest import Backtest
@@ -168,7 +175,14 @@ def backtest_table(
         def run(chosen: Settings) -> Backtest:
             there = open_package(package.tag, chosen.device)
             made = Backtest(there, chosen.model_copy(update={"seed": seed}))
-            deque(made.run(table_stream(rest, package, delay)), maxlen=0)
+            stream = table_stream(rest, package, delay)
+            # On a terminal only: what is piped on must hold nothing but the result.
+            console = Console(stderr=True)
+            shown = track(
+                made.run(stream), "batches", len(stream), console=console, transient=True,
+                disable=not console.is_terminal,
+            )  # fmt: skip
+            deque(shown, maxlen=0)
             return made
 
         return _side_by_side(run, settings, tries)

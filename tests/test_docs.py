@@ -43,5 +43,5 @@ def test_commands() -> None:
         text = page.read_text()
         for verb in re.findall(r"bento-selfheal ([a-z][a-z-]+)", text):
             assert verb in known, f"{page.name}: bento-selfheal {verb}"
-        for target in re.findall(r"(?:`|\$ )make ([a-z][a-z-]+)", text):
+        for target in re.findall(r"(?:`|\$ )make ([a-z-]+[a-z])(?=[`\s,;])", text):
             assert target in targets, f"{page.name}: make {target}"

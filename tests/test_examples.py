@@ -61,7 +61,7 @@ def test_pods_are_found() -> None:
 
 
 def test_a_pod_writes_where_it_may() -> None:
-    """The root is read-only; BENTOML_HOME and the state lie on a volume of the user's."""
+    """Its root file system is read-only; BENTOML_HOME lies on a volume that its user owns."""
     [pod] = [d["spec"]["template"]["spec"] for d in selfheal("Deployment")]
     [container] = pod["containers"]
     assert container["securityContext"]["readOnlyRootFilesystem"] is True

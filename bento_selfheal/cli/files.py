@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ..period import Period
 
 
-
 class Format(StrEnum):
     """Files that plots can be."""
 
@@ -80,7 +79,7 @@ def report(
     seed: Seed = 42,
     as_json: AsJson = False,
 ) -> None:
-    """Write one HTML file on a period: figures, plots, what was done and why; needs the extra `plots`."""
+    """Write one HTML file: figures, plots, what was done and why; needs the extra `plots`."""
     from ..report import render_report
 
     file.write_text(render_report(_period(since, until, experiment, seed)))

@@ -1,7 +1,7 @@
-"""Podman with a storage of the tests' own, a base image made of Debian's packages, and containers.
+"""Podman with a storage of the tests' own, a base image of Debian's packages, and containers.
 
-No registry of images is asked: debootstrap makes the base. It and the layers of earlier builds
-stay in a cache folder, so that a second run builds in seconds.
+No registry of images is asked: debootstrap makes the base. It and the layers of earlier builds stay
+in a cache folder, so that a second run builds in seconds.
 """
 
 from __future__ import annotations
@@ -115,9 +115,7 @@ def find_podman() -> Podman:
     if os.getuid() != 0:
         pytest.skip("debootstrap makes a base image for root alone")
     if sys.version_info[:2] != (3, 11):
-        pytest.skip(
-            "the base image has Debian 12's Python 3.11, and a bento asks for its builder's"
-        )
+        pytest.skip("the base has Debian 12's Python 3.11; a bento asks for its builder's")
     return Podman()
 
 

@@ -1,4 +1,4 @@
-"""The image that `examples/container/build.sh` makes, run as `run.sh` and the compose file do."""
+"""The image that `examples/container/build.sh` makes, run by `run.sh` and as it is composed."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def promoted(feeder: Feeder) -> dict[str, Any]:
 
 
 def assert_confined(container: Container) -> None:
-    """Nobody in it is root or holds a capability; nothing but volume and /tmp is written."""
+    """Nobody in it is root or holds a capability, and only volume and /tmp can be written to."""
     for process in (container.process, *container.process.children(recursive=True)):
         assert set(process.uids()) == {USER}
         status = Path(f"/proc/{process.pid}/status").read_text()
