@@ -83,7 +83,7 @@ class Podman:
         return done.stdout.strip()
 
     def base_image(self) -> str:
-        """Debian's Python, uv and this machine's certificates and wheels; made where it is missing."""
+        """Debian's Python, uv, this machine's certificates and wheels; made where it is missing."""
         files = (CERTIFICATES, CONSTRAINTS, Path(uv.find_uv_bin()))
         parts = [PACKAGES.encode(), WHEELS.encode(), *(file.read_bytes() for file in files)]
         stamp = hashlib.sha256(b"".join(parts)).hexdigest()[:12]
