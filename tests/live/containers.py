@@ -33,6 +33,7 @@ RUN = Path("/run/bento-selfheal-tests")
 READY_SECONDS = 60
 USER = 1034  # of BentoML's images
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+CONSTRAINTS = ROOT / "constraints.txt"
 WHEELS = os.environ.get("PIP_FIND_LINKS", "")
 PROGRAMS = ("podman", "runc", "debootstrap")
 PACKAGES = "python3,python3-venv,ca-certificates"
@@ -82,9 +83,10 @@ class Podman:
         return done.stdout.strip()
 
     def base_image(self) -> str:
-        """Debian with its Python, uv and this machine's certificates; made where it is missing."""
-        parts = [PACKAGES.encode(), CERTIFICATES.read_bytes(), Path(uv.find_uv_bin()).read_bytes()]
-        stamp = hashlib.sha256(b"".join(parts) + WHEELS.encode()).hexdigest()[:12]
+        """Debian's Python, uv, this machine's certificates and wheels; made where it is missing."""
+        files = (CERTIFICATES, CONSTRAINTS, Path(uv.find_uv_bin()))
+        parts = [PACKAGES.encode(), WHEELS.encode(), *(file.read_bytes() for file in files)]
+        stamp = hashlib.sha256(b"".join(parts)).hexdigest()[:12]
         name = f"localhost/selfheal-base:{stamp}"
         if self.run("image", "exists", name).returncode != 0:
             with tempfile.TemporaryDirectory() as folder:
@@ -100,7 +102,12 @@ class Podman:
             pytest.skip(f"no base image: debootstrap says {made.stdout.splitlines()[-1:]}")
         shutil.copy(uv.find_uv_bin(), root / "usr/local/bin/uv")
         shutil.copy(CERTIFICATES, root / CERTIFICATES.relative_to("/"))
-        variables = {"SSL_CERT_FILE": CERTIFICATES, "UV_FIND_LINKS": WHEELS}
+        shutil.copy(CONSTRAINTS, root / "etc")
+        variables = {
+            "SSL_CERT_FILE": CERTIFICATES,
+            # The torch of the wheels, without CUDA, and not the newest there is.
+            "UV_FIND_LINKS": WHEELS, "UV_CONSTRAINT": f"/etc/{CONSTRAINTS.name}",
+        }  # fmt: skip
         changes = [f"--change=ENV {k}={v}" for k, v in variables.items() if v]
         archive = root.parent / "root.tar"
         subprocess.run(["tar", "-C", str(root), "-cf", str(archive), "."], check=True)
