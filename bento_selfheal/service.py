@@ -295,6 +295,16 @@ class PredictBase:
         return content + exposition(status)
 
 
+def _hide_input(*methods: Any) -> None:
+    """Let errors of validation name the field alone: BentoML writes them to the log."""
+    for method in methods:
+        method.input_spec.model_config["hide_input_in_errors"] = True
+        method.input_spec.model_rebuild(force=True)
+
+
+_hide_input(PredictBase.predict, PredictBase.feedback)
+
+
 def _operations_of(cls: type[PredictBase]) -> Operations:
     running = cls._running
     if running is None:

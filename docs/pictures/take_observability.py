@@ -54,6 +54,7 @@ def main() -> None:
             )
         )  # fmt: skip
         metrics = stack.enter_context(prometheus(folder / "prometheus", server.url))
+        start = time.monotonic()
         for report in Driver(server.url, package, WORKERS).run(demo_stream(36, 10, 2.2, 42)):
             print(report.number, report.state, report.action)
             time.sleep(PAUSE_SECONDS)
@@ -63,7 +64,7 @@ def main() -> None:
                 executable_path="/usr/bin/chromium", args=["--no-sandbox"]
             )
             take_trace(browser, traces, heal)
-            take_graphs(browser, metrics)
+            take_graphs(browser, metrics, round(time.monotonic() - start))
 
 
 def promoted(traces: Phoenix) -> dict[str, Any] | None:
@@ -82,23 +83,23 @@ def open_page(browser: Browser, width: int, height: int) -> Page:
 def take_trace(browser: Browser, traces: Phoenix, heal: dict[str, Any]) -> None:
     """The tree of the heal, with the heal's own attributes beside it."""
     [project] = [p for p in traces.get("/v1/projects").json()["data"] if p["name"] == PROJECT]
-    page = open_page(browser, 1280, 760)
-    page.goto(f"{traces.base_url}projects/{project['id']}/traces/{heal['context']['trace_id']}")
-    page.get_by_text("selfheal.snapshot").first.wait_for()
+    page = open_page(browser, 1440, 840)
+    page.goto(f"{traces.base_url}/projects/{project['id']}/traces/{heal['context']['trace_id']}")
     page.get_by_text("selfheal.heal").first.click()
-    page.wait_for_load_state("networkidle")
-    page.screenshot(path=HERE / "phoenix-heal.png")
+    page.get_by_role("tab", name="Attributes").click()
+    page.get_by_text("selfheal.loss.total").wait_for()
+    page.get_by_role("dialog").screenshot(path=HERE / "phoenix-heal.png")
 
 
-def take_graphs(browser: Browser, metrics: Prometheus) -> None:
-    """Prometheus' own graph page for a query."""
+def take_graphs(browser: Browser, metrics: Prometheus, seconds: int) -> None:
+    """Prometheus' own graph page for a query over so many seconds."""
     for name, query in GRAPHS.items():
-        page = open_page(browser, 1280, 720)
-        asked = urlencode({"g0.expr": query, "g0.tab": "0", "g0.range_input": "2m"})
-        page.goto(f"{metrics.base_url}graph?{asked}")
-        page.locator(".graph-chart canvas, .uplot canvas, canvas").first.wait_for()
-        page.wait_for_load_state("networkidle")
-        page.screenshot(path=HERE / name)
+        page = open_page(browser, 1100, 700)
+        asked = {"g0.expr": query, "g0.tab": "0", "g0.range_input": f"{seconds}s"}
+        page.goto(f"{metrics.base_url}/graph?{urlencode(asked)}")
+        page.locator(".rickshaw_graph svg path").first.wait_for()
+        page.locator(".legend .line").last.wait_for()
+        page.screenshot(path=HERE / name, full_page=True)
 
 
 if __name__ == "__main__":

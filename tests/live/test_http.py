@@ -463,8 +463,10 @@ def test_no_feature_value_is_logged(serve: Callable[..., ServedService]) -> None
             ("/feedback", {"items": 7.654321}),
         ):
             assert client.post(path, json=body).status_code == 400, body
-        client.ask("/heal")
-        wait_for(lambda: client.events("heal"), "a heal on that row")
+        wait_for(
+            lambda: (client.read("/status").get("labels") or {}).get("joined") == 1,
+            "the runner has learned the row",
+        )
         server.close()
         assert "7.65432" not in server.log.read_text()
 
