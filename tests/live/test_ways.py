@@ -47,6 +47,7 @@ def test_bentomls_own_clients(serve: Callable[..., ServedService]) -> None:
         with pytest.raises(bentoml.exceptions.BentoMLException, match=r"rows\.0.*2 values") as bad:
             client.predict(rows=[[1.0, 2.0]])
         assert bad.value.error_code == 400
+    client._temp_dir.cleanup()  # which it leaves to the garbage collector, with a warning
 
 
 # -- bentoml.depends ------------------------------------------------------------------------------
