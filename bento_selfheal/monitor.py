@@ -79,6 +79,7 @@ class DataMonitor:
         self._left_out = 0
         self._lock = threading.Lock()
         self._schema_known = False
+        self._fails = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._write, name="selfheal-monitor", daemon=True)
 
@@ -112,8 +113,11 @@ class DataMonitor:
             try:
                 # BentoML leaves a record that failed half-open in the context that it began in.
                 contextvars.copy_context().run(self._record, record)
+                self._fails = False
             except Exception:  # whatever class of monitor is configured; predictions go on
-                log.exception("the monitor did not take %d rows", len(record))
+                if not self._fails:  # once, however many follow
+                    log.exception("the monitor takes no rows; they are left out until it does")
+                self._fails = True
             with self._lock:
                 self._waiting -= len(record)
         with self._lock:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -140,6 +142,27 @@ def test_operators(client: Client, package: Package) -> None:
     wait_for(lambda: not client.status()["paused"], "resumed")
     assert client.heal().command == "heal"
     assert client.forget("somebody").command == "forget"
+
+
+def test_forget_command(server: ServedService, client: Client) -> None:
+    """`bento-selfheal forget` asks the service; a bad address or source is one clear line."""
+
+    def forget(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", "from bento_selfheal.cli import main; main()", "forget"]
+        return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60)
+
+    done = forget(f"{server.url}/", "--source", "till-7")
+    assert "till-7 will be forgotten" in done.stdout, done.stderr
+    wait_for(
+        lambda: any("till-7" in str(e.detail) for e in client.events()), "the source forgotten"
+    )
+    for arguments, code, words in (
+        (("nowhere", "--source", "x"), 2, "error: url: 'nowhere'"),
+        ((server.url, "--source", ""), 1, "error: body.source"),
+        ((f"http://127.0.0.1:{free_port()}", "--source", "x"), 1, "ConnectError"),
+    ):
+        done = forget(*arguments)
+        assert (done.returncode, words in done.stderr) == (code, True), done.stderr
 
 
 def test_async(server: ServedService, package: Package) -> None:

@@ -47,6 +47,7 @@ def test_bentomls_own_clients(serve: Callable[..., ServedService]) -> None:
         with pytest.raises(bentoml.exceptions.BentoMLException, match=r"rows\.0.*2 values") as bad:
             client.predict(rows=[[1.0, 2.0]])
         assert bad.value.error_code == 400
+    client._temp_dir.cleanup()  # which it leaves to the garbage collector, with a warning
 
 
 # -- bentoml.depends ------------------------------------------------------------------------------
@@ -198,3 +199,25 @@ def test_what_is_predicted_and_labelled_is_collected(monitored: Client, tmp_path
     assert roles["V14"] == "feature"
     assert (roles["prediction"], roles["label"]) == ("prediction", "target")
     assert "duplicated" not in (tmp_path / "server.log").read_text()
+
+
+def test_a_monitor_that_fails_takes_nothing_with_it(monitored: Client, tmp_path: Path) -> None:
+    """Where the monitor cannot write, predictions and feedback go on, the log says so once, and
+    rows are collected from the moment on that it can."""
+    log, block = tmp_path / "server.log", tmp_path / "monitoring"
+    block.write_text("no folder")
+    ids = monitored.predict(rows(3)).prediction_ids
+    wait_for(lambda: "the monitor takes no rows" in log.read_text(), "the reason in the log")
+    assert monitored.feedback([FeedbackItem(prediction_id=ids[0], label=1)]).accepted == 1
+    for seed in range(20):
+        monitored.predict(rows(3, seed))
+    block.unlink()
+
+    later: set[str] = set()
+
+    def collects() -> bool:
+        later.update(monitored.predict(rows(2)).prediction_ids)
+        return bool(later & {line["prediction_id"] for line in collected(tmp_path)})
+
+    wait_for(collects, "rows collected again")
+    assert log.read_text().count("the monitor takes no rows") == 1
