@@ -61,6 +61,7 @@ def test_one_json_object(file: Path) -> None:
     assert one["promotions"] >= 1
 
 
+@pytest.mark.slow
 def test_later_labels_heal_later(file: Path) -> None:
     """With labels a thousand rows late less is won than with labels a hundred rows late."""
     early, late = result_of(file, "--delay", "100"), result_of(file, "--delay", "1000")
@@ -82,6 +83,7 @@ def test_served_is_never_healed_on_its_own_label(package: Package) -> None:
     assert [r.champion for r in reports[:2]] == [r.shadow for r in reports[:2]]
 
 
+@pytest.mark.slow
 def test_side_by_side(file: Path) -> None:
     """Other settings run beside, and it is said by how much they would have been better."""
     result = result_of(file, "--try", "mode=observe", "--try", "heal_lr=0.01,heal_rows=50")

@@ -86,6 +86,7 @@ def test_a_bento_serves_by_its_tag_from_another_folder_and_heals(
     assert list(elsewhere.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_bento_in_a_container_replaces_dead_processes(
     bento: str, home: Path, tmp_path: Path
 ) -> None:

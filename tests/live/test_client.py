@@ -68,6 +68,7 @@ def test_arrays_and_lists_get_the_same_answer(client: Client, package: Package) 
         assert client.feedback(items(answer.prediction_ids)).accepted == 40
 
 
+@pytest.mark.slow
 def test_many_classes(home: Path, tmp_path: Path) -> None:
     """Of many classes, named in any script, an array gets the names that a list gets."""
     generator = np.random.default_rng(3)
@@ -151,15 +152,15 @@ def test_forget_command(server: ServedService, client: Client) -> None:
         command = [sys.executable, "-c", "from bento_selfheal.cli import main; main()", "forget"]
         return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60)
 
-    done = forget(f"{server.url}/", "--source", "till-7")
-    assert "till-7 will be forgotten" in done.stdout, done.stderr
+    done = forget("till-7", "--url", f"{server.url}/")
+    assert "asked to forget till-7" in done.stdout, done.stderr
     wait_for(
         lambda: any("till-7" in str(e.detail) for e in client.events()), "the source forgotten"
     )
     for arguments, code, words in (
-        (("nowhere", "--source", "x"), 2, "error: url: 'nowhere'"),
-        ((server.url, "--source", ""), 1, "error: body.source"),
-        ((f"http://127.0.0.1:{free_port()}", "--source", "x"), 1, "ConnectError"),
+        (("x", "--url", "nowhere"), 2, "error: url: 'nowhere'"),
+        (("", "--url", server.url), 1, "error: body.source"),
+        (("x", "--url", f"http://127.0.0.1:{free_port()}"), 1, "ConnectError"),
     ):
         done = forget(*arguments)
         assert (done.returncode, words in done.stderr) == (code, True), done.stderr
@@ -193,6 +194,7 @@ def test_async(server: ServedService, package: Package) -> None:
     assert asyncio.run(many()) == 200
 
 
+@pytest.mark.slow
 def test_a_service_that_is_down_comes_back(home: Path, package: Package, tmp_path: Path) -> None:
     """Calls that find nobody, or whose server is killed under them, are answered once it is up
     again; no label is lost and none counts twice."""

@@ -47,6 +47,7 @@ def test_demo_heals_and_ends(tmp_path: Path) -> None:
     assert (tmp_path / "home" / "selfheal" / "selfheal-demo" / "selfheal.db").exists()
 
 
+@pytest.mark.slow
 def test_replay_of_a_users_stream(tmp_path: Path) -> None:
     """`replay` trains on the first part of a CSV, serves it, streams the rest, and prints the
     lift with its interval; a class that turns round is healed."""

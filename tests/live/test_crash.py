@@ -113,6 +113,7 @@ def test_a_killed_worker_comes_back_with_the_newest_promotion(serve: Serve, tmp_
         assert serving > 1
 
 
+@pytest.mark.slow
 def test_a_killed_server_starts_again_with_everything(serve: Serve, tmp_path: Path) -> None:
     """kill -9 of the whole tree in mid-heal; ids of before it are still good after it."""
     server = serve(**LONG_HEAL)

@@ -434,6 +434,7 @@ def _figures(text: str) -> dict[str, float]:
     return {name: float(value) for name, value in pairs}
 
 
+@pytest.mark.slow
 def test_access_log(serve: Callable[..., ServedService]) -> None:
     """Predictions stay out of the access log until they are asked for; all else is in it."""
     for wanted in (False, True):

@@ -150,6 +150,7 @@ def test_narrow_and_dark(browser: Browser, server: ServedService, feeder: Feeder
     context.close()
 
 
+@pytest.mark.slow
 def test_server_gone(browser: Browser, home: Path, package: Package, tmp_path: Path) -> None:
     """When the service does not answer the page says so, and when it is back goes on."""
     with served(home, package, tmp_path, workers=1) as server:

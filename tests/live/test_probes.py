@@ -24,6 +24,7 @@ FRAIL = """
 """
 
 
+@pytest.mark.slow
 def test_not_ready_before_an_adapter_verifies(
     serve: Callable[..., ServedService], monkeypatch: pytest.MonkeyPatch
 ) -> None:
