@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from bisect import bisect_left
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from timeit import default_timer
@@ -27,6 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger(__name__)
 
+TELL_SECONDS = 0.25
 UNFORESEEN = b'{"error":"An unexpected error has occurred, please check the server log."}'
 
 
@@ -161,23 +164,40 @@ class RequestCounts:
         }
         self._path = path
         self._by_status: dict[int, tuple[Any, Any]] = {}
+        self._untold: dict[int, list[float]] = defaultdict(list)
         if self._metrics is not None:
             self._last = self._metrics.metrics_last_request_timestamp.labels(**self._labels)
 
     def count(self, status: int, seconds: float) -> None:
-        """Note one request that was answered."""
+        """Note one request that was answered, on the event loop; what comes soon after is told
+        together with it, for each figure told is a write to a file that processes share."""
         if self._metrics is None:
             return
-        if status not in self._by_status:
-            labels = {**self._labels, "endpoint": self._path, "http_response_code": status}
-            self._by_status[status] = (
-                self._metrics.metrics_request_total.labels(**labels),
-                self._metrics.metrics_request_duration.labels(**labels),
-            )
-        total, duration = self._by_status[status]
-        total.inc()
-        duration.observe(seconds)
+        if not self._untold:
+            asyncio.get_running_loop().call_later(TELL_SECONDS, self._tell)
+        self._untold[status].append(seconds)
+
+    def _tell(self) -> None:
+        for status, seconds in self._untold.items():
+            if status not in self._by_status:
+                labels = {**self._labels, "endpoint": self._path, "http_response_code": status}
+                self._by_status[status] = (
+                    self._metrics.metrics_request_total.labels(**labels),
+                    self._metrics.metrics_request_duration.labels(**labels),
+                )
+            total, duration = self._by_status[status]
+            total.inc(len(seconds))
+            _observe_all(duration, seconds)
+        self._untold.clear()
         self._last.set_to_current_time()
+
+
+def _observe_all(histogram: Any, values: list[float]) -> None:
+    """`observe` of each value; prometheus_client has no public way to take many at once."""
+    histogram._sum.inc(sum(values))
+    places = Counter(bisect_left(histogram._upper_bounds, value) for value in values)
+    for place, count in places.items():
+        histogram._buckets[place].inc(count)
 
 
 def _wrapped(endpoint: ASGIApp, middleware: Iterable[Middleware], needless: set[Any]) -> ASGIApp:

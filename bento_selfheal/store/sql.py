@@ -67,6 +67,9 @@ class FeedbackResult:
 
 
 OPERATING_POINT = "operating_point"
+# Built once: every worker asks ten times a second.
+_NEWEST_PROMOTION = select(t.promotions).order_by(t.promotions.c.seq.desc()).limit(1)
+_POINT = select(t.meta.c.value).where(t.meta.c.key == OPERATING_POINT)
 FIRST_REVISION = "0001"
 MOST_LEASE_SECONDS = 3600.0
 MOST_LABELS = 1024
@@ -317,11 +320,8 @@ class SqlStore:
     def directions(self) -> tuple[Promotion | None, str | None]:
         """What is to be served now, and the operating point in force as JSON; for followers."""
         with self._db.read() as c:
-            row = c.execute(
-                select(t.promotions).order_by(t.promotions.c.seq.desc()).limit(1)
-            ).first()
-            point = c.execute(select(t.meta.c.value).where(t.meta.c.key == OPERATING_POINT))
-            return (codec.promotion(row) if row else None), point.scalar()
+            row, point = c.execute(_NEWEST_PROMOTION).first(), c.execute(_POINT).scalar()
+            return (codec.promotion(row) if row else None), point
 
     def promotions(self, after: int = 0, limit: int = 1000) -> list[Promotion]:
         """The promotion log behind a place, oldest first."""

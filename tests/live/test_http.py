@@ -130,9 +130,14 @@ def test_predictions_are_counted_as_bentoml_counts(server: ServedService) -> Non
         for _ in range(3):
             client.predict([ROW])
         assert client.post("/predict", json={"rows": [[1.0]]}).status_code == 400
-        after = _figures(client.get("/metrics").text)
-        assert after[name % 200] - before.get(name % 200, 0) == 3
-        assert after[name % 400] - before.get(name % 400, 0) == 1
+
+        def counted() -> dict[str, float] | None:
+            now = _figures(client.get("/metrics").text)
+            new = [now.get(name % status, 0) - before.get(name % status, 0)
+                   for status in (200, 400)]  # fmt: skip
+            return now if new == [3, 1] else None
+
+        after = wait_for(counted, "three good requests and a bad one counted")
         seconds = next(k for k in after if k.startswith("bentoml_service_request_duration_seconds_"
                                                         'count{endpoint="/predict"'))  # fmt: skip
         assert after[seconds] > 0
