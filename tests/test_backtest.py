@@ -43,6 +43,7 @@ def result_of(file: Path, *more: str) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.slow
 def test_one_json_object(file: Path) -> None:
     """It prints the figures of frozen, champion and challenger, the lift with its interval and
     the counts; equal seeds give equal figures, and healing beats the frozen model here."""

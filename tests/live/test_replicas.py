@@ -78,6 +78,7 @@ def test_replicas(cluster: Cluster) -> None:
     assert versions == sorted(set(versions))
 
 
+@pytest.mark.slow
 def test_database_away(cluster: Cluster, postgres: Postgres) -> None:
     """While the database is gone predictions are answered and feedback is refused with 503 and a
     time to wait; when it is back all goes on, and nothing that was acknowledged is missing."""
