@@ -44,7 +44,8 @@ format: $(STAMP)  ## let ruff format and fix
 	$(BIN)/ruff check --fix .
 
 docs: $(STAMP)  ## write the generated pages of docs/
-	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/settings_page.py
+	$(BIN)/python docs/telemetry_tables.py
 
 pictures: $(STAMP)  ## take the pictures in docs/ again (needs chromium)
 	$(BIN)/python docs/pictures/take_page.py

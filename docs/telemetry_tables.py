@@ -1,4 +1,4 @@
-"""Write the tables of telemetry.md from the code: `python docs/telemetry_tables.py`."""
+"""Write the tables of telemetry.md from the code: `make docs`."""
 
 from __future__ import annotations
 
