@@ -89,12 +89,12 @@ def test_prometheus_has_the_state_and_the_heals(drifted: Drifted) -> None:
     """What /status says stands in Prometheus after the next scrape."""
     status, metrics = drifted.status, drifted.metrics
     wait_for(
-        lambda: metrics.value("selfheal_serving_version") == status["serving"]["version"],
+        lambda: metrics.value("selfheal_rollbacks_total") == status["rollbacks"] == 1,
         "a scrape after the rollback",
     )
+    assert metrics.value("selfheal_serving_version") == status["serving"]["version"]
     assert metrics.value("selfheal_heals_total") == status["heals"] >= 1
     assert metrics.value("selfheal_promotions_total") == status["promotions"] >= 1
-    assert metrics.value("selfheal_rollbacks_total") == status["rollbacks"] == 1
     assert metrics.value("selfheal_signal_z") == pytest.approx(status["signals"]["z"])
     holding = {one["metric"]["state"] for one in metrics.vector("selfheal_state == 1")}
     assert holding == {status["state"]}
