@@ -3,6 +3,7 @@
 import { Charts, stateColor } from "./charts.js";
 
 const BASE = new URL("../", location.href);
+const TOKEN = "token";
 const EVERY = 2000;
 const POINTS = 1000;
 const EVENTS_KEPT = 2000;
@@ -48,12 +49,32 @@ function make(tag, content, className = "") {
   return element;
 }
 
+class Denied extends Error {}
+
+/** The service's answer, or its error. What may be asked is the token's to say: the browser sends none by itself. */
 async function call(path, body) {
-  const options = body === undefined ? {} : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const token = sessionStorage.getItem(TOKEN);
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const options = body === undefined ? { headers } : { method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body: JSON.stringify(body) };
   const answer = await fetch(new URL(path, BASE), options);
   const said = await answer.json().catch(() => ({}));
+  if (answer.status === 401 || answer.status === 403) throw new Denied(said.error);
   if (!answer.ok) throw new Error(said.detail || said.error || `${answer.status} ${answer.statusText}`);
   return said;
+}
+
+/** Ask for a token, once at a time; it is kept for this tab alone. */
+function askToken(why) {
+  const dialog = at("token");
+  if (dialog.open) return;
+  text("token-text", why);
+  dialog.onclose = () => {
+    const given = at("token-given").value.trim();
+    at("token-given").value = "";
+    if (given) sessionStorage.setItem(TOKEN, given);
+    refresh();
+  };
+  dialog.showModal();
 }
 
 // -- reading ---------------------------------------------------------------------------------------
@@ -83,6 +104,7 @@ async function look() {
     alarm("");
     draw();
   } catch (error) {
+    if (error instanceof Denied) return askToken(`${error.message}. What you give is kept until this tab is closed.`);
     alarm(`The service does not answer: ${error.message}. Trying again.`);
   }
 }
