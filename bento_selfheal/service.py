@@ -52,6 +52,7 @@ from .lane import FastLane, Reply
 from .logs import log_with_bentoml
 from .meters import WorkerMeters, exposition, open_meter
 from .operations import Operations, operations_app
+from .patience import serve_promptly
 from .predict import Answer, Worker
 from .quota import LabelQuota, Wait
 from .records import FeedbackOutcome
@@ -126,9 +127,10 @@ class SelfHealingService(Service[Any]):
                 logged=settings.access_log,
                 own_middleware=bool(self.middlewares),
             )
-        limits = Limits(int(settings.body_megabytes * 1e6), settings.body_seconds)
+        limits = Limits(int(settings.body_megabytes * 1e6), settings.request_seconds)
         # What is a part of a larger application is asked by its processes alone, over a socket.
         rule = self._rule(settings, cors) if is_main else None
+        serve_promptly(settings.request_seconds)
         return Guard(app, limits=limits, rule=rule, server=server)
 
     def _rule(self, settings: Settings, cors: CORSMiddleware | None) -> Rule:

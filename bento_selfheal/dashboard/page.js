@@ -88,6 +88,7 @@ function refresh() {
 }
 
 async function look() {
+  if (at("token").open) return;
   try {
     const status = await call("status");
     const since = Date.now() / 1000 - now.range;
@@ -228,13 +229,15 @@ const TELLS = {
   refused: (d) => `refused ${d.version ? `snapshot ${d.version}` : `heal ${d.heal}`}: ${d.reason}`,
   operating_point: (d) => `decision threshold ${number(d.threshold, 3)} (${d.kind}): ${d.reason}`,
   dropped: (d) => `${d.rows} predictions not logged: ${d.reason}`,
+  heal_asked: () => "a heal was asked for",
   pause: () => "healing paused", resume: () => "healing resumed", observe: () => "observing: nothing is promoted",
 };
 
 function told(event) {
   const tell = TELLS[event.kind];
   const rest = Object.entries(event.detail).map(([k, v]) => `${k} ${typeof v === "object" ? JSON.stringify(v) : v}`);
-  return tell ? tell(event.detail) : `${event.kind.replaceAll("_", " ")}: ${rest.join(", ")}`;
+  const by = tell && !["runner", "operator", undefined].includes(event.detail.by) ? `, by ${event.detail.by}` : "";
+  return tell ? tell(event.detail) + by : `${event.kind.replaceAll("_", " ")}: ${rest.join(", ")}`;
 }
 
 function drawEvents() {
