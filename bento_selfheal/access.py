@@ -75,7 +75,9 @@ class Tokens:
             Role.OPERATE: settings.operate_tokens,
         }
         self._given = [
-            token for role, text in given.items() for token in _listed(role, text.get_secret_value())
+            token
+            for role, text in given.items()
+            for token in _listed(role, text.get_secret_value())
         ]
         self._path = None if settings.tokens_file == Path() else settings.tokens_file
         self._seen: tuple[int, int, int] | None = None

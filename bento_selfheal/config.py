@@ -246,8 +246,8 @@ class Settings(BaseSettings, HealParameters):
     """Folder of the SQLite store and of threshold_config.json; empty means
     `$BENTOML_HOME/selfheal/<model name>`."""
     predict_tokens: SecretStr = SecretStr("")
-    """Tokens that may ask for predictions: `name=token`, several with commas between. With any token
-    of any role set, each request needs one; with none, only this machine is listened to."""
+    """Tokens that may ask for predictions: `name=token`, several with commas between. With any
+    token of any role set, each request needs one; with none, only this machine is listened to."""
     feedback_tokens: SecretStr = SecretStr("")
     """Tokens that may give labels, likewise."""
     operate_tokens: SecretStr = SecretStr("")

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from .access import ASKED_BY, Role, Tokens
 
@@ -296,7 +296,7 @@ def _is_preflight(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
 
 @lru_cache(256)
 def _is_here(host: str) -> bool:
-    """Whether a ``Host`` header names this machine: an address, or a name that only it answers to."""
+    """Whether a ``Host`` header names this machine: by an address, or a name of its own."""
     name = host[: host.rfind("]") + 1] or host.partition(":")[0]
     if name in ("", "localhost") or name.endswith(".localhost"):
         return True

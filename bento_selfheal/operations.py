@@ -271,7 +271,9 @@ def _add_commands(app: FastAPI, operations: Callable[[], Operations]) -> None:
     def rollback(request: RollbackRequest | None = None) -> dict[str, Any]:
         """Roll back to the named snapshot, or without a version to the best one."""
         try:
-            return asdict(operations().rollback(request.version if request else None, ASKED_BY.get()))
+            return asdict(
+                operations().rollback(request.version if request else None, ASKED_BY.get())
+            )
         except (CommandError, SnapshotError) as error:
             raise HTTPException(409, str(error)) from error
 

@@ -55,7 +55,7 @@ class Registry:
         package: The packaged model that the adapters belong to.
         store_id: The store's own id, which keeps two stores' snapshots apart.
         shelf: Where replicas find each other's adapters; None where they share a model store.
-        key: Signs what is saved, and what is loaded must be signed with it; empty for no signatures.
+        key: Signs what is saved, and what is loaded must be signed with it; empty for neither.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Registry:
         return Snapshot(version, tag, phase, sha256, heal, batch, reason, time.time())
 
     def load(self, tag: str, sha256: str) -> SelfHealingModel:
-        """The packaged model with a verified adapter: hash, signature, shapes, finite, canary batch.
+        """The packaged model with a verified adapter: hash, signature, shapes, finite, canary.
 
         Raises:
             SnapshotError: Anything about it is wrong; the message says what.

@@ -79,7 +79,7 @@ def test_rotation(file: Path, caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("edit", ["", "[operate", "[operate]\nanna = 5\n", "gone"])
 def test_bad_edit(file: Path, caplog: pytest.LogCaptureFixture, edit: str) -> None:
-    """A file that is emptied, broken or gone lets nobody in and shuts nobody out; it is said once."""
+    """A file that is emptied, broken or gone lets nobody in and shuts nobody out; said once."""
     tokens = Tokens(Settings(tokens_file=file))
     file.unlink() if edit == "gone" else file.write_text(edit)
     for _ in range(3):
@@ -136,7 +136,10 @@ def test_settings_show_no_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         assert (WEB in str(refused.value), "key-too-short" in str(refused.value)) == (False, False)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "192.168.1.2", "2001:db8::1"])
+@pytest.mark.parametrize(
+    "host",
+    ["0.0.0.0", "::", "10.0.0.7", "192.168.1.2", "2001:db8::1"],  # noqa: S104
+)
 def test_beyond_loopback(host: str) -> None:
     """Without tokens no address beyond this machine is listened to, unless that is asked for."""
     for here in ("127.0.0.1", "127.0.0.2", "::1"):

@@ -60,7 +60,9 @@ def snapshots(url: Url = LOCAL, token: Token = None, as_json: AsJson = False) ->
 
 
 @app.command()
-def promotions(url: Url = LOCAL, token: Token = None, last: Last = 20, as_json: AsJson = False) -> None:
+def promotions(
+    url: Url = LOCAL, token: Token = None, last: Last = 20, as_json: AsJson = False
+) -> None:
     """What served when, why, and who said so."""
     from ..client import Client
     from ..render import print_promotions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import socket
@@ -43,6 +44,7 @@ test = "{ALL}"
 """
 KEY = "key-0123456789abcdef0123456789abcdef"
 MEGABYTES, SECONDS = 4, 2.0
+ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - to be refused
 ROW = [0.1] * WIDTH
 READS = ("/status", "/snapshots", "/promotions", "/events", "/history", "/metrics")
 COMMANDS = ("/rollback", "/heal", "/pause", "/observe", "/resume", "/forget")
@@ -114,7 +116,7 @@ def test_bentoml_client(server: ServedService) -> None:
 def test_client_and_commands(server: ServedService, monkeypatch: pytest.MonkeyPatch) -> None:
     """Client and commands take a token or the variable; what they lack is one clear line."""
     monkeypatch.delenv("BENTO_SELFHEAL_TOKEN", raising=False)
-    with Client(server.url) as client, pytest.raises(AccessDenied, match="401 .*token is needed"):
+    with Client(server.url) as client, pytest.raises(AccessDenied, match=r"401 .*token is needed"):
         client.status()
 
     def status(**env: str) -> subprocess.CompletedProcess[str]:
@@ -154,7 +156,7 @@ def test_rotation(server: ServedService, tokens: Path) -> None:
 
 
 def test_who_did_it(server: ServedService, client: Client) -> None:
-    """Each operator's action is an event with the name of the token; so is a rollback's promotion."""
+    """Each operator's action is an event with the name of the token."""
     with Client(server.url, token=OPERATE) as anna:
         for ask in (anna.pause, anna.observe, anna.resume, anna.heal):
             ask()
@@ -213,7 +215,7 @@ def serve(home: Path, package: Package, folder: Path, *arguments: str, **env: st
     return process, port
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+@pytest.mark.parametrize("host", [ALL_ADDRESSES, "::"])
 def test_refuses_beyond_loopback(home: Path, package: Package, tmp_path: Path, host: str) -> None:
     """Without tokens `bentoml serve` on all addresses ends with the reason before it listens."""
     process, _ = serve(home, package, tmp_path, "--host", host)
@@ -226,8 +228,8 @@ def test_refuses_beyond_loopback(home: Path, package: Package, tmp_path: Path, h
 
 @pytest.mark.parametrize(
     ("env", "address"),
-    [({}, "127.0.0.1"), ({"SELFHEAL_OPEN_TO_ALL": "true"}, "0.0.0.0"),
-     ({"SELFHEAL_OPERATE_TOKENS": f"anna={OPERATE}"}, "0.0.0.0")],
+    [({}, "127.0.0.1"), ({"SELFHEAL_OPEN_TO_ALL": "true"}, ALL_ADDRESSES),
+     ({"SELFHEAL_OPERATE_TOKENS": f"anna={OPERATE}"}, ALL_ADDRESSES)],
     ids=["no tokens", "told to", "tokens"],
 )  # fmt: skip
 def test_where_it_listens(
@@ -324,14 +326,13 @@ def test_strange_bodies(server: ServedService) -> None:
 
 
 def test_slow_clients(server: ServedService) -> None:
-    """A head or a body that comes byte by byte is given up with 408; others are served meanwhile."""
+    """A head or a body that does not come is given up with 408; others are served meanwhile."""
     body = head("/predict", "Content-Length: 1000")
     slow = [raw(server, text) for text in (body, body + "{", body[:40], "P") for _ in range(5)]
     start = time.monotonic()
     assert assert_serves(server) < 1
     for connection in slow:
-        with socket.socket() as _:
-            assert status_of(connection) == 408
+        assert status_of(connection) == 408
     assert time.monotonic() - start < SECONDS + 3
 
 
@@ -401,18 +402,17 @@ def test_unsigned_does_not_serve(
     with served(home, package, tmp_path, workers=1):
         pass
     monkeypatch.setattr(serving, "READY_SECONDS", 8)
-    with pytest.raises(SelfHealError, match="bento-selfheal sign"):
-        with served(home, package, tmp_path, workers=1, signing_key=KEY):
-            pass
+    keyed = functools.partial(served, home, package, tmp_path, workers=1, signing_key=KEY)
+    with pytest.raises(SelfHealError, match="bento-selfheal sign"), keyed():
+        pass
     monkeypatch.undo()
     env = {**os.environ, "SELFHEAL_MODEL": package.tag, "SELFHEAL_SIGNING_KEY": KEY,
            "SELFHEAL_STATE_DIR": str(tmp_path / "state"), "BENTOML_HOME": str(home)}  # fmt: skip
     done = subprocess.run([*COMMAND, "sign"], capture_output=True, text=True, timeout=60, env=env)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"signed {package.name}-adapter:")
-    with served(home, package, tmp_path, workers=1, signing_key=KEY) as server:
-        with Client(server.url) as client:
-            assert client.predict([ROW]).model_version == 1
+    with keyed() as server, Client(server.url) as client:
+        assert client.predict([ROW]).model_version == 1
 
 
 # -- secrets --------------------------------------------------------------------------------------
