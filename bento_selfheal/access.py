@@ -108,6 +108,11 @@ class Tokens:
             return None
         return Caller(good[0].name, frozenset(t.role for t in good))
 
+    @property
+    def told(self) -> str:
+        """Whose tokens they are, and for what."""
+        return ", ".join(f"{token.name} ({token.role})" for token in self._all())
+
     def _all(self) -> list[Token]:
         return self._given + self._filed
 
@@ -132,7 +137,7 @@ class Tokens:
         except SettingsError as error:
             log.error("tokens stay as they were: %s", error)
         else:
-            log.info("tokens from %s: %s", self._path, _names(self._filed))
+            log.info("tokens in force: %s", self.told)
 
 
 def check_address(host: str, settings: Settings) -> None:
@@ -206,7 +211,3 @@ def _token(role: Role, name: str, secret: Any, where: str) -> Token:
 def _stamp(path: Path) -> tuple[int, int, int]:
     stat = path.stat()
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
-
-
-def _names(tokens: list[Token]) -> str:
-    return ", ".join(f"{token.name} ({token.role})" for token in tokens)
