@@ -10,6 +10,7 @@ import asyncio
 import ipaddress
 import json
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -28,6 +29,7 @@ ANY = frozenset(Role)
 OPERATE = frozenset({Role.OPERATE})
 OPEN_BELOW = ("/selfheal/", "/static_content/")
 """Files of the page and of BentoML's API page: what they show, they have to ask for."""
+HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^:\[\]]*)(:[0-9]+)?")
 SAFE = {"GET", "HEAD", "OPTIONS"}
 LINGER_SECONDS = 2.0
 """How long what is left of a refused body is taken in: to close on a client that still writes may
@@ -297,11 +299,14 @@ def _is_preflight(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
 @lru_cache(256)
 def _is_here(host: str) -> bool:
     """Whether a ``Host`` header names this machine: by an address, or a name of its own."""
-    name = host[: host.rfind("]") + 1] or host.partition(":")[0]
+    parts = HOST.fullmatch(host)
+    if parts is None:
+        return False
+    name = parts["name"].strip("[]")
     if name in ("", "localhost") or name.endswith(".localhost"):
         return True
     try:
-        ipaddress.ip_address(name.strip("[]"))
+        ipaddress.ip_address(name)
     except ValueError:
         return False
     return True

@@ -71,7 +71,7 @@ def by_token(prefix: str = "", *, metrics: bool = False, cors: bool = False) -> 
     [
         ("/predict", PREDICT), ("/feedback", FEEDBACK), ("/status", OPERATE), ("/events", OPERATE),
         ("/rollback", OPERATE), ("/heal", OPERATE), ("/metrics", OPERATE), ("/nowhere", OPERATE),
-        ("/predict/", OPERATE), ("//predict", OPERATE), ("/selfhealing", OPERATE),
+        ("/predict/", OPERATE), ("/x//predict", OPERATE), ("/selfhealing", OPERATE),
         ("/selfheal/page.js", OPEN), ("/selfheal", OPEN), ("/livez", OPEN), ("/readyz", OPEN),
         ("/healthz", OPEN), ("/", ANY), ("/docs.json", ANY),
     ],
