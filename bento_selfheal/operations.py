@@ -83,7 +83,7 @@ class Operations:
             for s in snapshots
         ]
 
-    def rollback(self, version: int | None, by: str) -> Promotion:
+    def rollback(self, version: int | None, by: str = "operator") -> Promotion:
         """Promote an older snapshot, verified first; the workers follow, runner or not.
 
         Args:
@@ -120,9 +120,13 @@ class Operations:
             self._store.promote(promotion, Event("rollback", detail, now))
         return promotion
 
-    def command(self, kind: str, by: str, argument: str | None = None) -> CommandAnswer:
+    def command(self, kind: str, by: str = "operator") -> CommandAnswer:
         """Ask the runner for something, in somebody's name."""
-        return CommandAnswer(command=kind, seq=self._store.add_command(kind, argument, by=by))
+        return CommandAnswer(command=kind, seq=self._store.add_command(kind, by=by))
+
+    def forget(self, source: str, by: str = "operator") -> CommandAnswer:
+        """Ask the runner to learn from a source no more."""
+        return CommandAnswer(command="forget", seq=self._store.add_command("forget", source, by=by))
 
     def promotions(self, after: int, limit: int) -> list[dict[str, Any]]:
         return [asdict(p) for p in self._store.promotions(after, limit)]
@@ -295,7 +299,7 @@ def _add_commands(app: FastAPI, operations: Callable[[], Operations]) -> None:
     @app.post("/forget", tags=["self-healing"], summary="Forget a source of feedback")
     def forget(request: ForgetRequest) -> CommandAnswer:
         """Quarantine a source and remove what it taught from the labelled buffer."""
-        return operations().command("forget", ASKED_BY.get(), request.source)
+        return operations().forget(request.source, ASKED_BY.get())
 
     @app.post("/heal", tags=["self-healing"], summary="Heal now")
     def heal() -> CommandAnswer:
