@@ -155,7 +155,8 @@ def test_token(browser: Browser, home: Path, package: Package, tmp_path: Path) -
     its tab alone and in no cookie, and acts in its name."""
     token = "-".join(("anna", "0123456789abcdef"))
     with served(home, package, tmp_path, workers=1, operate_tokens=f"anna={token}") as server:
-        page = browser.new_page()
+        context = browser.new_context()
+        page = context.new_page()
         page.goto(f"{server.url}/selfheal")
         dialog, state = page.get_by_role("dialog"), page.locator("#state")
         for given, said in (("x" * 20, "token is needed"), (token, "not known here")):
@@ -167,12 +168,11 @@ def test_token(browser: Browser, home: Path, package: Package, tmp_path: Path) -
         expect(page.locator("#events")).to_contain_text("paused, by anna", timeout=SECONDS)
         page.reload()
         expect(state).to_have_text("HEALTHY", timeout=SECONDS)
-        assert page.context.cookies() == []
-        other = page.context.new_page()
+        assert context.cookies() == []
+        other = context.new_page()
         other.goto(f"{server.url}/selfheal")
         expect(other.get_by_role("dialog")).to_contain_text("token is needed", timeout=SECONDS)
-        other.close()
-        page.close()
+        context.close()
 
 
 def test_server_gone(browser: Browser, home: Path, package: Package, tmp_path: Path) -> None:
