@@ -264,8 +264,8 @@ class Settings(BaseSettings, HealParameters):
     body_megabytes: Positive = 32.0
     """Largest body of a request, in units of 10^6 bytes; a larger one is refused with 413."""
     request_seconds: Positive = 30.0
-    """Seconds in which a request's head must have come, and then its body; else it is refused with
-    408."""
+    """Seconds in which a request must have come, head and body, and a connection's first must
+    begin; else the connection is closed, with 408."""
     source_labels_per_minute: Annotated[int, Field(ge=0)] = 0
     """Labels a minute that one source of feedback may give; a request with more is refused with 429
     and nothing of it kept. Each worker counts for itself. 0 is no bound."""

@@ -1,4 +1,4 @@
-"""In front of everything: who may ask what, and how large and how slow a request may be.
+"""In front of everything: who may ask what, and how large a request may be.
 
 One ASGI layer around the fast lane, BentoML's own endpoints and what is mounted beside them. A path
 that nobody named needs a token that may operate, so that what is added later is closed at first.
@@ -41,14 +41,6 @@ HELD_BODIES = 8
 
 
 @dataclass(frozen=True)
-class Limits:
-    """How much of a request is taken in."""
-
-    body_bytes: int
-    body_seconds: float
-
-
-@dataclass(frozen=True)
 class Refusal:
     """An answer instead of the application's."""
 
@@ -76,14 +68,14 @@ class Guard:
 
     Args:
         app: What is guarded.
-        limits: How much of a request is taken in.
+        most: Bytes of the largest body that is taken in.
         rule: Who may ask what; None where only processes of this service ask.
         server: Value of the ``Server`` header, as BentoML gives it.
     """
 
-    def __init__(self, app: Any, *, limits: Limits, rule: Rule | None, server: str) -> None:
+    def __init__(self, app: Any, *, most: int, rule: Rule | None, server: str) -> None:
         self._app = app
-        self._limits = limits
+        self._most = most
         self._rule = rule
         self._server = server
         self._held = 0
@@ -119,38 +111,33 @@ class Guard:
 
     async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes | Refusal:
         """The whole body, or why it is not taken."""
-        most = self._limits.body_bytes
-        if int(headers.get(b"content-length", b"0")) > most:
+        if int(headers.get(b"content-length", b"0")) > self._most:
             return self._too_large()
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body"):
+            whole: bytes = message["body"]
+            return whole if len(whole) <= self._most else self._too_large()
         parts: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout(self._limits.body_seconds):
-                while True:
-                    message = await receive()
-                    if message["type"] != "http.request":
-                        return GONE
-                    part = message["body"]
-                    if not message.get("more_body") and not parts:
-                        return part if len(part) <= most else self._too_large()
-                    parts.append(part)
-                    size += len(part)
-                    self._held += len(part)
-                    if size > most:
-                        return self._too_large()
-                    if self._held > HELD_BODIES * most:
-                        return Refusal(503, "too many bodies come in at once", {"Retry-After": "1"})
-                    if not message.get("more_body"):
-                        return b"".join(parts)
-        except TimeoutError:
-            seconds = self._limits.body_seconds
-            return Refusal(408, f"the body did not come within {seconds:g} s", kind="too_slow")
+            while message["type"] == "http.request":
+                parts.append(message["body"])
+                size += len(parts[-1])
+                self._held += len(parts[-1])
+                if size > self._most:
+                    return self._too_large()
+                if self._held > HELD_BODIES * self._most:
+                    return Refusal(503, "too many bodies come in at once", {"Retry-After": "1"})
+                if not message.get("more_body"):
+                    return b"".join(parts)
+                message = await receive()
         finally:
             self._held -= size
+        return GONE
 
     def _too_large(self) -> Refusal:
-        most = self._limits.body_bytes / 1e6
-        return Refusal(413, f"the body is larger than {most:g} MB", kind="too_large")
+        megabytes = self._most / 1e6
+        return Refusal(413, f"the body is larger than {megabytes:g} MB", kind="too_large")
 
     def _say(self, scope: Scope, refusal: Refusal) -> None:
         """Log what was refused, but not each: a flood must not fill the disk."""
@@ -163,7 +150,7 @@ class Guard:
 
     async def _refuse(self, refusal: Refusal, receive: Receive, send: Send) -> None:
         body = refusal.body
-        ends = refusal.status in (408, 413, 503)
+        ends = refusal.status in (413, 503)
         headers = {
             "content-type": "application/json",
             "content-length": str(len(body)),

@@ -46,7 +46,7 @@ from .config import Settings, load_settings
 from .courtesy import stand_back
 from .deploy import pin_models, prepare
 from .errors import InvalidInput, SettingsError, StoreError
-from .guard import OPEN_BELOW, ByOrigin, ByToken, Guard, Limits, Rule, needs
+from .guard import OPEN_BELOW, ByOrigin, ByToken, Guard, Rule, needs
 from .image import IN_CONTAINER, replace_dead_processes
 from .lane import FastLane, Reply
 from .logs import log_with_bentoml
@@ -127,11 +127,10 @@ class SelfHealingService(Service[Any]):
                 logged=settings.access_log,
                 own_middleware=bool(self.middlewares),
             )
-        limits = Limits(int(settings.body_megabytes * 1e6), settings.request_seconds)
         # What is a part of a larger application is asked by its processes alone, over a socket.
         rule = self._rule(settings, cors) if is_main else None
         serve_promptly(settings.request_seconds)
-        return Guard(app, limits=limits, rule=rule, server=server)
+        return Guard(app, most=int(settings.body_megabytes * 1e6), rule=rule, server=server)
 
     def _rule(self, settings: Settings, cors: CORSMiddleware | None) -> Rule:
         """Who may ask what.
