@@ -8,8 +8,11 @@ SelfHealError
 ├── StoreError             the store is unreachable or not ours
 │   ├── LeaseLost          another healing runner leads now
 │   ├── PromotionMoved     an operator changed what serves during a step
+│   ├── CheckpointError    the runner's checkpoint cannot be used; it begins anew
+│   ├── NewerRelease       only a newer release reads what is there
 │   └── ServiceUnavailable a client found the service or its store out of reach (HTTP 503, 429)
 ├── CommandError           an operator asked for what cannot be done (HTTP 409)
+├── IllegalTransition      a state was to change as no table allows: a defect of ours
 └── ServiceError           a client got an answer that nothing above explains
 """
 
@@ -69,6 +72,14 @@ class PromotionMoved(StoreError):
     """An operator promoted or rolled back during a step; the step was not written."""
 
 
+class CheckpointError(StoreError):
+    """The runner's checkpoint is damaged or of an older release; the runner begins anew."""
+
+
+class NewerRelease(StoreError):
+    """What is there was written by a newer release; serve it with that one."""
+
+
 class ServiceUnavailable(StoreError):
     """The service or its store was out of reach, through all that a client tried.
 
@@ -84,6 +95,10 @@ class ServiceUnavailable(StoreError):
 
 class CommandError(SelfHealError):
     """An operator's command cannot be carried out as things stand."""
+
+
+class IllegalTransition(SelfHealError):
+    """A state was to change in a way that no table of `transitions` allows; nothing was written."""
 
 
 class ServiceError(SelfHealError):

@@ -79,11 +79,27 @@ def new_model(
             tag, labels=dict(labels), metadata=dict(metadata), _model_store=ModelStore(aside)
         ) as model:
             yield Path(model.path)
+        _sync(aside / name)
         delete_model(tag)
         target = model_folder(tag)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(aside / name / version, target)
         shutil.move(aside / name / "latest", target.parent / "latest")
+        _sync_one(target.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Have all of a folder on disk: a promotion that outlives a power cut needs its snapshot."""
+    for path in [*folder.rglob("*"), folder]:
+        _sync_one(path)
+
+
+def _sync_one(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def delete_model(tag: str) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import hypothesis
 import pytest
 
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE = 30.0
+FAULTS = pytest.StashKey[dict[str, dict[str, Any]]]()
+hypothesis.settings.register_profile("faults", max_examples=1000, deadline=None)
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) -> Any:
@@ -36,6 +41,44 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = DEADLINE)
             return found
         time.sleep(0.02)
     pytest.fail(f"not within {seconds:.0f} s: {what}")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("faults", "how long faults are tried; `make test-faults` tries longer")
+    group.addoption("--kills", type=int, default=8, help="random instants of kill -9")
+    group.addoption("--cuts", type=int, default=2, help="power cuts")
+    group.addoption("--away", type=float, default=5.0, help="seconds that a store is gone")
+    group.addoption("--soak", type=float, default=2.0, help="minutes of load")
+    group.addoption("--record-faults", action="store_true",
+                    help="write benchmarks/results/faults.json and docs/faults.md")  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[FAULTS] = {}
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Keep what the faults came to."""
+    found = session.config.stash[FAULTS]
+    if found and session.config.getoption("--record-faults"):
+        from readme import RESULTS, update
+
+        file = RESULTS / "faults.json"
+        before = json.loads(file.read_text()) if file.exists() else {}
+        machine = f"{platform.machine()}, {os.cpu_count()} cores"
+        results = {**before, **found, "command": "make test-faults", "machine": machine}
+        file.write_text(json.dumps(results, indent=2) + "\n")
+        update("faults")
+
+
+@pytest.fixture
+def record_fault(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Keeps what one fault came to: its name and figures."""
+
+    def record(name: str, **figures: Any) -> None:
+        request.config.stash[FAULTS][name] = figures
+
+    return record
 
 
 @pytest.fixture(scope="session")
