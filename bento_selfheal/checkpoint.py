@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -29,6 +30,7 @@ from .signals import SignalReading
 from .tally import Tally
 
 FORMAT = 5
+OLDEST = 4
 SUMMED_FROM = 5
 """The first format that ends with a checksum: a database does not say that a bit has flipped."""
 SUM_BYTES = 4
@@ -65,17 +67,23 @@ def restore(pipeline: Pipeline, blob: bytes) -> None:
     """Put a fresh pipeline where another one was.
 
     Raises:
-        CheckpointError: The checkpoint is damaged, or in the format of an older release.
+        CheckpointError: The checkpoint is damaged, or of a release too old to read; the pipeline
+            is of no use any more.
         NewerRelease: It is in the format of a newer one.
         StoreError: It is of another packaged model.
     """
     facts = _facts_in(blob)
     _check_format(facts["format"])
-    tensors = load(blob[:-SUM_BYTES])
     if facts["package"] != pipeline.package.tag:
-        raise StoreError(
-            f"the checkpoint is of {facts['package']}, not of {pipeline.package.tag}"
-        )
+        raise StoreError(f"the checkpoint is of {facts['package']}, not of {pipeline.package.tag}")
+    summed = facts["format"] >= SUMMED_FROM
+    try:
+        _restore(pipeline, load(blob[:-SUM_BYTES] if summed else blob), facts)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"the runner's checkpoint cannot be read: {error!r}") from error
+
+
+def _restore(pipeline: Pipeline, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     for path in PLAIN:
         part, _, name = path.rpartition(".")
         setattr(attrgetter(part)(pipeline) if part else pipeline, name, facts[name])
@@ -234,9 +242,10 @@ def _check_format(found: int) -> None:
             f"the runner's checkpoint is in format {found} and this release knows {FORMAT}; "
             "serve it with the release that made it"
         )
-    if found < FORMAT:
+    if found < OLDEST:
         raise CheckpointError(
-            f"the runner's checkpoint is in format {found} of an older release, not in {FORMAT}"
+            f"the runner's checkpoint is in format {found} of an older release; this one reads "
+            f"{OLDEST} to {FORMAT}"
         )
 
 

@@ -183,6 +183,7 @@ class Runner:
             else:
                 _begin(pipeline, json.loads(start))
         except CheckpointError as error:
+            pipeline = self._new_pipeline(tag)
             self._begin_anew(pipeline, json.loads(start), str(error))
         registry_of(pipeline.package, self.store).prune({s.tag for s in self.store.snapshots()})
         self.status = pipeline.status()

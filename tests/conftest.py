@@ -59,16 +59,32 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Keep what the faults came to."""
-    found = session.config.stash[FAULTS]
-    if found and session.config.getoption("--record-faults"):
+    if session.config.getoption("--record-faults"):
         from readme import RESULTS, update
 
+        found = {**session.config.stash[FAULTS], **_in_one_process(session.config)}
         file = RESULTS / "faults.json"
         before = json.loads(file.read_text()) if file.exists() else {}
         machine = f"{platform.machine()}, {os.cpu_count()} cores"
         results = {**before, **found, "command": "make test-faults", "machine": machine}
         file.write_text(json.dumps(results, indent=2) + "\n")
         update("faults")
+
+
+def _in_one_process(config: pytest.Config) -> dict[str, dict[str, Any]]:
+    """How the tests of faults went that need no server, by file."""
+    found: dict[str, dict[str, Any]] = {}
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    assert reporter is not None
+    for outcome in ("passed", "failed"):
+        for report in reporter.stats.get(outcome, []):
+            if report.when == "call" and "faults" in report.keywords and (
+                "slow" not in report.keywords
+            ):  # fmt: skip
+                row = found.setdefault(f"`{report.nodeid.split('::')[0]}`", {})
+                row[outcome] = row.get(outcome, 0) + 1
+    examples = hypothesis.settings.default.max_examples
+    return {name: {**row, "most_examples": examples} for name, row in found.items()}
 
 
 @pytest.fixture

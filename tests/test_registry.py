@@ -285,7 +285,7 @@ class Shelf(dict[str, bytes]):
 
 
 def test_leftovers(registry: Registry) -> None:
-    """What a killed runner left in the model store goes without replicas as well, once it is old."""
+    """What a killed runner left in the model store goes once it is old, without replicas too."""
     kept, left = saved(registry, 20), saved(registry, 21)
     for old in (kept, left):
         os.utime(file_of(old).parent, (1.0, 1.0))

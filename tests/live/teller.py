@@ -1,4 +1,4 @@
-"""A client that goes on through every fault and keeps what it was told: answers, acknowledgements."""
+"""A client that goes on through every fault and keeps what it was told."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class Away:
 @pytest.fixture
 def away(
     home: Path, package: Package, tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[Callable[..., AbstractContextManager[Away]]]:
+) -> Callable[..., AbstractContextManager[Away]]:
     """Serves on a store URL and loads it; ``outside`` is the way to it that has no faults."""
 
     @contextmanager
@@ -108,7 +108,7 @@ def away(
             yield Away(teller, client, store, seconds)
             assert {p.pid for p in _tree(server)} == before, "something was started anew"
 
-    yield start
+    return start
 
 
 def _tree(server: Any) -> list[Any]:

@@ -59,9 +59,10 @@ def test_power_cut(
                     found = compare(teller, store)
                     lost, twice = lost + found.lost, twice + found.twice
                     broken += not _whole(own, store)
-            with served(own, package, tmp_path, port=port, **settings) as server, closing(
-                SqlStore(url)
-            ) as store:
+            with (
+                served(own, package, tmp_path, port=port, **settings) as server,
+                closing(SqlStore(url)) as store,
+            ):
                 heals = store.status()["heals"]
                 wait_for(lambda: store.status()["heals"] > heals, "the next heal", 60)
                 teller.rest()
@@ -91,9 +92,7 @@ def _whole(own: Path, store: SqlStore) -> bool:
     return file.exists() and hashlib.sha256(file.read_bytes()).hexdigest() == newest.sha256
 
 
-def _unverified(
-    own: Path, home: Path, teller: Teller, store: SqlStore, package: Package
-) -> int:
+def _unverified(own: Path, home: Path, teller: Teller, store: SqlStore, package: Package) -> int:
     """`unverified` with the snapshots that lie on the disk."""
     use_home(own)
     try:

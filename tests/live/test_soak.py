@@ -15,7 +15,6 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 from live import processes, served
 from teller import Teller, compare
