@@ -197,8 +197,8 @@ class Runner:
         _begin(pipeline, start)
         pipeline.predictions_from, pipeline.feedback_from, _ = self.store.ends()
         used = (s.version for s in self.store.snapshots(kept_only=False))
-        pipeline.history.take_up(self.store.snapshots(), next_version=max(used) + 1)
-        pipeline.tally.heals = max(s.heal for s in self.store.snapshots())
+        pipeline.history.take_up(self.store.snapshots(), next_version=max(used, default=0) + 1)
+        pipeline.tally.heals = max((s.heal for s in self.store.snapshots()), default=0)
         for command in self.store.commands(pipeline.commands_from):
             pipeline.commands_from = forward("commands", pipeline.commands_from, command.seq)
             if command.kind != "heal":
