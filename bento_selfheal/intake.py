@@ -145,7 +145,7 @@ class PredictionLog:
             except StoreError as error:
                 log.warning("%d predictions wait for the store: %s", self.waiting, error)
                 if self._gap is not None:
-                    self._gap.reason = str(error)
+                    self._gap.reason = self._gap.reason or str(error)
                 pause = RETRY_SECONDS
         try:
             self.flush()

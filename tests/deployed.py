@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, event
@@ -75,17 +76,22 @@ def died(runner: Runner) -> None:
     runner.store.close()
 
 
-@contextmanager
-def dying(store: SqlStore, at: int) -> Iterator[Callable[[], int]]:
-    """Kills whoever uses the store before its ``at``-th statement or commit, or behind one.
+@dataclass
+class Fate:
+    """How far it came."""
 
-    Yields what tells how many such places were passed.
-    """
-    passed, db, real = [0], store._db, store._db.write
+    places: int = 0
+    killed: bool = False
+
+
+@contextmanager
+def dying(store: SqlStore, at: int) -> Iterator[Fate]:
+    """Kills whoever uses the store before its ``at``-th statement or commit, or behind one."""
+    fate, db, real = Fate(), store._db, store._db.write
 
     def place(*_: Any) -> None:
-        passed[0] += 1
-        if passed[0] > at:
+        fate.places += 1
+        if fate.places > at:
             raise Crash
 
     @contextmanager
@@ -99,7 +105,9 @@ def dying(store: SqlStore, at: int) -> Iterator[Callable[[], int]]:
         event.listen(*one)
     db.write = write  # type: ignore[method-assign, assignment]
     try:
-        yield lambda: passed[0]
+        yield fate
+    except Crash:
+        fate.killed = True
     finally:
         db.write = real  # type: ignore[method-assign]
         for one in events:

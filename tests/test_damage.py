@@ -9,12 +9,13 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from deployed import Deployed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load, save
@@ -23,15 +24,12 @@ from test_registry import adapter, file_of
 from test_runner import BATCH, send
 
 from bento_selfheal.config import Settings
-from bento_selfheal.deploy import prepare
 from bento_selfheal.errors import SnapshotError
 from bento_selfheal.package import Package, Training, package_model
 from bento_selfheal.predict import Worker
 from bento_selfheal.records import Phase, Promotion, Snapshot
 from bento_selfheal.registry import CANARY_TOLERANCE, Registry
-from bento_selfheal.runner import Runner
 from bento_selfheal.streams import ARTICLE_FEATURES, article_rows
-from bento_selfheal.telemetry import Telemetry
 
 pytestmark = pytest.mark.faults
 
@@ -130,9 +128,9 @@ class Healed:
     """A service that has promoted more than once, at rest."""
 
     settings: Settings
-    promotions: list[Promotion]
+    promotions: list[Promotion] = field(repr=False)
     """Of each snapshot the newest, oldest first."""
-    foreign: bytes
+    foreign: bytes = field(repr=False)
     """An adapter of another packaged model, as a file."""
 
     @property
@@ -149,12 +147,12 @@ class Healed:
 def healed(package: Package, tmp_path_factory: pytest.TempPathFactory) -> Healed:
     own = Settings(model=package.tag, state_dir=tmp_path_factory.mktemp("healed"),
                    batch_size=BATCH, lease_seconds=60, snapshots_kept=100)  # fmt: skip
-    prepare(own)
-    runner, worker = Runner(own, Telemetry()), Worker(own, Telemetry())
-    send(worker, *drifting(), drain=runner)
-    runner.stop()
-    promotions = worker.store.servable()
-    worker.stop()
+    service = Deployed(own)
+    runner = service.runner()
+    send(service.worker, *drifting(), drain=runner)
+    service.store.release_lease(runner.owner)
+    promotions = service.store.servable()
+    service.close()
     assert len(promotions) > 2
     return Healed(own, promotions, _foreign())
 
@@ -246,19 +244,20 @@ def test_next_best_serves(
     that one as a rollback, and heals go on from it."""
     own = copy()
     with harmed(healed, own, harm, signed=signed):
-        worker, runner = Worker(own, Telemetry()), Runner(own, Telemetry())
+        service = Deployed(own)
         try:
-            answers_with_the_next_best(healed, worker)
+            answers_with_the_next_best(healed, service.worker)
+            runner = service.runner()
             runner.step()
-            newest = worker.store.newest_promotion()
+            newest = service.store.newest_promotion()
             assert newest is not None
             assert (newest.kind.value, newest.version) == ("rollback", healed.next_best)
-            before = worker.store.status()["heals"]
-            send(worker, *drifting(seed=4, clean=0, drifted=4 * BATCH), drain=runner)
-            assert worker.store.status()["heals"] > before
+            before = service.store.status()["heals"]
+            rows, labels = drifting(seed=4, clean=0, drifted=4 * BATCH)
+            send(service.worker, rows, labels, drain=runner)
+            assert service.store.status()["heals"] > before
         finally:
-            runner.store.close()
-            worker.stop()
+            service.close()
 
 
 def answers_with_the_next_best(healed: Healed, worker: Worker) -> None:

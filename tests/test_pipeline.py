@@ -248,10 +248,11 @@ def test_chunks(package: Package, healed: Live) -> None:
     requests = [e for e, _ in healed.log if isinstance(e, PredictionRecord)]
     for asked in requests:
         whole.take((asked, None))
-        for cut in (slice(0, 7), slice(7, 31), slice(31, None)):
+        for part, cut in enumerate((slice(0, 7), slice(7, 31), slice(31, None))):
             parts.take((
                 replace(
-                    asked, features=asked.features[cut], probabilities=asked.probabilities[cut]
+                    asked, features=asked.features[cut], probabilities=asked.probabilities[cut],
+                    seq=3 * asked.seq + part,
                 ),
                 None,
             ))  # fmt: skip

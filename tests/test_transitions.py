@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from deployed import Crash, Deployed, died, dying
+from deployed import Deployed, died, dying
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -56,6 +56,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 BATCH = 20
 EXAMPLES = settings.default.max_examples
+EVERY = 1 if EXAMPLES > 100 else 9
+"""Of the places at which a step can be cut off one in so many is tried."""
 PLACES = 45
 """Statements and commits of the longest step."""
 Copy = Callable[[str], str]
@@ -168,21 +170,20 @@ def test_every_statement(
     def runs(at: int) -> tuple[int, tuple[Any, ...]]:
         one = Deployed(own.model_copy(update={"store_url": copy(url)}))
         first = one.runner()
-        with dying(first.store, at) as passed:
-            try:
-                work_off(first)
-            except Crash:
-                died(first)
-        work_off(one.runner())
+        with dying(first.store, at) as fate:
+            work_off(first)
+        if fate.killed:
+            died(first)
+            work_off(one.runner())
         found = decided(one)
         one.close()
-        return passed(), found
+        return fate.places, found
 
     places, undisturbed = runs(10_000)
     promoted = [p for p in undisturbed[1] if p[0] is PromotionKind.PROMOTE]
     assert promoted
     assert places > 20
-    for at in range(places):
+    for at in range(0, places, EVERY):
         assert runs(at)[1] == undisturbed, f"killed at place {at} of {places}"
 
 
@@ -237,13 +238,12 @@ class Life(RuleBasedStateMachine):
             return
         keys = [(*(self.signer.read(i) or (b"", 0)), label) for i, label in given]
         records = [FeedbackRecord(request, row, label, 1.0) for request, row, label in keys]
-        with dying(self.service.worker.store, at):
-            try:
-                self.service.worker.store.add_feedback(records)
-            except Crash:
-                self.doubted += given
-            else:
-                self.acknowledged |= dict(given)
+        with dying(self.service.worker.store, at) as fate:
+            self.service.worker.store.add_feedback(records)
+        if fate.killed:
+            self.doubted += given
+        else:
+            self.acknowledged |= dict(given)
         self.service.new_worker()
 
     @rule()
@@ -285,12 +285,11 @@ class Life(RuleBasedStateMachine):
     @rule(who=st.integers(0, 1), at=st.integers(0, PLACES))
     def kill_in_step(self, who: int, at: int) -> None:
         runner = self.runners[who]
-        with dying(runner.store, at):
-            try:
-                self._try(runner)
-            except Crash:
-                died(runner)
-                self.runners[who] = self.service.runner()
+        with dying(runner.store, at) as fate:
+            self._try(runner)
+        if fate.killed:
+            died(runner)
+            self.runners[who] = self.service.runner()
 
     @rule(who=st.integers(0, 1))
     def lease_runs_out(self, who: int) -> None:
