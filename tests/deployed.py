@@ -13,6 +13,7 @@ from test_runner import Item
 from bento_selfheal.config import Settings
 from bento_selfheal.deploy import open_store, prepare
 from bento_selfheal.predict import Worker
+from bento_selfheal.records import FeedbackRecord, PredictionRecord
 from bento_selfheal.runner import Runner
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry import Telemetry
@@ -68,6 +69,17 @@ class Deployed:
     def _let_go(worker: Worker) -> None:
         worker.feedback.stop()
         worker.store.close()
+
+
+def whole_log(store: SqlStore) -> list[PredictionRecord | FeedbackRecord]:
+    """Both logs in their common order."""
+    found: list[PredictionRecord | FeedbackRecord] = []
+    place = [0, 0]
+    while entries := store.read_log(*place, limit=1000):
+        found += entries
+        for entry in entries:
+            place[isinstance(entry, FeedbackRecord)] = entry.seq
+    return found
 
 
 def died(runner: Runner) -> None:

@@ -9,7 +9,6 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -123,15 +122,17 @@ def test_damage_before_the_hash(
 # -- worker and runner on a service that was healed ------------------------------------------------
 
 
-@dataclass
 class Healed:
-    """A service that has promoted more than once, at rest."""
+    """A service that has promoted more than once, at rest.
 
-    settings: Settings
-    promotions: list[Promotion] = field(repr=False)
-    """Of each snapshot the newest, oldest first."""
-    foreign: bytes = field(repr=False)
-    """An adapter of another packaged model, as a file."""
+    Args:
+        settings: Of the service.
+        promotions: Of each snapshot the newest, oldest first.
+        foreign: An adapter of another packaged model, as a file.
+    """
+
+    def __init__(self, settings: Settings, promotions: list[Promotion], foreign: bytes) -> None:
+        self.settings, self.promotions, self.foreign = settings, promotions, foreign
 
     @property
     def newest(self) -> Promotion:

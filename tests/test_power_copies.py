@@ -4,13 +4,13 @@ at any place. It opens at an earlier moment, whole, and serves and heals on from
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from deployed import Deployed
+from deployed import Deployed, whole_log
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection, event
 from test_pipeline import drifting
 from test_runner import BATCH, work_off
 
@@ -26,17 +26,24 @@ EXAMPLES = settings.default.max_examples
 FILES = ("selfheal.db", "selfheal.db-wal")
 
 
-@dataclass
 class Cut:
-    """The files at some moments of a service's life, and what had happened in the end."""
+    """The files at some moments of a service's life, and what had happened in the end.
 
-    settings: Settings
-    models: Path
-    """The model store in the end."""
-    moments: list[Path] = field(repr=False)
-    labels: list[tuple[bytes, int]] = field(repr=False)
-    """In the order of the log."""
-    promotions: list[Promotion] = field(repr=False)
+    Args:
+        settings: Of the service.
+        folder: Where its files are.
+    """
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings, self.folder = settings, folder
+        self.moments: list[Path] = []
+        self.labels: list[tuple[bytes, int]] = []
+        self.promotions: list[Promotion] = []
+
+    def keep(self) -> None:
+        """Copy the store's files as they are now."""
+        target = self.folder / f"moment{len(self.moments)}"
+        self.moments.append(copied(self.settings.state_dir, target))
 
 
 def copied(source: Path, target: Path) -> Path:
@@ -47,8 +54,7 @@ def copied(source: Path, target: Path) -> Path:
 
 
 def labels_of(store: SqlStore) -> list[tuple[bytes, int]]:
-    log = store.read_log(0, 0, 100_000)
-    return [(e.request, e.row) for e in log if isinstance(e, FeedbackRecord)]
+    return [(e.request, e.row) for e in whole_log(store) if isinstance(e, FeedbackRecord)]
 
 
 @pytest.fixture(scope="module")
@@ -59,27 +65,33 @@ def cut(home: Path, package: Package, tmp_path_factory: pytest.TempPathFactory) 
     use_home(folder)
     own = Settings(model=package.tag, state_dir=folder / "state", batch_size=BATCH,
                    lease_seconds=60, snapshots_kept=100)  # fmt: skip
-    service = Deployed(own)
-    runner, moments = service.runner(), []
+    found, service = Cut(own, folder), Deployed(own)
+    runner = service.runner()
+    for store in (service.store, service.worker.store, runner.store):
+        # All that was ever written is in the log, so that any place of it is a moment of the past.
+        event.listen(store._db.engine, "begin", _checkpoint_never)
     rows, labels = drifting()
     for at in range(0, len(rows), BATCH):
         batch = slice(at, at + BATCH)
         service.label(service.ask(rows[batch]), labels[batch])
-        if at % (5 * BATCH) == 0:  # labelled and not yet learned
-            moments.append(copied(own.state_dir, folder / f"moment{len(moments)}"))
+        if at % (5 * BATCH) == 0:
+            found.keep()  # labelled and not yet learned
         work_off(runner)
         if at % (5 * BATCH) == 0:
-            moments.append(copied(own.state_dir, folder / f"moment{len(moments)}"))
-    promotions = service.store.promotions()
-    assert len(promotions) > 3
-    found = Cut(own, folder / "models", moments, labels_of(service.store), promotions)
+            found.keep()
+    found.labels, found.promotions = labels_of(service.store), service.store.promotions()
     service.close()
     use_home(home)
+    assert len(found.promotions) > 3
     return found
 
 
+def _checkpoint_never(connection: Connection) -> None:
+    connection.exec_driver_sql("PRAGMA wal_autocheckpoint = 0")
+
+
 @settings(
-    max_examples=max(EXAMPLES // 15, 5), deadline=None,
+    max_examples=max(EXAMPLES // 5, 10), deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],  # every call is a new copy
 )  # fmt: skip
 @given(
@@ -92,7 +104,7 @@ def test_opens(
     that came again count once, and the runner goes on."""
     shutil.rmtree(tmp_path / "own", ignore_errors=True)
     folder = copied(cut.moments[moment % len(cut.moments)], tmp_path / "own" / "state")
-    shutil.copytree(cut.models, tmp_path / "own" / "models")
+    shutil.copytree(cut.folder / "models", tmp_path / "own" / "models")
     use_home(tmp_path / "own")
     wal = folder / "selfheal.db-wal"
     blob = bytearray(wal.read_bytes())

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from deployed import Deployed, died, dying
+from deployed import Deployed, died, dying, whole_log
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -340,7 +340,7 @@ class Life(RuleBasedStateMachine):
         assert dict(kept).keys() <= {self._key(i) for i in self.acknowledged} | doubted
 
     def _labels(self) -> list[tuple[tuple[bytes, int], int]]:
-        log = self.store.read_log(0, 0, 100_000)
+        log = whole_log(self.store)
         places = [e.seq for e in log if isinstance(e, FeedbackRecord)]
         assert places == sorted(places)
         return [((e.request, e.row), e.label) for e in log if isinstance(e, FeedbackRecord)]
