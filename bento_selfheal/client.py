@@ -17,6 +17,7 @@ be sent twice; `heal` and `rollback` are sent again only where nothing can have 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
@@ -41,7 +42,14 @@ from tenacity import (
 
 from . import npy
 from .decision import decided
-from .errors import CommandError, InvalidInput, ServiceError, ServiceUnavailable, SettingsError
+from .errors import (
+    AccessDenied,
+    CommandError,
+    InvalidInput,
+    ServiceError,
+    ServiceUnavailable,
+    SettingsError,
+)
 from .ids import ids_of
 from .records import Event, Promotion
 from .wire import (
@@ -64,6 +72,7 @@ Table = NDArray[Any] | Sequence[Sequence[float]] | Sequence[Mapping[str, float]]
 Items = Iterable[FeedbackItem | Mapping[str, Any]]
 
 TIMEOUT = 30.0
+TOKEN_VARIABLE = "BENTO_SELFHEAL_TOKEN"  # noqa: S105 - its name
 RETRY_SECONDS = 30.0
 AWAY = (httpx.ConnectError, httpx.ConnectTimeout)
 """Nothing of the request can have arrived."""
@@ -118,6 +127,7 @@ class Client(AbstractContextManager["Client"]):
         timeout: Seconds that one try may take.
         retry_seconds: Seconds after which no further try begins; 0 tries once.
         headers: Sent with every request.
+        token: Bearer token; the variable BENTO_SELFHEAL_TOKEN where none is given.
 
     Raises:
         SettingsError: The URL is none.
@@ -130,10 +140,11 @@ class Client(AbstractContextManager["Client"]):
         timeout: float = TIMEOUT,
         retry_seconds: float = RETRY_SECONDS,
         headers: Mapping[str, str] | None = None,
+        token: str | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         way = _way(url, httpx.HTTPTransport)
-        self._http = httpx.Client(timeout=timeout, headers=headers, **way)
+        self._http = httpx.Client(timeout=timeout, headers=_headers(headers, token), **way)
         self._retry_seconds = retry_seconds
 
     def close(self) -> None:
@@ -153,6 +164,7 @@ class Client(AbstractContextManager["Client"]):
 
         Raises:
             InvalidInput: Names the row, the field and the value, as the service said.
+            AccessDenied: The token is missing, unknown or of another role; so for every call.
             ServiceUnavailable: Out of reach, through all tries; so for every call.
             ServiceError: The service failed; so for every call.
         """
@@ -235,10 +247,11 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
         timeout: float = TIMEOUT,
         retry_seconds: float = RETRY_SECONDS,
         headers: Mapping[str, str] | None = None,
+        token: str | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         way = _way(url, httpx.AsyncHTTPTransport)
-        self._http = httpx.AsyncClient(timeout=timeout, headers=headers, **way)
+        self._http = httpx.AsyncClient(timeout=timeout, headers=_headers(headers, token), **way)
         self._retry_seconds = retry_seconds
 
     async def close(self) -> None:
@@ -395,6 +408,8 @@ def _checked(response: httpx.Response) -> httpx.Response:
     if status in (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS):
         wait = _seconds(response.headers.get("Retry-After"))
         raise ServiceUnavailable(f"{where} {response.text}", wait)
+    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        raise AccessDenied(f"{where} {_told(response)}")
     try:
         detail = response.json()["detail"]
     except (ValueError, KeyError, TypeError):
@@ -406,6 +421,13 @@ def _checked(response: httpx.Response) -> httpx.Response:
         given = f" (got {first['input']!r})" if "input" in first else ""
         raise InvalidInput(tuple(first["loc"]), first["msg"] + given, first["type"])
     raise ServiceError(f"{where} {response.text}", status)
+
+
+def _told(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        return response.text
 
 
 def _away(url: str, error: httpx.TransportError) -> ServiceUnavailable:
@@ -429,6 +451,11 @@ def _pause(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     asked = error.retry_after if isinstance(error, ServiceUnavailable) else None
     return _backoff(state) if asked is None else asked
+
+
+def _headers(headers: Mapping[str, str] | None, token: str | None) -> dict[str, str]:
+    token = token or os.environ.get(TOKEN_VARIABLE)
+    return {**({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
 
 
 def _way(url: str, transport: Callable[..., Any]) -> dict[str, Any]:

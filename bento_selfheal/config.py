@@ -16,9 +16,17 @@ import math
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -37,6 +45,9 @@ Count = Annotated[int, Field(ge=1)]
 LogFormat = Literal["plain", "json"]
 Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:(0|[1-9][0-9]?))?)$")]
 
+SECRET = ("_tokens", "_key")
+"""Ends of the names of settings whose values no message may show."""
+KEY_CHARS = 32
 LEAST_OWN = 0.05
 """Share of labels in the targets under which there are no more steps, and no less averaging."""
 MOST_STEPS = 100
@@ -234,8 +245,33 @@ class Settings(BaseSettings, HealParameters):
     state_dir: Path = Path()
     """Folder of the SQLite store and of threshold_config.json; empty means
     `$BENTOML_HOME/selfheal/<model name>`."""
+    predict_tokens: SecretStr = SecretStr("")
+    """Tokens that may ask for predictions: `name=token`, several with commas between. With any
+    token of any role set, each request needs one; with none, only this machine is listened to."""
+    feedback_tokens: SecretStr = SecretStr("")
+    """Tokens that may give labels, likewise."""
+    operate_tokens: SecretStr = SecretStr("")
+    """Tokens that may read where the service stands, and change it, likewise."""
+    tokens_file: Path = Path()
+    """TOML file with further tokens, in tables `[predict]`, `[feedback]` and `[operate]` of
+    `name = "token"`; a change of it is in force within two seconds."""
+    open_to_all: bool = False
+    """Listen beyond this machine without any token."""
+    open_metrics: bool = False
+    """Answer /metrics without a token where tokens are asked for."""
     max_rows: Count = 10_000
     """Rows that one request to /predict, or items that one to /feedback, may carry."""
+    body_megabytes: Positive = 32.0
+    """Largest body of a request, in units of 10^6 bytes; a larger one is refused with 413."""
+    request_seconds: Positive = 30.0
+    """Seconds in which a request must have come, head and body, and a connection's first must
+    begin; else the connection is closed, with 408."""
+    source_labels_per_minute: Annotated[int, Field(ge=0)] = 0
+    """Labels a minute that one source of feedback may give; a request with more is refused with 429
+    and nothing of it kept. Each worker counts for itself. 0 is no bound."""
+    token_labels_per_minute: Annotated[int, Field(ge=0)] = 0
+    """Labels a minute that may come with one token, whatever sources they name; without tokens, all
+    there are. Likewise."""
     log_sample: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of requests to /predict that are logged. Signals see the sample; a label for a request
     that was left out is kept and counted as unmatched."""
@@ -273,6 +309,9 @@ class Settings(BaseSettings, HealParameters):
     """Life of the runner's lease; a dead runner is succeeded after at most this long."""
     pending_labels: Count = 100_000
     """Labels kept while their prediction has not reached the log."""
+    signing_key: SecretStr = SecretStr("")
+    """Key that adapters are signed with, at least 32 characters. With one, an adapter without its
+    signature never serves; `bento-selfheal sign` signs those that were made before."""
     snapshots_kept: Annotated[int, Field(ge=5)] = 20
     """Snapshots kept in the model store: the clean, best and serving ones,
     the one on trial, what its line began from and the newest stay."""
@@ -291,6 +330,13 @@ class Settings(BaseSettings, HealParameters):
     def _outlives_predictions(cls, value: float, info: ValidationInfo) -> float:
         if value < info.data.get("log_days", 0.0):
             raise ValueError("less than log_days: a label sent again would count twice")
+        return value
+
+    @field_validator("signing_key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr) -> SecretStr:
+        if 0 < len(value.get_secret_value()) < KEY_CHARS:
+            raise ValueError(f"shorter than {KEY_CHARS} characters")
         return value
 
     @classmethod
@@ -338,10 +384,13 @@ def load_settings() -> Settings:
 
 def describe(error: ValidationError) -> str:
     """One line for each wrong field: its name, what is wrong, and the value."""
-    return "; ".join(
-        f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']} (got {item['input']!r})"
-        for item in error.errors()
-    )
+    return "; ".join(_described(item) for item in error.errors())
+
+
+def _described(item: Any) -> str:
+    said = f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+    secret = item["loc"] and str(item["loc"][0]).endswith(SECRET)
+    return said if secret else f"{said} (got {item['input']!r})"
 
 
 class ThresholdFile:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from .config import Settings, Thresholds
-from .errors import PromotionMoved
+from .errors import PromotionMoved, SettingsError
 from .image import STATE, goes_with_container
 from .modelstore import bentoml_home, find_model
 from .package import Package, find_device, open_package
@@ -98,7 +98,7 @@ def _take_over(settings: Settings, store: SqlStore, package: Package, before: st
     version = max((s.version for s in older), default=0) + 1
     predictions_from, feedback_from, commands_from = store.ends()
     reason = f"{package.tag} was deployed"
-    registry = registry_of(package, store)
+    registry = registry_of(package, store, settings)
     clean = registry.save(
         version, Phase.CLEAN, package.model.adapter_state(), heal=0, batch=0, reason=reason
     )
@@ -129,6 +129,35 @@ def _take_over(settings: Settings, store: SqlStore, package: Package, before: st
     return version
 
 
-def registry_of(package: Package, store: SqlStore) -> Registry:
+def registry_of(package: Package, store: SqlStore, settings: Settings) -> Registry:
     """The snapshots of this package in this store."""
-    return Registry(package, store.meta("store_id") or "", shelf=store if store.shared else None)
+    return Registry(
+        package,
+        store.meta("store_id") or "",
+        shelf=store if store.shared else None,
+        key=settings.signing_key.get_secret_value().encode(),
+    )
+
+
+def sign(settings: Settings) -> list[str]:
+    """Sign the kept snapshots with the key in force, those that are what was promoted; their tags.
+
+    Raises:
+        SettingsError: There is no key.
+        SnapshotError: One is damaged; those before it are signed.
+    """
+    if not settings.signing_key.get_secret_value():
+        raise SettingsError("signing_key: there is none to sign with; set SELFHEAL_SIGNING_KEY")
+    store = open_store(settings)
+    try:
+        store.create()
+        tag = store.meta("package")
+        if tag is None:
+            return []
+        registry = registry_of(open_package(tag), store, settings)
+        snapshots = store.snapshots()
+        for snapshot in snapshots:
+            registry.sign(snapshot.tag, snapshot.sha256)
+        return [snapshot.tag for snapshot in snapshots]
+    finally:
+        store.close()

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urlsplit
 
+from .access import Tokens
 from .config import Settings, ThresholdFile
 from .deploy import exact_tag, open_store, state_dir
-from .errors import SelfHealError
+from .errors import SelfHealError, SettingsError
 from .modelstore import bentoml_home
 from .package import open_package
 from .store import SqlStore
@@ -54,7 +55,8 @@ class Finding:
 def examine(settings: Settings) -> Iterator[Finding]:
     """Look at everything, one finding each; what cannot be looked at is a finding as well."""
     looks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
-        _versions, _permissions, _model, _store, _thresholds, _telemetry, _tracking, _threads,
+        _versions, _permissions, _access, _model, _store, _thresholds, _telemetry, _tracking,
+        _threads,
     )  # fmt: skip
     for look in looks:
         try:
@@ -101,6 +103,23 @@ def _permissions(settings: Settings) -> Iterator[Finding]:
             )  # fmt: skip
         else:
             yield Finding(what, Grade.GOOD, f"{folder} can be written")
+
+
+def _access(settings: Settings) -> Iterator[Finding]:
+    try:
+        tokens = Tokens(settings)
+    except SettingsError as error:
+        yield Finding("access", Grade.BAD, str(error), "mend it: the service does not start so")
+        return
+    if tokens:
+        yield Finding("access", Grade.GOOD, f"tokens of {tokens.told}")
+    elif settings.open_to_all:
+        yield Finding(
+            "access", Grade.WARN, "open to all: who reaches it may predict, teach and operate",
+            "name a file of tokens by SELFHEAL_TOKENS_FILE (docs/security.md)",
+        )  # fmt: skip
+    else:
+        yield Finding("access", Grade.GOOD, "no tokens; it listens to this machine alone")
 
 
 def _model(settings: Settings) -> Iterator[Finding]:

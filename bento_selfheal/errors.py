@@ -10,6 +10,7 @@ SelfHealError
 │   ├── PromotionMoved     an operator changed what serves during a step
 │   └── ServiceUnavailable a client found the service or its store out of reach (HTTP 503, 429)
 ├── CommandError           an operator asked for what cannot be done (HTTP 409)
+├── AccessDenied           the token is missing, unknown or of another role (HTTP 401, 403)
 └── ServiceError           a client got an answer that nothing above explains
 """
 
@@ -84,6 +85,10 @@ class ServiceUnavailable(StoreError):
 
 class CommandError(SelfHealError):
     """An operator's command cannot be carried out as things stand."""
+
+
+class AccessDenied(SelfHealError):
+    """The service wants a token, or one of another role."""
 
 
 class ServiceError(SelfHealError):

@@ -25,7 +25,9 @@ from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from .guard import again
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,8 @@ Handler = Callable[[Mapping[str, str], bytes], Reply | None]
 
 class FastLane:
     """ASGI application: POST to one path is answered here, everything else by the app behind.
+
+    Behind the guard: a request comes with its whole body.
 
     Args:
         app: BentoML's application, a Starlette one.
@@ -77,9 +81,6 @@ class FastLane:
         self._answer = answer
         self._server = (b"server", server.encode())
         self._counts: RequestCounts | None = None
-        self._timeout = next(
-            (m.kwargs["timeout"] for m in app.user_middleware if m.cls is TimeoutMiddleware), None
-        )
         needless = {RunnerTrafficMetricsMiddleware, TimeoutMiddleware}
         needless |= set() if own_middleware else {ContextMiddleware}
         needless |= set() if traced else {OpenTelemetryMiddleware}
@@ -97,16 +98,13 @@ class FastLane:
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         start = default_timer()
-        try:
-            body = await self._read(receive)
-        except TimeoutError:
-            reply: Reply | None = Reply(b'{"error":"the body did not come in time"}', 504)
-        else:
-            if body is None:
-                return  # the client has gone
-            reply = self._answer_or_fail(Headers(scope=scope), body)
+        message = await receive()
+        if message["type"] != "http.request":
+            return  # the client has gone
+        body = message["body"]
+        reply = self._answer_or_fail(Headers(scope=scope), body)
         if reply is None:
-            await self._app(scope, _again(body, receive), send)
+            await self._app(scope, again(body, receive), send)
             return
         headers = [
             (b"content-type", reply.media_type.encode()),
@@ -127,24 +125,6 @@ class FastLane:
             # BentoML answers what nobody foresaw in these words.
             log.exception("POST %s failed", self._path)
             return Reply(UNFORESEEN, 500)
-
-    async def _read(self, receive: Receive) -> bytes | None:
-        """The whole body; None when the client has gone.
-
-        Raises:
-            TimeoutError: It did not come within the service's timeout.
-        """
-        message = await receive()
-        if message["type"] == "http.request" and not message.get("more_body"):
-            return bytes(message["body"])
-        parts: list[bytes] = []
-        async with asyncio.timeout(self._timeout):
-            while message["type"] == "http.request":
-                parts.append(message["body"])
-                if not message.get("more_body"):
-                    return b"".join(parts)
-                message = await receive()
-        return None
 
 
 class RequestCounts:
@@ -216,17 +196,3 @@ def _metrics_of(app: Any) -> Any:
     if layer is not None and not layer._is_setup:
         layer._setup()
     return layer
-
-
-def _again(body: bytes | None, receive: Receive) -> Receive:
-    """A `receive` that gives a body once more before it goes on."""
-    given = False
-
-    async def receive_again() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive_again

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import telemetry as names
+from .access import ASKED_BY
 from .dashboard import Page
 from .errors import CommandError, SnapshotError, StoreError
 from .records import Event, Phase, Promotion, PromotionKind, Snapshot
@@ -82,8 +83,12 @@ class Operations:
             for s in snapshots
         ]
 
-    def rollback(self, version: int | None) -> Promotion:
+    def rollback(self, version: int | None, by: str = "operator") -> Promotion:
         """Promote an older snapshot, verified first; the workers follow, runner or not.
+
+        Args:
+            version: Of the snapshot; None for the best one.
+            by: Who asks, for the promotion log and the event.
 
         Raises:
             CommandError: There is no such snapshot, or it serves already.
@@ -102,7 +107,7 @@ class Operations:
         if target.version == serving:
             raise CommandError(f"version: snapshot {target.version} serves already")
         reason = f"an operator rolled back from {serving} to {target.version}"
-        detail = {"version": target.version, "from": serving, "reason": reason, "by": "operator"}
+        detail = {"version": target.version, "from": serving, "reason": reason, "by": by}
         now = time.time()
         with self._telemetry.span(
             names.ROLLBACK, {names.VERSION: target.version, names.REASON: reason}
@@ -110,18 +115,18 @@ class Operations:
             self._registry.load(target.tag, target.sha256)
             promotion = Promotion(
                 PromotionKind.ROLLBACK, target.version, target.tag, target.sha256, reason, now,
-                by="operator", trace=self._telemetry.traceparent(),
+                by=by, trace=self._telemetry.traceparent(),
             )  # fmt: skip
             self._store.promote(promotion, Event("rollback", detail, now))
         return promotion
 
-    def command(self, kind: str) -> CommandAnswer:
-        """Ask the runner for something."""
-        return CommandAnswer(command=kind, seq=self._store.add_command(kind))
+    def command(self, kind: str, by: str = "operator") -> CommandAnswer:
+        """Ask the runner for something, in somebody's name."""
+        return CommandAnswer(command=kind, seq=self._store.add_command(kind, by=by))
 
-    def forget(self, source: str) -> CommandAnswer:
+    def forget(self, source: str, by: str = "operator") -> CommandAnswer:
         """Ask the runner to learn from a source no more."""
-        return CommandAnswer(command="forget", seq=self._store.add_command("forget", source))
+        return CommandAnswer(command="forget", seq=self._store.add_command("forget", source, by=by))
 
     def promotions(self, after: int, limit: int) -> list[dict[str, Any]]:
         return [asdict(p) for p in self._store.promotions(after, limit)]
@@ -270,31 +275,33 @@ def _add_commands(app: FastAPI, operations: Callable[[], Operations]) -> None:
     def rollback(request: RollbackRequest | None = None) -> dict[str, Any]:
         """Roll back to the named snapshot, or without a version to the best one."""
         try:
-            return asdict(operations().rollback(request.version if request else None))
+            return asdict(
+                operations().rollback(request.version if request else None, ASKED_BY.get())
+            )
         except (CommandError, SnapshotError) as error:
             raise HTTPException(409, str(error)) from error
 
     @app.post("/pause", tags=["self-healing"], summary="Stop healing for now")
     def pause() -> CommandAnswer:
         """Signals and figures go on; heals, promotions and rollbacks stop."""
-        return operations().command("pause")
+        return operations().command("pause", ASKED_BY.get())
 
     @app.post("/observe", tags=["self-healing"], summary="Heal, but promote nothing")
     def observe() -> CommandAnswer:
         """Everything goes on but promotions and rollbacks; what they would have been is noted."""
-        return operations().command("observe")
+        return operations().command("observe", ASKED_BY.get())
 
     @app.post("/resume", tags=["self-healing"], summary="Heal again")
     def resume() -> CommandAnswer:
         """Take healing up again after a pause, and promotions after observing."""
-        return operations().command("resume")
+        return operations().command("resume", ASKED_BY.get())
 
     @app.post("/forget", tags=["self-healing"], summary="Forget a source of feedback")
     def forget(request: ForgetRequest) -> CommandAnswer:
         """Quarantine a source and remove what it taught from the labelled buffer."""
-        return operations().forget(request.source)
+        return operations().forget(request.source, ASKED_BY.get())
 
     @app.post("/heal", tags=["self-healing"], summary="Heal now")
     def heal() -> CommandAnswer:
         """Heal once on the labels that are there, whatever the signals say."""
-        return operations().command("heal")
+        return operations().command("heal", ASKED_BY.get())

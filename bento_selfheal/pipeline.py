@@ -215,29 +215,30 @@ class Pipeline:
         for row in rows:
             self._learn_label(row)
 
-    def heal_now(self) -> bool:
+    def heal_now(self, by: str = "operator") -> bool:
         """Heal at once on the labels that are there; False when there are none."""
         if not len(self.buffer):
-            self.note("heal_skipped", {"reason": "no labelled rows yet"})
+            self.note("heal_skipped", {"reason": "no labelled rows yet", "by": by})
             return False
+        self.note("heal_asked", {"by": by})
         self._heal("asked for by an operator", [])
         return True
 
-    def direct(self, word: str) -> None:
+    def direct(self, word: str, by: str = "operator") -> None:
         """Follow an operator: ``pause`` all healing, ``observe`` and promote nothing, ``resume``.
 
         What the settings hold back stays held back.
         """
         self.paused = word == "pause"
         self.told_to_observe = word == "observe"
-        self.note(word, {})
+        self.note(word, {"by": by})
 
-    def forget(self, source: str, reason: str) -> int:
+    def forget(self, source: str, reason: str, by: str = "runner") -> int:
         """Learn from a source no more, drop its rows, and begin a new line without them."""
         self.sources.refuse(source, reason)
         gone = self.buffer.forget(source)
         self.open_labels = [row for row in self.open_labels if row.source != source]
-        self.note("quarantine", {"source": source, "reason": reason, "rows": gone})
+        self.note("quarantine", {"source": source, "reason": reason, "rows": gone, "by": by})
         if gone:
             self._restart_challenger(self.home_model)
         return gone

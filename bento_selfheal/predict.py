@@ -61,7 +61,7 @@ class Worker:
             raise StoreError("the store has no package yet; deploy one first")
         self.package = open_package(tag, settings.device)
         info = self.package.info
-        registry = registry_of(self.package, self.store)
+        registry = registry_of(self.package, self.store, settings)
         self.rows = RowReader(info.features, settings.max_rows)
         self.signer = IdSigner(secret)
         self._sampled = settings.log_sample

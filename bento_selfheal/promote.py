@@ -117,15 +117,18 @@ class Follower:
 
     def _first(self) -> Champion:
         """The newest promotion that verifies, or one before it."""
+        reasons: list[str] = []
         for promotion in reversed(self._store.promotions(limit=100_000)):
             try:
                 champion = self._load(promotion)
             except SnapshotError as error:
                 self._refuse(promotion, error)
+                reasons.append(str(error))
             else:
                 self._seen = promotion.seq
                 return champion
-        raise SnapshotError("no promotion in the log verifies; was the service deployed?")
+        why = reasons[0] if reasons else "was the service deployed?"
+        raise SnapshotError(f"no promotion in the log verifies; the newest one: {why}")
 
     def _load(self, promotion: Promotion) -> Champion:
         with self._telemetry.span(

@@ -121,7 +121,7 @@ class Promotion:
     reason: str
     time: float
     by: str = "runner"
-    """``runner`` or ``operator``."""
+    """``runner``, or the name of the token that it was asked with; ``operator`` without tokens."""
     evidence: dict[str, Any] = field(default_factory=dict)
     """The gate's figures, the range of label ids they rest on, and the thresholds in force."""
     trace: str | None = None
@@ -166,3 +166,5 @@ class Command:
     seq: int = 0
     argument: str | None = None
     """The source to forget."""
+    by: str = "operator"
+    """Name of the token that it was asked with; ``operator`` where there are no tokens."""

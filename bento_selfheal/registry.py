@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import logging
 import time
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
+from bentoml.exceptions import BentoMLException
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -17,13 +19,15 @@ from torch import Tensor
 
 from .errors import SnapshotError
 from .model import SelfHealingModel
-from .modelstore import bentoml_home, delete_model, model_folder, new_model
+from .modelstore import bentoml_home, delete_model, home_store, model_folder, new_model
 from .package import Package
 from .records import Phase, Snapshot
 
 log = logging.getLogger(__name__)
 
 ADAPTER = "adapter.safetensors"
+SIGNATURE = "signature"
+"""In a snapshot's metadata: HMAC-SHA256 of the adapter's bytes, in hexadecimal."""
 YOUNG_SECONDS = 600.0
 LOCK_SECONDS = 30.0
 CANARY_TOLERANCE = 1e-4
@@ -33,9 +37,9 @@ CANARY_TOLERANCE = 1e-4
 class Shelf(Protocol):
     """Adapters by their hash, where every replica reaches them; the shared store is one."""
 
-    def keep_adapter(self, sha256: str, blob: bytes) -> None: ...
+    def keep_adapter(self, sha256: str, blob: bytes, signature: str) -> None: ...
 
-    def adapter(self, sha256: str) -> bytes | None: ...
+    def adapter(self, sha256: str) -> tuple[bytes, str] | None: ...
 
 
 class Registry:
@@ -51,16 +55,20 @@ class Registry:
         package: The packaged model that the adapters belong to.
         store_id: The store's own id, which keeps two stores' snapshots apart.
         shelf: Where replicas find each other's adapters; None where they share a model store.
+        key: Signs what is saved, and what is loaded must be signed with it; empty for neither.
     """
 
-    def __init__(self, package: Package, store_id: str, shelf: Shelf | None = None) -> None:
+    def __init__(
+        self, package: Package, store_id: str, shelf: Shelf | None = None, key: bytes = b""
+    ) -> None:
         self.package = package
         self._store_id = store_id
         self._shelf = shelf
+        self._key = key
 
     def of(self, package: Package) -> Registry:
         """The snapshots of another package in the same store."""
-        return Registry(package, self._store_id, self._shelf)
+        return Registry(package, self._store_id, self._shelf, self._key)
 
     def tag(self, version: int, phase: Phase) -> str:
         return f"{self.tag_name}:{self._store_id}-{version:06d}-{phase.value}"
@@ -101,15 +109,16 @@ class Registry:
             "reason": reason,
             "package": self.package.tag,
             "sha256": sha256,
+            SIGNATURE: self._signed(blob),
             **(facts or {}),
         }
         self._write(tag, blob, labels, metadata)
         if self._shelf is not None:
-            self._shelf.keep_adapter(sha256, blob)
+            self._shelf.keep_adapter(sha256, blob, self._signed(blob))
         return Snapshot(version, tag, phase, sha256, heal, batch, reason, time.time())
 
     def load(self, tag: str, sha256: str) -> SelfHealingModel:
-        """The packaged model with a verified adapter: hash, shapes, finite, canary batch.
+        """The packaged model with a verified adapter: hash, signature, shapes, finite, canary.
 
         Raises:
             SnapshotError: Anything about it is wrong; the message says what.
@@ -135,6 +144,23 @@ class Registry:
             raise SnapshotError(f"{tag}: answers the canary batch otherwise than when it was made")
         return model
 
+    def sign(self, tag: str, sha256: str) -> None:
+        """Sign an adapter that was made before there was this key.
+
+        Raises:
+            SnapshotError: It is not what was promoted.
+        """
+        shelved = self._shelf.adapter(sha256) if self._shelf is not None else None
+        blob = self._read(tag) if shelved is None else shelved[0]
+        if problem := _mismatch(tag, blob, sha256):
+            raise SnapshotError(problem)
+        known = home_store().get(tag).info if model_folder(tag).exists() else None
+        if known is not None:
+            facts = {**known.metadata, SIGNATURE: self._signed(blob)}
+            self._write(tag, blob, known.labels, facts)
+        if self._shelf is not None:
+            self._shelf.keep_adapter(sha256, blob, self._signed(blob))
+
     def delete(self, tag: str) -> None:
         """Remove one snapshot from the model store."""
         delete_model(tag)
@@ -156,20 +182,46 @@ class Registry:
         """The bytes with this hash: from the model store, else from the shelf and kept here too."""
         try:
             blob = self._read(tag)
-            problem = _mismatch(tag, blob, sha256)
+            signature = self._signature_of(tag)
+            problem = _mismatch(tag, blob, sha256) or self._unsigned(tag, blob, signature)
         except SnapshotError as error:
             problem = str(error)
         if not problem:
             return blob
         shelved = self._shelf.adapter(sha256) if self._shelf is not None else None
-        if shelved is None or _mismatch(tag, shelved, sha256):
+        if shelved is None:
             raise SnapshotError(problem)
-        facts = {"package": self.package.tag, "sha256": sha256}
+        blob, signature = shelved
+        if _mismatch(tag, blob, sha256):
+            raise SnapshotError(problem)
+        if unsigned := self._unsigned(tag, blob, signature):
+            raise SnapshotError(unsigned)
+        facts = {"package": self.package.tag, "sha256": sha256, SIGNATURE: signature}
         try:
-            self._write(tag, shelved, {"selfheal": "adapter"}, facts)
+            self._write(tag, blob, {"selfheal": "adapter"}, facts)
         except (OSError, Timeout) as error:
             log.warning("%s serves without a copy in the model store: %s", tag, error)
-        return shelved
+        return blob
+
+    def _signed(self, blob: bytes) -> str:
+        """The signature of an adapter's bytes; empty without a key."""
+        return hmac.digest(self._key, blob, "sha256").hex() if self._key else ""
+
+    def _unsigned(self, tag: str, blob: bytes, signature: str) -> str:
+        """What is wrong with the signature of an adapter; empty when nothing is."""
+        if hmac.compare_digest(signature.encode(), self._signed(blob).encode()) or not self._key:
+            return ""
+        if not signature:
+            return f"{tag}: is not signed; `bento-selfheal sign` signs what was made before the key"
+        return f"{tag}: its signature is not by the key in force"
+
+    def _signature_of(self, tag: str) -> str:
+        if not self._key:
+            return ""
+        try:
+            return str(home_store().get(tag).info.metadata.get(SIGNATURE, ""))
+        except (BentoMLException, OSError, ValueError) as error:
+            raise SnapshotError(f"{tag}: its signature cannot be read: {error}") from error
 
     def _write(
         self, tag: str, blob: bytes, labels: Mapping[str, str], metadata: Mapping[str, Any]

@@ -189,7 +189,7 @@ class Runner:
         return Pipeline(
             package,
             self._settings,
-            registry_of(package, self.store),
+            registry_of(package, self.store, self._settings),
             thresholds=self.thresholds.current,
             telemetry=self._telemetry,
             announce=self._announce,
@@ -227,11 +227,12 @@ class Runner:
     @staticmethod
     def _obey(pipeline: Pipeline, command: Command) -> None:
         if command.kind == "heal":
-            pipeline.heal_now()
+            pipeline.heal_now(command.by)
         elif command.kind == "forget":
-            pipeline.forget(command.argument or "", "asked for by an operator")
+            reason = "asked for by an operator"
+            pipeline.forget(command.argument or "", reason, command.by)
         else:
-            pipeline.direct(command.kind)
+            pipeline.direct(command.kind, command.by)
 
     def _read_log(self, pipeline: Pipeline) -> bool:
         """Take entries until a promotion is due: a better adapter should not wait."""
@@ -273,7 +274,7 @@ class Runner:
         self._told = pipeline.operating
         if outcome.export:
             self._export(pipeline)
-        registry = registry_of(pipeline.package, self.store)
+        registry = registry_of(pipeline.package, self.store, self._settings)
         for snapshot in surplus:
             registry.delete(snapshot.tag)
         for event, trace in zip(outcome.events, outcome.traces, strict=True):

@@ -21,32 +21,40 @@ import inspect
 import json
 import logging
 import os
+import socket
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio.to_thread
 import bentoml
+import click
 import numpy as np
 import orjson
 import torch
 from bentoml import Service
 from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.context import server_context
 from numpy.typing import NDArray
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse
 
 from . import npy
 from . import telemetry as names
+from .access import ASKED_BY, Role, Tokens, check_address
 from .config import Settings, load_settings
 from .courtesy import stand_back
 from .deploy import pin_models, prepare
-from .errors import InvalidInput, StoreError
-from .image import replace_dead_processes
+from .errors import InvalidInput, SettingsError, StoreError
+from .guard import OPEN_BELOW, ByOrigin, ByToken, Guard, Rule, needs
+from .image import IN_CONTAINER, replace_dead_processes
 from .lane import FastLane, Reply
 from .logs import log_with_bentoml
 from .meters import WorkerMeters, exposition, open_meter
 from .operations import Operations, operations_app
+from .patience import serve_promptly
 from .predict import Answer, Worker
+from .quota import LabelQuota, Wait
 from .records import FeedbackOutcome
 from .runner import Runner
 from .telemetry import Telemetry, observe_status
@@ -83,20 +91,67 @@ class SelfHealingService(Service[Any]):
             replace_dead_processes()
             pin_models([str(model.tag) for model in bento.info.all_models])
 
+    def inject_config(self) -> None:
+        """Put the configuration in force; without tokens, this machine alone is listened to.
+
+        `bentoml serve` asks this of the service that is about to listen, and of no other.
+
+        Raises:
+            click.ClickException: It is to listen further without tokens, and not told to.
+        """
+        settings = load_settings()
+        # A container has a network of its own: there the loopback reaches nobody.
+        if not (IN_CONTAINER or settings.open_to_all or Tokens(settings)):
+            self.config.setdefault("http", {}).setdefault("host", "127.0.0.1")
+        super().inject_config()
+        context = click.get_current_context(silent=True)
+        if context is not None and "host" in context.params:
+            host = context.params["host"] or BentoMLContainer.http.host.get()
+            try:
+                check_address(host, settings)
+            except SettingsError as error:
+                raise click.ClickException(str(error)) from error
+
     def to_asgi(self, is_main: bool = True) -> Any:
-        """BentoML's application, with `/predict` answered in a lane in front of it."""
+        """BentoML's application with the guard in front, and `/predict` answered in a lane."""
+        settings = load_settings()
         app = super().to_asgi(is_main=is_main)
-        if inspect.getattr_static(self.inner, "predict") is not vars(PredictBase)["predict"]:
-            return app  # the user's own
-        return FastLane(
-            app,
-            path=f"{self.path_prefix or ''}/predict",
-            answer=functools.partial(_answer_of, self.inner),
-            server=f"BentoML Service/{self.name}",
-            traced=_sampled() > 0,
-            logged=load_settings().access_log,
-            own_middleware=bool(self.middlewares),
-        )
+        server, cors = f"BentoML Service/{self.name}", _cors_of(app)
+        if inspect.getattr_static(self.inner, "predict") is vars(PredictBase)["predict"]:
+            app = FastLane(
+                app,
+                path=f"{self.path_prefix or ''}/predict",
+                answer=functools.partial(_answer_of, self.inner),
+                server=server,
+                traced=_sampled() > 0,
+                logged=settings.access_log,
+                own_middleware=bool(self.middlewares),
+            )
+        # What is a part of a larger application is asked by its processes alone, over a socket.
+        rule = self._rule(settings, cors) if is_main else None
+        serve_promptly(settings.request_seconds)
+        return Guard(app, most=int(settings.body_megabytes * 1e6), rule=rule, server=server)
+
+    def _rule(self, settings: Settings, cors: CORSMiddleware | None) -> Rule:
+        """Who may ask what.
+
+        Raises:
+            SettingsError: Anybody could ask anything, from beyond this machine.
+        """
+        tokens = Tokens(settings)
+        if tokens:
+            prefix = self.path_prefix or ""
+            paths = {**needs(prefix, metrics=settings.open_metrics), **self.inner.roles}
+            below = tuple(prefix + path for path in OPEN_BELOW)
+            return ByToken(tokens, paths, below, cors=cors is not None)
+        host = _listens_on()
+        if host is not None:
+            check_address(host, settings)
+        if server_context.worker_index == 1:
+            log.warning("NO TOKENS: whoever reaches %s may predict, teach and operate "
+                        "(docs/security.md)", host or "this service")  # fmt: skip
+        allowed = cors.is_allowed_origin if cors is not None else lambda _: False
+        return ByOrigin(names=settings.open_to_all, allowed=allowed)
 
 
 def predict_options(settings: Settings) -> dict[str, Any]:
@@ -153,6 +208,10 @@ class PredictBase:
             (operations_app(functools.partial(_operations_of, cls)), "/", None)
         ]
 
+    roles: ClassVar[dict[str, frozenset[Role]]] = {}
+    """What endpoints of a user's own ask for where there are tokens, by their whole path; an empty
+    set for nothing. Those that are not named ask for a token that may operate."""
+
     _running: PredictBase | None = None
 
     def __init__(self) -> None:
@@ -162,6 +221,9 @@ class PredictBase:
         self._telemetry = _open_telemetry()
         self._worker = Worker(settings, self._telemetry)
         self._worker.start()
+        self._quota = LabelQuota(
+            settings.source_labels_per_minute, settings.token_labels_per_minute
+        )
         self._classes = json.dumps(self._worker.package.info.classes)
         store = self._worker.store
         self._meters = WorkerMeters(
@@ -265,6 +327,8 @@ class PredictBase:
     async def feedback(self, items: list[FeedbackItem]) -> FeedbackCounts:
         """Give labels. Accepted ones are on disk when the answer comes."""
         with self._telemetry.span(names.FEEDBACK, {names.ROWS: len(items)}) as span:
+            if (wait := self._quota.take(items, ASKED_BY.get())) is not None:
+                return _too_many(wait)
             try:
                 answer = await anyio.to_thread.run_sync(
                     self._worker.feedback.accept, items, self._telemetry.traceparent()
@@ -317,12 +381,34 @@ def _answer_of(cls: type[PredictBase], headers: Mapping[str, str], body: bytes) 
     return None if running is None else running.reply(headers, body)
 
 
+def _cors_of(app: Any) -> CORSMiddleware | None:
+    """BentoML's CORS as it is configured, to ask what it allows; None where it is off."""
+    layer = next((m for m in app.user_middleware if m.cls is CORSMiddleware), None)
+    return None if layer is None else CORSMiddleware(app, *layer.args, **layer.kwargs)
+
+
+def _listens_on() -> str | None:
+    """Address of the socket that BentoML gave this worker; None where it gave none."""
+    context = click.get_current_context(silent=True)
+    fd = None if context is None else context.params.get("fd")
+    if fd is None:
+        return None
+    with socket.socket(fileno=os.dup(fd)) as given:
+        if given.family not in (socket.AF_INET, socket.AF_INET6):
+            return None
+        return str(given.getsockname()[0])
+
+
 def _refused(error: InvalidInput) -> Any:
     return JSONResponse(error.body(), _status(error))
 
 
 def _status(error: InvalidInput) -> int:
     return 413 if error.kind == "too_many" else 400
+
+
+def _too_many(wait: Wait) -> Any:
+    return JSONResponse({"error": wait.why}, 429, headers={"Retry-After": str(wait.seconds)})
 
 
 def _unavailable(error: StoreError) -> Any:

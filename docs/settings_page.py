@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
 from bento_selfheal.config import HealParameters, Settings, Thresholds
@@ -56,7 +56,7 @@ def _table(model: type[BaseModel], names: list[str], prefix: str) -> list[str]:
 def _default(value: Any) -> str:
     if value is PydanticUndefined:
         return ""
-    if value is None or value in ("", Path()):
+    if value is None or value in ("", Path(), SecretStr("")):
         return "none"
     return f"`{value}`".lower() if isinstance(value, bool) else f"`{value}`"
 

@@ -41,3 +41,13 @@ def test_commands() -> None:
             assert verb in known, f"{page.name}: bento-selfheal {verb}"
         for target in re.findall(r"(?:`|\$ )make ([a-z-]+[a-z])(?=[`\s,;])", text):
             assert target in targets, f"{page.name}: make {target}"
+
+
+def test_threats_have_their_tests() -> None:
+    """Every threat of docs/security.md names tests that there are."""
+    lines = (ROOT / "docs" / "security.md").read_text().splitlines()
+    threats = [line for line in lines if line.startswith("|") and "::" in line]
+    assert len(threats) >= 20
+    for line in threats:
+        for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", line):
+            assert f"def {name}(" in (ROOT / path).read_text(), f"{path}::{name}"

@@ -74,6 +74,14 @@ def _tracked(s: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return s
 
 
+def _no_tokens_file(s: Settings, _: pytest.MonkeyPatch) -> Settings:
+    return s.model_copy(update={"tokens_file": s.state_dir / "nowhere.toml"})
+
+
+def _open(s: Settings, _: pytest.MonkeyPatch) -> Settings:
+    return s.model_copy(update={"open_to_all": True})
+
+
 def _crowded(s: Settings, _: pytest.MonkeyPatch) -> Settings:
     return s.model_copy(update={"workers": (os.cpu_count() or 1) + 1})
 
@@ -86,6 +94,8 @@ def _crowded(s: Settings, _: pytest.MonkeyPatch) -> Settings:
         (_bad_thresholds, "thresholds", Grade.BAD, "threshold_config.json"),
         (_deaf_collector, "telemetry", Grade.BAD, "OTEL_EXPORTER_OTLP_ENDPOINT"),
         (_tracked, "tracking", Grade.WARN, "BENTOML_DO_NOT_TRACK"),
+        (_no_tokens_file, "access", Grade.BAD, "does not start"),
+        (_open, "access", Grade.WARN, "SELFHEAL_TOKENS_FILE"),
         (_crowded, "workers", Grade.WARN, "SELFHEAL_WORKERS"),
     ],
 )

@@ -261,13 +261,13 @@ def test_two_stores(package: Package) -> None:
 # -- replicas, each with a model store of its own -----------------------------------------------
 
 
-class Shelf(dict[str, bytes]):
+class Shelf(dict[str, tuple[bytes, str]]):
     """What the shared store is to a registry."""
 
-    def keep_adapter(self, sha256: str, blob: bytes) -> None:
-        self[sha256] = blob
+    def keep_adapter(self, sha256: str, blob: bytes, signature: str) -> None:
+        self[sha256] = blob, signature
 
-    def adapter(self, sha256: str) -> bytes | None:
+    def adapter(self, sha256: str) -> tuple[bytes, str] | None:
         return self.get(sha256)
 
 
@@ -298,11 +298,69 @@ def test_shelf_is_not_trusted(package: Package) -> None:
     registry = Registry(package, "f1f1f1", shelf)
     snapshot = saved(registry)
     registry.delete(snapshot.tag)
-    shelf[snapshot.sha256] = shelf[snapshot.sha256][:-1] + b"\0"
+    blob, signature = shelf[snapshot.sha256]
+    shelf[snapshot.sha256] = blob[:-1] + b"\0", signature
     with pytest.raises(SnapshotError, match="cannot be read"):
         registry.load(snapshot.tag, snapshot.sha256)
     with pytest.raises(bentoml.exceptions.NotFound):
         home_store().get(snapshot.tag)
+
+
+# -- signatures -----------------------------------------------------------------------------------
+
+KEY, OTHER_KEY = b"k" * 32, b"o" * 32
+
+
+def test_signed(package: Package) -> None:
+    """With a key an adapter loads that was signed with it; one that was not, or with another key,
+    is refused like a damaged one, though its hash is what was promoted."""
+    signing = Registry(package, "f3f3f3", key=KEY)
+    good = saved(signing, 3)
+    signing.load(good.tag, good.sha256)
+    unsigned, foreign = (saved(Registry(package, "f3f3f3", key=k), n) for n, k in
+                         ((4, b""), (5, OTHER_KEY)))  # fmt: skip
+    with pytest.raises(SnapshotError, match=f"{unsigned.tag}: is not signed"):
+        signing.load(unsigned.tag, unsigned.sha256)
+    with pytest.raises(SnapshotError, match=f"{foreign.tag}: its signature is not"):
+        signing.load(foreign.tag, foreign.sha256)
+    Registry(package, "f3f3f3").load(foreign.tag, foreign.sha256)
+
+
+def test_forged_whole(package: Package) -> None:
+    """Whoever can write model store and database, but has no key, gets nothing served: neither
+    bytes with their right hash nor bytes beside another adapter's signature."""
+    shelf = Shelf()
+    signing = Registry(package, "f4f4f4", shelf, KEY)
+    good, forged = saved(signing, 3), saved(Registry(package, "f4f4f4", shelf), 4)
+    shelf[forged.sha256] = shelf[forged.sha256][0], shelf[good.sha256][1]
+    with pytest.raises(SnapshotError, match="signature is not by the key in force"):
+        signing.load(forged.tag, forged.sha256)
+
+
+def test_signature_reaches_replicas(package: Package) -> None:
+    """A replica takes a signed adapter from the shelf, and its own copy is signed as well."""
+    shelf = Shelf()
+    signing = Registry(package, "f5f5f5", shelf, KEY)
+    snapshot = saved(signing)
+    signing.delete(snapshot.tag)
+    signing.load(snapshot.tag, snapshot.sha256)
+    shelf.clear()
+    signing.load(snapshot.tag, snapshot.sha256)
+
+
+@pytest.mark.parametrize("shelf", [None, Shelf()], ids=["one store", "replicas"])
+def test_signed_later(package: Package, shelf: Shelf | None) -> None:
+    """What was made before there was a key loads once it is signed, and keeps what it told of
+    itself; what is not what was promoted is not signed."""
+    before, after = (Registry(package, "f6f6f6", shelf, key) for key in (b"", KEY))
+    snapshot = saved(before)
+    with pytest.raises(SnapshotError, match="bento-selfheal sign"):
+        after.load(snapshot.tag, snapshot.sha256)
+    after.sign(snapshot.tag, snapshot.sha256)
+    after.load(snapshot.tag, snapshot.sha256)
+    assert home_store().get(snapshot.tag).info.metadata["recipe"] == "replay"
+    with pytest.raises(SnapshotError, match="hash"):
+        after.sign(snapshot.tag, "ab" * 32)
 
 
 def test_prune(package: Package) -> None:

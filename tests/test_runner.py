@@ -297,7 +297,7 @@ def test_commands(store: SqlStore, worker: Worker, make: Callable[..., Runner]) 
     send(worker, *drifting(clean=100, drifted=0), drain=runner)
     before = store.status()["heals"]
     for kind in ("pause", "heal", "resume", "pause"):
-        store.add_command(kind)
+        store.add_command(kind, by="anna")
     runner.step()
     assert store.status()["paused"]
     assert store.status()["heals"] == before + 1
@@ -306,6 +306,8 @@ def test_commands(store: SqlStore, worker: Worker, make: Callable[..., Runner]) 
     later.step()
     told = [e.kind for e in store.events() if e.kind in ("pause", "resume", "heal")]
     assert told == ["heal"] * before + ["pause", "heal", "resume", "pause"]
+    asked = [e.detail["by"] for e in store.events() if e.kind in ("pause", "resume", "heal_asked")]
+    assert asked == ["anna"] * 4
     assert later.status["paused"]
 
 

@@ -624,9 +624,9 @@ def test_feedback_retention(store: SqlStore) -> None:
 def test_adapters(store: SqlStore) -> None:
     """An adapter's bytes are kept under their hash until no snapshot needs them."""
     for name in ("ab", "cd"):
-        store.keep_adapter(name, name.encode() * 1000)
-        store.keep_adapter(name, b"other bytes under the same hash are not taken")
-    assert store.adapter("ab") == b"ab" * 1000
+        store.keep_adapter(name, name.encode() * 1000, "")
+        store.keep_adapter(name, b"other bytes under the same hash are not taken", "signed")
+    assert store.adapter("ab") == (b"ab" * 1000, "signed")
     assert store.adapter("ef") is None
     store.commit(led(store), step(2))  # its snapshot has the hash "ab"
     assert store.retire_adapters(0.0) == 0
@@ -640,8 +640,12 @@ def test_adapters(store: SqlStore) -> None:
 
 def test_operators_words(store: SqlStore) -> None:
     """Commands and events are read in order behind a place."""
-    places = [store.add_command(kind) for kind in ("pause", "heal", "resume")]
-    assert [c.kind for c in store.commands(places[0])] == ["heal", "resume"]
+    places = [store.add_command(kind, by="anna") for kind in ("pause", "heal", "resume")]
+    assert [(c.kind, c.by) for c in store.commands(places[0])] == [
+        ("heal", "anna"), ("resume", "anna"),
+    ]  # fmt: skip
+    store.add_command("forget", "desk")
+    assert [(c.argument, c.by) for c in store.commands(places[-1])] == [("desk", "operator")]
     for n in range(3):
         store.add_event(Event("deployed", {"n": n}, 1.0))
     assert [e.detail["n"] for e in store.events(1)] == [1, 2]
@@ -673,7 +677,7 @@ def test_other_schema(store: SqlStore, url: str) -> None:
     engine = create_engine(url)
     with engine.begin() as c:
         c.execute(text("update alembic_version set version_num = '9999'"))
-    with pytest.raises(StoreError, match=r"9999.*0003"):
+    with pytest.raises(StoreError, match=r"9999.*0004"):
         store.create()
     with engine.connect() as c:
         assert c.execute(text("select version_num from alembic_version")).scalar() == "9999"

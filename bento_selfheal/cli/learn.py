@@ -228,6 +228,19 @@ def deploy(tag: Annotated[str, typer.Argument(help="Tag of a packaged model.")])
 
 
 @app.command()
+def sign() -> None:
+    """Sign the snapshots of the store with SELFHEAL_SIGNING_KEY: once, when the key is new.
+
+    The SELFHEAL_ settings say which store; what is not what was promoted is refused, not signed.
+    """
+    from ..config import load_settings
+    from ..deploy import sign as sign_snapshots
+
+    for tag in sign_snapshots(load_settings()):
+        Console().print(f"signed {tag}", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def suggest(
     file: Annotated[Path, typer.Argument(help="CSV or Parquet with the training data.")],
     label: Annotated[str, typer.Option(help="Column with the label.")],

@@ -15,6 +15,13 @@ from . import app
 Url = Annotated[
     str, typer.Option(help="Where the service is.", envvar="BENTO_SELFHEAL_URL", metavar="URL")
 ]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        help="Bearer token; better in the variable, for others see what is typed.",
+        envvar="BENTO_SELFHEAL_TOKEN", metavar="TOKEN", show_default=False,
+    ),
+]  # fmt: skip
 AsJson = Annotated[bool, typer.Option("--json", help="JSON, as the service gives it.")]
 Last = Annotated[int, typer.Option(min=1, help="Show the newest so many.")]
 RETRY_SECONDS = 5.0
@@ -24,6 +31,7 @@ LOCAL = "http://127.0.0.1:3000"
 @app.command()
 def status(
     url: Url = LOCAL,
+    token: Token = None,
     check: Annotated[
         bool,
         typer.Option("--check", help="Exit code 1 when the runner is dead or a retrain is due."),
@@ -34,7 +42,7 @@ def status(
     from ..client import Client
     from ..render import print_status
 
-    with Client(url, retry_seconds=RETRY_SECONDS) as client:
+    with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
         found = client.status()
     _show(found, as_json, print_status)
     if check and (found.get("retrain") or not found.get("runner_alive")):
@@ -42,32 +50,34 @@ def status(
 
 
 @app.command()
-def snapshots(url: Url = LOCAL, as_json: AsJson = False) -> None:
+def snapshots(url: Url = LOCAL, token: Token = None, as_json: AsJson = False) -> None:
     """Snapshots in the model store: figures, what serves, what a rollback would restore."""
     from ..client import Client
     from ..render import print_snapshots
 
-    with Client(url, retry_seconds=RETRY_SECONDS) as client:
+    with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
         _show(client.snapshots(), as_json, print_snapshots)
 
 
 @app.command()
-def promotions(url: Url = LOCAL, last: Last = 20, as_json: AsJson = False) -> None:
+def promotions(
+    url: Url = LOCAL, token: Token = None, last: Last = 20, as_json: AsJson = False
+) -> None:
     """What served when, why, and who said so."""
     from ..client import Client
     from ..render import print_promotions
 
-    with Client(url, retry_seconds=RETRY_SECONDS) as client:
+    with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
         _show(client.promotions()[-last:], as_json, print_promotions)
 
 
 @app.command()
-def events(url: Url = LOCAL, last: Last = 20, as_json: AsJson = False) -> None:
+def events(url: Url = LOCAL, token: Token = None, last: Last = 20, as_json: AsJson = False) -> None:
     """What happened: heals, promotions, rollbacks, refusals, commands."""
     from ..client import Client
     from ..render import print_events
 
-    with Client(url, retry_seconds=RETRY_SECONDS) as client:
+    with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
         _show(client.events()[-last:], as_json, print_events)
 
 
@@ -77,58 +87,60 @@ def rollback(
         int | None, typer.Argument(min=1, help="A snapshot; the best one when not given.")
     ] = None,
     url: Url = LOCAL,
+    token: Token = None,
     as_json: AsJson = False,
 ) -> None:
     """Serve an older snapshot; works with the runner dead."""
     from ..client import Client
 
-    with Client(url, retry_seconds=RETRY_SECONDS) as client:
+    with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
         done = client.rollback(version)
     _show(done, as_json, lambda p, console: console.print(f"snapshot {p['version']} serves"))
 
 
 @app.command()
-def heal(url: Url = LOCAL, as_json: AsJson = False) -> None:
+def heal(url: Url = LOCAL, token: Token = None, as_json: AsJson = False) -> None:
     """Heal once on the labels that are there, whatever the signals say."""
-    _command("heal", url, as_json)
+    _command("heal", url, token, as_json)
 
 
 @app.command()
-def pause(url: Url = LOCAL, as_json: AsJson = False) -> None:
+def pause(url: Url = LOCAL, token: Token = None, as_json: AsJson = False) -> None:
     """Stop heals, promotions and rollbacks; signals and figures go on."""
-    _command("pause", url, as_json)
+    _command("pause", url, token, as_json)
 
 
 @app.command()
-def observe(url: Url = LOCAL, as_json: AsJson = False) -> None:
+def observe(url: Url = LOCAL, token: Token = None, as_json: AsJson = False) -> None:
     """Heal, but promote nothing."""
-    _command("observe", url, as_json)
+    _command("observe", url, token, as_json)
 
 
 @app.command()
-def resume(url: Url = LOCAL, as_json: AsJson = False) -> None:
+def resume(url: Url = LOCAL, token: Token = None, as_json: AsJson = False) -> None:
     """Take healing and promotions up again."""
-    _command("resume", url, as_json)
+    _command("resume", url, token, as_json)
 
 
 @app.command()
 def forget(
     source: Annotated[str, typer.Argument(help="As its feedback names it.")],
     url: Url = LOCAL,
+    token: Token = None,
     as_json: AsJson = False,
 ) -> None:
     """Quarantine a source of feedback and remove what it taught."""
     from ..client import Client
 
-    with Client(url, retry_seconds=RETRY_SECONDS) as client:
+    with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
         asked = client.forget(source)
     _show(asked, as_json, lambda a, console: console.print(f"asked to forget {source}"))
 
 
-def _command(kind: str, url: str, as_json: bool) -> None:
+def _command(kind: str, url: str, token: str | None, as_json: bool) -> None:
     from ..client import Client
 
-    with Client(url, retry_seconds=RETRY_SECONDS) as client:
+    with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
         asked = getattr(client, kind)()
     _show(asked, as_json, lambda a, console: console.print(f"asked: {kind} (command {a['seq']})"))
 

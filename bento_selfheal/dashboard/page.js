@@ -3,6 +3,7 @@
 import { Charts, stateColor } from "./charts.js";
 
 const BASE = new URL("../", location.href);
+const TOKEN = "token";
 const EVERY = 2000;
 const POINTS = 1000;
 const EVENTS_KEPT = 2000;
@@ -48,12 +49,32 @@ function make(tag, content, className = "") {
   return element;
 }
 
+class Denied extends Error {}
+
+/** The service's answer, or its error. What may be asked is the token's to say: the browser sends none by itself. */
 async function call(path, body) {
-  const options = body === undefined ? {} : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const token = sessionStorage.getItem(TOKEN);
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const options = body === undefined ? { headers } : { method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body: JSON.stringify(body) };
   const answer = await fetch(new URL(path, BASE), options);
   const said = await answer.json().catch(() => ({}));
+  if (answer.status === 401 || answer.status === 403) throw new Denied(said.error);
   if (!answer.ok) throw new Error(said.detail || said.error || `${answer.status} ${answer.statusText}`);
   return said;
+}
+
+/** Ask for a token, once at a time; it is kept for this tab alone. */
+function askToken(why) {
+  const dialog = at("token");
+  if (dialog.open) return;
+  text("token-text", why);
+  dialog.onclose = () => {
+    const given = at("token-given").value.trim();
+    at("token-given").value = "";
+    if (given) sessionStorage.setItem(TOKEN, given);
+    refresh();
+  };
+  dialog.showModal();
 }
 
 // -- reading ---------------------------------------------------------------------------------------
@@ -67,6 +88,7 @@ function refresh() {
 }
 
 async function look() {
+  if (at("token").open) return;
   try {
     const status = await call("status");
     const since = Date.now() / 1000 - now.range;
@@ -83,6 +105,7 @@ async function look() {
     alarm("");
     draw();
   } catch (error) {
+    if (error instanceof Denied) return askToken(`${error.message}. What you give is kept until this tab is closed.`);
     alarm(`The service does not answer: ${error.message}. Trying again.`);
   }
 }
@@ -206,13 +229,15 @@ const TELLS = {
   refused: (d) => `refused ${d.version ? `snapshot ${d.version}` : `heal ${d.heal}`}: ${d.reason}`,
   operating_point: (d) => `decision threshold ${number(d.threshold, 3)} (${d.kind}): ${d.reason}`,
   dropped: (d) => `${d.rows} predictions not logged: ${d.reason}`,
+  heal_asked: () => "a heal was asked for",
   pause: () => "healing paused", resume: () => "healing resumed", observe: () => "observing: nothing is promoted",
 };
 
 function told(event) {
   const tell = TELLS[event.kind];
   const rest = Object.entries(event.detail).map(([k, v]) => `${k} ${typeof v === "object" ? JSON.stringify(v) : v}`);
-  return tell ? tell(event.detail) : `${event.kind.replaceAll("_", " ")}: ${rest.join(", ")}`;
+  const by = tell && !["runner", "operator", undefined].includes(event.detail.by) ? `, by ${event.detail.by}` : "";
+  return tell ? tell(event.detail) + by : `${event.kind.replaceAll("_", " ")}: ${rest.join(", ")}`;
 }
 
 function drawEvents() {

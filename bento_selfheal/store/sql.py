@@ -280,20 +280,24 @@ class SqlStore:
 
     # -- adapters, for replicas -----------------------------------------------------------------
 
-    def keep_adapter(self, sha256: str, blob: bytes) -> None:
-        """Keep an adapter's bytes under their hash."""
+    def keep_adapter(self, sha256: str, blob: bytes, signature: str) -> None:
+        """Keep an adapter's bytes under their hash, with their signature or ""."""
         with self._db.write() as c:
-            known = select(t.adapters.c.sha256).where(t.adapters.c.sha256 == sha256)
-            if c.execute(known).first() is None:
-                c.execute(insert(t.adapters).values(sha256=sha256, time=time.time(), blob=blob))
+            known = t.adapters.c.sha256 == sha256
+            signed = update(t.adapters).where(known).values(signature=signature)
+            if not c.execute(signed).rowcount:
+                c.execute(
+                    insert(t.adapters).values(
+                        sha256=sha256, time=time.time(), blob=blob, signature=signature
+                    )
+                )
 
-    def adapter(self, sha256: str) -> bytes | None:
-        """The bytes of an adapter; None when they are not here."""
+    def adapter(self, sha256: str) -> tuple[bytes, str] | None:
+        """The bytes of an adapter and their signature; None when they are not here."""
+        a = t.adapters.c
         with self._db.read() as c:
-            blob = c.execute(
-                select(t.adapters.c.blob).where(t.adapters.c.sha256 == sha256)
-            ).scalar()
-        return None if blob is None else bytes(blob)
+            found = c.execute(select(a.blob, a.signature).where(a.sha256 == sha256)).first()
+        return None if found is None else (bytes(found.blob), found.signature)
 
     def retire_adapters(self, before: float) -> int:
         """Delete adapters older than ``before`` that no kept snapshot has."""
@@ -420,11 +424,11 @@ class SqlStore:
 
     # -- commands -----------------------------------------------------------------------------
 
-    def add_command(self, kind: str, argument: str | None = None) -> int:
-        """Ask the runner for something; returns the place of the command."""
+    def add_command(self, kind: str, argument: str | None = None, *, by: str = "operator") -> int:
+        """Ask the runner for something, in somebody's name; returns the place of the command."""
         with self._db.write() as c:
             result = c.execute(
-                insert(t.commands).values(kind=kind, argument=argument, time=time.time())
+                insert(t.commands).values(kind=kind, argument=argument, time=time.time(), by=by)
             )
             return int(result.inserted_primary_key[0])  # type: ignore[index]
 
@@ -432,7 +436,7 @@ class SqlStore:
         """Commands behind a place, oldest first."""
         query = select(t.commands).where(t.commands.c.seq > after).order_by(t.commands.c.seq)
         with self._db.read() as c:
-            return [Command(r.kind, r.time, r.seq, r.argument) for r in c.execute(query)]
+            return [Command(r.kind, r.time, r.seq, r.argument, r.by) for r in c.execute(query)]
 
     # -- the runner ---------------------------------------------------------------------------
 

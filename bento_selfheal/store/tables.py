@@ -90,6 +90,7 @@ adapters = Table(
     Column("sha256", String(64), primary_key=True),
     Column("time", Float, nullable=False),
     Column("blob", LargeBinary, nullable=False),
+    Column("signature", String(64), nullable=False, server_default=""),
 )
 
 promotions = Table(
@@ -139,6 +140,7 @@ commands = Table(
     Column("kind", String(20), nullable=False),
     Column("argument", String(200)),
     Column("time", Float, nullable=False),
+    Column("by", String(20), nullable=False, server_default="operator"),
     sqlite_autoincrement=True,
 )
 

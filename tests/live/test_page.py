@@ -151,6 +151,32 @@ def test_narrow_and_dark(browser: Browser, server: ServedService, feeder: Feeder
 
 
 @pytest.mark.slow
+def test_token(browser: Browser, home: Path, package: Package, tmp_path: Path) -> None:
+    """Where tokens are asked for the page asks for one, again while it is not good, keeps it for
+    its tab alone and in no cookie, and acts in its name."""
+    token = "-".join(("anna", "0123456789abcdef"))
+    with served(home, package, tmp_path, workers=1, operate_tokens=f"anna={token}") as server:
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(f"{server.url}/selfheal")
+        dialog, state = page.get_by_role("dialog"), page.locator("#state")
+        for given, said in (("x" * 20, "token is needed"), (token, "not known here")):
+            expect(dialog).to_contain_text(said, timeout=SECONDS)
+            page.get_by_label("token", exact=True).fill(given)
+            dialog.get_by_role("button", name="Go on").click()
+        expect(state).to_have_text("HEALTHY", timeout=SECONDS)
+        press(page, "Pause", "Pause")
+        expect(page.locator("#events")).to_contain_text("paused, by anna", timeout=SECONDS)
+        page.reload()
+        expect(state).to_have_text("HEALTHY", timeout=SECONDS)
+        assert context.cookies() == []
+        other = context.new_page()
+        other.goto(f"{server.url}/selfheal")
+        expect(other.get_by_role("dialog")).to_contain_text("token is needed", timeout=SECONDS)
+        context.close()
+
+
+@pytest.mark.slow
 def test_server_gone(browser: Browser, home: Path, package: Package, tmp_path: Path) -> None:
     """When the service does not answer the page says so, and when it is back goes on."""
     with served(home, package, tmp_path, workers=1) as server:

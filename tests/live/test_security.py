@@ -1,0 +1,442 @@
+"""Strangers, tokens, and requests that are too large, too slow or too strange, on real servers."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import httpx
+import pytest
+from conftest import ROOT, wait_for
+from live import WIDTH, served
+from test_commands import COMMAND
+
+from bento_selfheal import served as serving
+from bento_selfheal.client import Client
+from bento_selfheal.errors import AccessDenied, SelfHealError, ServiceUnavailable
+from bento_selfheal.package import Package
+from bento_selfheal.served import ServedService, free_port
+from bento_selfheal.wire import FeedbackItem
+
+PREDICT, FEEDBACK, OPERATE, ALL = (
+    f"{name}-0123456789abcdef" for name in ("shop", "desk", "anna", "test")
+)
+TOKENS = f"""
+[predict]
+shop = "{PREDICT}"
+test = "{ALL}"
+[feedback]
+desk = "{FEEDBACK}"
+test = "{ALL}"
+[operate]
+anna = "{OPERATE}"
+test = "{ALL}"
+"""
+KEY = "key-0123456789abcdef0123456789abcdef"
+MEGABYTES, SECONDS = 4, 2.0
+ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - to be refused
+ROW = [0.1] * WIDTH
+READS = ("/status", "/snapshots", "/promotions", "/events", "/history", "/metrics")
+COMMANDS = ("/rollback", "/heal", "/pause", "/observe", "/resume", "/forget")
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tokens") / "tokens.toml"
+    path.write_text(TOKENS)
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(
+    home: Path, package: Package, tokens: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServedService]:
+    """Two workers with tokens, a key, and small limits."""
+    with served(
+        home, package, tmp_path_factory.mktemp("security"), workers=2, tokens_file=tokens,
+        signing_key=KEY, body_megabytes=MEGABYTES, request_seconds=SECONDS, access_log=True,
+        source_labels_per_minute=50,
+    ) as server:  # fmt: skip
+        yield server
+
+
+@pytest.fixture
+def client(server: ServedService) -> Iterator[Client]:
+    """A client that may do everything."""
+    with Client(server.url, token=ALL) as client:
+        yield client
+
+
+def http(server: ServedService, token: str = "") -> httpx.Client:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return httpx.Client(base_url=server.url, headers=headers, timeout=30)
+
+
+# -- roles ----------------------------------------------------------------------------------------
+
+
+def test_roles_over_http(server: ServedService) -> None:
+    """Through the lane, BentoML's endpoints and what is mounted: each token does what its role
+    says, and nothing without one."""
+    body = {"json": {"rows": [ROW]}}
+    with http(server) as nobody, http(server, PREDICT) as shop, http(server, FEEDBACK) as desk:
+        for path in ("/livez", "/readyz", "/healthz", "/selfheal/", "/selfheal/page.js"):
+            assert nobody.get(path).status_code == 200, path
+        for who, status in ((nobody, 401), (desk, 403)):
+            assert who.post("/predict", **body).status_code == status
+        assert shop.post("/predict", **body).status_code == 200
+        items = {"items": [{"features": ROW, "label": 1}]}
+        for who, status in ((nobody, 401), (shop, 403), (desk, 200)):
+            assert who.post("/feedback", json=items).status_code == status
+        for who, status in ((nobody, 401), (shop, 403), (desk, 403)):
+            assert {who.get(path).status_code for path in READS} == {status}
+            assert {who.post(path).status_code for path in COMMANDS} == {status}
+            assert who.get("/docs.json").status_code == (401 if who is nobody else 200)
+    with http(server, OPERATE) as anna:
+        assert {anna.get(path).status_code for path in READS} == {200}
+        assert anna.post("/predict", **body).status_code == 403
+
+
+def test_bentoml_client(server: ServedService) -> None:
+    """BentoML's own client gets through with its `token`."""
+    with bentoml.SyncHTTPClient(server.url, token=PREDICT) as client:
+        assert len(client.predict(rows=[ROW])["prediction_ids"]) == 1
+    client._temp_dir.cleanup()  # which it leaves to the garbage collector, with a warning
+
+
+def test_client_and_commands(server: ServedService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Client and commands take a token or the variable; what they lack is one clear line."""
+    monkeypatch.delenv("BENTO_SELFHEAL_TOKEN", raising=False)
+    with Client(server.url) as client, pytest.raises(AccessDenied, match=r"401 .*token is needed"):
+        client.status()
+
+    def status(**env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*COMMAND, "status", "--url", server.url], capture_output=True, text=True, timeout=60,
+            env={**os.environ, **env},
+        )  # fmt: skip
+
+    assert status(BENTO_SELFHEAL_TOKEN=OPERATE).returncode == 0
+    denied = status(BENTO_SELFHEAL_TOKEN=PREDICT)
+    assert denied.returncode == 1
+    assert "403 the token 'shop' may not operate" in denied.stderr
+    assert PREDICT not in denied.stderr
+
+
+def test_rotation(server: ServedService, tokens: Path) -> None:
+    """A token that is added to the file holds soon on both workers, and one that is taken out does
+    not, with no restart."""
+    fresh = "fresh-0123456789abcdef"
+
+    def says(token: str, status: int) -> Callable[[], bool]:
+        def both() -> bool:
+            asked = [httpx.get(f"{server.url}/status", headers={"Authorization": f"Bearer {token}"})
+                     for _ in range(8)]  # fmt: skip
+            return {a.status_code for a in asked} == {status}
+
+        return both
+
+    tokens.write_text(TOKENS.replace(OPERATE, fresh))
+    wait_for(says(fresh, 200), "the new token", 5)
+    wait_for(says(OPERATE, 401), "the end of the old one", 5)
+    tokens.write_text("[operate")
+    wait_for(lambda: says(fresh, 200)() and "is no TOML" in server.log.read_text(), "the refusal")
+    assert says(fresh, 200)()
+    tokens.write_text(TOKENS)
+    wait_for(says(OPERATE, 200), "the old token again", 5)
+
+
+def test_who_did_it(server: ServedService, client: Client) -> None:
+    """Each operator's action is an event with the name of the token, and a rollback's
+    promotion has it too."""
+    ids = client.predict([ROW] * 100).prediction_ids
+    client.feedback([FeedbackItem(prediction_id=i, label=1) for i in ids])
+    wait_for(lambda: (client.status().get("labels") or {}).get("joined", 0) >= 100, "the labels")
+    with Client(server.url, token=OPERATE) as anna:
+        for ask in (anna.pause, anna.observe, anna.resume, anna.heal):
+            ask()
+        anna.forget("nobody")
+        other = wait_for(lambda: [s for s in anna.snapshots() if not s.serving], "a heal")[-1]
+        done = anna.rollback(other.version)
+        assert (done.by, anna.promotions()[-1].by) == ("anna", "anna")
+    kinds = {"pause", "observe", "resume", "heal_asked", "quarantine", "rollback"}
+
+    def told() -> dict[str, str] | None:
+        by = {e.kind: e.detail["by"] for e in client.events(limit=10_000) if e.kind in kinds}
+        return by if by.keys() == kinds else None
+
+    assert set(wait_for(told, "the events").values()) == {"anna"}
+
+
+# -- without tokens -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def lone(
+    home: Path, package: Package, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServedService]:
+    """One worker on loopback without tokens."""
+    with served(home, package, tmp_path_factory.mktemp("lone"), workers=1) as server:
+        yield server
+
+
+def test_loud(lone: ServedService) -> None:
+    """Who serves without tokens reads it in the log."""
+    assert "NO TOKENS" in lone.log.read_text()
+
+
+def test_other_sites(lone: ServedService) -> None:
+    """A browser's page of another site, or of a name that was turned here, gets nothing."""
+    with http(lone) as browser:
+        strange = {"Origin": "http://stranger.example", "Sec-Fetch-Site": "cross-site"}
+        for path in (*COMMANDS, "/predict", "/feedback"):
+            assert browser.post(path, headers=strange).status_code == 403, path
+        assert browser.get("/status", headers={"Host": "stranger.example"}).status_code == 403
+        own = {"Origin": lone.url, "Sec-Fetch-Site": "same-origin"}
+        assert browser.post("/resume", headers=own).status_code == 200
+
+
+def serve(home: Path, package: Package, folder: Path, *arguments: str, **env: str) -> Any:
+    """`bentoml serve` as it is typed, on a free port; what it prints goes to a file."""
+    port = free_port()
+    log = (folder / "server.log").open("wb")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bentoml", "serve", "service:SelfHealing", "--port", str(port),
+         *arguments],
+        stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True,
+        env={**os.environ, "BENTOML_HOME": str(home), "SELFHEAL_MODEL": package.tag,
+             "SELFHEAL_STATE_DIR": str(folder / "state"), "SELFHEAL_WORKERS": "1", **env},
+    )  # fmt: skip
+    log.close()
+    return process, port
+
+
+@pytest.mark.parametrize("host", [ALL_ADDRESSES, "::"])
+def test_refuses_beyond_loopback(home: Path, package: Package, tmp_path: Path, host: str) -> None:
+    """Without tokens `bentoml serve` on all addresses ends with the reason before it listens."""
+    process, _ = serve(home, package, tmp_path, "--host", host)
+    assert process.wait(60) == 1
+    said = (tmp_path / "server.log").read_text()
+    assert f"will not listen on {host}: there are no tokens" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize(
+    ("env", "address"),
+    [
+        ({}, "127.0.0.1"),
+        pytest.param({"SELFHEAL_OPEN_TO_ALL": "true"}, ALL_ADDRESSES, marks=pytest.mark.slow),
+        ({"SELFHEAL_OPERATE_TOKENS": f"anna={OPERATE}"}, ALL_ADDRESSES),
+    ],
+    ids=["no tokens", "told to", "tokens"],
+)
+def test_where_it_listens(
+    home: Path, package: Package, tmp_path: Path, env: dict[str, str], address: str
+) -> None:
+    """By itself it listens to this machine alone; with tokens, or told to, to all."""
+    import psutil
+
+    process, port = serve(home, package, tmp_path, **env)
+    try:
+        wait_for(lambda: _is_ready(port), "ready", 60)
+        listening = {c.laddr.ip for c in psutil.Process(process.pid).net_connections("tcp")
+                     if c.laddr.port == port and c.status == psutil.CONN_LISTEN}  # fmt: skip
+        assert listening == {address}
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+# -- bounds ---------------------------------------------------------------------------------------
+
+
+def raw(server: ServedService, text: str) -> socket.socket:
+    """A connection that has sent this much."""
+    made = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+    made.sendall(text.encode())
+    return made
+
+
+def head(path: str, *headers: str, token: str = ALL) -> str:
+    lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {token}",
+             "Content-Type: application/json", *headers]  # fmt: skip
+    return "\r\n".join(lines) + "\r\n\r\n"
+
+
+def status_of(connection: socket.socket) -> int:
+    """Of the answer that comes."""
+    with connection, connection.makefile("rb") as file:
+        return int(file.readline().split()[1])
+
+
+def assert_serves(server: ServedService) -> float:
+    """A prediction is answered; the slowest of ten by connections of their own, in seconds."""
+    slowest = 0.0
+    for _ in range(10):
+        start = time.monotonic()
+        with http(server, ALL) as once:
+            assert once.post("/predict", json={"rows": [ROW]}).status_code == 200
+        slowest = max(slowest, time.monotonic() - start)
+    return slowest
+
+
+@pytest.mark.parametrize("path", ["/predict", "/feedback", "/rollback", "/nowhere"])
+def test_large_bodies(server: ServedService, path: str) -> None:
+    """A body over the limit is refused with 413: at its head where it says how large it is, else
+    at the piece that goes over. A client that sends all the same gets to read so."""
+    announced = raw(server, head(path, "Content-Length: 100000000"))
+    assert status_of(announced) == 413
+    with http(server, ALL) as client:
+        large = client.post(path, content=b"a" * (MEGABYTES * 1_000_000 + 1))
+        assert (large.status_code, large.json()["detail"][0]["type"]) == (413, "too_large")
+        pieces = client.post(path, content=(b"a" * 65536 for _ in range(1600)))
+        assert pieces.status_code == 413
+    assert_serves(server)
+
+
+def test_large_body_of_a_stranger(server: ServedService) -> None:
+    """Whoever has no token gets nothing read at all."""
+    stranger = raw(server, head("/predict", "Content-Length: 100000000", token="x" * 20))
+    assert status_of(stranger) == 401
+
+
+def test_strange_bodies(server: ServedService) -> None:
+    """Deep JSON and a million rows are refused, wherever they are sent."""
+    deep = [b"[" * 100_000, b'{"rows":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+            b'{"items":' * 50_000 + b"1" + b"}" * 50_000]  # fmt: skip
+    with http(server, ALL) as client:
+        for path in ("/predict", "/feedback", "/rollback", "/forget"):
+            for body in deep:
+                response = client.post(
+                    path, content=body, headers={"Content-Type": "application/json"}
+                )
+                assert 400 <= response.status_code < 500, (path, response.text[:200])
+        assert client.post("/predict", json={"rows": [[1]] * 1_000_000}).status_code == 413
+        assert client.post("/feedback", json={"items": [1] * 1_000_000}).status_code in (400, 413)
+    assert_serves(server)
+
+
+def test_slow_clients(server: ServedService) -> None:
+    """A head or a body that does not come is given up with 408; others are served meanwhile."""
+    body = head("/predict", "Content-Length: 1000")
+    slow = [raw(server, text) for text in (body, body + "{", body[:40], "P") for _ in range(5)]
+    start = time.monotonic()
+    assert assert_serves(server) < 1
+    for connection in slow:
+        assert status_of(connection) == 408
+    assert time.monotonic() - start < SECONDS + 3
+
+
+def test_trickling_client(server: ServedService) -> None:
+    """A byte every now and then does not put the end off."""
+    connection, start = raw(server, head("/predict", "Content-Length: 1000")), time.monotonic()
+    connection.settimeout(0.2)
+    said = b""
+    while not said:
+        assert time.monotonic() - start < SECONDS + 3
+        connection.sendall(b" ")
+        try:
+            said = connection.recv(100)
+        except TimeoutError:
+            continue
+    connection.close()
+    assert said.startswith(b"HTTP/1.1 408")
+
+
+def test_idle_connections(server: ServedService) -> None:
+    """While a thousand connections say nothing others are served; they are closed in time."""
+    with ExitStack() as stack:
+        idle = [stack.enter_context(raw(server, "")) for _ in range(1000)]
+        assert assert_serves(server) < 1
+        deadline = time.monotonic() + SECONDS + 5
+        for connection in idle:
+            connection.settimeout(max(deadline - time.monotonic(), 0.1))
+            while connection.recv(1000):
+                pass
+    assert_serves(server)
+
+
+def test_too_many_labels(server: ServedService, client: Client) -> None:
+    """A source over its labels a minute gets 429 with Retry-After, nothing of the request is kept,
+    and other sources go on."""
+    ids = client.predict([ROW] * 120).prediction_ids
+
+    def items(source: str, some: list[str]) -> list[FeedbackItem]:
+        return [FeedbackItem(prediction_id=i, label=1, source=source) for i in some]
+
+    refused = None
+    with http(server, FEEDBACK) as desk:  # one connection meets one worker, which counts by itself
+        for part in (ids[:50], ids[50:60]):
+            body = {"items": [i.model_dump(exclude_none=True) for i in items("till", part)]}
+            refused = desk.post("/feedback", json=body)
+    assert refused is not None
+    assert refused.status_code == 429
+    assert 1 <= int(refused.headers["Retry-After"]) <= 120
+    assert "source 'till'" in refused.json()["error"]
+    assert client.feedback(items("other", ids[50:60])).accepted == 10
+    with (
+        Client(server.url, token=FEEDBACK, retry_seconds=0) as hasty,
+        pytest.raises(ServiceUnavailable, match="429") as busy,
+    ):
+        hasty.feedback(items("many", [*ids, *ids]))
+    assert busy.value.retry_after
+
+
+# -- signatures -----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_unsigned_does_not_serve(
+    home: Path, package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Snapshots of before the key do not serve, and it is said how they would; once signed they
+    do."""
+    with served(home, package, tmp_path, workers=1):
+        pass
+    monkeypatch.setattr(serving, "READY_SECONDS", 8)
+    keyed = functools.partial(served, home, package, tmp_path, workers=1, signing_key=KEY)
+    with pytest.raises(SelfHealError, match="bento-selfheal sign"), keyed():
+        pass
+    monkeypatch.undo()
+    env = {**os.environ, "SELFHEAL_MODEL": package.tag, "SELFHEAL_SIGNING_KEY": KEY,
+           "SELFHEAL_STATE_DIR": str(tmp_path / "state"), "BENTOML_HOME": str(home)}  # fmt: skip
+    done = subprocess.run([*COMMAND, "sign"], capture_output=True, text=True, timeout=60, env=env)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"signed {package.name}-adapter:")
+    with keyed() as server, Client(server.url) as client:
+        assert client.predict([ROW]).model_version == 1
+
+
+# -- secrets --------------------------------------------------------------------------------------
+
+
+def test_nothing_secret_is_told(server: ServedService, client: Client) -> None:
+    """After all of the above no token and no key stands in the log, in metrics, in what operators
+    read or in an error."""
+    with http(server, ALL) as asked:
+        told = [asked.get(path).text for path in (*READS, "/docs.json", "/schema.json")]
+        told.append(asked.post("/nowhere", content=b"x").text)
+    with http(server, "strange-0123456789abcdef") as stranger:
+        told.append(stranger.get("/status").text)
+    told.append(server.log.read_text())
+    secrets = (PREDICT, FEEDBACK, OPERATE, ALL, KEY, "strange-0123456789abcdef")
+    assert [s for s in secrets for text in told if s in text] == []
+    assert json.loads(told[0])["state"]
