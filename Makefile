@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 export BENTOML_DO_NOT_TRACK := True
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve container test test-slow lint audit format docs pictures bench-serving bench-streams bench-quality clean
+.PHONY: help install demo serve container test test-slow test-faults lint audit format docs pictures bench-serving bench-streams bench-quality clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test: $(STAMP)  ## the tests, under 10 minutes on two cores
 
 test-slow: $(STAMP)  ## the slower checks
 	$(BIN)/pytest -m slow
+
+test-faults: $(STAMP)  ## kills, power cuts, damage, stores that go away; writes benchmarks/results/faults.json (two hours)
+	$(BIN)/pytest -m faults --hypothesis-profile=faults --kills=200 --cuts=20 --away=60 --soak=60 --record-faults
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .

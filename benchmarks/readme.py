@@ -141,6 +141,15 @@ def quality_table(results: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+def faults_table(results: dict[str, Any]) -> str:
+    rows = ["| what was done | what came of it |", "|---|---|"]
+    for name, found in results.items():
+        if isinstance(found, dict):
+            cells = ", ".join(f"{k.replace('_', ' ')} {_short(v)}" for k, v in found.items())
+            rows.append(f"| {name} | {cells} |")
+    return "\n".join(rows)
+
+
 def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4f}"
@@ -152,6 +161,7 @@ def _short(value: Any) -> str:
 TABLES = {
     "streams": {"streams": streams_table},
     "quality": {"quality": quality_table},
+    "faults": {"faults": faults_table},
     "serving": {
         "serving": serving_table,
         "requests": requests_table,

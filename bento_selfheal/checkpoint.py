@@ -7,6 +7,7 @@ the pipeline is exact, it comes to the same heals as if it had never stopped.
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import asdict
 from itertools import groupby
 from operator import attrgetter
@@ -14,10 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from .errors import StoreError
+from .errors import CheckpointError, NewerRelease, StoreError
 from .gate import EProcess, Trial
 from .join import JoinedRow
 from .metrics import Scores
@@ -27,7 +29,11 @@ from .records import FeedbackRecord, Phase, Snapshot, State
 from .signals import SignalReading
 from .tally import Tally
 
-FORMAT = 4
+FORMAT = 5
+OLDEST = 4
+SUMMED_FROM = 5
+"""The first format that ends with a checksum: a database does not say that a bit has flipped."""
+SUM_BYTES = 4
 KEY_BYTES = 16
 PLAIN = (
     "start_from", "predictions_from", "feedback_from", "commands_from", "promotion_seq", "paused",
@@ -53,22 +59,31 @@ def dump(pipeline: Pipeline) -> bytes:
     tensors |= {f"challenger.{k}": v for k, v in pipeline.challenger.model.adapter_state().items()}
     tensors |= {f"average.{k}": v for k, v in pipeline.challenger.answers.adapter_state().items()}
     tensors |= {f"moments.{k}": v for k, v in pipeline.challenger.moments().items()}
-    return save(tensors, metadata={"selfheal": json.dumps(_facts(pipeline))})
+    body = save(tensors, metadata={"selfheal": json.dumps(_facts(pipeline))})
+    return body + _sum(body)
 
 
 def restore(pipeline: Pipeline, blob: bytes) -> None:
     """Put a fresh pipeline where another one was.
 
     Raises:
-        StoreError: The checkpoint is of another format or another packaged model.
-        SnapshotError: The snapshot that served cannot be loaded.
+        CheckpointError: The checkpoint is damaged, or of a release too old to read; the pipeline
+            is of no use any more.
+        NewerRelease: It is in the format of a newer one.
+        StoreError: It is of another packaged model.
     """
-    tensors, facts = _open(blob)
-    if facts["format"] != FORMAT or facts["package"] != pipeline.package.tag:
-        raise StoreError(
-            f"the checkpoint is of {facts['package']} in format {facts['format']}, "
-            f"not of {pipeline.package.tag} in format {FORMAT}"
-        )
+    facts = _facts_in(blob)
+    _check_format(facts["format"])
+    if facts["package"] != pipeline.package.tag:
+        raise StoreError(f"the checkpoint is of {facts['package']}, not of {pipeline.package.tag}")
+    summed = facts["format"] >= SUMMED_FROM
+    try:
+        _restore(pipeline, load(blob[:-SUM_BYTES] if summed else blob), facts)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"the runner's checkpoint cannot be read: {error!r}") from error
+
+
+def _restore(pipeline: Pipeline, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     for path in PLAIN:
         part, _, name = path.rpartition(".")
         setattr(attrgetter(part)(pipeline) if part else pipeline, name, facts[name])
@@ -103,8 +118,12 @@ def restore(pipeline: Pipeline, blob: bytes) -> None:
 
 
 def package_of(blob: bytes) -> str:
-    """Tag of the packaged model that a checkpoint belongs to."""
-    return str(_open(blob)[1]["package"])
+    """Tag of the packaged model that a checkpoint belongs to.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged.
+    """
+    return str(_facts_in(blob)["package"])
 
 
 def _restore_heals(pipeline: Pipeline, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -203,11 +222,35 @@ def _sources(runs: list[tuple[str | None, int]]) -> list[str | None]:
     return [name for name, count in runs for _ in range(count)]
 
 
-def _open(blob: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _facts_in(blob: bytes) -> dict[str, Any]:
+    """The facts of a checkpoint that is whole, in any format."""
     header_size = int.from_bytes(blob[:8], "little")
-    header = json.loads(blob[8 : 8 + header_size])
-    facts: dict[str, Any] = json.loads(header["__metadata__"]["selfheal"])
-    return load(blob), facts
+    try:
+        header = json.loads(blob[8 : 8 + header_size])
+        facts: dict[str, Any] = json.loads(header["__metadata__"]["selfheal"])
+        summed = facts["format"] >= SUMMED_FROM
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError("the runner's checkpoint is damaged: it has no header") from error
+    if summed and _sum(blob[:-SUM_BYTES]) != blob[-SUM_BYTES:]:
+        raise CheckpointError("the runner's checkpoint is damaged: its checksum does not fit")
+    return facts
+
+
+def _check_format(found: int) -> None:
+    if found > FORMAT:
+        raise NewerRelease(
+            f"the runner's checkpoint is in format {found} and this release knows {FORMAT}; "
+            "serve it with the release that made it"
+        )
+    if found < OLDEST:
+        raise CheckpointError(
+            f"the runner's checkpoint is in format {found} of an older release; this one reads "
+            f"{OLDEST} to {FORMAT}"
+        )
+
+
+def _sum(body: bytes) -> bytes:
+    return zlib.crc32(body).to_bytes(SUM_BYTES, "big")
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -153,6 +153,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
         return
     store = open_store(settings)
     try:
+        store.check()
         yield from _store_findings(store)
     except SelfHealError as error:
         yield Finding(

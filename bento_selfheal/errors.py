@@ -8,9 +8,12 @@ SelfHealError
 ├── StoreError             the store is unreachable or not ours
 │   ├── LeaseLost          another healing runner leads now
 │   ├── PromotionMoved     an operator changed what serves during a step
+│   ├── CheckpointError    the runner's checkpoint cannot be used; it begins anew
+│   ├── NewerRelease       only a newer release reads what is there
 │   └── ServiceUnavailable a client found the service or its store out of reach (HTTP 503, 429)
 ├── CommandError           an operator asked for what cannot be done (HTTP 409)
 ├── AccessDenied           the token is missing, unknown or of another role (HTTP 401, 403)
+├── IllegalTransition      a state was to change as no table allows: a defect of ours
 └── ServiceError           a client got an answer that nothing above explains
 """
 
@@ -70,6 +73,14 @@ class PromotionMoved(StoreError):
     """An operator promoted or rolled back during a step; the step was not written."""
 
 
+class CheckpointError(StoreError):
+    """The runner's checkpoint is damaged or of an older release; the runner begins anew."""
+
+
+class NewerRelease(StoreError):
+    """What is there was written by a newer release; serve it with that one."""
+
+
 class ServiceUnavailable(StoreError):
     """The service or its store was out of reach, through all that a client tried.
 
@@ -89,6 +100,10 @@ class CommandError(SelfHealError):
 
 class AccessDenied(SelfHealError):
     """The service wants a token, or one of another role."""
+
+
+class IllegalTransition(SelfHealError):
+    """A state was to change in a way that no table of `transitions` allows; nothing was written."""
 
 
 class ServiceError(SelfHealError):

@@ -103,6 +103,11 @@ class History:
         )  # fmt: skip
         return self.snapshots.setdefault(promotion.version, fresh)
 
+    def take_up(self, kept: list[Snapshot], *, next_version: int) -> None:
+        """Know what the store has kept, where no checkpoint tells of it."""
+        self.snapshots = {s.version: s for s in kept}
+        self.next_version = next_version
+
     def load(self, kept: Snapshot | Promotion) -> SelfHealingModel:
         """The packaged model with a snapshot's adapter.
 

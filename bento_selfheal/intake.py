@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 GROUP = 500
 RETRY_SECONDS = 1.0
+ANSWER_SECONDS = 10.0
+"""How long a request of feedback waits for the store before it is refused."""
 
 
 @dataclass
@@ -56,6 +58,7 @@ class PredictionLog:
         self.written = 0
         self.dropped = 0
         self._gap: Gap | None = None
+        self._in_doubt = False
 
     @property
     def waiting(self) -> int:
@@ -94,10 +97,20 @@ class PredictionLog:
         """
         while self._queue:
             group = [self._queue[i] for i in range(min(GROUP, len(self._queue)))]
-            self._store.append_predictions(group)
+            self._append(group)
             for record in group:
                 self._queue.popleft()
                 self.written += len(record.probabilities)
+
+    def _append(self, group: list[PredictionRecord]) -> None:
+        """Write a group; a commit may have gone through though its answer was lost on the way."""
+        if self._in_doubt:
+            known = self._store.predictions_of({r.request for r in group})
+            group = [r for r in group if r.request not in known]
+        self._in_doubt = True
+        if group:
+            self._store.append_predictions(group)
+        self._in_doubt = False
 
     def _drop(self, rows: int) -> None:
         self.dropped += rows
@@ -109,12 +122,18 @@ class PredictionLog:
     def _explain(self) -> None:
         """Note what was dropped, once the store takes predictions again."""
         gap, self._gap = self._gap, None
-        if gap is not None:
-            detail = {
-                "rows": gap.rows, "since": gap.since, "until": time.time(), "pid": os.getpid(),
-                "reason": gap.reason or "more came than the store could take",
-            }  # fmt: skip
+        if gap is None:
+            return
+        detail = {
+            "rows": gap.rows, "since": gap.since, "until": time.time(), "pid": os.getpid(),
+            "reason": gap.reason or "more came than the store could take",
+        }  # fmt: skip
+        try:
             self._store.add_event(Event("dropped", detail, time.time()))
+        except StoreError:
+            gap.rows += self._gap.rows if self._gap is not None else 0
+            self._gap = gap
+            raise
 
     def _write(self) -> None:
         pause = self._interval
@@ -126,7 +145,7 @@ class PredictionLog:
             except StoreError as error:
                 log.warning("%d predictions wait for the store: %s", self.waiting, error)
                 if self._gap is not None:
-                    self._gap.reason = str(error)
+                    self._gap.reason = self._gap.reason or str(error)
                 pause = RETRY_SECONDS
         try:
             self.flush()
@@ -175,13 +194,17 @@ class LabelLog:
         """Write labels; returns when they are on disk.
 
         Raises:
-            StoreError: The store is out of reach; none was kept.
+            StoreError: The store is out of reach or too slow; sent again, each counts once.
         """
         done: Future[FeedbackResult] = Future()
         if not self.alive:
             raise StoreError("the service is not taking feedback now")
         self._queue.put((records, done))
-        return done.result()
+        try:
+            return done.result(ANSWER_SECONDS)
+        except TimeoutError:
+            done.cancel()
+            raise StoreError(f"the store took over {ANSWER_SECONDS:.0f} s, send again") from None
 
     def _write(self) -> None:
         stopping = False
@@ -190,9 +213,12 @@ class LabelLog:
             while len(group) < GROUP and not self._queue.empty():
                 group.append(self._queue.get())
             stopping = None in group
-            self._commit([asked for asked in group if asked is not None])
+            asked = [one for one in group if one is not None]
+            # One that was given up in the queue is left out: its client has been told so.
+            self._commit([one for one in asked if one[1].set_running_or_notify_cancel()])
         while not self._queue.empty():
-            if (late := self._queue.get()) is not None:
+            late = self._queue.get()
+            if late is not None and late[1].set_running_or_notify_cancel():
                 late[1].set_exception(StoreError("the service is stopping"))
 
     def _commit(self, group: list[tuple[list[FeedbackRecord], Future[FeedbackResult]]]) -> None:

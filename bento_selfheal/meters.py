@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import uuid
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -14,7 +16,10 @@ from . import telemetry as names
 from .errors import StoreError
 from .telemetry import METRICS, SCOPE, STATE_METRIC, STATES, figure
 
+log = logging.getLogger(__name__)
+
 REFRESH_SECONDS = 1.0
+RESERVED_BYTES = 1 << 18
 
 
 def open_meter(service: str) -> Meter | None:
@@ -69,6 +74,7 @@ class WorkerMeters:
         )
         self._dropped = prometheus.Counter(dropped.prometheus, dropped.description)
         self._dropped_seen = 0
+        self._reserved: set[Path] = set()
         self._worker, self._alive = worker, alive
         self._otel_feedback = None
         if meter is not None:
@@ -97,10 +103,28 @@ class WorkerMeters:
         # A scraper keeps its connection, so it asks one worker only: the others must not wait
         # for it to bring their figures up to date.
         while not self._stop.wait(REFRESH_SECONDS):
+            self._reserve()
             now = self._worker()
             self._queue.set(now["queue_rows"])
             self._dropped.inc(now["dropped_rows"] - self._dropped_seen)
             self._dropped_seen = now["dropped_rows"]
+
+    def _reserve(self) -> None:
+        """Give this process's metric files their blocks on the disk.
+
+        prometheus_client maps them sparse into memory: on a full disk the first figure that
+        touches a new block would end the process (SIGBUS).
+        """
+        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        if folder is None or not hasattr(os, "posix_fallocate"):
+            return
+        for file in set(Path(folder).glob(f"*_{os.getpid()}.db")) - self._reserved:
+            try:
+                with file.open("r+b") as handle:
+                    os.posix_fallocate(handle.fileno(), 0, RESERVED_BYTES)
+            except OSError as error:
+                log.warning("no room on the disk for metrics: %s", error)
+            self._reserved.add(file)
 
     def _observe(self, meter: Meter) -> None:
         def queue(_: CallbackOptions) -> list[Observation]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,7 +18,7 @@ import bentoml
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
 
-STALE_SECONDS = 3600.0
+STALE_SECONDS = 86_400.0
 
 
 def bentoml_home() -> Path:
@@ -79,11 +78,27 @@ def new_model(
             tag, labels=dict(labels), metadata=dict(metadata), _model_store=ModelStore(aside)
         ) as model:
             yield Path(model.path)
+        _sync(aside / name / version)
         delete_model(tag)
         target = model_folder(tag)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(aside / name / version, target)
         shutil.move(aside / name / "latest", target.parent / "latest")
+        _sync_one(target.parent)  # a rename is on disk when its folder is
+
+
+def _sync(folder: Path) -> None:
+    """Have all of a folder on disk: a promotion that outlives a power cut needs its snapshot."""
+    for path in (*folder.rglob("*"), folder):
+        _sync_one(path)
+
+
+def _sync_one(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def delete_model(tag: str) -> None:
@@ -100,9 +115,10 @@ def _aside() -> Iterator[Path]:
     """
     root = bentoml_home() / "selfheal" / ".aside"
     root.mkdir(parents=True, exist_ok=True)
-    for left in root.iterdir():  # by a killed process
-        with suppress(FileNotFoundError):
-            if time.time() - left.stat().st_mtime > STALE_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=root) as folder:
+        now = os.stat(folder).st_mtime  # by the clock that the others were dated by
+        for left in root.iterdir():  # by a killed process
+            with suppress(FileNotFoundError):
+                if now - left.stat().st_mtime > STALE_SECONDS:
+                    shutil.rmtree(left, ignore_errors=True)
         yield Path(folder)

@@ -63,6 +63,7 @@ def period_of_store(settings: Settings, since: float = 0.0, until: float = 0.0) 
     """
     store = open_store(settings)
     try:
+        store.check()
         return _read(store, settings, since, until or time.time())
     finally:
         store.close()

@@ -52,6 +52,7 @@ from .sources import Sources
 from .status import status_of
 from .tally import Tally
 from .telemetry import Telemetry
+from .transitions import LINES, STATES, Cause, Line, Turn, follow, forward
 
 SLOW_BATCHES = 2
 FEW_LABELS = 10
@@ -67,7 +68,7 @@ class Pipeline:
         snapshots: Where adapters are kept.
         thresholds: The rollback thresholds in force; replaced from outside when they change.
         telemetry: Where spans go.
-        announce: Called when a heal begins, with the status to show.
+        announce: Called when a heal begins, with the state to show.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Pipeline:
         *,
         thresholds: Thresholds,
         telemetry: Telemetry,
-        announce: Callable[[dict[str, Any]], None] = lambda status: None,
+        announce: Callable[[State], None] = lambda state: None,
     ) -> None:
         self.package = package
         self.settings = settings
@@ -152,7 +153,7 @@ class Pipeline:
         self._settle(snapshot, model)
         if promotion.kind is PromotionKind.ROLLBACK:
             self.tally.rollbacks += 1
-            self.state = State.ROLLED_BACK
+            self._become(Cause.ROLLBACK, State.ROLLED_BACK)
 
     def resume_serving(self, snapshot: Snapshot, home: Snapshot | None) -> None:
         """Load again what a checkpoint says was serving; nothing serves when it is damaged."""
@@ -177,7 +178,7 @@ class Pipeline:
         """Serve the newest promotion that verifies, when what should serve does not.
 
         Args:
-            promotions: The promotion log, oldest first.
+            promotions: Those of snapshots that are kept, oldest first.
             newest: Place of its end, behind which the rollback is written.
 
         Raises:
@@ -203,11 +204,11 @@ class Pipeline:
     ) -> None:
         """Take the next entry of the logs; for a label, ``asked`` is its logged prediction."""
         if isinstance(entry, PredictionRecord):
-            self.predictions_from = entry.seq
+            self.predictions_from = forward("predictions", self.predictions_from, entry.seq)
             self._watch(entry)
             rows = self.joiner.prediction(entry)
         else:
-            self.feedback_from = entry.seq
+            self.feedback_from = forward("feedback", self.feedback_from, entry.seq)
             if asked is not None and asked.seq <= self.start_from:
                 self.joiner.unmatched += 1  # of a package that serves no longer
                 return
@@ -325,7 +326,10 @@ class Pipeline:
         if state is State.DRIFTING and self.state is State.HEALTHY:
             self.note("drifting", {"reason": self.drift.reason})
             self.challenger.rounds = 0  # the world moved: so may the challenger, in longer steps
-        self.state = state
+        self._become(Cause.SIGNALS, state)
+
+    def _become(self, cause: Cause, state: State) -> None:
+        self.state = follow(STATES, self.state, cause, state)
 
     # -- labels ------------------------------------------------------------------------------
 
@@ -563,7 +567,7 @@ class Pipeline:
         if self.settings.gate == "always" or self.settings.health == "article":
             self.home, self.home_model = target, self.champion
             self._restart_challenger()
-        self.state = State.ROLLED_BACK
+        self._become(Cause.ROLLBACK, State.ROLLED_BACK)
         return True
 
     # -- gate and promotion ----------------------------------------------------------------------
@@ -580,8 +584,9 @@ class Pipeline:
         self._note_scores(trial, rows, champion, answers, labels)
         losses = self._losses(champion, labels)
         with self._telemetry.span(names.GATE, {names.VERSION: trial.version}) as span:
-            gains = losses - self._losses(answers, labels)
+            gains, before = losses - self._losses(answers, labels), self.line
             verdict = self.gate.update(gains, self.buffer.rows().rarest, self.challenger.pace)
+            follow(LINES, before, Turn.JUDGE, self.line)
             if verdict.promote and (refused := self._below_floor()):
                 verdict = replace(verdict, promote=False, reason=refused)
             span.set_attribute(names.OUTCOME, "promote" if verdict.promote else "wait")
@@ -685,8 +690,9 @@ class Pipeline:
 
     def _heal(self, reason: str, batch: list[JoinedRow]) -> None:
         """Test, then train, round by round, with a snapshot before and one after."""
-        before, self.state, self.asked = self.state, State.HEALING, False
-        self._announce(self.status())
+        before, self.asked = self.state, False
+        self._become(Cause.HEAL, State.HEALING)
+        self._announce(self.state)
         self.tally.heals += 1
         self.promoted = False
         number = self.tally.heals
@@ -707,7 +713,7 @@ class Pipeline:
                 self.buffer.extend([row for row in batch if row.key not in here])
                 self._restart_challenger()
                 span.set_attribute(names.OUTCOME, "refused")
-                self.state = before
+                self._become(Cause.HEALED, before)
                 return
             span.set_attributes({f"{names.LOSS}.{k}": v for k, v in self.losses.items()})
             outcome = "promoted" if self.promoted else "trained"
@@ -717,7 +723,8 @@ class Pipeline:
                 {"heal": number, "version": version, "reason": reason, "rows": len(self.buffer),
                  "losses": self.losses},
             )  # fmt: skip
-        self.state = before if before is State.ROLLED_BACK else self._calm_state()
+        rolled_back = before is State.ROLLED_BACK
+        self._become(Cause.HEALED, before if rolled_back else self._calm_state())
 
     def _train(self, number: int, reason: str, batch: list[JoinedRow]) -> int:
         """The rounds of one heal; returns the version of its post-heal snapshot."""
@@ -731,7 +738,8 @@ class Pipeline:
             self._try_challenger(rows)
             self.buffer.extend(rows)
             self.challenger.seen += len(rows)
-            self.trial = self.trial or Trial()
+            line, self.trial = self.line, self.trial or Trial()
+            follow(LINES, line, Turn.TRAIN, self.line)
             self.trial.fresh = False
             seed = torch.Generator().manual_seed(self.settings.seed + 1_000_003 * number + at)
             rows_kept = self.buffer.rows()
@@ -778,9 +786,18 @@ class Pipeline:
         )
 
     def _restart_challenger(self, start: SelfHealingModel | None = None) -> None:
+        line = self.line
         self.challenger = self.new_challenger(start)
         self.trial = None
         self.gate.renew()
+        follow(LINES, line, Turn.RESTART, self.line)
+
+    @property
+    def line(self) -> Line:
+        """Where the line of challengers stands."""
+        if self.trial is None:
+            return Line.NEW
+        return Line.PROVEN if self.gate.proven else Line.ON_TRIAL
 
     def new_challenger(self, start: SelfHealingModel | None = None) -> Challenger:
         """A line that begins from a model, or from what serves."""

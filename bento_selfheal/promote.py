@@ -82,15 +82,15 @@ class Follower:
         self._follow_point(point)
         if promotion is None or promotion.seq == self._seen:
             return
-        self._seen = promotion.seq
         if promotion.kind is PromotionKind.INITIAL:
             self._take_over()
-        if promotion.version == self.champion.version:
-            return
-        try:
-            self.champion = self._load(promotion)
-        except SnapshotError as error:
-            self._refuse(promotion, error)
+        if promotion.version != self.champion.version:
+            try:
+                self.champion = self._load(promotion)
+            except SnapshotError as error:
+                self._refuse(promotion, error)
+        # Last: where the store went away in between, the next look tries again.
+        self._seen = promotion.seq
 
     def _follow_point(self, told: str | None) -> None:
         """Follow the operating point that the runner has put in force."""
@@ -118,7 +118,7 @@ class Follower:
     def _first(self) -> Champion:
         """The newest promotion that verifies, or one before it."""
         reasons: list[str] = []
-        for promotion in reversed(self._store.promotions(limit=100_000)):
+        for promotion in reversed(self._store.servable()):
             try:
                 champion = self._load(promotion)
             except SnapshotError as error:
@@ -156,4 +156,8 @@ class Follower:
                 pause = self._interval
             except StoreError as error:
                 log.warning("cannot follow the promotion log: %s", error)
+                pause = RETRY_SECONDS
+            except Exception:
+                # A worker that follows no more would serve an old adapter for good.
+                log.exception("cannot follow the promotion log")
                 pause = RETRY_SECONDS

@@ -1,4 +1,4 @@
-"""Frozen rows of the logs, and the states with what may follow which."""
+"""Frozen rows of the logs, and the states; `transitions` says which may follow which."""
 
 from __future__ import annotations
 

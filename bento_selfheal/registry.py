@@ -166,17 +166,18 @@ class Registry:
         delete_model(tag)
 
     def prune(self, kept: set[str]) -> None:
-        """Remove copies that this replica has made of snapshots which are kept no more."""
-        if self._shelf is None:
-            return
+        """Remove what is kept no more: copies of this replica's, and what killed runners left."""
         folder = bentoml_home() / "models" / self.tag_name
         prefix = f"{self._store_id}-"
         for copy in folder.glob(f"{prefix}*"):
             tag = f"{self.tag_name}:{copy.name}"
-            # A young one may be of a step that is still being written.
-            if tag not in kept and time.time() - copy.stat().st_mtime > YOUNG_SECONDS:
-                with self._lock():
-                    delete_model(tag)
+            try:
+                # A young one may be of a step that is still being written.
+                if tag not in kept and time.time() - copy.stat().st_mtime > YOUNG_SECONDS:
+                    with self._lock():
+                        delete_model(tag)
+            except (OSError, Timeout) as error:
+                log.warning("%s is kept no more and could not be removed: %s", tag, error)
 
     def _fetch(self, tag: str, sha256: str) -> bytes:
         """The bytes with this hash: from the model store, else from the shelf and kept here too."""

@@ -17,7 +17,9 @@ from .checkpoint import dump, package_of, restore
 from .config import Settings, ThresholdFile
 from .deploy import open_store, registry_of, state_dir
 from .errors import (
+    CheckpointError,
     LeaseLost,
+    NewerRelease,
     PackageError,
     PromotionMoved,
     SelfHealError,
@@ -29,9 +31,10 @@ from .keeper import Keeper
 from .operating import OperatingPoint
 from .package import open_package
 from .pipeline import Pipeline
-from .records import Command, Event, FeedbackRecord, PredictionRecord, Promotion
+from .records import Command, Event, FeedbackRecord, PredictionRecord, Promotion, State
 from .store import Checkpoint
 from .telemetry import Telemetry, within
+from .transitions import forward
 
 log = logging.getLogger(__name__)
 
@@ -156,10 +159,11 @@ class Runner:
         return worked
 
     def _open_or_yield(self) -> Pipeline:
-        """A pipeline; where this replica lacks the package, another one gets to lead."""
+        """A pipeline; where this replica lacks the package, or is too old for the checkpoint,
+        another one gets to lead."""
         try:
             return self._open_pipeline()
-        except (PackageError, BentoMLException):
+        except (PackageError, NewerRelease, BentoMLException):
             self._token = None
             self.store.release_lease(self.owner)
             self._stop.wait(self._settings.lease_seconds)
@@ -173,16 +177,35 @@ class Runner:
         self.thresholds.refresh()
         pipeline = self._new_pipeline(tag)
         blob = self.store.state()
-        if blob is not None and package_of(blob) == tag:
-            restore(pipeline, blob)
-        else:
-            facts = json.loads(start)
-            pipeline.start_from = pipeline.predictions_from = facts["predictions_from"]
-            pipeline.feedback_from = facts["feedback_from"]
-            pipeline.commands_from = facts["commands_from"]
-            pipeline.history.next_version = facts["next_version"]
+        try:
+            if blob is not None and package_of(blob) == tag:
+                restore(pipeline, blob)
+            else:
+                _begin(pipeline, json.loads(start))
+        except CheckpointError as error:
+            pipeline = self._new_pipeline(tag)
+            self._begin_anew(pipeline, json.loads(start), str(error))
+        registry = registry_of(pipeline.package, self.store, self._settings)
+        registry.prune({s.tag for s in self.store.snapshots()})
         self.status = pipeline.status()
         return pipeline
+
+    def _begin_anew(self, pipeline: Pipeline, start: dict[str, Any], why: str) -> None:
+        """Go on behind what is logged, where no checkpoint tells what was learned from it.
+
+        What the store knows stays: what serves, the snapshots, and what operators have said.
+        """
+        _begin(pipeline, start)
+        pipeline.predictions_from, pipeline.feedback_from, _ = self.store.ends()
+        used = (s.version for s in self.store.snapshots(kept_only=False))
+        pipeline.history.take_up(self.store.snapshots(), next_version=max(used, default=0) + 1)
+        pipeline.tally.heals = max((s.heal for s in self.store.snapshots()), default=0)
+        for command in self.store.commands(pipeline.commands_from):
+            pipeline.commands_from = forward("commands", pipeline.commands_from, command.seq)
+            if command.kind != "heal":
+                self._obey(pipeline, command)
+        pipeline.collect()  # what they said was noted when they said it
+        pipeline.note("begun_anew", {"reason": why, **pipeline.status()["cursors"]})
 
     def _new_pipeline(self, tag: str) -> Pipeline:
         package = open_package(tag, self._settings.device)
@@ -205,15 +228,16 @@ class Runner:
             changed = True
         newest = self.store.newest_promotion()
         if newest is not None and newest.seq != pipeline.promotion_seq:
+            place = forward("promotions", pipeline.promotion_seq, newest.seq)
             if pipeline.serving is None or pipeline.serving.version != newest.version:
                 self._adopt(pipeline, newest)
-            pipeline.promotion_seq = newest.seq
+            pipeline.promotion_seq = place
             changed = True
         elif newest is not None and pipeline.serving is None:
             self._adopt(pipeline, newest)
             changed = True
         for command in self.store.commands(pipeline.commands_from):
-            pipeline.commands_from = command.seq
+            pipeline.commands_from = forward("commands", pipeline.commands_from, command.seq)
             self._obey(pipeline, command)
             changed = True
         return changed
@@ -222,7 +246,7 @@ class Runner:
         try:
             pipeline.adopt(newest)
         except SnapshotError:
-            pipeline.fall_back(self.store.promotions(limit=100_000), newest.seq)
+            pipeline.fall_back(self.store.servable(), newest.seq)
 
     @staticmethod
     def _obey(pipeline: Pipeline, command: Command) -> None:
@@ -296,9 +320,12 @@ class Runner:
         else:
             log.warning("%s: %d labelled rows in %s", pipeline.limit.retrain, rows, path)
 
-    def _announce(self, status: dict[str, Any]) -> None:
-        """Show a heal that begins; the page would otherwise never see it."""
-        self.status = {**status, "time": time.time()}
+    def _announce(self, state: State) -> None:
+        """Show a heal that begins; the page would otherwise never see it.
+
+        The figures stay those of the last step that was written: this one may yet be given up.
+        """
+        self.status = {**self.status, "state": state.value, "time": time.time()}
         if self._token is not None:
             self.store.show_status(self._token, self.status)
 
@@ -306,6 +333,14 @@ class Runner:
         return {**pipeline.status(), "time": time.time(), "runner": self.owner}
 
 
+def _begin(pipeline: Pipeline, start: dict[str, Any]) -> None:
+    """Put a fresh pipeline behind the deployment."""
+    pipeline.start_from = pipeline.predictions_from = start["predictions_from"]
+    pipeline.feedback_from = start["feedback_from"]
+    pipeline.commands_from = start["commands_from"]
+    pipeline.history.next_version = start["next_version"]
+
+
 def _say(event: Event) -> None:
-    level = logging.ERROR if event.kind == "refused" else logging.INFO
+    level = logging.ERROR if event.kind in ("refused", "begun_anew") else logging.INFO
     log.log(level, "%s at batch %d: %s", event.kind, event.batch, json.dumps(event.detail))

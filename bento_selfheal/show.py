@@ -196,6 +196,7 @@ def backtest_log(settings: Settings, tries: Sequence[Settings] = ()) -> dict[str
     """
     store = open_store(settings)
     try:
+        store.check()
         tag, start = store.meta("package"), store.meta("start")
         if tag is None or start is None:
             raise StoreError("the store has no package yet; deploy one first")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import hypothesis
 import pytest
 
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE = 30.0
+FAULTS = pytest.StashKey[dict[str, dict[str, Any]]]()
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("faults", max_examples=1000, deadline=None)
+hypothesis.settings.load_profile("same")
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) -> Any:
@@ -36,6 +43,60 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = DEADLINE)
             return found
         time.sleep(0.02)
     pytest.fail(f"not within {seconds:.0f} s: {what}")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("faults", "how long faults are tried; `make test-faults` tries longer")
+    group.addoption("--kills", type=int, default=8, help="random instants of kill -9")
+    group.addoption("--cuts", type=int, default=2, help="power cuts")
+    group.addoption("--away", type=float, default=5.0, help="seconds that a store is gone")
+    group.addoption("--soak", type=float, default=2.0, help="minutes of load")
+    group.addoption("--record-faults", action="store_true",
+                    help="write benchmarks/results/faults.json and docs/faults.md")  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[FAULTS] = {}
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Keep what the faults came to."""
+    if session.config.getoption("--record-faults"):
+        from readme import RESULTS, update
+
+        found = {**session.config.stash[FAULTS], **_in_one_process(session.config)}
+        file = RESULTS / "faults.json"
+        before = json.loads(file.read_text()) if file.exists() else {}
+        machine = f"{platform.machine()}, {os.cpu_count()} cores"
+        results = {**before, **found, "command": "make test-faults", "machine": machine}
+        file.write_text(json.dumps(results, indent=2) + "\n")
+        update("faults")
+
+
+def _in_one_process(config: pytest.Config) -> dict[str, dict[str, Any]]:
+    """How the tests of faults went that need no server, by file."""
+    found: dict[str, dict[str, Any]] = {}
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    assert reporter is not None
+    for outcome in ("passed", "failed"):
+        for report in reporter.stats.get(outcome, []):
+            if report.when == "call" and "faults" in report.keywords and (
+                "slow" not in report.keywords
+            ):  # fmt: skip
+                row = found.setdefault(f"`{report.nodeid.split('::')[0]}`", {})
+                row[outcome] = row.get(outcome, 0) + 1
+    examples = hypothesis.settings.default.max_examples
+    return {name: {**row, "most_examples": examples} for name, row in found.items()}
+
+
+@pytest.fixture
+def record_fault(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Keeps what one fault came to: its name and figures."""
+
+    def record(name: str, **figures: Any) -> None:
+        request.config.stash[FAULTS][name] = figures
+
+    return record
 
 
 @pytest.fixture(scope="session")

@@ -86,6 +86,20 @@ class Postgres:
                 self._process.kill()
                 self._process.wait(STOP_SECONDS)
 
+    @contextmanager
+    def standing_by(self) -> Iterator[None]:
+        """Restarted as a standby, which takes no writes, for as long as the block lasts."""
+        self.stop()
+        (self._folder / "data" / "standby.signal").touch()
+        self.start()
+        try:
+            yield
+        finally:
+            engine = create_engine(self._url("postgres"), isolation_level="AUTOCOMMIT")
+            with engine.connect() as c:
+                c.execute(text("select pg_promote()"))
+            engine.dispose()
+
     def database(self) -> str:
         """The URL of a fresh database."""
         name = f"test{next(numbers)}"

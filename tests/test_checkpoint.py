@@ -72,7 +72,7 @@ def test_waiting_labels(package: Package) -> None:
     asked, labels = feed(rig)
     correct(rig, asked, BATCH + 1, 1 - labels[BATCH + 1])
     late = PredictionRecord(b"z" * 12, asked.features[:2], asked.probabilities[:2], 1, 5.0, 9)
-    given = FeedbackRecord(b"z" * 12, 1, 1, 6.0, "lab", trace="00-x", after=8, seq=99)
+    given = FeedbackRecord(b"z" * 12, 1, 1, 6.0, "lab", trace="00-x", after=8, seq=999)
     rig.take((given, None))
     other = resumed(package, rig)
     assert other.pipeline.joiner.pending() == [given]
@@ -80,7 +80,7 @@ def test_waiting_labels(package: Package) -> None:
         r.label for r in rig.pipeline.open_labels
     ]
     other.take((late, None))
-    assert other.pipeline.open_labels[-1].feedback_seq == 99
+    assert other.pipeline.open_labels[-1].feedback_seq == 999
     assert other.status()["labels"]["waiting"] == 0
 
 

@@ -213,8 +213,17 @@ def test_drops_are_explained(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -
         log.append(record(n))
     log.start()
     wait_for(lambda: log._gap is not None and log._gap.reason, "the store's reason")
+    note, noted = store.add_event, threading.Event()
+
+    def away_again(happened: Any) -> None:
+        monkeypatch.setattr(store, "add_event", note)
+        noted.set()
+        raise StoreError("gone again")
+
+    monkeypatch.setattr(store, "add_event", away_again)
     monkeypatch.setattr(store, "append_predictions", real)
     [event] = wait_for(store.events, "the event")
+    assert noted.is_set()
     assert event.kind == "dropped"
     assert (event.detail["rows"], event.detail["reason"]) == (4, "the disk is full")
     assert event.detail["since"] <= event.detail["until"]
@@ -304,6 +313,52 @@ def test_stalled_store(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None
     wait_for(lambda: log.waiting == 0, "an empty queue")
     log.close()
     assert logged(store) == list(range(1, 51))
+
+
+def test_answer_of_a_commit_lost(store: SqlStore) -> None:
+    """A group that is in the store though its answer never came is not written twice, and what
+    waits behind it is written."""
+    log, real = PredictionLog(store, interval=60, limit=1000), store.append_predictions
+
+    def cut_off(records: Any) -> None:
+        real(records)
+        raise StoreError("server closed the connection unexpectedly")
+
+    store.append_predictions = cut_off  # type: ignore[method-assign]
+    log.append(record(1))
+    with pytest.raises(StoreError):
+        log.flush()
+    store.append_predictions = real  # type: ignore[method-assign]
+    log.append(record(2))
+    log.flush()
+    assert logged(store) == [1, 2]
+    assert log.waiting == 0
+
+
+def test_slow_store(
+    store: SqlStore, intake: FeedbackIntake, signer: IdSigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Feedback that a store takes too long for is refused, and so is what waits behind it; sent
+    again later both count once."""
+    monkeypatch.setattr("bento_selfheal.intake.ANSWER_SECONDS", 0.1)
+    _, ids = issued(signer, 2)
+    go, commits, real = threading.Event(), [], store.add_feedback
+
+    def slow(records: Any) -> Any:
+        assert go.wait(30)
+        commits.append(len(records))
+        return real(records)
+
+    monkeypatch.setattr(store, "add_feedback", slow)
+    for one in ids:
+        with pytest.raises(StoreError, match="send again"):
+            intake.accept([Item("yes", one)], None)
+    monkeypatch.setattr("bento_selfheal.intake.ANSWER_SECONDS", 30)
+    go.set()
+    answer = intake.accept([Item("yes", one) for one in ids], None)
+    assert counts(answer)[:2] == (1, 1)
+    assert commits == [1, 2]
+    assert len(kept(store)) == 2
 
 
 def test_broken_store(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,7 @@ class Rig:
         **more: Any,
     ) -> None:
         self.memory = memory or Memory(package)
-        self.announced: list[dict[str, Any]] = []
+        self.announced: list[State] = []
         self.pipeline = Pipeline(
             package, settings_of(**more), self.memory, thresholds=thresholds or Thresholds(),
             telemetry=Telemetry(), announce=self.announced.append,
@@ -248,10 +248,11 @@ def test_chunks(package: Package, healed: Live) -> None:
     requests = [e for e, _ in healed.log if isinstance(e, PredictionRecord)]
     for asked in requests:
         whole.take((asked, None))
-        for cut in (slice(0, 7), slice(7, 31), slice(31, None)):
+        for part, cut in enumerate((slice(0, 7), slice(7, 31), slice(31, None))):
             parts.take((
                 replace(
-                    asked, features=asked.features[cut], probabilities=asked.probabilities[cut]
+                    asked, features=asked.features[cut], probabilities=asked.probabilities[cut],
+                    seq=3 * asked.seq + part,
                 ),
                 None,
             ))  # fmt: skip
@@ -504,7 +505,7 @@ def test_states(healed: Live) -> None:
     """HEALTHY until a signal, DRIFTING while it lasts, HEALING shown while a heal trains."""
     kinds = healed.rig.kinds()
     assert kinds.index("drifting") < kinds.index("promote")
-    assert {a["state"] for a in healed.rig.announced} == {"HEALING"}
+    assert set(healed.rig.announced) == {State.HEALING}
     assert len(healed.rig.announced) == healed.rig.status()["heals"]
     assert healed.rig.pipeline.state is State.DRIFTING
 

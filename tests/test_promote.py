@@ -13,12 +13,12 @@ import torch
 from conftest import wait_for
 from test_registry import adapter, file_of, flip
 
-from bento_selfheal.errors import SnapshotError
+from bento_selfheal.errors import SnapshotError, StoreError
 from bento_selfheal.package import Package
 from bento_selfheal.promote import Follower
 from bento_selfheal.records import Event, Phase, Promotion, PromotionKind, Snapshot
 from bento_selfheal.registry import Registry
-from bento_selfheal.store import SqlStore
+from bento_selfheal.store import Checkpoint, SqlStore
 from bento_selfheal.telemetry import Telemetry
 
 
@@ -28,15 +28,23 @@ class World:
     def __init__(self, package: Package, path: Path) -> None:
         self.store = SqlStore(f"sqlite:///{path}")
         self.store.create()
+        self.store.begin_status({})
         self.registry = Registry(package, self.store.meta("store_id") or "")
         self.package = package
 
     def snapshot(self, version: int) -> Snapshot:
         state = adapter(self.package)
         state["adapter.2.bias"] += version / 100
-        return self.registry.save(
+        made = self.registry.save(
             version, Phase.POST, state, heal=version, batch=version, reason="r"
         )
+        token = self.store.acquire_lease("test", 60)
+        assert token is not None
+        newest = self.store.newest_promotion()
+        self.store.commit(
+            token, Checkpoint(b"", {}, [made], after_promotion=newest.seq if newest else 0)
+        )
+        return made
 
     def promote(self, snapshot: Snapshot, kind: PromotionKind = PromotionKind.PROMOTE) -> None:
         promotion = Promotion(kind, snapshot.version, snapshot.tag, snapshot.sha256, "r", 1.0)
@@ -122,6 +130,25 @@ def test_nothing_verifies(world: World) -> None:
         world.follower()
 
 
+def test_store_gone_in_between(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A promotion whose adapter could not be fetched, as the store went away after it was seen,
+    is served once the store is back."""
+    world.promote(world.snapshot(1))
+    follower = world.follower()
+    world.promote(world.snapshot(2))
+    with monkeypatch.context() as patched:
+        patched.setattr(Registry, "load", _away)
+        with pytest.raises(StoreError):
+            follower.look()
+    assert follower.champion.version == 1
+    follower.look()
+    assert follower.champion.version == 2
+
+
+def _away(*_: Any) -> Any:
+    raise StoreError("away")
+
+
 def test_thread(world: World) -> None:
     """Started, it follows by itself, and it outlives a store that cannot be read for a while."""
     world.promote(world.snapshot(1))
@@ -133,13 +160,11 @@ def test_thread(world: World) -> None:
         real, calls = world.store.directions, []
 
         def away() -> Any:
-            from bento_selfheal.errors import StoreError
-
             calls.append(1)
-            raise StoreError("away")
+            raise StoreError("away") if len(calls) % 2 else RuntimeError("nobody foresaw this")
 
         world.store.directions = away  # type: ignore[method-assign]
-        wait_for(lambda: len(calls) > 1, "looks at the broken store")
+        wait_for(lambda: len(calls) > 2, "looks at the broken store")
         world.store.directions = real  # type: ignore[method-assign]
         world.promote(world.snapshot(3))
         wait_for(lambda: follower.champion.version == 3, "version 3")

@@ -172,6 +172,19 @@ def test_damage(registry: Registry, damage: Callable[[Path, str], str], said: st
     assert said in str(refused.value)
 
 
+def test_on_disk(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of a snapshot is on disk, its names too, before anyone may promote it."""
+    synced, real = set(), os.fsync
+
+    def watch(handle: int) -> None:
+        synced.add(os.fstat(handle).st_ino)
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", watch)
+    folder = file_of(saved(registry, 9)).parent
+    assert {path.stat().st_ino for path in (*folder.rglob("*"), folder, folder.parent)} <= synced
+
+
 def test_no_such_snapshot(registry: Registry) -> None:
     """A tag that the model store does not have is named."""
     tag = registry.tag(99, Phase.PRE)
@@ -269,6 +282,15 @@ class Shelf(dict[str, tuple[bytes, str]]):
 
     def adapter(self, sha256: str) -> tuple[bytes, str] | None:
         return self.get(sha256)
+
+
+def test_leftovers(registry: Registry) -> None:
+    """What a killed runner left in the model store goes once it is old, without replicas too."""
+    kept, left = saved(registry, 20), saved(registry, 21)
+    for old in (kept, left):
+        os.utime(file_of(old).parent, (1.0, 1.0))
+    registry.prune({kept.tag})
+    assert [file_exists(s.tag) for s in (kept, left)] == [True, False]
 
 
 @pytest.mark.parametrize("harm", ["missing", "damaged", "another's"])

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from postgres import Postgres
 from sqlalchemy import create_engine, func, select, text
 
-from bento_selfheal.errors import LeaseLost, PromotionMoved, StoreError
+from bento_selfheal.errors import IllegalTransition, LeaseLost, PromotionMoved, StoreError
 from bento_selfheal.records import (
     Event,
     FeedbackOutcome,
@@ -473,7 +473,7 @@ def test_promotion_moved(store: SqlStore, more: dict[str, Any]) -> None:
     it was thought with another champion."""
     token = led(store)
     store.commit(token, step(2))
-    store.promote(promotion(1, "operator"), Event("rollback", {}, 9.0))
+    store.promote(promotion(2, "operator"), Event("rollback", {}, 9.0))
     before = contents(store)
     with pytest.raises(PromotionMoved):
         store.commit(token, step(3, 1, **more))
@@ -655,12 +655,44 @@ def test_operators_words(store: SqlStore) -> None:
 def test_newest_promotion(store: SqlStore) -> None:
     """What serves is the newest promotion, whatever its version."""
     assert store.newest_promotion() is None
+    store.commit(led(store), step(snapshots=[snapshot(v) for v in (1, 2, 3)], promotions=[]))
     for version in (3, 1, 2):
         store.promote(promotion(version), Event("promote", {}, 1.0))
     newest = store.newest_promotion()
     assert newest is not None
     assert (newest.version, newest.seq) == (2, 3)
     assert [p.version for p in store.promotions(after=1)] == [1, 2]
+
+
+def test_what_may_serve(store: SqlStore) -> None:
+    """What to fall back on is the newest promotion of each snapshot that is kept, in order."""
+    token = led(store)
+    store.commit(token, step(snapshots=[snapshot(v) for v in (1, 2, 3)], promotions=[]))
+    for version in (1, 2, 3, 1):
+        store.promote(promotion(version), Event("promote", {}, 1.0))
+    assert [(p.version, p.seq) for p in store.servable()] == [(2, 2), (3, 3), (1, 4)]
+    store.commit(token, step(4, 4, snapshots=[], promotions=[], dropped=[3]))
+    assert [p.version for p in store.servable()] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "of", "said"),
+    [
+        (PromotionKind.PROMOTE, 2, "promote: a pre-heal snapshot"),
+        (PromotionKind.INITIAL, 3, "initial: a post-heal snapshot"),
+        (PromotionKind.ROLLBACK, 4, "rollback: a post-heal snapshot that is not kept"),
+    ],
+)
+def test_what_may_not_serve(store: SqlStore, kind: PromotionKind, of: int, said: str) -> None:
+    """A step whose promotion no table allows is not written at all."""
+    token = led(store)
+    known = [replace(snapshot(2), phase=Phase.PRE), snapshot(3), snapshot(4)]
+    store.commit(token, step(snapshots=known, promotions=[]))
+    store.commit(token, step(snapshots=[], promotions=[], dropped=[4]))
+    before = contents(store)
+    with pytest.raises(IllegalTransition, match=said):
+        store.commit(token, step(5, promotions=[replace(promotion(of), kind=kind)]))
+    assert contents(store) == before
 
 
 def test_create_twice(store: SqlStore, url: str) -> None:

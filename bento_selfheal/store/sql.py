@@ -28,7 +28,7 @@ from sqlalchemy import (
     update,
 )
 
-from ..errors import CommandError, LeaseLost, PromotionMoved, StoreError
+from ..errors import CommandError, LeaseLost, NewerRelease, PromotionMoved, StoreError
 from ..ids import issued_at
 from ..records import (
     Command,
@@ -36,10 +36,12 @@ from ..records import (
     FeedbackOutcome,
     FeedbackRecord,
     Measurement,
+    Phase,
     PredictionRecord,
     Promotion,
     Snapshot,
 )
+from ..transitions import LEASES, Asker, Grant, lease_at, may_serve
 from . import codec
 from . import tables as t
 from .connections import Connections, Turn
@@ -71,7 +73,6 @@ OPERATING_POINT = "operating_point"
 _NEWEST_PROMOTION = select(t.promotions).order_by(t.promotions.c.seq.desc()).limit(1)
 _POINT = select(t.meta.c.value).where(t.meta.c.key == OPERATING_POINT)
 FIRST_REVISION = "0001"
-MOST_LEASE_SECONDS = 3600.0
 MOST_LABELS = 1024
 """Labels of one read: a promotion among them ends the step, and the rest is read again."""
 
@@ -136,6 +137,21 @@ class SqlStore:
             missing = [{"key": k, "value": v} for k, v in fresh.items() if k not in known]
             if missing:
                 c.execute(insert(t.meta), missing)
+
+    def check(self) -> None:
+        """See that the tables are of this release; for those who only read.
+
+        Raises:
+            StoreError: They are not; the message names what brings them up to date.
+        """
+        with self._db.read() as c:
+            found, (_, known) = _revision(c), _revisions(c)
+        if found != known[0]:
+            raise StoreError(
+                f"{self._db.name} has {f'schema {found}' if found else 'no tables'}, this release "
+                f"needs {known[0]}; start the service or run `bento-selfheal deploy TAG`, which "
+                "bring it up to date"
+            )
 
     def meta(self, key: str) -> str | None:
         """A fact about the store itself."""
@@ -338,6 +354,20 @@ class SqlStore:
         with self._db.read() as c:
             return [codec.promotion(r) for r in c.execute(query)]
 
+    def servable(self) -> list[Promotion]:
+        """Of each kept snapshot the newest promotion, oldest first: what may serve when the
+        newest of all does not verify."""
+        p, s = t.promotions.c, t.snapshots.c
+        newest = (
+            select(func.max(p.seq))
+            .join_from(t.promotions, t.snapshots, s.version == p.version)
+            .where(s.kept)
+            .group_by(p.version)
+        )
+        query = select(t.promotions).where(p.seq.in_(newest)).order_by(p.seq)
+        with self._db.read() as c:
+            return [codec.promotion(r) for r in c.execute(query)]
+
     def events(self, after: int = 0, limit: int = 1000) -> list[Event]:
         """Events behind a place, oldest first."""
         query = select(t.events).where(t.events.c.seq > after).order_by(t.events.c.seq).limit(limit)
@@ -385,9 +415,9 @@ class SqlStore:
         with self._db.write() as c:
             s = t.snapshots.c
             kept = c.execute(select(s.kept).where(s.version == promotion.version)).scalar()
-            if kept is False:
+            if not kept:
                 raise CommandError(f"version: snapshot {promotion.version} is not kept any more")
-            c.execute(insert(t.promotions), [codec.promotion_row(promotion)])
+            _append_promotions(c, [promotion])
             c.execute(insert(t.events), [codec.event_row(happened)])
 
     def take_over(
@@ -416,7 +446,7 @@ class SqlStore:
                 update(t.snapshots).where(t.snapshots.c.version < clean.version).values(kept=False)
             )
             c.execute(insert(t.snapshots), [codec.snapshot_row(clean)])
-            c.execute(insert(t.promotions), [codec.promotion_row(promotion)])
+            _append_promotions(c, [promotion])
             c.execute(insert(t.events), [codec.event_row(happened)])
             for key, value in facts.items():
                 _put_meta(c, key, value)
@@ -462,10 +492,11 @@ class SqlStore:
             now = _now(c)
             if row is None:
                 raise StoreError("the store has no package yet; deploy one first")
-            # A lease that ends too far ahead was taken before the clock was set back.
-            if row.owner != owner and now < row.until <= now + MOST_LEASE_SECONDS:
+            asker = Asker.HOLDER if row.owner == owner else Asker.OTHER
+            grant = LEASES[lease_at(row.until, now, seconds), asker]
+            if grant is Grant.REFUSE:
                 return None
-            token = row.token if row.owner == owner else row.token + 1
+            token = row.token + 1 if grant is Grant.SUCCEED else row.token
             c.execute(update(t.runner).values(owner=owner, token=token, until=now + seconds))
             return int(token)
 
@@ -513,10 +544,7 @@ class SqlStore:
             if checkpoint.dropped:
                 gone = t.snapshots.c.version.in_(checkpoint.dropped)
                 c.execute(update(t.snapshots).where(gone).values(kept=False))
-            if checkpoint.promotions:
-                c.execute(
-                    insert(t.promotions), [codec.promotion_row(p) for p in checkpoint.promotions]
-                )
+            _append_promotions(c, checkpoint.promotions)
             if checkpoint.operating_point:
                 _put_meta(c, OPERATING_POINT, checkpoint.operating_point)
             if checkpoint.events:
@@ -532,6 +560,15 @@ def _begin(c: Connection, status: dict[str, Any]) -> None:
         c.execute(
             insert(t.runner).values(id=1, owner="", token=0, until=0.0, state=None, status=status)
         )
+
+
+def _append_promotions(c: Connection, promotions: Iterable[Promotion]) -> None:
+    """Write promotions that the tables of `transitions` allow."""
+    for promotion in promotions:
+        s = t.snapshots.c
+        found = c.execute(select(s.phase, s.kept).where(s.version == promotion.version)).one()
+        may_serve(promotion.kind, Phase(found.phase), kept=found.kept)
+        c.execute(insert(t.promotions), [codec.promotion_row(promotion)])
 
 
 def _put_meta(c: Connection, key: str, value: str) -> None:
@@ -574,34 +611,47 @@ def _delete_first(c: Connection, log: Table, rows: Iterable[Any]) -> int:
 def _horizon(c: Connection) -> float:
     """When the oldest logged request was answered; what is older was retired."""
     p = t.predictions.c
-    oldest = c.execute(select(p.request).order_by(p.seq).limit(1)).scalar()
-    return 0.0 if oldest is None else issued_at(bytes(oldest))
+    oldest = c.execute(select(p.seq, p.request).order_by(p.seq).limit(1)).first()
+    # Nothing was retired while the first one is there, whatever clocks say.
+    return 0.0 if oldest is None or oldest.seq == 1 else issued_at(bytes(oldest.request))
 
 
 def _migrate(c: Connection, name: str) -> None:
     """Bring the tables to the newest revision, inside the caller's transaction."""
     from alembic import command
+
+    config, known = _revisions(c)
+    found = _revision(c)
+    if found == known[0]:
+        return
+    if found is not None and found not in known:
+        raise NewerRelease(
+            f"{name} has schema {found}, newer than this release knows ({known[0]}); serve it "
+            "with the release that made it"
+        )
+    if found == FIRST_REVISION:
+        command.stamp(config, found)
+    command.upgrade(config, "head")
+
+
+def _revisions(c: Connection) -> tuple[Any, list[str]]:
+    """Alembic's configuration for a connection, and the revisions of this release, newest first."""
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
     config = Config(attributes={"connection": c})
     config.set_main_option("script_location", str(MIGRATIONS))
-    script = ScriptDirectory.from_config(config)
+    return config, [r.revision for r in ScriptDirectory.from_config(config).walk_revisions()]
+
+
+def _revision(c: Connection) -> str | None:
+    """The revision of the tables that are there; None without any."""
     tables = inspect(c).get_table_names()
-    found: str | None = None
     if "alembic_version" in tables:
-        found = c.execute(text("select version_num from alembic_version")).scalar()
-    elif "predictions" in tables:
-        found = FIRST_REVISION  # made before there were migrations
-        command.stamp(config, found)
-    if found == script.get_current_head():
-        return
-    if found is not None and found not in {r.revision for r in script.walk_revisions()}:
-        raise StoreError(
-            f"{name} has schema {found}, newer than this release knows "
-            f"({script.get_current_head()}); serve it with the release that made it"
-        )
-    command.upgrade(config, "head")
+        found: str | None = c.execute(text("select version_num from alembic_version")).scalar()
+        return found
+    # Made before there were migrations.
+    return FIRST_REVISION if "predictions" in tables else None
 
 
 def _chunks(items: list[bytes], size: int) -> Iterator[list[bytes]]:

@@ -1,0 +1,131 @@
+"""Load at half capacity with drift that comes and goes: memory, handles, threads and disk stay
+within bounds."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pytest
+from live import processes, served
+from teller import Teller, compare
+from wire import post, send
+
+from bento_selfheal.package import Package
+from bento_selfheal.served import ServedService
+from bento_selfheal.store import SqlStore
+from bento_selfheal.streams import article_rows
+
+pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(6000)]
+
+WORKERS = 2
+CONNECTIONS = 16
+LOG_MEGABYTES = 20
+DRIFTS = (0.0, 2.2, 0.0, 3.5)
+WARM_SECONDS = 300.0
+LONG_MINUTES = 30.0
+GROWTH = 0.05
+SHORT_GROWTH = 0.25
+"""What a short run may grow by: buffers and pools of connections are still filling."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One process at one moment."""
+
+    time: float
+    megabytes: float
+    handles: int
+    threads: int
+
+
+class Watch(threading.Thread):
+    """Samples every process of a server, and the disk under its state."""
+
+    def __init__(self, server: ServedService, state: Path, interval: float) -> None:
+        super().__init__(daemon=True)
+        self._server, self._state, self._interval = server, state, interval
+        self.stopped = threading.Event()
+        self.samples: dict[int, list[Sample]] = defaultdict(list)
+        self.disk: list[float] = []
+
+    def run(self) -> None:
+        while not self.stopped.wait(self._interval):
+            now = time.monotonic()
+            for service in ("SelfHealing", "HealingRunner"):
+                for p in processes(self._server, service):
+                    held = p.memory_info().rss / 1e6
+                    self.samples[p.pid].append(Sample(now, held, p.num_fds(), p.num_threads()))
+            files = [f.stat().st_size for f in self._state.rglob("*") if f.is_file()]
+            self.disk.append(sum(files) / 1e6)
+
+    def growth(self, since: float, of: Callable[[Sample], float]) -> float:
+        """The worst process's end over its beginning, less one."""
+        worst = -1.0
+        for samples in self.samples.values():
+            later = [of(s) for s in samples if s.time >= since]
+            fifth = max(len(later) // 5, 1)
+            worst = max(worst, median(later[-fifth:]) / median(later[:fifth]) - 1)
+        return round(worst, 4)
+
+
+def requests_of(drift: float, seed: int) -> list[bytes]:
+    """Requests of one row each."""
+    rows = article_rows(500, drift, np.random.default_rng(seed)).rows.tolist()
+    return [post("/predict", json.dumps({"rows": [row]}).encode()) for row in rows]
+
+
+def test_soak(
+    home: Path, package: Package, tmp_path: Path, request: pytest.FixtureRequest,
+    record_fault: Callable[..., None],
+) -> None:  # fmt: skip
+    """Nothing grows but what retention bounds, and every prediction is answered."""
+    minutes = float(request.config.getoption("--soak"))
+    seconds, piece = minutes * 60, min(60.0, minutes * 60 / 8)
+    settings = {"workers": WORKERS, "log_megabytes": LOG_MEGABYTES, "buffer_rows": 2000}
+    failed = answered = 0
+    with served(home, package, tmp_path, **settings) as server:
+        flat_out = send(server.port, requests_of(0.0, 0) * 20, connections=CONNECTIONS)
+        rate = len(flat_out.times) / flat_out.seconds / 2
+        watch = Watch(server, tmp_path / "state", max(seconds / 200, 1.0))
+        watch.start()
+        started = time.monotonic()
+        with Teller(server.url, 4, pause=0.2) as teller:
+            n = 0
+            while time.monotonic() - started < seconds:
+                sent = send(server.port, requests_of(DRIFTS[n % len(DRIFTS)], n), rate=rate,
+                            seconds=piece, connections=CONNECTIONS)  # fmt: skip
+                failed, answered, n = failed + sent.failed, answered + len(sent.times), n + 1
+            told = teller.look()
+        watch.stopped.set()
+        watch.join(30)
+        since = started + min(WARM_SECONDS, seconds / 3)
+        with closing(SqlStore(f"sqlite:///{tmp_path / 'state' / 'selfheal.db'}")) as store:
+            found, status, logged = compare(teller, store), store.status(), store.logged()[0]
+    figures: dict[str, Any] = {
+        "minutes": minutes, "requests_a_second": round(rate), "answered": answered + told.answered,
+        "failed": failed + told.failed, "acknowledged": len(teller.acknowledged),
+        "lost": found.lost, "heals": status["heals"], "promotions": status["promotions"],
+        "memory_growth": watch.growth(since, lambda s: s.megabytes),
+        "handles_growth": watch.growth(since, lambda s: s.handles),
+        "threads_growth": watch.growth(since, lambda s: s.threads),
+        "log_megabytes": round(logged / 1e6, 1), "log_megabytes_asked": LOG_MEGABYTES,
+        "disk_megabytes_most": round(max(watch.disk), 1),
+    }  # fmt: skip
+    record_fault("soak", **figures)
+    assert (figures["failed"], found.lost, found.twice) == (0, 0, 0)
+    bound = GROWTH if minutes >= LONG_MINUTES else SHORT_GROWTH
+    assert figures["memory_growth"] <= bound
+    assert figures["handles_growth"] <= bound
+    assert figures["threads_growth"] <= bound
+    assert figures["heals"] > 3
+    assert logged <= LOG_MEGABYTES * 1.2e6
