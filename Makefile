@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 export BENTOML_DO_NOT_TRACK := True
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve container test test-slow test-faults lint audit format docs pictures bench-serving bench-streams bench-quality clean
+.PHONY: help install demo serve container test test-slow test-faults lint format docs pictures bench-serving bench-streams bench-quality clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,16 +35,13 @@ test-slow: $(STAMP)  ## the slower checks
 	$(BIN)/pytest -m slow
 
 test-faults: $(STAMP)  ## kills, power cuts, damage, stores that go away; writes benchmarks/results/faults.json (two hours)
-	$(BIN)/pytest -m faults --hypothesis-profile=faults --kills=200 --cuts=20 --away=60 --soak=60 --record-faults
+	$(BIN)/pytest -m faults --hypothesis-profile=faults --kills=200 --cuts=20 --away=60 --requests=10000 --soak=60 --record-faults
 
-lint: $(STAMP)  ## ruff and mypy
+lint: $(STAMP)  ## ruff (with bandit's rules), mypy, and known vulnerabilities of what is installed (asks PyPI)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-
-audit: $(STAMP)  ## known vulnerabilities of what is installed (asks PyPI)
-	$(BIN)/pip install --quiet pip-audit
-	$(BIN)/pip-audit --skip-editable
+	$(BIN)/pip-audit --skip-editable --progress-spinner off
 
 format: $(STAMP)  ## let ruff format and fix
 	$(BIN)/ruff format .

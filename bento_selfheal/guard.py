@@ -71,13 +71,17 @@ class Guard:
         most: Bytes of the largest body that is taken in.
         rule: Who may ask what; None where only processes of this service ask.
         server: Value of the ``Server`` header, as BentoML gives it.
+        count: Told the status of each refusal.
     """
 
-    def __init__(self, app: Any, *, most: int, rule: Rule | None, server: str) -> None:
+    def __init__(
+        self, app: Any, *, most: int, rule: Rule | None, server: str, count: Callable[[int], None]
+    ) -> None:
         self._app = app
         self._most = most
         self._rule = rule
         self._server = server
+        self._count = count
         self._held = 0
         self._refused = 0
         self._said = -SAY_SECONDS
@@ -106,6 +110,7 @@ class Guard:
         if refusal is None:
             await self._app(scope, receive, send)
         elif refusal is not GONE:
+            self._count(refusal.status)
             self._say(scope, refusal)
             await self._refuse(refusal, receive, send)
 

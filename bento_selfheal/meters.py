@@ -65,10 +65,12 @@ class WorkerMeters:
         # Imported late: BentoML sets the multi-process folder before a worker is built.
         import prometheus_client as prometheus
 
-        feedback, queue, dropped = names.FEEDBACK_METRIC, names.QUEUE_METRIC, names.DROPPED_METRIC
+        feedback, refused = names.FEEDBACK_METRIC, names.REFUSED_METRIC
+        queue, dropped = names.QUEUE_METRIC, names.DROPPED_METRIC
         self._feedback = prometheus.Counter(
             feedback.prometheus, feedback.description, [feedback.label]
         )
+        self._refused = prometheus.Counter(refused.prometheus, refused.description, [refused.label])
         self._queue = prometheus.Gauge(
             queue.prometheus, queue.description, multiprocess_mode="livesum"
         )
@@ -76,10 +78,11 @@ class WorkerMeters:
         self._dropped_seen = 0
         self._reserved: set[Path] = set()
         self._worker, self._alive = worker, alive
-        self._otel_feedback = None
+        self._otel_feedback = self._otel_refused = None
         if meter is not None:
-            self._otel_feedback = meter.create_counter(
-                feedback.name, feedback.unit, feedback.description
+            self._otel_feedback, self._otel_refused = (
+                meter.create_counter(metric.name, metric.unit, metric.description)
+                for metric in (feedback, refused)
             )
             self._observe(meter)
         self._stop = threading.Event()
@@ -98,6 +101,12 @@ class WorkerMeters:
                 self._feedback.labels(outcome).inc(count)
                 if self._otel_feedback is not None:
                     self._otel_feedback.add(count, {names.OUTCOME: outcome})
+
+    def refused(self, status: int) -> None:
+        """Count one request that was refused with this status."""
+        self._refused.labels(status).inc()
+        if self._otel_refused is not None:
+            self._otel_refused.add(1, {names.STATUS_CODE: status})
 
     def _run(self) -> None:
         # A scraper keeps its connection, so it asks one worker only: the others must not wait

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from collections.abc import Callable
 from typing import ClassVar
 
 import uvicorn.config
@@ -26,6 +27,7 @@ class PromptProtocol(HttpToolsProtocol):
     """
 
     seconds: ClassVar[float] = 30.0
+    count: ClassVar[Callable[[int], None]] = staticmethod(lambda status: None)
     _awaited: ClassVar[dict[PromptProtocol, float]] = {}
     """Connections whose request is not whole, and since when; the oldest first."""
     _timer: ClassVar[asyncio.TimerHandle | None] = None
@@ -71,6 +73,7 @@ class PromptProtocol(HttpToolsProtocol):
         self._met()
         if not self.transport.is_closing():
             if not answered:
+                PromptProtocol.count(408)
                 self.transport.write(TOO_SLOW)
             self.transport.close()
 
@@ -87,14 +90,16 @@ def _give_up(loop: asyncio.AbstractEventLoop) -> None:
         connection._close()
 
 
-def serve_promptly(seconds: float) -> None:
+def serve_promptly(seconds: float, count: Callable[[int], None]) -> None:
     """Have the server of this process, once it starts, close connections that keep it waiting, and
     let it hold as many as the system allows.
 
     Args:
         seconds: For a request, head and body.
+        count: Told the status of each refusal.
     """
     PromptProtocol.seconds = seconds
+    PromptProtocol.count = staticmethod(count)
     uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{PromptProtocol.__name__}"
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -20,11 +20,12 @@ import gc
 import inspect
 import json
 import logging
+import math
 import os
 import socket
 import sys
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import anyio.to_thread
 import bentoml
@@ -36,6 +37,7 @@ from bentoml import Service
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.context import server_context
 from numpy.typing import NDArray
+from pydantic import ValidatorFunctionWrapHandler, WrapValidator
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse
 
@@ -129,8 +131,9 @@ class SelfHealingService(Service[Any]):
             )
         # What is a part of a larger application is asked by its processes alone, over a socket.
         rule = self._rule(settings, cors) if is_main else None
-        serve_promptly(settings.request_seconds)
-        return Guard(app, most=int(settings.body_megabytes * 1e6), rule=rule, server=server)
+        count, most = functools.partial(_count_refusal, self.inner), settings.body_megabytes
+        serve_promptly(settings.request_seconds, count)
+        return Guard(app, most=int(most * 1e6), rule=rule, server=server, count=count)
 
     def _rule(self, settings: Settings, cors: CORSMiddleware | None) -> Rule:
         """Who may ask what.
@@ -199,6 +202,26 @@ class HealingRunnerBase:
         return self._runner.status
 
 
+class _TooMany(list[FeedbackItem]):
+    """Stands for more items than a request may carry, of which only the number counts: to look at a
+    million of them, and to tell what is wrong with each, would hold everybody up."""
+
+    limit: ClassVar[float] = math.inf
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+
+def _unless_too_many(items: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    if isinstance(items, list) and len(items) > _TooMany.limit:
+        return _TooMany(len(items))
+    return handler(items)
+
+
 class PredictBase:
     """Predicts, takes feedback, and shows operators where the service stands."""
 
@@ -221,6 +244,7 @@ class PredictBase:
         self._telemetry = _open_telemetry()
         self._worker = Worker(settings, self._telemetry)
         self._worker.start()
+        _TooMany.limit = settings.max_rows
         self._quota = LabelQuota(
             settings.source_labels_per_minute, settings.token_labels_per_minute
         )
@@ -324,7 +348,9 @@ class PredictBase:
         return Reply(orjson.dumps(fields, option=orjson.OPT_SERIALIZE_NUMPY))
 
     @bentoml.api
-    async def feedback(self, items: list[FeedbackItem]) -> FeedbackCounts:
+    async def feedback(
+        self, items: Annotated[list[FeedbackItem], WrapValidator(_unless_too_many)]
+    ) -> FeedbackCounts:
         """Give labels. Accepted ones are on disk when the answer comes."""
         with self._telemetry.span(names.FEEDBACK, {names.ROWS: len(items)}) as span:
             if (wait := self._quota.take(items, ASKED_BY.get())) is not None:
@@ -379,6 +405,12 @@ def _operations_of(cls: type[PredictBase]) -> Operations:
 def _answer_of(cls: type[PredictBase], headers: Mapping[str, str], body: bytes) -> Reply | None:
     running = cls._running
     return None if running is None else running.reply(headers, body)
+
+
+def _count_refusal(cls: type[PredictBase], status: int) -> None:
+    running = cls._running
+    if running is not None:
+        running._meters.refused(status)
 
 
 def _cors_of(app: Any) -> CORSMiddleware | None:

@@ -62,6 +62,7 @@ LOSS = "selfheal.loss"
 EVIDENCE = "selfheal.gate"
 STATE = "selfheal.state"
 LINKED = "selfheal.link.trace_ids"
+STATUS_CODE = "http.response.status_code"
 
 ATTRIBUTES = {
     ROWS: ("int", "Rows, or labels, that the step worked on"),
@@ -85,6 +86,7 @@ ATTRIBUTES = {
     f"{EVIDENCE}.<figure>": ("double", "What the gate knows: `log_e` and `log_e_needed`, `rows`, "
                              "`mean_gain` with its `standard_error`, number of the `trial`"),
     LINKED: ("string[]", "Trace ids of the span's links, for backends that drop links"),
+    STATUS_CODE: ("int", "Status of the answers that `selfheal.refused` counts"),
     STATE: ("string", "The state that a value of the metric `selfheal.state` is about"),
 }  # fmt: skip
 """Attribute → type and meaning; what stands in angle brackets varies."""
@@ -185,6 +187,11 @@ FEEDBACK_METRIC = Metric(
     "selfheal.feedback", "{label}", "Items of feedback, by what became of them",
     kind="counter", attribute=OUTCOME,
 )  # fmt: skip
+REFUSED_METRIC = Metric(
+    "selfheal.refused", "{request}", "Requests refused before anything looked at what they ask: no "
+    "token, a wrong one, too large, too slow, by the status of the answer",
+    kind="counter", attribute=STATUS_CODE,
+)  # fmt: skip
 QUEUE_METRIC = Metric(
     "selfheal.queue", "{row}", "Predictions that wait for the store", kind="updowncounter"
 )
@@ -194,7 +201,8 @@ DROPPED_METRIC = Metric(
 )  # fmt: skip
 
 ALL_METRICS = (
-    STATE_METRIC, *METRICS, ALIVE_METRIC, FEEDBACK_METRIC, QUEUE_METRIC, DROPPED_METRIC
+    STATE_METRIC, *METRICS, ALIVE_METRIC, FEEDBACK_METRIC, REFUSED_METRIC, QUEUE_METRIC,
+    DROPPED_METRIC,
 )  # fmt: skip
 
 

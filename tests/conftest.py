@@ -47,9 +47,12 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = DEADLINE)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults", "how long faults are tried; `make test-faults` tries longer")
-    group.addoption("--kills", type=int, default=8, help="random instants of kill -9")
+    group.addoption(
+        "--kills", type=int, default=4, help="random instants of kill -9, of each store"
+    )
     group.addoption("--cuts", type=int, default=2, help="power cuts")
     group.addoption("--away", type=float, default=5.0, help="seconds that a store is gone")
+    group.addoption("--requests", type=int, default=200, help="requests of each endpoint")
     group.addoption("--soak", type=float, default=2.0, help="minutes of load")
     group.addoption("--record-faults", action="store_true",
                     help="write benchmarks/results/faults.json and docs/faults.md")  # fmt: skip

@@ -35,7 +35,7 @@ async def behind(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def guarded(rule: Any = None) -> Guard:
-    return Guard(behind, most=MOST, rule=rule, server="s")
+    return Guard(behind, most=MOST, rule=rule, server="s", count=lambda _: None)
 
 
 def ask(app: Guard, method: str, path: str, content: Any = b"", **headers: str) -> httpx.Response:

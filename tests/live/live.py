@@ -88,7 +88,7 @@ class Client(httpx.Client):
 
     def worker(self) -> dict[int, dict[str, Any]]:
         """One look at one worker by a fresh connection: what it says of itself."""
-        with httpx.Client(base_url=self.base_url, timeout=30) as once:
+        with httpx.Client(base_url=self.base_url, headers=self.headers, timeout=30) as once:
             worker: dict[str, Any] = once.get("/status").raise_for_status().json()["worker"]
         return worker
 

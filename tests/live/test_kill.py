@@ -62,7 +62,7 @@ def test_killed_at_random_instants(
     url = f"sqlite:///{tmp_path / 'state' / 'selfheal.db'}"
     if kind == "PostgreSQL":
         url = request.getfixturevalue("postgres").database()
-    kills = max(request.config.getoption("--kills") // 2, 1)
+    kills = request.config.getoption("--kills")
     settings = {"workers": WORKERS, "store_url": url, "lease_seconds": 2, "snapshots_kept": 100_000}
     draw, port = np.random.default_rng(SEED), free_port()
     running: list[Any] = []

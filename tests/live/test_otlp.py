@@ -50,6 +50,9 @@ COUNTERS = {
 }  # fmt: skip
 LEVELS = {"selfheal.state": "1", "selfheal.queue": "{row}", "selfheal.label.waiting": "{label}"}
 
+TOKEN, WRONG = (f"{name}-0123456789abcdef" for name in ("anna", "strange"))
+ODD = 7.654321
+
 
 @dataclass
 class Receiver:
@@ -122,7 +125,8 @@ def receiver() -> Iterator[Receiver]:
 def told(
     receiver: Receiver, home: Path, package: Package, tmp_path_factory: pytest.TempPathFactory
 ) -> Receiver:
-    """The receiver after a server has predicted, healed, promoted and rolled back."""
+    """The receiver after a server with tokens has predicted, healed, promoted and rolled back, and
+    has refused what carried `ODD`."""
     folder = tmp_path_factory.mktemp("otlp")
     # Health so touchy that the next older snapshot with a lucky batch takes over.
     (folder / "state").mkdir()
@@ -135,6 +139,10 @@ def told(
         "SELFHEAL_HEALTH": "article",
         "SELFHEAL_HEALTH_WINDOW": "3",
         "SELFHEAL_LOG_FORMAT": "json",
+        **{
+            f"SELFHEAL_{role}_TOKENS": f"anna={TOKEN}"
+            for role in ("PREDICT", "FEEDBACK", "OPERATE")
+        },
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
         "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
         "OTEL_BSP_SCHEDULE_DELAY": "200",
@@ -147,11 +155,13 @@ def told(
         ) as server,
         Client(server) as client,
     ):
+        client.headers["Authorization"] = f"Bearer {TOKEN}"
         feeder = Feeder(client, workers=1)
         wait_for(lambda: feeder.batch()["promotions"], "a promotion", 60)
         wait_for(lambda: feeder.batch()["rollbacks"], "a rollback by health", 100)
         client.ask("/rollback", {"version": 1})
         client.all_serve(1, 1)
+        _send_odd(client)
         rollbacks = wait_for(lambda: _after_the_operator(client), "the operator's rollback seen")
 
         def told_all() -> bool:
@@ -164,6 +174,20 @@ def told(
         wait_for(told_all, "the last metrics")
     receiver.log = (folder / "server.log").read_text()
     return receiver  # the server has ended and has flushed its last spans
+
+
+def _send_odd(client: Client) -> None:
+    """Rows with a value that is nowhere else, good ones and bad ones."""
+    row = [ODD, *[0.0] * 9]
+    client.predict([row])
+    client.ask("/feedback", {"items": [{"features": row, "label": 1}]})
+    for path, body in (
+        ("/predict", {"rows": [row[1:]]}),
+        ("/predict", {"rows": [[str(ODD), *row[1:]]]}),
+        ("/feedback", {"items": [{"features": row, "label": ODD}]}),
+    ):
+        assert client.post(path, json=body).status_code == 400
+    assert client.get("/status", headers={"Authorization": f"Bearer {WRONG}"}).status_code == 401
 
 
 def _after_the_operator(client: Client) -> int:
@@ -189,6 +213,14 @@ def _points(metric: Any) -> Any:
 def _newest(receiver: Receiver, name: str) -> float:
     point = _points(receiver.metrics[name][-1])[0]
     return float(getattr(point, point.WhichOneof("value")))
+
+
+def test_no_feature_value_and_no_token_is_told(told: Receiver) -> None:
+    """Neither stands in a span, an event of one, or a metric."""
+    all_told = "\n".join(map(str, [*told.spans, *told.metrics.items()]))
+    assert "selfheal.predict" in all_told
+    for secret in (str(ODD)[:8], TOKEN, WRONG):
+        assert secret not in all_told
 
 
 def test_a_span_for_each_step_arrives(told: Receiver) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -178,6 +180,29 @@ def test_who_did_it(server: ServedService, client: Client) -> None:
     assert set(wait_for(told, "the events").values()) == {"anna"}
 
 
+def test_refusals_are_counted(server: ServedService) -> None:
+    """`/metrics` tells how many were refused, and with what status.
+
+    It stands before `lone`: a server that starts empties the metrics of its home.
+    """
+
+    def counted() -> dict[int, float]:
+        with http(server, ALL) as client:
+            lines = client.get("/metrics").text.splitlines()
+        pairs = (re.match(r'selfheal_refused_total{status_code="(\d+)"} (.+)', s) for s in lines)
+        return {int(p[1]): float(p[2]) for p in pairs if p}
+
+    before = counted()
+    with http(server) as nobody, http(server, PREDICT) as shop:
+        assert nobody.get("/status").status_code == 401
+        assert shop.get("/status").status_code == 403
+    assert status_of(raw(server, head("/predict", "Content-Length: 100000000"))) == 413
+    assert status_of(raw(server, head("/predict", "Content-Length: 10"))) == 408
+    after = counted()
+    for status in (401, 403, 408, 413):
+        assert after[status] > before.get(status, 0), status
+
+
 # -- without tokens -------------------------------------------------------------------------------
 
 
@@ -298,8 +323,9 @@ def assert_serves(server: ServedService) -> float:
     return slowest
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("path", ["/predict", "/feedback", "/rollback", "/nowhere"])
-def test_large_bodies(server: ServedService, path: str) -> None:
+def test_large_bodies(server: ServedService, path: str, record_fault: Callable[..., None]) -> None:
     """A body over the limit is refused with 413: at its head where it says how large it is, else
     at the piece that goes over. A client that sends all the same gets to read so."""
     announced = raw(server, head(path, "Content-Length: 100000000"))
@@ -309,7 +335,8 @@ def test_large_bodies(server: ServedService, path: str) -> None:
         assert (large.status_code, large.json()["detail"][0]["type"]) == (413, "too_large")
         pieces = client.post(path, content=(b"a" * 65536 for _ in range(1600)))
         assert pieces.status_code == 413
-    assert_serves(server)
+    statuses = {"announced": 413, "sent_whole": large.status_code, "in_pieces": pieces.status_code}
+    record_fault(f"100 MB to {path}", **statuses, others_slowest_s=assert_serves(server))
 
 
 def test_large_body_of_a_stranger(server: ServedService) -> None:
@@ -318,8 +345,10 @@ def test_large_body_of_a_stranger(server: ServedService) -> None:
     assert status_of(stranger) == 401
 
 
-def test_strange_bodies(server: ServedService) -> None:
+@pytest.mark.faults
+def test_strange_bodies(server: ServedService, record_fault: Callable[..., None]) -> None:
     """Deep JSON and a million rows are refused, wherever they are sent."""
+    seen: Counter[int] = Counter()
     deep = [b"[" * 100_000, b'{"rows":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
             b'{"items":' * 50_000 + b"1" + b"}" * 50_000]  # fmt: skip
     with http(server, ALL) as client:
@@ -329,22 +358,33 @@ def test_strange_bodies(server: ServedService) -> None:
                     path, content=body, headers={"Content-Type": "application/json"}
                 )
                 assert 400 <= response.status_code < 500, (path, response.text[:200])
-        assert client.post("/predict", json={"rows": [[1]] * 1_000_000}).status_code == 413
-        assert client.post("/feedback", json={"items": [1] * 1_000_000}).status_code in (400, 413)
-    assert_serves(server)
+                seen[response.status_code] += 1
+        rows = client.post("/predict", json={"rows": [[1]] * 1_000_000}).status_code
+        items = client.post("/feedback", json={"items": [1] * 1_000_000}).status_code
+    record_fault(
+        "deep JSON, a million rows", deep=dict(seen), rows=rows, items=items,
+        others_slowest_s=assert_serves(server),
+    )  # fmt: skip
+    assert (rows, items) == (413, 413)
 
 
-def test_slow_clients(server: ServedService) -> None:
+@pytest.mark.faults
+def test_slow_clients(server: ServedService, record_fault: Callable[..., None]) -> None:
     """A head or a body that does not come is given up with 408; others are served meanwhile."""
     body = head("/predict", "Content-Length: 1000")
     slow = [raw(server, text) for text in (body, body + "{", body[:40], "P") for _ in range(5)]
     start = time.monotonic()
-    assert assert_serves(server) < 1
-    for connection in slow:
-        assert status_of(connection) == 408
-    assert time.monotonic() - start < SECONDS + 3
+    slowest = assert_serves(server)
+    statuses = {status_of(connection) for connection in slow}
+    seconds = time.monotonic() - start
+    record_fault("20 slow clients", statuses=sorted(statuses), given_up_after_s=seconds,
+                 others_slowest_s=slowest)  # fmt: skip
+    assert statuses == {408}
+    assert slowest < SECONDS
+    assert seconds < SECONDS + 3
 
 
+@pytest.mark.faults
 def test_trickling_client(server: ServedService) -> None:
     """A byte every now and then does not put the end off."""
     connection, start = raw(server, head("/predict", "Content-Length: 1000")), time.monotonic()
@@ -361,17 +401,20 @@ def test_trickling_client(server: ServedService) -> None:
     assert said.startswith(b"HTTP/1.1 408")
 
 
-def test_idle_connections(server: ServedService) -> None:
+@pytest.mark.faults
+def test_idle_connections(server: ServedService, record_fault: Callable[..., None]) -> None:
     """While a thousand connections say nothing others are served; they are closed in time."""
     with ExitStack() as stack:
         idle = [stack.enter_context(raw(server, "")) for _ in range(1000)]
-        assert assert_serves(server) < 1
+        slowest = assert_serves(server)
+        assert slowest < SECONDS
         deadline = time.monotonic() + SECONDS + 5
         for connection in idle:
             connection.settimeout(max(deadline - time.monotonic(), 0.1))
             while connection.recv(1000):
                 pass
     assert_serves(server)
+    record_fault("1,000 idle connections", closed=len(idle), others_slowest_s=slowest)
 
 
 def test_too_many_labels(server: ServedService, client: Client) -> None:
