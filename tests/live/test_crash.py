@@ -74,6 +74,7 @@ def successor(server: ServedService, service: str, count: int, old: set[int]) ->
     return pids
 
 
+@pytest.mark.slow
 def test_a_killed_runner_goes_on_where_it_was(serve: Serve, tmp_path: Path) -> None:
     """kill -9 of the runner in mid-heal: ready in under a second, predictions go on, no loss."""
     server = serve(**LONG_HEAL)
