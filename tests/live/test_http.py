@@ -481,6 +481,7 @@ def test_no_feature_value_is_logged(serve: Callable[..., ServedService]) -> None
 # -- restarts -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_ids_outlive_the_server(serve: Callable[..., ServedService]) -> None:
     """A label for a prediction of before a full restart is accepted and joined after it."""
     with serve(workers=1) as server, Client(server) as client:

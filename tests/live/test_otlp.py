@@ -361,6 +361,7 @@ def test_metrics_arrive_with_their_units(told: Receiver) -> None:
     assert feedback["accepted"] >= 300
 
 
+@pytest.mark.slow
 def test_nothing_leaves_unless_it_is_asked_for(
     serve: Callable[..., ServedService], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ def test_not_ready_before_an_adapter_verifies(
         assert client.predict([[0.0] * 10])["model_version"] == 1
 
 
+@pytest.mark.slow
 def test_a_worker_without_its_threads_asks_for_a_restart(
     home: Path, package: Package, tmp_path: Path
 ) -> None:

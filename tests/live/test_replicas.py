@@ -25,6 +25,7 @@ def cluster(home: Path, package: Package, postgres: Postgres, tmp_path: Path) ->
         yield cluster
 
 
+@pytest.mark.slow
 def test_replicas(cluster: Cluster) -> None:
     """One leads; what it promotes serves everywhere, verified, out of each replica's own model
     store; when it dies another one goes on where it stopped; when one is stopped past its lease and

@@ -262,7 +262,9 @@ def test_refuses_beyond_loopback(home: Path, package: Package, tmp_path: Path, h
     [
         ({}, "127.0.0.1"),
         pytest.param({"SELFHEAL_OPEN_TO_ALL": "true"}, ALL_ADDRESSES, marks=pytest.mark.slow),
-        ({"SELFHEAL_OPERATE_TOKENS": f"anna={OPERATE}"}, ALL_ADDRESSES),
+        pytest.param(
+            {"SELFHEAL_OPERATE_TOKENS": f"anna={OPERATE}"}, ALL_ADDRESSES, marks=pytest.mark.slow
+        ),
     ],
     ids=["no tokens", "told to", "tokens"],
 )

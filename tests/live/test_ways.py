@@ -35,6 +35,7 @@ def rows(n: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.float32]]:
 # -- bentoml.SyncHTTPClient -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_bentomls_own_clients(serve: Callable[..., ServedService]) -> None:
     """`bentoml.SyncHTTPClient` finds both endpoints, predicts, gives feedback, and tells what is
     wrong with a row."""
