@@ -129,7 +129,7 @@ async def work(
 
 def post(path: str, body: bytes, kind: str = "application/json") -> bytes:
     """A request as bytes."""
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
