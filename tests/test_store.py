@@ -766,3 +766,12 @@ def test_out_of_reach(tmp_path: Path) -> None:
         with pytest.raises(StoreError) as refused:
             call()
         assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("where", ["127.0.0.1:9", "127.0.0.1:port"], ids=["gone", "malformed"])
+def test_password_is_not_told(where: str) -> None:
+    """No error of the store shows the password of its URL."""
+    secret = "-".join(("pass", "0123456789"))
+    with pytest.raises(StoreError) as refused:
+        SqlStore(f"postgresql+psycopg://anna:{secret}@{where}/selfheal").status()
+    assert secret not in str(refused.value)

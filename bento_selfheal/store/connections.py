@@ -51,7 +51,7 @@ class Connections:
             parsed = make_url(url)
             self.shared = _is_shared(parsed)
             self.engine = _open_postgres(parsed) if self.shared else _open_sqlite(parsed)
-        except (ArgumentError, NoSuchModuleError) as error:
+        except (ArgumentError, NoSuchModuleError, ValueError) as error:
             raise StoreError(f"store_url: {error}") from error
         self.name = parsed.render_as_string(hide_password=True)
 

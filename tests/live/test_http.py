@@ -394,6 +394,18 @@ def test_the_example_of_the_page_is_accepted(client: Client) -> None:
     assert len(client.predict(example)["probabilities"]) == len(example)
 
 
+def test_the_page_may_load_its_own_files_alone(client: Client) -> None:
+    """Every file of the page comes under a policy that allows nothing from elsewhere, no script in
+    the text, and no frame around it."""
+    for path in ("/selfheal/", "/selfheal/page.js", "/selfheal/vendor/uPlot.iife.min.js"):
+        headers = client.get(path).headers
+        policy = headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'self';"), path
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert headers["X-Content-Type-Options"] == "nosniff"
+
+
 def test_metrics_carry_our_figures_beside_bentomls(client: Client) -> None:
     """/metrics has the state, z, heals and feedback, and BentoML's own request counts."""
     ids = client.predict(rows(3))["prediction_ids"]
