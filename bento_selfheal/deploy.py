@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import logging
 import time
@@ -104,9 +105,10 @@ def _take_over(settings: Settings, store: SqlStore, package: Package, before: st
     )
     now = time.time()
     initial = Promotion(
-        PromotionKind.INITIAL, version, clean.tag, clean.sha256, reason, now, by="operator"
+        PromotionKind.INITIAL, version, clean.tag, clean.sha256, reason, now, by=_user()
     )
-    event = Event("deployed", {"package": package.tag, "version": version}, now)
+    detail = {"package": package.tag, "version": version, "by": initial.by}
+    event = Event("deployed", detail, now)
     pipeline = Pipeline(package, settings, registry, thresholds=Thresholds(), telemetry=Telemetry())
     pipeline.adopt(initial)
     start = {
@@ -127,6 +129,14 @@ def _take_over(settings: Settings, store: SqlStore, package: Package, before: st
     for snapshot in older:
         registry.delete(snapshot.tag)
     return version
+
+
+def _user() -> str:
+    """Who runs this process on this machine, as far as the promotion log has room."""
+    try:
+        return getpass.getuser()[:20]
+    except (OSError, KeyError, ImportError):  # a container's user has no name
+        return "operator"
 
 
 def registry_of(package: Package, store: SqlStore, settings: Settings) -> Registry:

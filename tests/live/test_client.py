@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import sqlite3
 import subprocess
 import sys
@@ -132,7 +133,11 @@ def test_operators(client: Client, package: Package) -> None:
     (clean,) = [s for s in client.snapshots() if s.phase is Phase.CLEAN]
     assert (clean.version, clean.serving) == (1, True)
     (initial,) = client.promotions()
-    assert (initial.kind, initial.version, initial.by) == (PromotionKind.INITIAL, 1, "operator")
+    assert (initial.kind, initial.version, initial.by) == (
+        PromotionKind.INITIAL,
+        1,
+        getpass.getuser(),
+    )
     assert client.promotions(after=initial.seq) == []
     assert [e.kind for e in client.events(limit=1)] == ["deployed"]
     with pytest.raises(CommandError, match="no snapshot 99"):

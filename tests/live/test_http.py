@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -351,7 +352,7 @@ def test_operators_can_read_where_the_service_stands(client: Client, package: Pa
     assert clean["serving"] is True
     assert [e["kind"] for e in client.read("/events?limit=1")] == ["deployed"]
     (initial,) = client.read("/promotions")
-    assert (initial["kind"], initial["version"], initial["by"]) == ("initial", 1, "operator")
+    assert (initial["kind"], initial["version"], initial["by"]) == ("initial", 1, getpass.getuser())
     assert client.read(f"/promotions?after={initial['seq']}") == []
 
 
