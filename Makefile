@@ -35,7 +35,7 @@ test-slow: $(STAMP)  ## the slower checks
 	$(BIN)/pytest -m slow
 
 test-faults: $(STAMP)  ## kills, power cuts, damage, stores that go away; writes benchmarks/results/faults.json (two hours)
-	$(BIN)/pytest -m faults --hypothesis-profile=faults --kills=200 --cuts=20 --away=60 --requests=10000 --soak=60 --record-faults
+	$(BIN)/pytest -m faults --hypothesis-profile=faults --kills=100 --cuts=20 --away=60 --requests=10000 --soak=60 --record-faults
 
 lint: $(STAMP)  ## ruff (with bandit's rules), mypy, and known vulnerabilities of what is installed (asks PyPI)
 	$(BIN)/ruff check .
