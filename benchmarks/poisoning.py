@@ -1,9 +1,9 @@
 """What sources that lie cost: served accuracy, time to quarantine, what was forgotten.
 
-    make bench-poisoning [row ...]
+    make bench-poisoning
 
-Ten sources label at random; 1, 3 or 5 of them lie. Writes benchmarks/results/poisoning.json, row
-by row. One process, one thread.
+Ten sources label at random; 1, 3 or 5 of them lie. Writes benchmarks/results/poisoning.json, stream
+by stream; ``python benchmarks/poisoning.py article`` measures that one alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from readme import update
+from sklearn.metrics import roc_auc_score
 from worlds import article_stream, elec, ten_sources
 
 from bento_selfheal.backtest import Backtest
@@ -35,7 +36,6 @@ from bento_selfheal.package import Package
 from bento_selfheal.show import package_demo, package_table, table_stream
 
 RESULTS = Path(__file__).parent / "results" / "poisoning.json"
-SEEDS = (42, 0, 1)
 KINDS = ("random", "flipped", "targeted")
 COUNTS = (1, 3, 5)
 SPEEDS = ("at once", "slowly")
@@ -60,6 +60,10 @@ class Attack:
     speed: str
 
     @property
+    def name(self) -> str:
+        return f"{self.kind}, {self.speed}, {self.liars} of 10"
+
+    @property
     def names(self) -> set[str]:
         return {f"s{i}" for i in range(self.liars)}
 
@@ -76,18 +80,143 @@ class Attack:
         return np.where(lies, lie, truth)
 
 
-def follow(
-    package: Package, stream: Stream, sources: list[str], told: Labels, settings: Settings
+NOTHING = Scores(0, 0, 0, 0)
+
+
+@dataclass
+class Followed:
+    """What one run came to."""
+
+    served: list[Scores]
+    """By batch of answers."""
+    frozen: Scores
+    caught: dict[str, tuple[int, int]]
+    """By quarantined source: in which batch of answers, and how many rows were forgotten."""
+    answers: NDArray[np.float32]
+    promotions: int
+    rollbacks: int
+
+
+def follow(package: Package, stream: Stream, sources: list[str], told: Labels, seed: int) -> (
+    Followed
+):  # fmt: skip
+    """Run a stream with default settings on labels that its sources may have made up."""
+    run = Backtest(package, Settings(seed=seed))
+    out = Followed([], NOTHING, {}, np.zeros(0, np.float32), 0, 0)
+    for report in run.run(stream, sources=sources, told=told):
+        out.served.append(report.champion)
+        out.frozen += report.shadow
+        for event in run.events:
+            if event.kind == "quarantine" and event.detail["source"] not in out.caught:
+                out.caught[event.detail["source"]] = report.number, event.detail["rows"]
+    out.answers = run.answers("champion")
+    tally = run.pipeline.tally
+    out.promotions, out.rollbacks = tally.promotions, tally.rollbacks
+    return out
+
+
+def compare(
+    attack: Attack, stream: Stream, sources: list[str], told: Labels, clean: Followed, run: Followed
 ) -> Row:
-    """One run: what was served, who was quarantined in which batch, what was forgotten."""
-    run = Backtest(package, settings)
-    reports = list(run.run(stream, sources=sources, told=told))
-    caught = [e for e in run.events if e.kind == "quarantine"]
+    """The figures of one attack beside the clean run of the same stream."""
+    first = int(np.flatnonzero(told != stream.labels)[0])
+    begun = (first + stream.delay) // stream.batch + 1
+    lying = np.flatnonzero(told != stream.labels)
+    taken = forgotten = 0
+    waits = []
+    for name in sorted(attack.names):
+        batch, rows = run.caught.get(name, (len(run.served) + 1, 0))
+        own = lying[np.asarray(sources)[lying] == name]
+        taken += int((own + stream.delay < batch * stream.batch).sum())
+        forgotten += rows
+        if name in run.caught:
+            waits.append(batch - begun)
+    before, after = (sum(r.served, NOTHING) for r in (clean, run))
+    then, now = (sum(r.served[begun:], NOTHING) for r in (clean, run))
+    since = begun * stream.batch
+
+    def auc(answers: NDArray[np.float32]) -> float:
+        return float(roc_auc_score(stream.labels[since : len(answers)], answers[since:]))
+
     return {
-        "served": [r.champion for r in reports],
-        "frozen": sum((r.shadow for r in reports), Scores(0, 0, 0, 0)),
-        "quarantined": {e.detail["source"]: e.detail["rows"] for e in caught},
-        "given": {e.detail["source"]: e.detail["labels"] for e in caught},
-        "promotions": run.pipeline.tally.promotions,
-        "rollbacks": run.pipeline.tally.rollbacks,
-    }
+        "clean": before.accuracy, "served": after.accuracy, "frozen": run.frozen.accuracy,
+        "loss": before.accuracy - after.accuracy,
+        "loss_since": then.accuracy - now.accuracy,
+        "auc_clean": auc(clean.answers), "auc": auc(run.answers),
+        "recall_clean": then.recall, "recall": now.recall,
+        "caught": len(waits), "honest_quarantined": len(run.caught) - len(waits),
+        "batches_to_quarantine": waits, "lies_taken": taken, "labels_forgotten": forgotten,
+        "honest_forgotten": sum(rows for _, rows in run.caught.values()) - forgotten,
+        "liars": attack.liars, "honest_quarantined_clean": len(clean.caught),
+        "promotions": run.promotions, "rollbacks": run.rollbacks,
+    }  # fmt: skip
+
+
+def article_world(seed: int) -> tuple[Package, Stream]:
+    """The article's classifier and its stream under drift 3.5, labels 100 rows late."""
+    return package_demo(seed), article_stream(seed, 3.5, 100)
+
+
+def elec_world(seed: int) -> tuple[Package, Stream]:
+    """Elec2: trained on the first tenth, the rest streamed, labels 100 rows late."""
+    train, rest = elec()
+    package = package_table("elec", train, seed, None)
+    return package, table_stream(rest, package, 100)
+
+
+WORLDS: dict[str, Callable[[int], tuple[Package, Stream]]] = {
+    "article": article_world,
+    "Elec2": elec_world,
+}
+
+
+ATTACKS = [Attack(k, n, v) for k in KINDS for v in SPEEDS for n in COUNTS]
+SEEDS = {"article": (42, 0, 1), "Elec2": (42,)}
+"""Seeds by stream: a run on Elec2 takes half a minute."""
+
+
+def poison(
+    package: Package, stream: Stream, attacks: Sequence[Attack], seed: int
+) -> Iterator[tuple[str, Row]]:
+    """The clean run of a stream, then each attack on it; the figures of each by name."""
+    sources = ten_sources(len(stream.labels), np.random.default_rng([seed, 11]))
+    clean = follow(package, stream, sources, stream.labels, seed)
+    for attack in attacks:
+        told = attack.told(stream.labels, sources, np.random.default_rng([seed, 13]))
+        run = follow(package, stream, sources, told, seed)
+        yield attack.name, compare(attack, stream, sources, told, clean, run)
+
+
+def merged(rows: Sequence[Row]) -> Row:
+    """One row of several seeds: means of rates, sums of counts, all waits."""
+    out: Row = {"seeds": len(rows)}
+    for name, first in rows[0].items():
+        values = [row[name] for row in rows]
+        if isinstance(first, float):
+            out[name] = round(float(np.mean(values)), 4)
+        else:
+            out[name] = sum(values, [] if isinstance(first, list) else 0)
+    return out
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    wanted = sys.argv[1:] or list(WORLDS)
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results |= {"command": "make bench-poisoning", "settings": "defaults"}
+    for world in wanted:
+        rows: dict[str, list[Row]] = {}
+        for seed in SEEDS[world]:
+            with tempfile.TemporaryDirectory() as home:
+                use_home(Path(home))
+                package, stream = WORLDS[world](seed)
+                for name, row in poison(package, stream, ATTACKS, seed):
+                    rows.setdefault(name, []).append(row)
+                    print(world, seed, name, json.dumps(row), flush=True)
+        results[world] = {name: merged(found) for name, found in rows.items()}
+        RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    update("poisoning")
+
+
+if __name__ == "__main__":
+    main()

@@ -149,7 +149,46 @@ def _short(value: Any) -> str:
     return str(value)
 
 
+def poisoning_table(results: dict[str, Any]) -> str:
+    """A table for each stream: what each attack cost, and who was caught when."""
+    lines = []
+    for world in ("Elec2", "article"):
+        found = results.get(world)
+        if not found:
+            continue
+        one = next(iter(found.values()))
+        lines += [
+            f"**{world}**, mean of seeds: {one['seeds']}; served clean {_percent(one['clean'])}, "
+            f"frozen {_percent(one['frozen'])}\n",
+            "| lies | served | points lost | since the first lie | recall since, clean → lied to "
+            "| AUC since | liars caught | after batches | honest quarantined | labels forgotten "
+            "| promotions, rollbacks |",
+            "|---" * 11 + "|",
+        ]
+        lines += [_attack(name, row) for name, row in found.items()]
+        lines.append("")
+    return "\n".join(lines[:-1])
+
+
+def _attack(name: str, row: dict[str, Any]) -> str:
+    waits = row["batches_to_quarantine"]
+    cells = (
+        name, _percent(row["served"]), f"{100 * row['loss']:+.1f}", f"{100 * row['loss_since']:+.1f}",
+        f"{row['recall_clean']:.2f} → {row['recall']:.2f}",
+        f"{row['auc_clean']:.2f} → {row['auc']:.2f}",
+        f"{row['caught']} of {row['liars']}", f"{min(waits)} to {max(waits)}" if waits else "never",
+        row["honest_quarantined"], f"{row['labels_forgotten'] + row['honest_forgotten']:,}",
+        f"{row['promotions']}, {row['rollbacks']}",
+    )  # fmt: skip
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
 TABLES = {
+    "poisoning": {"poisoning": poisoning_table},
     "streams": {"streams": streams_table},
     "quality": {"quality": quality_table},
     "serving": {
