@@ -61,7 +61,7 @@ bench-quality: $(STAMP)  ## healing beside peers; writes benchmarks/results/qual
 	$(BIN)/python benchmarks/quality.py
 
 bench-poisoning: $(STAMP)  ## sources that lie; writes benchmarks/results/poisoning.json (a quarter of an hour)
-	$(BIN)/python benchmarks/poisoning.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/poisoning.py
 
 clean:  ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

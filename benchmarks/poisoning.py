@@ -9,16 +9,12 @@ by stream; ``python benchmarks/poisoning.py article`` measures that one alone.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 
 import numpy as np
 import torch

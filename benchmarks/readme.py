@@ -173,7 +173,8 @@ def poisoning_table(results: dict[str, Any]) -> str:
 def _attack(name: str, row: dict[str, Any]) -> str:
     waits = row["batches_to_quarantine"]
     cells = (
-        name, _percent(row["served"]), f"{100 * row['loss']:+.1f}", f"{100 * row['loss_since']:+.1f}",
+        name, _percent(row["served"]),
+        f"{100 * row['loss']:.1f}", f"{100 * row['loss_since']:.1f}",
         f"{row['recall_clean']:.2f} → {row['recall']:.2f}",
         f"{row['auc_clean']:.2f} → {row['auc']:.2f}",
         f"{row['caught']} of {row['liars']}", f"{min(waits)} to {max(waits)}" if waits else "never",
