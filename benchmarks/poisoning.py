@@ -167,7 +167,7 @@ WORLDS: dict[str, Callable[[int], tuple[Package, Stream]]] = {
 
 
 ATTACKS = [Attack(k, n, v) for k in KINDS for v in SPEEDS for n in COUNTS]
-SEEDS = {"article": (42, 0, 1), "Elec2": (42,)}
+SEEDS = {"article": (42, 0, 1), "Elec2": (42, 0)}
 """Seeds by stream: a run on Elec2 takes half a minute."""
 
 
@@ -209,8 +209,8 @@ def main() -> None:
                 for name, row in poison(package, stream, ATTACKS, seed):
                     rows.setdefault(name, []).append(row)
                     print(world, seed, name, json.dumps(row), flush=True)
-        results[world] = {name: merged(found) for name, found in rows.items()}
-        RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+            results[world] = {name: merged(found) for name, found in rows.items()}
+            RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     update("poisoning")
 
 

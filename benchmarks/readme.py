@@ -174,7 +174,7 @@ def _attack(name: str, row: dict[str, Any]) -> str:
     waits = row["batches_to_quarantine"]
     cells = (
         name, _percent(row["served"]),
-        f"{100 * row['loss']:.1f}", f"{100 * row['loss_since']:.1f}",
+        _points(row["loss"]), _points(row["loss_since"]),
         f"{row['recall_clean']:.2f} → {row['recall']:.2f}",
         f"{row['auc_clean']:.2f} → {row['auc']:.2f}",
         f"{row['caught']} of {row['liars']}", f"{min(waits)} to {max(waits)}" if waits else "never",
@@ -182,6 +182,10 @@ def _attack(name: str, row: dict[str, Any]) -> str:
         f"{row['promotions']}, {row['rollbacks']}",
     )  # fmt: skip
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def _points(share: float) -> str:
+    return f"{round(100 * share, 1) + 0.0:.1f}"  # no minus before a zero
 
 
 def _percent(value: float) -> str:
