@@ -170,6 +170,20 @@ def poisoning_table(results: dict[str, Any]) -> str:
     return "\n".join(lines[:-1])
 
 
+def honest_table(results: dict[str, Any]) -> str:
+    """What it costs that honest sources differ."""
+    lines = [
+        "| each source has a tenth of | served | honest quarantined | labels forgotten |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {feature} | {_percent(row['served'])} | {row['honest_quarantined']} of 10 "
+        f"| {row['labels_forgotten']:,} |"
+        for feature, row in results.get("honest", {}).items()
+    ]
+    return "\n".join(lines)
+
+
 def _attack(name: str, row: dict[str, Any]) -> str:
     waits = row["batches_to_quarantine"]
     cells = (
@@ -193,7 +207,7 @@ def _percent(value: float) -> str:
 
 
 TABLES = {
-    "poisoning": {"poisoning": poisoning_table},
+    "poisoning": {"poisoning": poisoning_table, "honest": honest_table},
     "streams": {"streams": streams_table},
     "quality": {"quality": quality_table},
     "serving": {
