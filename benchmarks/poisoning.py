@@ -187,9 +187,12 @@ def poison(
         yield attack.name, compare(attack, stream, sources, told, clean, run)
 
 
-def by_feature(table: Table, feature: int) -> list[str]:
-    """Sources of which each labels one tenth of a feature's range, by rank: ``s0`` the lowest."""
-    ranks = np.argsort(np.argsort(table.rows[:, feature], kind="stable"), kind="stable")
+def by_feature(table: Table, feature: int, generator: np.random.Generator) -> list[str]:
+    """Sources of which each labels one tenth of a feature's range, by rank; ``s0`` the lowest.
+
+    Equal values are dealt out at random: a source that has one of them has it at all times.
+    """
+    ranks = np.lexsort((generator.random(len(table.rows)), table.rows[:, feature])).argsort()
     return [f"s{rank * 10 // len(ranks)}" for rank in ranks]
 
 
@@ -198,7 +201,8 @@ def honest(table: Table, package: Package, seed: int) -> Row:
     stream = table_stream(table, package, 100)
     out: Row = {}
     for i, feature in enumerate(table.features):
-        run = follow(package, stream, by_feature(table, i), stream.labels, seed)
+        sources = by_feature(table, i, np.random.default_rng([seed, 17]))
+        run = follow(package, stream, sources, stream.labels, seed)
         out[feature] = {
             "served": round(sum(run.served, NOTHING).accuracy, 4),
             "honest_quarantined": len(run.caught),
