@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 export BENTOML_DO_NOT_TRACK := True
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve container test test-slow test-faults lint format docs pictures bench-serving bench-streams bench-quality clean
+.PHONY: help install demo serve container test test-slow test-faults lint format docs pictures bench-serving bench-streams bench-quality bench-poisoning clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ bench-streams: $(STAMP)  ## lift on the demo's streams and Elec2; writes benchma
 
 bench-quality: $(STAMP)  ## healing beside peers; writes benchmarks/results/quality.json (an hour)
 	$(BIN)/python benchmarks/quality.py
+
+bench-poisoning: $(STAMP)  ## sources that lie; writes benchmarks/results/poisoning.json (a quarter of an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/poisoning.py
 
 clean:  ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from readme import update
 from sklearn.metrics import average_precision_score, roc_auc_score
+from worlds import DATA, article_stream, elec, ten_sources
 
 from bento_selfheal.backtest import Backtest
 from bento_selfheal.config import Settings, Thresholds
@@ -39,20 +40,11 @@ from bento_selfheal.streams import Table, article_rows, read_table
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "quality.json"
-DATA = Path(os.environ.get("BENTO_SELFHEAL_DATA", HERE.parent.parent / "shared" / "data"))
 SEEDS = (42, *range(9))
 NEVER = 10**9
 CALM_RUNS, CALM_BATCHES = 100, 60
 NOISE = 0.005
 Row = dict[str, Any]
-
-
-def article_stream(seed: int, drift: float, delay: int) -> Stream:
-    """25 batches of 100 rows drawn from the article's pool of 1,000 drifted rows."""
-    generator = np.random.default_rng([seed, 7])
-    pool = article_rows(1000, drift, generator)
-    picked = np.concatenate([generator.choice(1000, 100) for _ in range(25)])
-    return Stream(pool.rows[picked], pool.labels[picked].astype(np.int64), delay)
 
 
 def healed(package: Package, stream: Stream, seed: int, costs: Thresholds | None = None) -> tuple[
@@ -107,11 +99,6 @@ def costs(drift: float) -> Row:
         out[f"{miss}:{alarm}"] = float(np.mean(ratios))
         out[f"{miss}:{alarm}, worst"] = max(ratios)
     return out
-
-
-def elec() -> tuple[Table, Table]:
-    """Elec2: the first tenth, and the rest."""
-    return read_table(DATA / "elec.csv", "class").split(0.1)
 
 
 def electricity(delay: int) -> Row:
@@ -176,7 +163,7 @@ def noisy_source() -> Row:
     package = package_table("elec", train, 42, None)
     stream = table_stream(rest, package, 100)
     generator = np.random.default_rng(42)
-    names = [f"s{i}" for i in generator.integers(0, 10, len(stream.labels))]
+    names = ten_sources(len(stream.labels), generator)
     liar = np.asarray([name == "s3" for name in names])
     random = np.where(liar, generator.integers(0, 2, len(liar)), stream.labels)
     out: Row = {}

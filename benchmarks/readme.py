@@ -158,7 +158,65 @@ def _short(value: Any) -> str:
     return str(value)
 
 
+def poisoning_table(results: dict[str, Any]) -> str:
+    """A table for each stream: what each attack cost, and who was caught when."""
+    lines = []
+    for world in ("Elec2", "article"):
+        found = results.get(world)
+        if not found:
+            continue
+        one = next(iter(found.values()))
+        lines += [
+            f"**{world}**, mean of seeds: {one['seeds']}; served clean {_percent(one['clean'])}, "
+            f"frozen {_percent(one['frozen'])}\n",
+            "| lies | served | points lost | since the first lie | recall since, clean → lied to "
+            "| AUC since | liars caught | after batches | honest quarantined | labels forgotten "
+            "| promotions, rollbacks |",
+            "|---" * 11 + "|",
+        ]
+        lines += [_attack(name, row) for name, row in found.items()]
+        lines.append("")
+    return "\n".join(lines[:-1])
+
+
+def honest_table(results: dict[str, Any]) -> str:
+    """What it costs that honest sources differ."""
+    lines = [
+        "| each source has a tenth of | served | honest quarantined | labels forgotten |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {feature} | {_percent(row['served'])} | {row['honest_quarantined']} of 10 "
+        f"| {row['labels_forgotten']:,} |"
+        for feature, row in results.get("honest", {}).items()
+    ]
+    return "\n".join(lines)
+
+
+def _attack(name: str, row: dict[str, Any]) -> str:
+    waits = row["batches_to_quarantine"]
+    cells = (
+        name, _percent(row["served"]),
+        _points(row["loss"]), _points(row["loss_since"]),
+        f"{row['recall_clean']:.2f} → {row['recall']:.2f}",
+        f"{row['auc_clean']:.2f} → {row['auc']:.2f}",
+        f"{row['caught']} of {row['liars']}", f"{min(waits)} to {max(waits)}" if waits else "never",
+        row["honest_quarantined"], f"{row['labels_forgotten'] + row['honest_forgotten']:,}",
+        f"{row['promotions']}, {row['rollbacks']}",
+    )  # fmt: skip
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def _points(share: float) -> str:
+    return f"{round(100 * share, 1) + 0.0:.1f}"  # no minus before a zero
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
 TABLES = {
+    "poisoning": {"poisoning": poisoning_table, "honest": honest_table},
     "streams": {"streams": streams_table},
     "quality": {"quality": quality_table},
     "faults": {"faults": faults_table},

@@ -30,7 +30,15 @@ from .model import SelfHealingModel
 from .package import Package
 from .pipeline import Pipeline
 from .predict import THRESHOLD
-from .records import FeedbackRecord, Phase, PredictionRecord, Promotion, PromotionKind, Snapshot
+from .records import (
+    Event,
+    FeedbackRecord,
+    Phase,
+    PredictionRecord,
+    Promotion,
+    PromotionKind,
+    Snapshot,
+)
 from .store import SqlStore
 from .telemetry import Telemetry
 
@@ -138,6 +146,7 @@ class Backtest:
         self.pipeline.adopt(
             Promotion(PromotionKind.INITIAL, 1, clean.tag, clean.sha256, "packaged", 0.0, seq=1)
         )
+        self.events: list[Event] = []
         self._seq = 0
         self._answers: dict[str, list[NDArray[np.float32]]] = {
             name: [] for name in ("frozen", "champion", "challenger", "labels")
@@ -293,6 +302,6 @@ class Backtest:
         self.pipeline.take(given, asked)
 
     def _forget_surplus(self) -> None:
-        self.pipeline.collect()
+        self.events += self.pipeline.collect().events
         for snapshot in self.pipeline.surplus():
             self._snapshots.delete(snapshot.tag)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .answers import brier, from_logits, logits
+from .answers import brier, columns, from_logits, logits
 from .config import Thresholds
 from .decision import Numbers, decided
 from .metrics import Scores
@@ -65,6 +65,22 @@ def row_losses(
     dear = max(costs.miss_cost, costs.alarm_cost)
     price = np.where(true > 0, costs.miss_cost, costs.alarm_cost) / dear
     return np.asarray(BRIER * brier(probabilities, labels) + (1 - BRIER) * price * (said != true))
+
+
+def excess_losses(
+    probabilities: NDArray[np.float32], labels: Numbers, costs: Thresholds
+) -> NDArray[np.float64]:
+    """`row_losses` less what the model itself expects of each row, ``(n,)``, in [-1, 1].
+
+    The mean is 0 where the probabilities are true, however hard the rows are.
+    """
+    chances = columns(torch.from_numpy(probabilities)).double().numpy()
+    chances = chances / chances.sum(axis=1, keepdims=True)
+    expected = sum(
+        chances[:, c] * row_losses(probabilities, np.full(len(probabilities), c), costs)
+        for c in range(chances.shape[1])
+    )
+    return np.asarray(row_losses(probabilities, labels, costs) - expected)
 
 
 def cost_of(scores: Scores, costs: Thresholds) -> float:

@@ -34,7 +34,14 @@ from .limit import Limit
 from .measure import SECONDS, measurement_of
 from .metrics import NOTHING, Scores, log_loss_gain
 from .model import SelfHealingModel
-from .operating import Calibration, OperatingPoint, PointKind, cost_of, row_losses
+from .operating import (
+    Calibration,
+    OperatingPoint,
+    PointKind,
+    cost_of,
+    excess_losses,
+    row_losses,
+)
 from .outcome import Outcome
 from .package import Package
 from .records import (
@@ -400,7 +407,7 @@ class Pipeline:
     def _losses(
         self, answers: NDArray[np.float32], labels: NDArray[np.float32]
     ) -> NDArray[np.float64]:
-        """What gate, regret and the judgement of sources compare."""
+        """What gate and regret compare."""
         return row_losses(answers, labels, self.thresholds)
 
     def _score(
@@ -765,8 +772,9 @@ class Pipeline:
             return
         features = np.stack([row.features for row in rows]).astype(np.float32)
         labels = np.asarray([row.label for row in rows], dtype=np.float32)
-        losses = self._losses(answers_of(self.challenger.answers, features), labels)
-        for source, reason in self.sources.judge([row.source for row in rows], losses):
+        answers = answers_of(self.challenger.answers, features)
+        excess = excess_losses(answers, labels, self.thresholds)
+        for source, reason in self.sources.judge([row.source for row in rows], excess):
             self.forget(source, reason)
 
     def _refused(self, row: JoinedRow) -> bool:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from .gate import EProcess
 
 MEMORY = 1000.0
+BETS = 150.0
+"""Labels of its own after which a source's past counts half: a long good past shields no lie."""
 FEWEST = 25.0
 MARGIN = 0.1
 QUOTA_ROWS = 1000
@@ -22,7 +24,7 @@ class Source:
     """What is known of one source."""
 
     losses: float = 0.0
-    """Sum of the champion's losses on its labels, fading by half every 1,000 labels."""
+    """Sum of the excess losses on its labels, fading by half every 1,000 labels."""
     labels: float = 0.0
     """How many those are, fading alike."""
     given: int = 0
@@ -33,11 +35,13 @@ class Source:
 
 
 class Sources:
-    """Judges each source by how much worse the champion does on its labels than on the others'.
+    """Judges each source by how much more its labels surprise the model than the others' do.
 
-    The test is the gate's: a betting e-process on the loss on a source's label less the mean
-    loss on the other sources' labels and a margin, from the past only. Rows without a source
-    count among the others and are never judged.
+    What counts is the excess of the loss on a label over the loss that the model itself expects
+    there, so that hard rows accuse nobody. The test is the gate's: a betting e-process on that
+    excess less a margin and the median of the other sources' means, from the past only. A median
+    by labels is moved by no minority, and no number of sources outvotes the labels. Rows without
+    a source count among the others and are never judged.
 
     Args:
         alpha: Chance that an honest source, whose rows are no harder, is ever quarantined.
@@ -66,17 +70,15 @@ class Sources:
         return True
 
     def judge(
-        self, names: Sequence[str | None], losses: NDArray[np.float64]
+        self, names: Sequence[str | None], excess: NDArray[np.float64]
     ) -> list[tuple[str, str]]:
-        """Take the champion's loss on each newly labelled row; (source, reason) newly refused."""
-        for name, loss in zip(names, losses.tolist(), strict=True):
+        """Take the excess loss on each newly labelled row; (source, reason) newly refused."""
+        for name, loss in zip(names, excess.tolist(), strict=True):
             source = self.known.setdefault(name or "", Source())
-            others = [s for key, s in self.known.items() if key != (name or "")]
-            labels = sum(s.labels for s in others if not s.quarantined)
-            if name and not source.quarantined and labels >= FEWEST:
-                mean = sum(s.losses for s in others if not s.quarantined) / labels
-                gap = float(np.clip(loss - mean - MARGIN, -1, 1))
-                source.process.update(np.asarray([gap]))
+            others = [s for s in self.known.values() if s is not source and not s.quarantined]
+            if name and not source.quarantined and sum(s.labels for s in others) >= FEWEST:
+                gap = float(np.clip(loss - _median(others) - MARGIN, -1, 1))
+                source.process.update(np.asarray([gap]), BETS)
             fade = 0.5 ** (1 / MEMORY)
             for each in self.known.values():
                 each.losses, each.labels = each.losses * fade, each.labels * fade
@@ -105,12 +107,12 @@ class Sources:
         }
 
     def status(self) -> dict[str, dict[str, Any]]:
-        """By source: labels given, over quota, mean loss, why quarantined."""
+        """By source: labels given, over quota, mean excess loss, why quarantined."""
         return {
             name: {
                 "labels": s.given,
                 "over_quota": s.over_quota,
-                "mean_loss": s.losses / s.labels if s.labels else None,
+                "excess_loss": s.losses / s.labels if s.labels else None,
                 "quarantined": s.quarantined or None,
             }
             for name, s in self.known.items()
@@ -118,8 +120,20 @@ class Sources:
         }
 
 
+def _median(sources: Sequence[Source]) -> float:
+    """The median of their mean excess losses by labels; means of few labels lean on that of all."""
+    labels = np.asarray([s.labels for s in sources])
+    losses = np.asarray([s.losses for s in sources])
+    means = (losses + FEWEST * losses.sum() / labels.sum()) / (labels + FEWEST)
+    order = np.argsort(means)
+    heard = np.cumsum(labels[order])
+    return float(means[order][np.searchsorted(heard, heard[-1] / 2)])
+
+
 def _reason(source: Source) -> str:
+    process, fade = source.process, 0.5 ** (1 / BETS)
+    newest = process.recent * (1 - fade) / (1 - fade**process.count)
     return (
-        f"its labels contradict the other sources': loss higher by "
-        f"{source.process.mean + MARGIN:.2f} on {source.process.count} labels"
+        f"its labels contradict the other sources': loss higher by {newest + MARGIN:.2f} "
+        f"on its newest of {process.count} labels"
     )
