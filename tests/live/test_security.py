@@ -404,6 +404,18 @@ def test_trickling_client(server: ServedService) -> None:
 
 
 @pytest.mark.faults
+def test_client_that_does_not_read(server: ServedService) -> None:
+    """Who asks on and takes no answer is cut off, though answers wait; others are served."""
+    body = json.dumps({"rows": [ROW] * 10_000})
+    request = head("/predict", f"Content-Length: {len(body)}") + body
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.settimeout(SECONDS + 5)
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            connection.sendall(request.encode() * 30)  # more than both systems hold for us
+    assert_serves(server)
+
+
+@pytest.mark.faults
 def test_idle_connections(server: ServedService, record_fault: Callable[..., None]) -> None:
     """While a thousand connections say nothing others are served; they are closed in time."""
     with ExitStack() as stack:
