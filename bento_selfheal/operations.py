@@ -22,6 +22,8 @@ from .telemetry import Telemetry
 from .wire import NO_NUL, CommandAnswer, KeptSnapshot
 
 RUNNER_SILENT_SECONDS = 10.0
+MOST = 2**63 - 1
+"""What a database takes for an integer."""
 
 
 class RollbackRequest(BaseModel):
@@ -29,7 +31,7 @@ class RollbackRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"version": 5}})
 
-    version: Annotated[int, Field(ge=1)] | None = None
+    version: Annotated[int, Field(ge=1, le=MOST)] | None = None
     """A snapshot's version; without one the post-heal snapshot with the highest F1."""
 
 
@@ -190,7 +192,7 @@ MEASUREMENT_EXAMPLE = {
 }  # fmt: skip
 
 Since = Annotated[float, Query(ge=0, description="Seconds since the epoch.")]
-After = Annotated[int, Query(ge=0, description="Only what stands behind this place.")]
+After = Annotated[int, Query(ge=0, le=MOST, description="Only what stands behind this place.")]
 Limit = Annotated[int, Query(ge=1, le=10_000)]
 
 

@@ -338,6 +338,15 @@ def test_a_bad_rollback_is_refused_by_name(client: Client, body: Any, named: str
     assert [p["kind"] for p in client.read("/promotions")] == ["initial"]
 
 
+@pytest.mark.parametrize("path", ["/promotions", "/events", "/history"])
+@pytest.mark.parametrize("after", ["-1", "x", str(2**63), str(10**40)])
+def test_a_bad_place_is_refused_by_name(client: Client, path: str, after: str) -> None:
+    """A place that no log can have is the asker's error."""
+    response = client.get(path, params={"after": after})
+    assert response.status_code == 422
+    assert response.json()["detail"][0]["loc"] == ["query", "after"]
+
+
 # -- what operators read --------------------------------------------------------------------------
 
 
