@@ -39,13 +39,21 @@ def dump(array: NDArray[Any]) -> bytes:
 
 @lru_cache(HEADERS)
 def _layout(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    file = io.BytesIO(head)
-    version = npy.read_magic(file)
-    read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, fortran, dtype = read_header(file)
+    try:
+        shape, fortran, dtype = _header_in(io.BytesIO(head))
+    except ValueError:
+        raise
+    except Exception as error:  # NumPy reads a Python literal there: it may be wrong in any way
+        raise ValueError("the header of the NumPy file cannot be read") from error
     if dtype.hasobject:
         raise ValueError("Python objects would have to be unpickled")
     return shape, fortran, dtype
+
+
+def _header_in(file: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = npy.read_magic(file)
+    read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    return read_header(file)
 
 
 @lru_cache(HEADERS)

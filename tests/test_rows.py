@@ -221,6 +221,8 @@ def test_npy(kind: str, order: str) -> None:
         (b"", ("body",), "npy"),
         (b"\x93NUMPY", ("body",), "npy"),
         (npy([[1.0, 2, 3]])[:-1], ("body",), "npy"),
+        (b"\x93NUMPY\x01\x00\x01\x00{\x00", ("body",), "npy"),
+        (b"\x93NUMPY\x01\x00\xff\x00" + b"(" * 255, ("body",), "npy"),
         (npy([["a", "b", "c"]]), ("body",), "npy"),
         (npy([[True, False, True]]), ("body",), "npy"),
         (npy([1.0, 2, 3]), ("body",), "npy"),
