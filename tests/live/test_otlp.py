@@ -47,6 +47,7 @@ COUNTERS = {
     "selfheal.promotions": "{promotion}", "selfheal.feedback": "{label}",
     "selfheal.predictions": "{row}", "selfheal.label.joined": "{label}",
     "selfheal.label.unmatched": "{label}", "selfheal.dropped": "{row}",
+    "selfheal.refused": "{request}",
 }  # fmt: skip
 LEVELS = {"selfheal.state": "1", "selfheal.queue": "{row}", "selfheal.label.waiting": "{label}"}
 
