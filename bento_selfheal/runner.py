@@ -187,7 +187,7 @@ class Runner:
             self._begin_anew(pipeline, json.loads(start), str(error))
         registry = registry_of(pipeline.package, self.store, self._settings)
         registry.prune({s.tag for s in self.store.snapshots()})
-        self.status = pipeline.status()
+        self.status = self.store.status()
         return pipeline
 
     def _begin_anew(self, pipeline: Pipeline, start: dict[str, Any], why: str) -> None:

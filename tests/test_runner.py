@@ -140,6 +140,20 @@ def test_heals(store: SqlStore, worker: Worker, make: Callable[..., Runner]) -> 
     assert runner.step() is False
 
 
+def test_first_heal_is_shown_whole(
+    store: SqlStore, worker: Worker, make: Callable[..., Runner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A heal in a runner's very first step is shown, and beside it what serves."""
+    shown: list[dict[str, Any]] = []
+    send(worker, *drifting())
+    runner = make()
+    monkeypatch.setattr(runner.store, "show_status", lambda _, status: shown.append(status))
+    runner.step()
+    assert shown[0]["state"] == "HEALING"
+    assert shown[0]["serving"]["version"] == 1
+    assert shown[0]["cursors"] == {"predictions": 0, "feedback": 0}
+
+
 def test_one_leads(store: SqlStore, worker: Worker, make: Callable[..., Runner]) -> None:
     """While one runner leads a second one does nothing; when it is gone the second goes on."""
     one, two = make(), make()
