@@ -137,6 +137,7 @@ def test_a_killed_server_starts_again_with_everything(serve: Serve, tmp_path: Pa
         assert_whole(feeder, client, tmp_path / "state")
 
 
+@pytest.mark.slow
 def test_a_stopped_runner_takes_nothing_with_it(serve: Serve, tmp_path: Path) -> None:
     """With the runner stopped: ready in under a second, predictions and feedback go on."""
     server = serve(**LONG_HEAL)

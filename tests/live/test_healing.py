@@ -266,6 +266,7 @@ def _refused(log: Path, start: int, named: str) -> bool:
 # -- automatic rollback ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_promoted_model_that_goes_bad_is_rolled_back(
     home: Path, package: Package, tmp_path: Path
 ) -> None:
