@@ -7,6 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,6 +154,16 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 
     with running(tmp_path_factory.mktemp("postgres") / "server") as server:
         yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Gives the URL of one new, empty store after the other."""
+    if request.param == "sqlite":
+        number = count(1)
+        return lambda: f"sqlite:///{tmp_path / f'state{next(number)}' / 'selfheal.db'}"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.database
 
 
 @pytest.fixture

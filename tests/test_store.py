@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import numpy as np
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from conftest import wait_for
 from hypothesis import HealthCheck, given, settings
@@ -39,23 +37,13 @@ from bento_selfheal.records import (
 )
 from bento_selfheal.store import Checkpoint, SqlStore
 from bento_selfheal.store import tables as t
-from bento_selfheal.store.sql import MIGRATIONS
+from bento_selfheal.store.sql import _revisions
 
 ACCEPTED, KNOWN, CONFLICT = (
     FeedbackOutcome.ACCEPTED,
     FeedbackOutcome.KNOWN,
     FeedbackOutcome.CONFLICT,
 )
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
-    """Gives the URL of one new, empty store after the other."""
-    if request.param == "sqlite":
-        number = count(1)
-        return lambda: f"sqlite:///{tmp_path / f'state{next(number)}' / 'selfheal.db'}"
-    server: Postgres = request.getfixturevalue("postgres")
-    return server.database
 
 
 @pytest.fixture
@@ -722,8 +710,7 @@ def test_store_of_before_migrations(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'old.db'}"
     engine = create_engine(url)
     with engine.begin() as c:
-        config = Config(attributes={"connection": c})
-        config.set_main_option("script_location", str(MIGRATIONS))
+        config, _ = _revisions(c)
         command.upgrade(config, "0001")
         c.execute(text("drop table alembic_version"))
         c.execute(text("insert into meta values ('schema', '2'), ('secret', 'ab'), "

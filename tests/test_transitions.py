@@ -21,7 +21,6 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from postgres import Postgres
 from sqlalchemy import create_engine, select, text
 from sqlalchemy.engine import make_url
 from test_pipeline import drifting
@@ -61,16 +60,6 @@ EVERY = 1 if EXAMPLES > 100 else 9
 PLACES = 45
 """Statements and commits of the longest step."""
 Copy = Callable[[str], str]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
-    """Gives the URL of one new, empty store after the other."""
-    if request.param == "sqlite":
-        number = count(1)
-        return lambda: f"sqlite:///{tmp_path / f'state{next(number)}' / 'selfheal.db'}"
-    server: Postgres = request.getfixturevalue("postgres")
-    return server.database
 
 
 def settings_of(package: Package, url: str, folder: Path, **more: Any) -> Settings:

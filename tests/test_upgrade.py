@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 from alembic import command
-from alembic.config import Config
 from deployed import Deployed
 from postgres import Postgres
 from safetensors.torch import save
@@ -29,7 +28,7 @@ from bento_selfheal.modelstore import use_home
 from bento_selfheal.period import period_of_store
 from bento_selfheal.records import FeedbackOutcome
 from bento_selfheal.store import SqlStore
-from bento_selfheal.store.sql import MIGRATIONS
+from bento_selfheal.store.sql import _revisions
 
 pytestmark = pytest.mark.faults
 
@@ -222,8 +221,7 @@ def test_postgres(postgres: Postgres) -> None:
     url = postgres.database()
     engine = create_engine(url)
     with engine.begin() as c:
-        config = Config(attributes={"connection": c})
-        config.set_main_option("script_location", str(MIGRATIONS))
+        config, _ = _revisions(c)
         command.upgrade(config, "0002")
         c.execute(text("insert into meta values ('secret', 'ab'), ('store_id', 'f00')"))
         c.execute(text("insert into feedback (request, row, revision, label, time, after) "
