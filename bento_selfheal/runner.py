@@ -298,9 +298,10 @@ class Runner:
         self._told = pipeline.operating
         if outcome.export:
             self._export(pipeline)
-        registry = registry_of(pipeline.package, self.store, self._settings)
-        for snapshot in surplus:
-            registry.delete(snapshot.tag)
+        if surplus:  # to ask the store whose they are, after each step, would be a read for nothing
+            registry = registry_of(pipeline.package, self.store, self._settings)
+            for snapshot in surplus:
+                registry.delete(snapshot.tag)
         for event, trace in zip(outcome.events, outcome.traces, strict=True):
             with within(trace):
                 _say(event)
