@@ -13,6 +13,24 @@ from .records import FeedbackRecord, PredictionRecord
 
 LATE_SECONDS = 3600.0
 """A prediction that is not in the log so long after its answer never comes."""
+EARLY_SECONDS = 10.0
+"""A label that comes so soon after its answer may be ahead of the log, whatever clocks say."""
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """Where the prediction log begins, once retention has taken what came before."""
+
+    seq: int
+    """Place of the oldest request that is left."""
+    issued: float
+    """When that one was answered, in seconds since the epoch."""
+
+    def took(self, given: FeedbackRecord) -> bool:
+        """Whether retention has taken the prediction of a label, which is not in the log."""
+        answered = issued_at(given.request)
+        late = given.time - answered > EARLY_SECONDS
+        return given.after < self.seq or (late and answered < self.issued)
 
 
 @dataclass(frozen=True)
@@ -44,7 +62,8 @@ class Joiner:
     never at the moment it happens to be found, so that a replay joins the same way.
 
     Args:
-        waiting_limit: Labels that may wait; beyond it the oldest is given up as unmatched.
+        waiting_limit: Labels that may wait; beyond it the oldest is given up as unmatched, and so
+            is one that has waited for `LATE_SECONDS`.
     """
 
     def __init__(self, waiting_limit: int) -> None:
@@ -53,28 +72,43 @@ class Joiner:
         self.waiting = 0
         self.unmatched = 0
 
-    def label(self, given: FeedbackRecord, asked: PredictionRecord | None) -> list[JoinedRow]:
-        """Take one label; ``asked`` is its prediction where the log has it."""
+    def label(
+        self,
+        given: FeedbackRecord,
+        asked: PredictionRecord | None,
+        horizon: Horizon | None = None,
+    ) -> list[JoinedRow]:
+        """Take one label; ``asked`` is its prediction where the log has it, and ``horizon`` says
+        what the log has no more."""
         if given.features is not None:
             return [_row(given, given.features, None)]
         if asked is not None and asked.seq <= given.after:
             return [_row(given, asked.features[given.row], asked)]
-        if not is_logged(given.request) or given.time - issued_at(given.request) > LATE_SECONDS:
-            self.unmatched += 1  # left out of the log, or retired from it
+        gone = asked is None and horizon is not None and horizon.took(given)
+        if gone or _never_logged(given):
+            self.unmatched += 1
             return []
         self._waiting.setdefault(given.request, []).append(given)
         self.waiting += 1
         while self.waiting > self._limit:
-            _, dropped = self._waiting.popitem(last=False)
-            self.waiting -= len(dropped)
-            self.unmatched += len(dropped)
+            self._give_up_oldest()
         return []
 
     def prediction(self, asked: PredictionRecord) -> list[JoinedRow]:
         """Take one prediction; gives the rows whose labels were waiting for it."""
         early = self._waiting.pop(asked.request, [])
         self.waiting -= len(early)
+        while self._waiting and asked.time - self._oldest().time > LATE_SECONDS:
+            self._give_up_oldest()
         return [_row(given, asked.features[given.row], asked) for given in early]
+
+    def _oldest(self) -> FeedbackRecord:
+        return next(iter(self._waiting.values()))[-1]
+
+    def _give_up_oldest(self) -> None:
+        _, dropped = self._waiting.popitem(last=False)
+        self.waiting -= len(dropped)
+        self.unmatched += len(dropped)
 
     def pending(self) -> list[FeedbackRecord]:
         """Labels that wait, in the order in which they came."""
@@ -86,6 +120,11 @@ class Joiner:
         for given in pending:
             self._waiting.setdefault(given.request, []).append(given)
         self.waiting = len(pending)
+
+
+def _never_logged(given: FeedbackRecord) -> bool:
+    """Whether a prediction that is not before its label in the log never will be in it."""
+    return not is_logged(given.request) or given.time - issued_at(given.request) > LATE_SECONDS
 
 
 def row_key(request: bytes, row: int) -> bytes:

@@ -14,7 +14,9 @@ from .store import SqlStore
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 10.0
-STEP_ROWS = 200
+BUSY_SECONDS = 1.0
+"""Until the next look while there is something to retire."""
+STEP_ROWS = 1000
 STEP_PAUSE = 0.02
 DAY = 86_400.0
 ADAPTER_SECONDS = 3600.0
@@ -79,9 +81,12 @@ class Keeper:
         return gone
 
     def _run(self, leads: Callable[[], bool]) -> None:
-        while not self._stop.wait(LOOK_SECONDS):
+        wait = LOOK_SECONDS
+        while not self._stop.wait(wait):
+            wait = LOOK_SECONDS
             try:
                 if leads() and (gone := self.tidy(time.time())):
-                    log.info("retention took %d rows of the logs", gone)
+                    wait = BUSY_SECONDS
+                    log.debug("retention took %d rows of the logs", gone)
             except StoreError as error:
                 log.warning("retention waits for the store: %s", error)

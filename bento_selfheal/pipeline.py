@@ -29,7 +29,7 @@ from .gate import Gate, Regret, Trial
 from .heal import Challenger, make_recipe
 from .health import Alarm, Health, better
 from .history import History, SnapshotStore
-from .join import JoinedRow, Joiner
+from .join import Horizon, JoinedRow, Joiner
 from .limit import Limit
 from .measure import SECONDS, measurement_of
 from .metrics import NOTHING, Scores, log_loss_gain
@@ -208,8 +208,10 @@ class Pipeline:
         self,
         entry: PredictionRecord | FeedbackRecord,
         asked: PredictionRecord | None = None,
+        horizon: Horizon | None = None,
     ) -> None:
-        """Take the next entry of the logs; for a label, ``asked`` is its logged prediction."""
+        """Take the next entry of the logs; for a label, ``asked`` is its logged prediction, and
+        ``horizon`` says what the log has no more."""
         if isinstance(entry, PredictionRecord):
             self.predictions_from = forward("predictions", self.predictions_from, entry.seq)
             self._watch(entry)
@@ -219,7 +221,7 @@ class Pipeline:
             if asked is not None and asked.seq <= self.start_from:
                 self.joiner.unmatched += 1  # of a package that serves no longer
                 return
-            rows = self.joiner.label(entry, asked)
+            rows = self.joiner.label(entry, asked, horizon)
         for row in rows:
             self._learn_label(row)
 

@@ -40,7 +40,10 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
 READ_REQUESTS = 256
-"""Requests of one step: many, for each step ends with a checkpoint."""
+READ_WRITES = 4.0
+"""A runner that is behind reads on, so many times as long as its last checkpoint took to write."""
+MOST_READ_SECONDS = 2.0
+"""So long at most: operators wait meanwhile."""
 READ_SHARE = 0.5
 """Share of one core that reading the log may take on average."""
 
@@ -66,6 +69,7 @@ class Runner:
         self._token: int | None = None
         self._pipeline: Pipeline | None = None
         self._told: OperatingPoint | None = None
+        self._write_seconds = 0.0
         self.status: dict[str, Any] = {}
 
     def start(self) -> None:
@@ -151,7 +155,9 @@ class Runner:
             changed = self._follow_operators(pipeline)
             worked = self._read_log(pipeline)
             if changed or worked:
+                began = time.monotonic()
                 self._write(pipeline)
+                self._write_seconds = time.monotonic() - began
         except LeaseLost:
             self._token = None
             raise
@@ -259,7 +265,17 @@ class Runner:
             pipeline.direct(command.kind, command.by)
 
     def _read_log(self, pipeline: Pipeline) -> bool:
-        """Take entries until a promotion is due: a better adapter should not wait."""
+        """Take what is new, and as much at once as lets a runner catch up that is behind, until
+        a promotion is due: a better adapter should not wait."""
+        until = time.monotonic() + min(READ_WRITES * self._write_seconds, MOST_READ_SECONDS)
+        read = more = self._read_part(pipeline)
+        while more >= READ_REQUESTS and time.monotonic() < until:
+            if pipeline.outcome.promotions:
+                break
+            more = self._read_part(pipeline)
+        return read > 0
+
+    def _read_part(self, pipeline: Pipeline) -> int:
         entries = self.store.read_log(
             pipeline.predictions_from, pipeline.feedback_from, READ_REQUESTS
         )
@@ -268,11 +284,12 @@ class Runner:
         }
         here = {e.request: e for e in entries if isinstance(e, PredictionRecord)}
         asked = {**self.store.predictions_of(wanted - here.keys()), **here}
+        horizon = self.store.horizon() if wanted - asked.keys() else None
         for entry in entries:
-            pipeline.take(entry, asked.get(entry.request))
+            pipeline.take(entry, asked.get(entry.request), horizon)
             if pipeline.outcome.promotions:
                 break
-        return bool(entries)
+        return len(entries)
 
     def _write(self, pipeline: Pipeline) -> None:
         if self._token is None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bento_selfheal.join import LATE_SECONDS, JoinedRow, Joiner, row_key
+from bento_selfheal.join import LATE_SECONDS, Horizon, JoinedRow, Joiner, row_key
 from bento_selfheal.records import FeedbackRecord, PredictionRecord
 
 
@@ -62,6 +63,35 @@ def test_never_comes() -> None:
     retired = FeedbackRecord(bytes(12), 0, 1, LATE_SECONDS + 1, after=3)
     assert joiner.label(left_out, None) == joiner.label(retired, None) == []
     assert (joiner.waiting, joiner.unmatched) == (0, 2)
+
+
+def test_retired() -> None:
+    """A label whose prediction retention has taken is given up; one that may be early waits,
+    also where a clock was set back."""
+    seconds = 100_000.0
+    key = int(seconds * 1000).to_bytes(6, "big") + bytes(6)
+    horizon = Horizon(seq=9, issued=seconds + 50)
+    for after, delay, gone in ((8, 1, True), (9, 11, True), (9, 1, False), (9, 60, True)):
+        joiner = Joiner(10)
+        given = FeedbackRecord(key, 0, 1, seconds + delay, after=after)
+        assert joiner.label(given, None, horizon) == []
+        assert (joiner.unmatched, joiner.waiting) == (int(gone), int(not gone))
+    joiner = Joiner(10)
+    assert joiner.label(FeedbackRecord(key, 0, 1, seconds + 60, after=9), None, None) == []
+    here = PredictionRecord(key, asked(9).features, asked(9).probabilities, 7, seconds, 10)
+    assert joiner.label(FeedbackRecord(key, 1, 1, seconds + 60, after=9), here, horizon) == []
+    assert joiner.waiting == 2
+
+
+def test_waits_an_hour() -> None:
+    """What has waited for an hour is given up, for it goes into every checkpoint."""
+    joiner = Joiner(10)
+    for seq, of in enumerate((11, 12), start=1):
+        joiner.label(replace(label(of, 5, seq), time=150.0 + seq), None)
+    later = replace(asked(20), time=151.5 + LATE_SECONDS)
+    assert joiner.prediction(later) == []
+    assert (joiner.waiting, joiner.unmatched) == (1, 1)
+    assert [r.feedback_seq for r in joiner.prediction(asked(12))] == [2]
 
 
 def test_row_with_features() -> None:

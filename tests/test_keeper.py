@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from deployed import whole_log
 
 from bento_selfheal.config import Settings
 from bento_selfheal.keeper import DAY, STEP_ROWS, Keeper
@@ -29,7 +30,7 @@ def fill(store: SqlStore, days: list[float], rows: int = 1) -> None:
 
 
 def left(store: SqlStore) -> tuple[int, int]:
-    entries = store.read_log(0, 0, 100_000)
+    entries = whole_log(store)
     labels = sum(isinstance(e, FeedbackRecord) for e in entries)
     return len(entries) - labels, labels
 

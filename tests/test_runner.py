@@ -24,7 +24,7 @@ from bento_selfheal.errors import LeaseLost, PromotionMoved
 from bento_selfheal.package import Package, Training, package_model
 from bento_selfheal.predict import Worker
 from bento_selfheal.records import Event, PromotionKind
-from bento_selfheal.runner import Runner
+from bento_selfheal.runner import READ_REQUESTS, Runner
 from bento_selfheal.show import backtest_log
 from bento_selfheal.store import SqlStore
 from bento_selfheal.streams import ARTICLE_FEATURES, article_rows
@@ -118,6 +118,33 @@ def untimed(status: dict[str, Any]) -> dict[str, Any]:
 def handed_over(old: Runner) -> None:
     """The old runner is dead and its lease has run out."""
     old.store.release_lease(old.owner)
+
+
+def test_catches_up(store: SqlStore, worker: Worker, make: Callable[..., Runner],
+                    monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """A runner that is behind reads on for as long as its last checkpoint was long in writing, and
+    writes once; a promotion is written at once."""
+    monkeypatch.setattr("bento_selfheal.runner.READ_WRITES", 1e9)
+    rows = article_rows(3 * READ_REQUESTS, 0.0, np.random.default_rng(1)).rows
+    runner = make()
+    assert not runner.step()  # it takes the deployment over, and writes
+    for row in rows:
+        worker.answer(row[None])
+    worker.log.flush()
+    assert work_off(runner) == 1
+    assert store.status()["predicted_rows"] == len(rows)
+    send(worker, *drifting())
+    assert work_off(runner) >= store.status()["promotions"] >= 1
+
+
+def test_retired_unread(store: SqlStore, worker: Worker, make: Callable[..., Runner]) -> None:
+    """Labels whose predictions went before a runner that is behind came to them are unmatched;
+    none waits for ever, and those of the predictions that are left are learned."""
+    send(worker, *drifting(clean=100, drifted=100))
+    assert store.retire_predictions(0.0, store.logged()[0] // 2, limit=1000) == 2
+    work_off(make())
+    labels = store.status()["labels"]
+    assert (labels["joined"], labels["unmatched"], labels["waiting"]) == (100, 100, 0)
 
 
 def test_heals(store: SqlStore, worker: Worker, make: Callable[..., Runner]) -> None:

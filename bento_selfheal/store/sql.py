@@ -7,7 +7,7 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from sqlalchemy import (
 
 from ..errors import CommandError, LeaseLost, NewerRelease, PromotionMoved, StoreError
 from ..ids import issued_at
+from ..join import Horizon
 from ..records import (
     Command,
     Event,
@@ -182,6 +183,7 @@ class SqlStore:
         with self._db.write(Turn.LOGS) as c:
             after = c.execute(select(func.coalesce(func.max(t.predictions.c.seq), 0))).scalar_one()
             horizon = _horizon(c)
+            records = [replace(r, after=after) for r in records]
             newest = _newest_labels(c, {r.request for r in records})
             for i, r in enumerate(records):
                 known = newest.get((r.request, r.row))
@@ -195,9 +197,9 @@ class SqlStore:
                 revision = known[1] + 1 if known else 0
                 newest[(r.request, r.row)] = (r.label, revision)
                 result.outcomes.append(FeedbackOutcome.ACCEPTED)
-                if r.features is None and issued_at(r.request) < horizon:
+                if r.features is None and horizon is not None and horizon.took(r):
                     result.expired.add(i)
-                fresh.append(codec.feedback_row(r, revision, after))
+                fresh.append(codec.feedback_row(r, revision))
             if fresh:
                 c.execute(insert(t.feedback), fresh)
         return result
@@ -234,6 +236,11 @@ class SqlStore:
                 query = select(t.predictions).where(t.predictions.c.request.in_(part))
                 found.update((bytes(r.request), codec.prediction(r)) for r in c.execute(query))
         return found
+
+    def horizon(self) -> Horizon | None:
+        """Where the prediction log begins; None while nothing of it was retired."""
+        with self._db.read() as c:
+            return _horizon(c)
 
     def ends(self) -> tuple[int, int, int]:
         """The newest places of predictions, feedback and commands."""
@@ -599,7 +606,8 @@ def _logged_bytes(c: Connection) -> int:
 def _oldest(c: Connection, limit: int) -> Sequence[Any]:
     p = t.predictions.c
     size = (func.length(p.features) + func.length(p.probabilities)).label("size")
-    return c.execute(select(p.seq, p.time, p.upto, size).order_by(p.seq).limit(limit)).all()
+    columns = (p.seq, p.request, p.time, p.upto, size)
+    return c.execute(select(*columns).order_by(p.seq).limit(limit)).all()
 
 
 def _delete_first(c: Connection, log: Table, rows: Iterable[Any]) -> int:
@@ -608,12 +616,12 @@ def _delete_first(c: Connection, log: Table, rows: Iterable[Any]) -> int:
     return int(c.execute(delete(log).where(log.c.seq <= last)).rowcount) if last else 0
 
 
-def _horizon(c: Connection) -> float:
-    """When the oldest logged request was answered; what is older was retired."""
-    p = t.predictions.c
-    oldest = c.execute(select(p.seq, p.request).order_by(p.seq).limit(1)).first()
-    # Nothing was retired while the first one is there, whatever clocks say.
-    return 0.0 if oldest is None or oldest.seq == 1 else issued_at(bytes(oldest.request))
+def _horizon(c: Connection) -> Horizon | None:
+    oldest = _oldest(c, 1)
+    # Nothing was retired while the very first one is there, whatever clocks say.
+    if not oldest or oldest[0].upto == oldest[0].size:
+        return None
+    return Horizon(oldest[0].seq, issued_at(bytes(oldest[0].request)))
 
 
 def _migrate(c: Connection, name: str) -> None:
