@@ -161,6 +161,7 @@ STATUS_EXAMPLE = {
                 "error": "", "fidi_threshold": 1.0, "conflict_min": 5},
     "labels": {"joined": 1500, "corrected": 0, "waiting": 0, "unmatched": 0,
                "delay_seconds": 3600.0},
+    "unread": {"requests": 0, "labels": 0},
     "lift": {"mean": 0.31, "low": 0.23, "high": 0.39},
     "heals": 9, "promotions": 2, "rollbacks": 0, "runner_alive": True,
     "worker": {"pid": 71, "serving_version": 7, "serving_since": 1795442638.0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -152,7 +152,8 @@ def print_status(status: dict[str, Any], console: Console) -> None:
         "lift": f"{status['lift']['mean']:+.3f} [{status['lift']['low']:+.3f}, "
         f"{status['lift']['high']:+.3f}]",
         "labels": f"{labels['joined']} of {status['predicted_rows']} rows, "
-        f"{_figure(labels['delay_seconds'], 1)} s late, {labels['unmatched']} unmatched",
+        f"{_figure(labels['delay_seconds'], 1)} s late, {labels['unmatched']} unmatched"
+        f"{_unread(status)}",
         "serving": f"snapshot {(status['serving'] or {}).get('version')}",
         "done": f"{status['heals']} heals, {status['promotions']} promotions, "
         f"{status['rollbacks']} rollbacks",
@@ -206,6 +207,11 @@ def _columns(*names: str) -> Table:
     for name in names:
         table.add_column(name, overflow="fold")
     return table
+
+
+def _unread(status: Mapping[str, Any]) -> str:
+    count = status.get("unread", {}).get("labels", 0)
+    return f", {count} not read yet" if count else ""
 
 
 def _figure(value: float | None, digits: int = 3) -> str:

@@ -348,7 +348,14 @@ class Runner:
             self.store.show_status(self._token, self.status)
 
     def _status(self, pipeline: Pipeline) -> dict[str, Any]:
-        return {**pipeline.status(), "time": time.time(), "runner": self.owner}
+        requests, labels, _ = self.store.ends()
+        unread = {
+            "requests": requests - pipeline.predictions_from,
+            "labels": labels - pipeline.feedback_from,
+        }
+        return {
+            **pipeline.status(), "unread": unread, "time": time.time(), "runner": self.owner,
+        }  # fmt: skip
 
 
 def _begin(pipeline: Pipeline, start: dict[str, Any]) -> None:

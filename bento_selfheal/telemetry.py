@@ -163,6 +163,10 @@ METRICS = (
            ("labels", "unmatched"), kind="counter"),
     Metric("selfheal.predictions", "{row}", "Predictions that the runner has read from the log",
            ("predicted_rows",), kind="counter"),
+    Metric("selfheal.request.unread", "{request}", "Logged requests that the runner has still to "
+           "read", ("unread", "requests"), kind="updowncounter"),
+    Metric("selfheal.label.unread", "{label}", "Labels that the runner has still to read",
+           ("unread", "labels"), kind="updowncounter"),
     Metric("selfheal.heals", "{heal}", "Heals", ("heals",), kind="counter"),
     Metric("selfheal.promotions", "{promotion}", "Promotions", ("promotions",), kind="counter"),
     Metric("selfheal.rollbacks", "{rollback}", "Rollbacks, by health or by an operator",

@@ -133,8 +133,12 @@ def test_catches_up(store: SqlStore, worker: Worker, make: Callable[..., Runner]
     worker.log.flush()
     assert work_off(runner) == 1
     assert store.status()["predicted_rows"] == len(rows)
+    assert store.status()["unread"] == {"requests": 0, "labels": 0}
     send(worker, *drifting())
-    assert work_off(runner) >= store.status()["promotions"] >= 1
+    assert runner.step()
+    unread = store.status()["unread"]
+    assert unread["requests"] > 0 < unread["labels"] < 1600
+    assert 1 + work_off(runner) >= store.status()["promotions"] >= 1
 
 
 def test_retired_unread(store: SqlStore, worker: Worker, make: Callable[..., Runner]) -> None:

@@ -177,7 +177,7 @@ function drawTiles(s) {
   text("serving", s.serving ? `snapshot ${s.serving.version}` : "–");
   text("serving-why", `${s.serving?.phase ?? ""}, since ${ago(s.worker.serving_since)}. ${s.heals ?? 0} heals, ${s.promotions ?? 0} promotions, ${s.rollbacks ?? 0} rollbacks`);
   text("labels", share == null ? "–" : `${(100 * share).toFixed(0)} %`);
-  text("labels-why", `${s.labels?.joined ?? 0} joined, ${s.labels?.delay_seconds == null ? "no delay known" : `${span(s.labels.delay_seconds)} late`}, ${s.labels?.waiting ?? 0} waiting, ${s.labels?.unmatched ?? 0} unmatched`);
+  text("labels-why", `${s.labels?.joined ?? 0} joined, ${s.labels?.delay_seconds == null ? "no delay known" : `${span(s.labels.delay_seconds)} late`}, ${s.labels?.waiting ?? 0} waiting, ${s.labels?.unmatched ?? 0} unmatched${s.unread?.labels ? `, ${s.unread.labels} unread` : ""}`);
   const cost = s.cost;
   text("cost", last ? number(1000 * cost.champion, 0) : "–", last && cost.champion > cost.shadow ? "bad" : "");
   text("cost-why", last ? `frozen ${number(1000 * cost.shadow, 0)}; a miss costs ${s.thresholds.miss_cost}, an alarm ${s.thresholds.alarm_cost}; threshold ${number(s.operating_point.threshold, 2)}` : "");

@@ -49,7 +49,13 @@ COUNTERS = {
     "selfheal.label.unmatched": "{label}", "selfheal.dropped": "{row}",
     "selfheal.refused": "{request}",
 }  # fmt: skip
-LEVELS = {"selfheal.state": "1", "selfheal.queue": "{row}", "selfheal.label.waiting": "{label}"}
+LEVELS = {
+    "selfheal.state": "1",
+    "selfheal.queue": "{row}",
+    "selfheal.label.waiting": "{label}",
+    "selfheal.request.unread": "{request}",
+    "selfheal.label.unread": "{label}",
+}
 
 TOKEN, WRONG = (f"{name}-0123456789abcdef" for name in ("anna", "strange"))
 ODD = 7.654321
