@@ -40,7 +40,7 @@ SHORT_GROWTH = 0.25
 
 @dataclass(frozen=True)
 class Sample:
-    """One process at one moment."""
+    """One process, or all of them, at one moment."""
 
     time: float
     megabytes: float
@@ -56,26 +56,34 @@ class Watch(threading.Thread):
         self._server, self._state, self._interval = server, state, interval
         self.stopped = threading.Event()
         self.samples: dict[int, list[Sample]] = defaultdict(list)
+        self.totals: list[Sample] = []
+        """Of all together: chance spreads connections over the workers."""
         self.disk: list[float] = []
 
     def run(self) -> None:
         while not self.stopped.wait(self._interval):
-            now = time.monotonic()
+            now, held, handles, threads = time.monotonic(), 0.0, 0, 0
             for service in ("SelfHealing", "HealingRunner"):
                 for p in processes(self._server, service):
-                    held = p.memory_info().rss / 1e6
-                    self.samples[p.pid].append(Sample(now, held, p.num_fds(), p.num_threads()))
+                    here = Sample(now, p.memory_info().rss / 1e6, p.num_fds(), p.num_threads())
+                    self.samples[p.pid].append(here)
+                    held += here.megabytes
+                    handles += here.handles
+                    threads += here.threads
+            self.totals.append(Sample(now, held, handles, threads))
             files = [f.stat().st_size for f in self._state.rglob("*") if f.is_file()]
             self.disk.append(sum(files) / 1e6)
 
-    def growth(self, since: float, of: Callable[[Sample], float]) -> float:
-        """The worst process's end over its beginning, less one."""
-        worst = -1.0
-        for samples in self.samples.values():
-            later = [of(s) for s in samples if s.time >= since]
-            fifth = max(len(later) // 5, 1)
-            worst = max(worst, median(later[-fifth:]) / median(later[:fifth]) - 1)
-        return round(worst, 4)
+    def memory_growth(self, since: float) -> float:
+        """The worst process's."""
+        return max(growth(one, since, lambda s: s.megabytes) for one in self.samples.values())
+
+
+def growth(samples: list[Sample], since: float, of: Callable[[Sample], float]) -> float:
+    """The end over the beginning, less one."""
+    later = [of(s) for s in samples if s.time >= since]
+    fifth = max(len(later) // 5, 1)
+    return round(median(later[-fifth:]) / median(later[:fifth]) - 1, 4)
 
 
 def requests_of(drift: float, seed: int) -> list[bytes]:
@@ -115,9 +123,10 @@ def test_soak(
         "minutes": minutes, "requests_a_second": round(rate), "answered": answered + told.answered,
         "failed": failed + told.failed, "acknowledged": len(teller.acknowledged),
         "lost": found.lost, "heals": status["heals"], "promotions": status["promotions"],
-        "memory_growth": watch.growth(since, lambda s: s.megabytes),
-        "handles_growth": watch.growth(since, lambda s: s.handles),
-        "threads_growth": watch.growth(since, lambda s: s.threads),
+        "unmatched": status["labels"]["unmatched"], "unread_requests": status["unread"]["requests"],
+        "memory_growth": watch.memory_growth(since),
+        "handles_growth": growth(watch.totals, since, lambda s: s.handles),
+        "threads_growth": growth(watch.totals, since, lambda s: s.threads),
         "log_megabytes": round(logged / 1e6, 1), "log_megabytes_asked": LOG_MEGABYTES,
         "disk_megabytes_most": round(max(watch.disk), 1),
     }  # fmt: skip
