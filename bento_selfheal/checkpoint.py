@@ -87,8 +87,9 @@ def _restore(pipeline: Pipeline, tensors: dict[str, Tensor], facts: dict[str, An
     for path in PLAIN:
         part, _, name = path.rpartition(".")
         setattr(attrgetter(part)(pipeline) if part else pipeline, name, facts[name])
-    # A checkpoint of an older release knows no such word.
+    # A checkpoint of an older release knows no such words.
     pipeline.told_to_observe = facts.get("told_to_observe", False)
+    pipeline.opened_time = facts.get("opened_time", 0.0)
     pipeline.state = State(facts["state"])
     pipeline.drift.reading = SignalReading(**facts["reading"])
     pipeline.drift.fidi.window.extend(facts["fidi"])
@@ -171,6 +172,7 @@ def _facts(p: Pipeline) -> dict[str, Any]:
         "package": p.package.tag,
         **{path.rpartition(".")[2]: attrgetter(path)(p) for path in PLAIN},
         "told_to_observe": p.told_to_observe,
+        "opened_time": p.opened_time,
         "state": p.state,
         "reading": asdict(p.drift.reading),
         "fidi": list(p.drift.fidi.window),

@@ -62,6 +62,9 @@ from .telemetry import Telemetry
 from .transitions import LINES, STATES, Cause, Line, Turn, follow, forward
 
 SLOW_BATCHES = 2
+SLOW_SECONDS = 1.0
+"""By the log's own times: under thousands of requests a second two batches are no time, and heals
+on ten labels each would take longer than the labels take to come."""
 FEW_LABELS = 10
 MOST_PACE = 20.0
 
@@ -131,6 +134,7 @@ class Pipeline:
         self.unlabelled = 0
         self.estimate = Estimate(package)
         self.opened_at = self.healed_at = 0
+        self.now = self.opened_time = 0.0
         self.limit = Limit(package.info.accuracy - settings.retrain_drop, settings.retrain_batches)
         self.history = History(snapshots, settings.snapshots_kept, telemetry, self.note)
         self.tally = Tally()
@@ -212,6 +216,7 @@ class Pipeline:
     ) -> None:
         """Take the next entry of the logs; for a label, ``asked`` is its logged prediction, and
         ``horizon`` says what the log has no more."""
+        self.now = entry.time
         if isinstance(entry, PredictionRecord):
             self.predictions_from = forward("predictions", self.predictions_from, entry.seq)
             self._watch(entry)
@@ -357,7 +362,7 @@ class Pipeline:
             self.tally.refused += 1
             return
         if not self.open_labels:
-            self.opened_at = self.tally.predicted
+            self.opened_at, self.opened_time = self.tally.predicted, self.now
         self.open_labels.append(row)
         if self._batch_is_due():
             batch, self.open_labels = self.open_labels, []
@@ -367,6 +372,7 @@ class Pipeline:
         """A batch of labels is full; or long in coming, and then a few are enough."""
         s, n = self.settings, len(self.open_labels)
         slow = self.tally.predicted - self.opened_at >= SLOW_BATCHES * s.batch_size
+        slow = slow and abs(self.now - self.opened_time) >= SLOW_SECONDS  # clocks are set back
         return n >= s.batch_size or (slow and n >= min(FEW_LABELS, s.batch_size))
 
     def _labelled_batch(self, batch: list[JoinedRow]) -> None:

@@ -69,7 +69,7 @@ class Runner:
         self._token: int | None = None
         self._pipeline: Pipeline | None = None
         self._told: OperatingPoint | None = None
-        self._write_seconds = 0.0
+        self._write_seconds = self._healing = 0.0
         self.status: dict[str, Any] = {}
 
     def start(self) -> None:
@@ -97,10 +97,10 @@ class Runner:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                heals, spent = self._heals, time.thread_time()
+                began, self._healing = time.thread_time(), 0.0
                 worked = self.step()
-                spent = time.thread_time() - spent
-                rest = self._rest(spent, healed=self._heals > heals)
+                spent = time.thread_time() - began
+                rest = self._rest(spent - self._healing, self._healing)
                 self._stop.wait(rest if worked else self._settings.poll_interval)
             except (LeaseLost, PromotionMoved) as error:
                 log.info("step given up: %s", error)
@@ -112,14 +112,10 @@ class Runner:
                 log.exception("step failed, will be tried again")
                 self._stop.wait(RETRY_SECONDS)
 
-    @property
-    def _heals(self) -> int:
-        return 0 if self._pipeline is None else self._pipeline.tally.heals
-
-    def _rest(self, spent: float, *, healed: bool) -> float:
-        """Seconds of rest after a step that took so many seconds of a core."""
+    def _rest(self, reading: float, healing: float) -> float:
+        """Seconds of rest after a step that took so many seconds of a core for either."""
         share = self._settings.heal_share
-        return spent * (1 / (share if healed else max(share, READ_SHARE)) - 1)
+        return reading * (1 / max(share, READ_SHARE) - 1) + healing * (1 / share - 1)
 
     def _beat(self) -> None:
         """Renew the lease beside a long heal."""
@@ -286,7 +282,10 @@ class Runner:
         asked = {**self.store.predictions_of(wanted - here.keys()), **here}
         horizon = self.store.horizon() if wanted - asked.keys() else None
         for entry in entries:
+            began, heals = time.thread_time(), pipeline.tally.heals
             pipeline.take(entry, asked.get(entry.request), horizon)
+            if pipeline.tally.heals > heals:
+                self._healing += time.thread_time() - began
             if pipeline.outcome.promotions:
                 break
         return len(entries)

@@ -140,6 +140,8 @@ class Live:
         self.log: list[Entry] = []
         self.requests = self.labels = 0
         self.owed: list[tuple[PredictionRecord, int, int]] = []
+        self.pace = 1.0
+        """Seconds from one request to the next."""
 
     def send(self, rows: NDArray[np.float32], labels: NDArray[Any]) -> None:
         for at in range(0, len(rows), BATCH):
@@ -152,7 +154,7 @@ class Live:
             answers = p.champion(torch.from_numpy(rows)).numpy()
         asked = PredictionRecord(
             self.requests.to_bytes(12, "big"), rows, answers, p.serving.version,  # type: ignore[union-attr]
-            float(self.requests), self.requests,
+            self.requests * self.pace, self.requests,
         )  # fmt: skip
         self._take(asked, None)
         self.owed += [(asked, i, int(label)) for i, label in enumerate(labels)]
@@ -161,7 +163,7 @@ class Live:
 
     def label(self, asked: PredictionRecord, row: int, label: int, **more: Any) -> None:
         self.labels += 1
-        given = FeedbackRecord(asked.request, row, label, float(self.requests),
+        given = FeedbackRecord(asked.request, row, label, self.requests * self.pace,
                                after=self.requests, seq=self.labels, **more)  # fmt: skip
         self._take(given, asked)
 
@@ -890,17 +892,30 @@ def test_retrain_needed(package: Package) -> None:
     assert "asked for" in rig.status()["retrain"]
 
 
-def test_few_labels(package: Package) -> None:
-    """When one row in twenty is labelled, a round's worth of labels is enough to heal on."""
-    rig = Rig(package)
-    ran = Live(rig, delay=10**9)
+def one_in_twenty(package: Package, pace: float) -> dict[str, Any]:
+    """What comes of it when one row in twenty is labelled."""
+    ran = Live(Rig(package), delay=10**9)
+    ran.pace = pace
     rows, labels = drifting(clean=0, drifted=4000)
     for at in range(0, len(rows), BATCH):
         ran.send(rows[at : at + BATCH], labels[at : at + BATCH])
         for asked, row, label in ran.owed[::20]:
             ran.label(asked, row, label)
         ran.owed.clear()
-    status = rig.status()
+    return ran.rig.status()
+
+
+def test_few_labels_that_come_fast(package: Package) -> None:
+    """Under many requests a second, labels are few but not long in coming: full batches are waited
+    for, or heals would take longer than labels do."""
+    status = one_in_twenty(package, pace=0.01)
+    assert status["labelled_batches"] == status["labels"]["joined"] // BATCH
+
+
+def test_few_labels(package: Package) -> None:
+    """When one row in twenty is labelled, a round's worth of labels is enough to heal on."""
+    status = one_in_twenty(package, pace=1.0)
+    assert status["labelled_batches"] > status["labels"]["joined"] // BATCH
     assert status["labels"]["joined"] < 300
     assert status["promotions"] >= 1
     assert status["last"]["champion"]["accuracy"] > status["last"]["shadow"]["accuracy"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -485,12 +486,16 @@ def test_thread(store: SqlStore, worker: Worker, make: Callable[..., Runner]) ->
     assert make().store.acquire_lease("successor", 60)
 
 
-def test_rests_after_heals(make: Callable[..., Runner]) -> None:
+def test_rests_after_heals(worker: Worker, make: Callable[..., Runner]) -> None:
     """The share of a core that heals may take decides how long the runner rests after one."""
     runner = make(heal_share=0.2)
-    assert runner._rest(0.1, healed=True) == pytest.approx(0.4)
-    assert runner._rest(0.1, healed=False) == pytest.approx(0.1)
-    assert make(heal_share=1)._rest(0.1, healed=True) == 0
+    assert runner._rest(0.0, 0.1) == pytest.approx(0.4)
+    assert runner._rest(0.1, 0.0) == pytest.approx(0.1)
+    assert make(heal_share=1)._rest(0.1, 0.1) == 0
+    send(worker, *drifting(clean=100, drifted=0))
+    began = time.thread_time()
+    work_off(runner)
+    assert 0 < runner._healing < time.thread_time() - began
 
 
 def test_evidence_is_json(store: SqlStore, worker: Worker, make: Callable[..., Runner]) -> None:
