@@ -13,6 +13,8 @@ from .records import FeedbackRecord, PredictionRecord
 
 LATE_SECONDS = 3600.0
 """A prediction that is not in the log so long after its answer never comes."""
+LATE_PLACES = 10_000
+"""And so many requests later: a clock that is set forward decides nothing alone."""
 EARLY_SECONDS = 10.0
 """A label that comes so soon after its answer may be ahead of the log, whatever clocks say."""
 
@@ -63,7 +65,7 @@ class Joiner:
 
     Args:
         waiting_limit: Labels that may wait; beyond it the oldest is given up as unmatched, and so
-            is one that has waited for `LATE_SECONDS`.
+            is one that has waited for `LATE_SECONDS` and `LATE_PLACES`.
     """
 
     def __init__(self, waiting_limit: int) -> None:
@@ -98,12 +100,13 @@ class Joiner:
         """Take one prediction; gives the rows whose labels were waiting for it."""
         early = self._waiting.pop(asked.request, [])
         self.waiting -= len(early)
-        while self._waiting and asked.time - self._oldest().time > LATE_SECONDS:
+        while self._waiting and self._oldest_is_late(asked):
             self._give_up_oldest()
         return [_row(given, asked.features[given.row], asked) for given in early]
 
-    def _oldest(self) -> FeedbackRecord:
-        return next(iter(self._waiting.values()))[-1]
+    def _oldest_is_late(self, now: PredictionRecord) -> bool:
+        given = next(iter(self._waiting.values()))[-1]
+        return now.time - given.time > LATE_SECONDS and now.seq - given.after > LATE_PLACES
 
     def _give_up_oldest(self) -> None:
         _, dropped = self._waiting.popitem(last=False)

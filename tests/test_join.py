@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bento_selfheal.join import LATE_SECONDS, Horizon, JoinedRow, Joiner, row_key
+from bento_selfheal.join import LATE_PLACES, LATE_SECONDS, Horizon, JoinedRow, Joiner, row_key
 from bento_selfheal.records import FeedbackRecord, PredictionRecord
 
 
@@ -84,12 +84,15 @@ def test_retired() -> None:
 
 
 def test_waits_an_hour() -> None:
-    """What has waited for an hour is given up, for it goes into every checkpoint."""
+    """What has waited for an hour is given up, for it goes into every checkpoint; but not because
+    a clock was set forward."""
     joiner = Joiner(10)
     for seq, of in enumerate((11, 12), start=1):
         joiner.label(replace(label(of, 5, seq), time=150.0 + seq), None)
     later = replace(asked(20), time=151.5 + LATE_SECONDS)
     assert joiner.prediction(later) == []
+    assert (joiner.waiting, joiner.unmatched) == (2, 0)
+    assert joiner.prediction(replace(later, seq=6 + LATE_PLACES)) == []
     assert (joiner.waiting, joiner.unmatched) == (1, 1)
     assert [r.feedback_seq for r in joiner.prediction(asked(12))] == [2]
 
