@@ -34,7 +34,7 @@ test: $(STAMP)  ## the tests, under 10 minutes on two cores
 test-slow: $(STAMP)  ## the slower checks
 	$(BIN)/pytest -m slow
 
-test-faults: $(STAMP)  ## kills, power cuts, damage, stores that go away; writes benchmarks/results/faults.json (two hours)
+test-faults: $(STAMP)  ## kills, power cuts, damage, stores that go away; writes benchmarks/results/faults.json (two and a half hours)
 	$(BIN)/pytest -m faults --hypothesis-profile=faults --kills=100 --cuts=20 --away=60 --requests=10000 --soak=60 --record-faults
 
 lint: $(STAMP)  ## ruff (with bandit's rules), mypy, and known vulnerabilities of what is installed (asks PyPI)
