@@ -193,7 +193,7 @@ def test_flipped_bit(old: Old) -> None:
     service = Deployed(old.settings)
     work_off(runner := service.runner())
     blob = bytearray(service.store.state() or b"")
-    blob[len(blob) // 2] ^= 4
+    blob[-100] ^= 4  # among the tensors: a bit of the header may break that first
     service.store.release_lease(runner.owner)
     old.rewrite(lambda _: bytes(blob))
     service.runner().step()
