@@ -28,11 +28,16 @@ class Horizon:
     issued: float
     """When that one was answered, in seconds since the epoch."""
 
-    def took(self, given: FeedbackRecord) -> bool:
-        """Whether retention has taken the prediction of a label, which is not in the log."""
+    def took(self, given: FeedbackRecord, after: int) -> bool:
+        """Whether retention has taken the prediction of a label, which is not in the log.
+
+        Args:
+            given: The label.
+            after: The newest place of the prediction log when it was written.
+        """
         answered = issued_at(given.request)
         late = given.time - answered > EARLY_SECONDS
-        return given.after < self.seq or (late and answered < self.issued)
+        return after < self.seq or (late and answered < self.issued)
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ class Joiner:
             return [_row(given, given.features, None)]
         if asked is not None and asked.seq <= given.after:
             return [_row(given, asked.features[given.row], asked)]
-        gone = asked is None and horizon is not None and horizon.took(given)
+        gone = asked is None and horizon is not None and horizon.took(given, given.after)
         if gone or _never_logged(given):
             self.unmatched += 1
             return []

@@ -58,7 +58,7 @@ def prediction(r: Row[Any]) -> PredictionRecord:
     )
 
 
-def feedback_row(r: FeedbackRecord, revision: int) -> dict[str, Any]:
+def feedback_row(r: FeedbackRecord, revision: int, after: int) -> dict[str, Any]:
     return {
         "request": r.request,
         "row": r.row,
@@ -68,7 +68,7 @@ def feedback_row(r: FeedbackRecord, revision: int) -> dict[str, Any]:
         "source": r.source,
         "features": None if r.features is None else pack(r.features),
         "trace": r.trace,
-        "after": r.after,
+        "after": after,
     }
 
 

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -183,7 +183,6 @@ class SqlStore:
         with self._db.write(Turn.LOGS) as c:
             after = c.execute(select(func.coalesce(func.max(t.predictions.c.seq), 0))).scalar_one()
             horizon = _horizon(c)
-            records = [replace(r, after=after) for r in records]
             newest = _newest_labels(c, {r.request for r in records})
             for i, r in enumerate(records):
                 known = newest.get((r.request, r.row))
@@ -197,9 +196,9 @@ class SqlStore:
                 revision = known[1] + 1 if known else 0
                 newest[(r.request, r.row)] = (r.label, revision)
                 result.outcomes.append(FeedbackOutcome.ACCEPTED)
-                if r.features is None and horizon is not None and horizon.took(r):
+                if r.features is None and horizon is not None and horizon.took(r, after):
                     result.expired.add(i)
-                fresh.append(codec.feedback_row(r, revision))
+                fresh.append(codec.feedback_row(r, revision, after))
             if fresh:
                 c.execute(insert(t.feedback), fresh)
         return result
