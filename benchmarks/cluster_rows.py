@@ -17,7 +17,7 @@ from conftest import wait_for  # noqa: E402
 from live import Feeder, processes  # noqa: E402
 from postgres import running  # noqa: E402
 
-from bento_selfheal.records import Promotion  # noqa: E402
+from bento_selfheal.core.records import Promotion  # noqa: E402
 
 ROUNDS = 5
 

@@ -17,14 +17,15 @@ import numpy as np
 from sqlalchemy import create_engine, text
 from wire import post, send
 
-from bento_selfheal.config import Settings
-from bento_selfheal.deploy import open_store, prepare
-from bento_selfheal.ids import IdSigner, ids_of
-from bento_selfheal.join import Joiner
-from bento_selfheal.records import FeedbackRecord, PredictionRecord
-from bento_selfheal.runner import Runner
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.core.ids import IdSigner, ids_of
+from bento_selfheal.core.records import FeedbackRecord, PredictionRecord
+from bento_selfheal.deployment.deploy import prepare
+from bento_selfheal.deployment.locations import open_store
+from bento_selfheal.healing.labels.join import Joiner
+from bento_selfheal.runner.runner import Runner
 from bento_selfheal.store import SqlStore
-from bento_selfheal.telemetry import Telemetry
+from bento_selfheal.telemetry.spans import Telemetry
 
 BATCH = 100
 WIDTH = 10

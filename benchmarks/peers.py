@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from bento_selfheal.model import SelfHealingModel, wide_mlp
-from bento_selfheal.package import Training, fit
-from bento_selfheal.streams import FRAUD_RATE, Table
+from bento_selfheal.packaging.build import Training, fit
+from bento_selfheal.simulation.streams import FRAUD_RATE, Table
 
 Rows, Labels = NDArray[np.float32], NDArray[np.int64]
 BATCH = 100

@@ -23,14 +23,14 @@ from readme import update
 from sklearn.metrics import roc_auc_score
 from worlds import article_stream, elec, ten_sources
 
-from bento_selfheal.backtest import Backtest
-from bento_selfheal.config import Settings
-from bento_selfheal.drive import Stream
-from bento_selfheal.metrics import Scores
-from bento_selfheal.modelstore import use_home
-from bento_selfheal.package import Package
-from bento_selfheal.show import package_demo, package_table, table_stream
-from bento_selfheal.streams import Table
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.packaging.model_store import use_home
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.scoring.scores import Scores
+from bento_selfheal.simulation.backtest import Backtest
+from bento_selfheal.simulation.demo import package_demo
+from bento_selfheal.simulation.streams import Stream, Table
+from bento_selfheal.simulation.table import package_table, table_stream
 
 RESULTS = Path(__file__).parent / "results" / "poisoning.json"
 KINDS = ("random", "flipped", "targeted")
@@ -107,8 +107,8 @@ def follow(package: Package, stream: Stream, sources: list[str], told: Labels, s
             if event.kind == "quarantine" and event.detail["source"] not in out.caught:
                 out.caught[event.detail["source"]] = report.number, event.detail["rows"]
     out.answers = run.answers("champion")
-    tally = run.pipeline.tally
-    out.promotions, out.rollbacks = tally.promotions, tally.rollbacks
+    scoreboard = run.pipeline.scoreboard
+    out.promotions, out.rollbacks = scoreboard.promotions, scoreboard.rollbacks
     return out
 
 

@@ -28,15 +28,16 @@ from readme import update
 from sklearn.metrics import average_precision_score, roc_auc_score
 from worlds import DATA, article_stream, elec, ten_sources
 
-from bento_selfheal.backtest import Backtest
-from bento_selfheal.config import Settings, Thresholds
-from bento_selfheal.drive import Stream
-from bento_selfheal.metrics import Scores
-from bento_selfheal.modelstore import use_home
-from bento_selfheal.operating import cost_of
-from bento_selfheal.package import Package
-from bento_selfheal.show import package_demo, package_table, table_stream
-from bento_selfheal.streams import Table, article_rows, read_table
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.config.thresholds import Thresholds
+from bento_selfheal.packaging.model_store import use_home
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.scoring.losses import cost_of
+from bento_selfheal.scoring.scores import Scores
+from bento_selfheal.simulation.backtest import Backtest
+from bento_selfheal.simulation.demo import package_demo
+from bento_selfheal.simulation.streams import Stream, Table, article_rows, read_table
+from bento_selfheal.simulation.table import package_table, table_stream
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "quality.json"
@@ -113,8 +114,8 @@ def electricity(delay: int) -> Row:
         out["served"].append(served)
         out["frozen"].append(figures["frozen"]["accuracy"] or 0.0)
         out["challenger"].append(figures["challenger"]["accuracy"] or 0.0)
-        moves["promotions"] += run.pipeline.tally.promotions
-        moves["rollbacks"] += run.pipeline.tally.rollbacks
+        moves["promotions"] += run.pipeline.scoreboard.promotions
+        moves["rollbacks"] += run.pipeline.scoreboard.rollbacks
     mean: Row = {k: float(np.mean(v)) for k, v in out.items()}
     return {**mean, "served_by_seed": out["served"], **moves, "seeds": list(SEEDS[:3])}
 
@@ -200,7 +201,7 @@ def calm(kind: str) -> Row:
                     answers = run.pipeline.champion(torch.from_numpy(held)).numpy()
                 hurt |= bool(run.pipeline._losses(answers, truth).mean() > before + 1e-4)
         harmful += hurt
-        promoted += run.pipeline.tally.promotions > 0
+        promoted += run.pipeline.scoreboard.promotions > 0
         losses.append(-lift / len(stream))
     return {
         "runs": CALM_RUNS, "batches": CALM_BATCHES, "harmful_share": harmful / CALM_RUNS,
@@ -241,7 +242,7 @@ def fraud() -> Row:
         name: float(average_precision_score(truth, run.answers(name)[counted]))
         for name in ("frozen", "champion", "challenger")
     }
-    return {**out, "promotions": run.pipeline.tally.promotions}
+    return {**out, "promotions": run.pipeline.scoreboard.promotions}
 
 
 def fraud_peer() -> Row:

@@ -35,12 +35,12 @@ from readme import update
 from under_heals import SETTINGS, Load, in_turns, ours_in_turns
 from wire import post
 
-from bento_selfheal.modelstore import find_model, use_home
-from bento_selfheal.package import package_model
-from bento_selfheal.served import ServedService, free_port
-from bento_selfheal.show import DEMO_RULE
+from bento_selfheal.packaging.build import package_model
+from bento_selfheal.packaging.model_store import find_model, use_home
+from bento_selfheal.simulation.demo import DEMO_RULE
+from bento_selfheal.simulation.server import ServedService, free_port
+from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows
 from bento_selfheal.store import SqlStore
-from bento_selfheal.streams import ARTICLE_FEATURES, article_rows
 
 RESULTS = Path(__file__).parent / "results" / "serving.json"
 ROOT = Path(__file__).parent.parent

@@ -18,17 +18,12 @@ from typing import Any
 from readme import update
 from rich.console import Console
 
-from bento_selfheal.drive import Summary
-from bento_selfheal.modelstore import use_home
-from bento_selfheal.show import (
-    Show,
-    demo_stream,
-    package_demo,
-    package_table,
-    run_show,
-    table_stream,
-)
-from bento_selfheal.streams import read_table
+from bento_selfheal.cli.live import Show, run_show
+from bento_selfheal.packaging.model_store import use_home
+from bento_selfheal.simulation.demo import demo_stream, package_demo
+from bento_selfheal.simulation.driver import Summary
+from bento_selfheal.simulation.streams import read_table
+from bento_selfheal.simulation.table import package_table, table_stream
 
 RESULTS = Path(__file__).parent / "results" / "streams.json"
 ROOT = Path(__file__).parent.parent

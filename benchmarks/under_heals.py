@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 from wire import Timings, post, send
 
-from bento_selfheal.show import demo_stream
+from bento_selfheal.simulation.demo import demo_stream
 from bento_selfheal.store import SqlStore
 
 CONNECTIONS = 64

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bento_selfheal.drive import Stream
-from bento_selfheal.streams import Table, article_rows, read_table
+from bento_selfheal.simulation.streams import Stream, Table, article_rows, read_table
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("BENTO_SELFHEAL_DATA", ROOT.parent / "shared" / "data"))

@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from .client import AsyncClient, Client
     from .config import Settings, Thresholds, load_settings
     from .model import ReflexiveLayer, SelfHealingMLP, SelfHealingModel
-    from .package import Package, Training, open_package, package_model
+    from .packaging.build import Training, package_model
+    from .packaging.opening import open_package
+    from .packaging.package import Package
     from .rules import Rule
-    from .wire import FeedbackItem
+    from .wire.messages import FeedbackItem
 
 __all__ = [
     "AsyncClient",
@@ -34,9 +36,11 @@ _MODULES = {
     "client": ("AsyncClient", "Client"),
     "config": ("Settings", "Thresholds", "load_settings"),
     "model": ("ReflexiveLayer", "SelfHealingMLP", "SelfHealingModel"),
-    "package": ("Package", "Training", "open_package", "package_model"),
+    "packaging.build": ("Training", "package_model"),
+    "packaging.opening": ("open_package",),
+    "packaging.package": ("Package",),
     "rules": ("Rule",),
-    "wire": ("FeedbackItem",),
+    "wire.messages": ("FeedbackItem",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

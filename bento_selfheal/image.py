@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bentoml.images import Image
 
-from .config import Settings
+from bento_selfheal.config.settings import Settings
 
 CONTAINERIZED = "BENTOML_CONTAINERIZED"
 IN_CONTAINER = CONTAINERIZED in os.environ  # set in BentoML's images

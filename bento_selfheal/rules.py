@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
@@ -10,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from .decision import decided
+from bento_selfheal.core.decision import decide_classes
+from bento_selfheal.core.records import Label
+from bento_selfheal.errors import SettingsError
 
 Operator = Literal["<", "<=", ">", ">="]
 _COMPARE = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal}
-MEMORY = 1000.0
-FEWEST = 20.0
 
 
 class Rule(BaseModel):
@@ -118,67 +119,12 @@ class RuleSet:
     ) -> NDArray[np.bool_]:
         """Where rules and model agree, ``(n,)``: the model decides for a class exactly where a
         rule for that class fires."""
-        fires, said = self.fires(rows), decided(probabilities)
+        fires, said = self.fires(rows), decide_classes(probabilities)
         agree = np.ones(len(rows), dtype=bool)
         for target in {rule.target for rule in self.rules}:
             own = [i for i, rule in enumerate(self.rules) if rule.target == target]
             agree &= fires[:, own].any(axis=1) == (said == target)
         return agree
-
-
-class RuleRecord:
-    """Precision and coverage of each rule on labels, fading by half every 1,000 labels.
-
-    Args:
-        rules: The rules; their trust follows the record.
-        rows: The reference set, on which each rule showed what it is worth, ``(m, features)``.
-        labels: Its labels, ``(m,)``.
-    """
-
-    def __init__(
-        self, rules: RuleSet, rows: NDArray[np.float32], labels: NDArray[np.float32]
-    ) -> None:
-        self._rules = rules
-        self._targets = np.asarray([rule.target for rule in rules.rules])
-        # For each rule: rows, rows it fired on, hits among those, rows of its class.
-        self.counts: NDArray[np.float64] = self._count(rows, labels)
-        self._worth = self._gain(self.counts)
-        self.counts = np.zeros_like(self.counts)
-
-    def update(self, rows: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
-        """Take newly labelled rows; a rule that is worth less than it was loses weight."""
-        if not len(self._rules):
-            return
-        self.counts = self.counts * 0.5 ** (len(rows) / MEMORY) + self._count(rows, labels)
-        left = self._gain(self.counts) / np.maximum(self._worth, 1e-9)
-        judged = self.counts[1] >= FEWEST
-        self._rules.trust = np.where(judged, np.clip(left, 0.0, 1.0), self._rules.trust)
-
-    def status(self) -> list[dict[str, Any]]:
-        """By rule: precision and coverage on recent labels, and what is left of its weight."""
-        rows, fired, hits, _ = self.counts
-        return [
-            {
-                "rule": str(rule),
-                "precision": float(hits[i] / fired[i]) if fired[i] else None,
-                "coverage": float(fired[i] / rows[i]) if rows[i] else None,
-                "trust": float(self._rules.trust[i]),
-            }
-            for i, rule in enumerate(self._rules.rules)
-        ]
-
-    def _count(self, rows: NDArray[np.float32], labels: NDArray[np.float32]) -> NDArray[np.float64]:
-        fires = self._rules.fires(rows)
-        own = np.asarray(labels)[:, None] == self._targets
-        return np.stack(
-            [np.full(fires.shape[1], len(rows)), fires.sum(0), (fires & own).sum(0), own.sum(0)]
-        ).astype(np.float64)
-
-    @staticmethod
-    def _gain(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Precision above what naming the class at random would have."""
-        rows, fired, hits, own = counts
-        return np.asarray(hits / np.maximum(fired, 1e-9) - own / np.maximum(rows, 1e-9))
 
 
 def _given(probabilities: NDArray[np.float32], target: int) -> NDArray[np.float32]:
@@ -193,3 +139,24 @@ def _import(path: str) -> Any:
         return getattr(importlib.import_module(module), name) if colon else None
     except (ImportError, AttributeError) as error:
         raise ValueError(f"function: cannot import {path!r}: {error}") from error
+
+
+def parse_rule(text: str, classes: Sequence[Label]) -> Rule:
+    """``V14 < -1.5 -> fraud``; without a class the second one is meant.
+
+    Raises:
+        SettingsError: It is not of that form, or names no class.
+    """
+    found = re.fullmatch(r"\s*(.+?)\s*(<=|>=|<|>)\s*(\S+?)\s*(?:->\s*(.+?))?\s*", text)
+    try:
+        feature, operator, value, named = found.groups() if found else ("", "", "", None)
+        bound = float(value)
+    except ValueError:
+        raise SettingsError(f"--rule: {text!r} is not 'feature < value -> class'") from None
+    index = {str(label): i for i, label in enumerate(classes)}
+    if named is not None and named not in index:
+        raise SettingsError(f"--rule: {named!r} is no class; classes are {', '.join(index)}")
+    target = 1 if named is None else index[named]
+    return Rule.model_validate(
+        {"feature": feature, "operator": operator, "value": bound, "target": target}
+    )

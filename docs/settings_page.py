@@ -8,12 +8,14 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
-from bento_selfheal.config import HealParameters, Settings, Thresholds
+from bento_selfheal.config.parameters import HealParameters
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.config.thresholds import Thresholds
 
 PAGE = Path(__file__).parent / "settings.md"
 HEAD = """# Every setting
 
-Written by `make docs` from the docstrings in `bento_selfheal/config.py`. A setting is an
+Written by `make docs` from the docstrings in `bento_selfheal/config/`. A setting is an
 environment variable `SELFHEAL_NAME`, or a line `name = value` in `selfheal.toml` (another file by
 `SELFHEAL_CONFIG`); the variable wins. An unknown name and a wrong value are refused at the start,
 by name.

@@ -19,10 +19,10 @@ os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
 os.environ.pop("SELFHEAL_CONFIG", None)
 
-from bento_selfheal.modelstore import use_home
-from bento_selfheal.package import Package
-from bento_selfheal.served import ServedService
-from bento_selfheal.show import package_demo
+from bento_selfheal.packaging.model_store import use_home
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.simulation.demo import package_demo
+from bento_selfheal.simulation.server import ServedService
 from bento_selfheal.store import SqlStore
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import typer
 from pydantic_core import to_jsonable_python
 from rich.console import Console
 
-from . import app
+from bento_selfheal.cli.app import app
 
 Url = Annotated[
     str, typer.Option(help="Where the service is.", envvar="BENTO_SELFHEAL_URL", metavar="URL")
@@ -39,8 +39,8 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Where the service stands: state, signals, accuracy, lift, what serves."""
-    from ..client import Client
-    from ..render import print_status
+    from bento_selfheal.cli.output import print_status
+    from bento_selfheal.client.client import Client
 
     with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
         found = client.status()
@@ -52,8 +52,8 @@ def status(
 @app.command()
 def snapshots(url: Url = LOCAL, token: Token = None, as_json: AsJson = False) -> None:
     """Snapshots in the model store: figures, what serves, what a rollback would restore."""
-    from ..client import Client
-    from ..render import print_snapshots
+    from bento_selfheal.cli.output import print_snapshots
+    from bento_selfheal.client.client import Client
 
     with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
         _show(client.snapshots(), as_json, print_snapshots)
@@ -64,8 +64,8 @@ def promotions(
     url: Url = LOCAL, token: Token = None, last: Last = 20, as_json: AsJson = False
 ) -> None:
     """What served when, why, and who said so."""
-    from ..client import Client
-    from ..render import print_promotions
+    from bento_selfheal.cli.output import print_promotions
+    from bento_selfheal.client.client import Client
 
     with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
         _show(client.promotions()[-last:], as_json, print_promotions)
@@ -74,8 +74,8 @@ def promotions(
 @app.command()
 def events(url: Url = LOCAL, token: Token = None, last: Last = 20, as_json: AsJson = False) -> None:
     """What happened: heals, promotions, rollbacks, refusals, commands."""
-    from ..client import Client
-    from ..render import print_events
+    from bento_selfheal.cli.output import print_events
+    from bento_selfheal.client.client import Client
 
     with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
         _show(client.events()[-last:], as_json, print_events)
@@ -91,7 +91,7 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Serve an older snapshot; works with the runner dead."""
-    from ..client import Client
+    from bento_selfheal.client.client import Client
 
     with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
         done = client.rollback(version)
@@ -130,7 +130,7 @@ def forget(
     as_json: AsJson = False,
 ) -> None:
     """Quarantine a source of feedback and remove what it taught."""
-    from ..client import Client
+    from bento_selfheal.client.client import Client
 
     with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
         asked = client.forget(source)
@@ -138,7 +138,7 @@ def forget(
 
 
 def _command(kind: str, url: str, token: str | None, as_json: bool) -> None:
-    from ..client import Client
+    from bento_selfheal.client.client import Client
 
     with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
         asked = getattr(client, kind)()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Row
 
-from ..records import (
+from bento_selfheal.core.records import (
     Event,
     FeedbackRecord,
     Measurement,

@@ -23,10 +23,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "live")]
 from backends import PROJECT, Phoenix, Prometheus, phoenix, prometheus, sends_to  # noqa: E402
 from conftest import wait_for  # noqa: E402
 
-from bento_selfheal.drive import Driver  # noqa: E402
-from bento_selfheal.modelstore import use_home  # noqa: E402
-from bento_selfheal.served import ServedService  # noqa: E402
-from bento_selfheal.show import demo_stream, package_demo  # noqa: E402
+from bento_selfheal.packaging.model_store import use_home  # noqa: E402
+from bento_selfheal.simulation.demo import demo_stream, package_demo  # noqa: E402
+from bento_selfheal.simulation.driver import Driver  # noqa: E402
+from bento_selfheal.simulation.server import ServedService  # noqa: E402
 
 WORKERS = 2
 PAUSE_SECONDS = 2.5

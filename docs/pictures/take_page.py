@@ -9,10 +9,10 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from bento_selfheal.drive import Driver
-from bento_selfheal.modelstore import use_home
-from bento_selfheal.served import ServedService
-from bento_selfheal.show import demo_stream, package_demo
+from bento_selfheal.packaging.model_store import use_home
+from bento_selfheal.simulation.demo import demo_stream, package_demo
+from bento_selfheal.simulation.driver import Driver
+from bento_selfheal.simulation.server import ServedService
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

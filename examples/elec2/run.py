@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from bento_selfheal import Client, FeedbackItem, package_model
-from bento_selfheal.modelstore import use_home
-from bento_selfheal.served import ServedService
-from bento_selfheal.streams import read_table
+from bento_selfheal.packaging.model_store import use_home
+from bento_selfheal.simulation.server import ServedService
+from bento_selfheal.simulation.streams import read_table
 
 notebook = "ipykernel" in sys.modules
 arguments = [] if notebook else sys.argv[1:]

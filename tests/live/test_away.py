@@ -20,7 +20,7 @@ from proxy import Proxy
 from sqlalchemy.engine import make_url
 from teller import Teller, Told, compare
 
-from bento_selfheal.package import Package
+from bento_selfheal.packaging.package import Package
 from bento_selfheal.store import SqlStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(900)]

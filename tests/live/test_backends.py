@@ -15,8 +15,8 @@ from conftest import ROOT, wait_for
 from live import BRISK, Client, Feeder, processes
 from test_observability import dashboard_queries, plain, rules
 
-from bento_selfheal.package import Package
-from bento_selfheal.served import ServedService
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.simulation.server import ServedService
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

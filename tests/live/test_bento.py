@@ -17,9 +17,9 @@ from conftest import ROOT, wait_for
 from live import Client, Feeder, processes
 
 from bento_selfheal.image import STATE
-from bento_selfheal.modelstore import delete_model, home_store, new_model
-from bento_selfheal.package import Package
-from bento_selfheal.served import ServedService
+from bento_selfheal.packaging.model_store import delete_model, home_store, new_model
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.simulation.server import ServedService
 
 WORKERS = 1
 

@@ -19,13 +19,14 @@ import pytest
 from conftest import ROOT, wait_for
 from live import served
 
-from bento_selfheal.client import AsyncClient, Client
+from bento_selfheal.client.client import AsyncClient, Client
+from bento_selfheal.core.records import Phase, PromotionKind
 from bento_selfheal.errors import CommandError, InvalidInput, StoreError
-from bento_selfheal.package import Package, package_model
-from bento_selfheal.records import Phase, PromotionKind
-from bento_selfheal.served import ServedService, free_port
-from bento_selfheal.streams import ARTICLE_FEATURES, article_rows
-from bento_selfheal.wire import FeedbackItem
+from bento_selfheal.packaging.build import package_model
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.simulation.server import ServedService, free_port
+from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows
+from bento_selfheal.wire.messages import FeedbackItem
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +155,12 @@ def test_forget_command(server: ServedService, client: Client) -> None:
     """`bento-selfheal forget` asks the service; a bad address or source is one clear line."""
 
     def forget(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", "from bento_selfheal.cli import main; main()", "forget"]
+        command = [
+            sys.executable,
+            "-c",
+            "from bento_selfheal.cli.main import main; main()",
+            "forget",
+        ]
         return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60)
 
     done = forget("till-7", "--url", f"{server.url}/")

@@ -12,8 +12,8 @@ from conftest import ROOT, wait_for
 from live import BRISK, processes, served
 from teller import Teller, compare
 
-from bento_selfheal.package import Package
-from bento_selfheal.served import ServedService
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.simulation.server import ServedService
 from bento_selfheal.store import SqlStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(900)]

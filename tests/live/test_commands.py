@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-COMMAND = [sys.executable, "-c", "from bento_selfheal.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from bento_selfheal.cli.main import main; main()"]
 DATA = Path(os.environ.get("BENTO_SELFHEAL_DATA", ROOT.parent / "shared" / "data"))
 LIFT = re.compile(r"lift ([+-]\d\.\d+) \[([+-]\d\.\d+), ([+-]\d\.\d+)\]")
 

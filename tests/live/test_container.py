@@ -14,7 +14,7 @@ from containers import USER, Container, Podman, build, find_podman, volume
 from live import Client, Feeder, processes
 from postgres import Postgres
 
-from bento_selfheal.package import Package
+from bento_selfheal.packaging.package import Package
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

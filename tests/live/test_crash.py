@@ -16,7 +16,7 @@ import pytest
 from conftest import wait_for
 from live import Client, Feeder, processes
 
-from bento_selfheal.served import ServedService
+from bento_selfheal.simulation.server import ServedService
 
 pytestmark = pytest.mark.timeout(120)
 

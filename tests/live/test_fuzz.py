@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from live import Client, processes, served
 
-from bento_selfheal.package import Package
-from bento_selfheal.served import ServedService
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.simulation.server import ServedService
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(5400)]
 

@@ -15,11 +15,11 @@ import pytest
 from conftest import wait_for
 from live import Client, Feeder, served
 
-from bento_selfheal.drive import Driver, Summary
-from bento_selfheal.metrics import Scores
-from bento_selfheal.package import Package
-from bento_selfheal.served import ServedService
-from bento_selfheal.show import demo_stream
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.scoring.scores import Scores
+from bento_selfheal.simulation.demo import demo_stream
+from bento_selfheal.simulation.driver import Driver, Summary
+from bento_selfheal.simulation.server import ServedService
 
 WORKERS = 2
 KEPT = 8

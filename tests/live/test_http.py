@@ -14,9 +14,9 @@ import pytest
 from conftest import wait_for
 from live import WIDTH, Client, served
 
-from bento_selfheal.package import Package
-from bento_selfheal.served import ServedService
-from bento_selfheal.streams import ARTICLE_FEATURES, article_rows
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.simulation.server import ServedService
+from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows
 
 MAX_ROWS = 200
 NPY, JSON = "application/x-npy", "application/json"

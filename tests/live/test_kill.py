@@ -16,8 +16,8 @@ from conftest import wait_for
 from live import Client, processes, served
 from teller import Teller, compare, unverified
 
-from bento_selfheal.package import Package
-from bento_selfheal.served import ServedService, free_port
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.simulation.server import ServedService, free_port
 from bento_selfheal.store import SqlStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(5400)]

@@ -8,7 +8,7 @@ import pytest
 from live import served
 from under_heals import SETTINGS, ours_in_turns
 
-from bento_selfheal.package import Package
+from bento_selfheal.packaging.package import Package
 
 
 @pytest.mark.slow

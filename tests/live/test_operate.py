@@ -14,8 +14,8 @@ from conftest import wait_for
 from live import Client, Feeder, served
 from test_commands import COMMAND
 
-from bento_selfheal.package import Package
-from bento_selfheal.served import ServedService, free_port
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.simulation.server import ServedService, free_port
 
 
 @pytest.fixture(scope="module")

@@ -24,9 +24,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from bento_selfheal import telemetry as names
-from bento_selfheal.package import Package
-from bento_selfheal.served import ServedService
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.simulation.server import ServedService
+from bento_selfheal.telemetry import names as names
 
 SPANS = {
     "selfheal.predict", "selfheal.feedback", "selfheal.join", "selfheal.signal", "selfheal.heal",

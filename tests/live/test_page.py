@@ -12,8 +12,8 @@ from conftest import wait_for
 from live import Client, Feeder, served
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from bento_selfheal.package import Package
-from bento_selfheal.served import ServedService
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.simulation.server import ServedService
 
 CHROMIUM = shutil.which("chromium")
 PICTURES = os.environ.get("PICTURES")

@@ -16,10 +16,11 @@ from disk import Disk, with_package
 from live import Client, served
 from teller import Teller, compare, unverified
 
-from bento_selfheal.modelstore import use_home
-from bento_selfheal.package import Package, open_package
-from bento_selfheal.registry import ADAPTER
-from bento_selfheal.served import free_port
+from bento_selfheal.packaging.adapters import ADAPTER
+from bento_selfheal.packaging.model_store import use_home
+from bento_selfheal.packaging.opening import open_package
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.simulation.server import free_port
 from bento_selfheal.store import SqlStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(3600)]

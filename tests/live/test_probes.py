@@ -10,11 +10,11 @@ import pytest
 from conftest import ROOT
 from live import Client
 
-from bento_selfheal import served
 from bento_selfheal.errors import SelfHealError
-from bento_selfheal.modelstore import model_folder
-from bento_selfheal.package import Package
-from bento_selfheal.served import ServedService
+from bento_selfheal.packaging.model_store import model_folder
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.simulation import server as served
+from bento_selfheal.simulation.server import ServedService
 
 # The user's service, with a way to lose a thread.
 FRAIL = """

@@ -14,7 +14,7 @@ from conftest import wait_for
 from live import Feeder, processes
 from postgres import Postgres
 
-from bento_selfheal.package import Package
+from bento_selfheal.packaging.package import Package
 
 
 @pytest.fixture

@@ -23,12 +23,12 @@ from conftest import ROOT, wait_for
 from live import WIDTH, served
 from test_commands import COMMAND
 
-from bento_selfheal import served as serving
-from bento_selfheal.client import Client
+from bento_selfheal.client.client import Client
 from bento_selfheal.errors import AccessDenied, SelfHealError, ServiceUnavailable
-from bento_selfheal.package import Package
-from bento_selfheal.served import ServedService, free_port
-from bento_selfheal.wire import FeedbackItem
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.simulation import server as serving
+from bento_selfheal.simulation.server import ServedService, free_port
+from bento_selfheal.wire.messages import FeedbackItem
 
 PREDICT, FEEDBACK, OPERATE, ALL = (
     f"{name}-0123456789abcdef" for name in ("shop", "desk", "anna", "test")

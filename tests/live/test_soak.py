@@ -20,10 +20,10 @@ from live import processes, served
 from teller import Teller, compare
 from wire import post, send
 
-from bento_selfheal.package import Package
-from bento_selfheal.served import ServedService
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.simulation.server import ServedService
+from bento_selfheal.simulation.streams import article_rows
 from bento_selfheal.store import SqlStore
-from bento_selfheal.streams import article_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(6000)]
 

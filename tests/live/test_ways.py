@@ -18,12 +18,12 @@ import pytest
 from conftest import ROOT, wait_for
 from live import BRISK
 
-from bento_selfheal.client import Client
-from bento_selfheal.modelstore import delete_model, home_store, new_model
-from bento_selfheal.package import Package
-from bento_selfheal.served import ServedService
-from bento_selfheal.streams import ARTICLE_FEATURES, article_rows
-from bento_selfheal.wire import FeedbackItem
+from bento_selfheal.client.client import Client
+from bento_selfheal.packaging.model_store import delete_model, home_store, new_model
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.simulation.server import ServedService
+from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows
+from bento_selfheal.wire.messages import FeedbackItem
 
 LARGER_APP = ROOT / "examples" / "larger_app"
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from conftest import ROOT, wait_for
 
-from bento_selfheal.served import free_port
+from bento_selfheal.simulation.server import free_port
 
 FILES = ["", "page.js", "charts.js", "page.css", "vendor/uPlot.iife.min.js", "vendor/uPlot.min.css"]
 

@@ -1,0 +1,116 @@
+"""What the demo prints while it runs."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table as Grid
+
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.simulation.driver import BatchReport, Driver, Summary
+from bento_selfheal.simulation.server import ServedService
+from bento_selfheal.simulation.streams import Stream
+
+log = logging.getLogger(__name__)
+
+WORKERS = 2
+COLUMNS = (
+    ("batch", 5), ("state", 11), ("z", 5), ("conflicts", 9), ("shadow", 6), ("champion", 8),
+    ("lift", 6), ("version", 7),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Show:
+    """A served model and a stream to drive against it.
+
+    Attributes:
+        package: The packaged model, in the model store of ``home``.
+        stream: What is sent.
+        home: BENTOML_HOME of the server; what it leaves there stays for a look.
+        every: Print one batch in so many.
+        env: Settings of the service, as environment variables.
+    """
+
+    package: Package
+    stream: Stream
+    home: Path
+    every: int = 1
+    env: dict[str, str] = field(default_factory=dict)
+
+
+def run_show(show: Show, console: Console, target: str, cwd: Path | None = None) -> Summary:
+    """Serve, drive, print; the server is ended when this returns."""
+    console.print(f"serving [bold]{show.package.tag}[/] with {WORKERS} predict workers …")
+    log = show.home / "server.log"
+    env = {
+        "SELFHEAL_MODEL": show.package.tag,
+        "SELFHEAL_WORKERS": str(WORKERS),
+        **show.env,
+    }
+    reports: list[BatchReport] = []
+    with ServedService(target, home=show.home, log=log, cwd=cwd, env=env) as server:
+        console.print(f"ready at {server.url}, server log in {log}\n")
+        driver = Driver(server.url, show.package, WORKERS)
+        console.print(_header(), soft_wrap=True)
+        with _progress(console) as progress:
+            task = progress.add_task("batches", total=len(show.stream))
+            for report in driver.run(show.stream):
+                reports.append(report)
+                progress.advance(task)
+                if any(word in report.action for word in ("promote", "rollback")) or (
+                    report.number % show.every == 0
+                ):
+                    progress.console.print(_line(report), soft_wrap=True)
+        with_status = Driver(server.url, show.package, WORKERS)
+        return Summary(reports, with_status.status())
+
+
+def print_summary(summary: Summary, console: Console, tail: int) -> None:
+    """What the stream came to."""
+    grid = Grid(title="what was served, against the frozen model on the same rows")
+    for name in ("", "accuracy", "precision", "recall", "F1", f"accuracy, last {tail} batches"):
+        grid.add_column(name, justify="left" if not name else "right")
+    frozen_tail = sum((r.shadow for r in summary.reports[-tail:]), summary.reports[-1].shadow)
+    ends = (("frozen (shadow)", summary.shadow, None), ("served (champion)", summary.champion, 1))
+    for name, scores, own in ends:
+        late = summary.tail(tail) if own else frozen_tail
+        grid.add_row(
+            name, f"{scores.accuracy:.3f}", f"{scores.precision:.3f}", f"{scores.recall:.3f}",
+            f"{scores.f1:.3f}", f"{late.accuracy:.3f}",
+        )  # fmt: skip
+    console.print(grid)
+    status = summary.status
+    console.print(
+        f"lift {summary.lift} (accuracy, 95 % interval)   heals {status['heals']}   "
+        f"promotions {status['promotions']}   rollbacks {status['rollbacks']}   "
+        f"serving snapshot {status['serving']['version']}"
+    )
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def _header() -> str:
+    return "[bold]" + "  ".join(f"{name:>{width}}" for name, width in COLUMNS) + "  action[/]"
+
+
+def _line(r: BatchReport) -> str:
+    values = (
+        str(r.number), r.state, f"{r.z:.2f}", str(r.conflicts), f"{r.shadow.accuracy:.2f}",
+        f"{r.champion.accuracy:.2f}", f"{r.lift:+.2f}", str(r.version),
+    )  # fmt: skip
+    cells = [f"{v:>{width}}" for v, (_, width) in zip(values, COLUMNS, strict=True)]
+    return "  ".join(cells) + f"  {r.action}"

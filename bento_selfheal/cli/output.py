@@ -1,0 +1,227 @@
+"""Results as tables that people can read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bento_selfheal.simulation.article import ExperimentResult
+
+if TYPE_CHECKING:
+    from bento_selfheal.reports.doctor import Finding
+
+
+STAGE_NAMES = {
+    "clean": "clean",
+    "drift_no_healing": "drift, no healing",
+    "shadow": "shadow, frozen",
+    "self_healed": "self-healed",
+}
+
+
+def print_experiment(result: ExperimentResult, console: Console) -> None:
+    """The article's table, its log by batch, its registry and the figures beside them."""
+    console.print(_stages(result))
+    console.print(_log(result))
+    console.print(_registry(result))
+    facts = result.as_dict()
+    lift, before, best = facts["lift"], facts["lift_before_heal"], facts["best_snapshot"]
+    console.print(
+        f"mu {result.mu:.3f}   sigma {result.sigma:.3f}   "
+        f"V14 mean {result.v14_clean:.3f} clean, {result.v14_drifted:.3f} drifted\n"
+        f"lift per batch {lift['min']:+.3f} to {lift['max']:+.3f}, mean {lift['mean']:+.3f} "
+        f"(on the batch just healed on; before the heal {before['mean']:+.3f})\n"
+        f"heals {result.heals} in {len(result.log)} batches   rollbacks {result.rollbacks}",
+        highlight=False,
+    )
+    if best is not None:
+        console.print(
+            f"best post-heal snapshot: version {best['version']}, batch {best['batch']}, "
+            f"accuracy {best['accuracy']:.3f}, F1 {best['f1']:.3f}",
+            highlight=False,
+        )
+
+
+def print_backtest(result: dict[str, Any], console: Console) -> None:
+    """What a backtest came to."""
+    table = _table("answers given before their label was known", "model", "accuracy", "AUC",
+                   "average precision", "log loss")  # fmt: skip
+    for name in ("frozen", "champion", "challenger"):
+        values = result[name].values()
+        table.add_row(name, *("-" if v is None else f"{v:.4f}" for v in values))
+    console.print(table)
+    lift = result["lift"]
+    console.print(
+        f"lift {lift['accuracy']:+.4f} [{lift['low']:+.4f}, {lift['high']:+.4f}] (accuracy, 95 % "
+        f"interval)   promotions {result['promotions']}   rollbacks {result['rollbacks']}   "
+        f"{result['seconds']:.1f} s",
+        highlight=False,
+    )
+    for other in result.get("tries", []):
+        better = other["better"]
+        names = ", ".join(f"{name}={value}" for name, value in other["settings"].items())
+        console.print(
+            f"with {names or 'the same settings'}: accuracy {other['champion']['accuracy']:.4f}, "
+            f"{better['accuracy']:+.4f} [{better['low']:+.4f}, {better['high']:+.4f}] against it   "
+            f"promotions {other['promotions']}   rollbacks {other['rollbacks']}",
+            highlight=False,
+        )
+
+
+def _stages(result: ExperimentResult) -> Table:
+    table = _table("stages", "stage", "acc", "precision", "recall", "F1", "TP", "TN", "FP", "FN")
+    for key, name in STAGE_NAMES.items():
+        s = result.stages[key]
+        table.add_row(
+            name, f"{s.accuracy:.1%}", f"{s.precision:.3f}", f"{s.recall:.3f}", f"{s.f1:.3f}",
+            str(s.tp), str(s.tn), str(s.fp), str(s.fn),
+        )  # fmt: skip
+    return table
+
+
+def _log(result: ExperimentResult) -> Table:
+    table = _table("batches", "batch", "state", "z", "conflicts", "shadow", "acc", "F1", "lift",
+                   "action")  # fmt: skip
+    for row in result.log:
+        table.add_row(
+            str(row.batch), row.state, f"{row.z:.2f}", str(row.conflicts), f"{row.shadow:.2f}",
+            f"{row.accuracy:.2f}", f"{row.f1:.3f}", f"{row.lift:+.2f}", row.action,
+        )  # fmt: skip
+    return table
+
+
+def _registry(result: ExperimentResult) -> Table:
+    best = result.best_snapshot
+    table = _table("registry", "version", "phase", "batch", "acc", "F1", "reason")
+    for row in result.registry:
+        mark = " (best)" if best is not None and row.version == best.version else ""
+        table.add_row(
+            f"{row.version}{mark}", row.phase, str(row.batch), f"{row.accuracy:.3f}",
+            f"{row.f1:.3f}", row.reason,
+        )  # fmt: skip
+    return table
+
+
+def _table(title: str, first: str, *others: str) -> Table:
+    table = Table(title=title)
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="right" if name not in ("state", "action") else "left")
+    return table
+
+
+def print_suggestion(found: dict[str, Any], console: Console) -> None:
+    """Sensitive features and candidate rules."""
+    names = ", ".join(f"{name} ({found['strength'][name]:.2f})" for name in found["sensitive"])
+    console.print(f"sensitive features: {names or 'none stands out'}", highlight=False)
+    if not found["rules"]:
+        console.print("no rule holds on rows that it was not chosen on")
+        return
+    grid = Table(title="candidate rules, measured on held-out rows")
+    for column in ("rule", "class", "precision", "coverage", "recall", "F1"):
+        grid.add_column(column, justify="left" if column in {"rule", "class"} else "right")
+    for row in found["rules"]:
+        rule = row["rule"]
+        grid.add_row(
+            f"{rule['feature']} {rule['operator']} {rule['value']:g}", str(row["class"]),
+            *(f"{row[name]:.3f}" for name in ("precision", "coverage", "recall", "f1")),
+        )  # fmt: skip
+    console.print(grid)
+
+
+def print_status(status: dict[str, Any], console: Console) -> None:
+    """Where a service stands, in the order in which one would ask."""
+    signals, labels, last = status["signals"], status["labels"], status.get("last") or {}
+    champion, shadow = last.get("champion", {}), last.get("shadow", {})
+    grid = Table.grid(padding=(0, 2))
+    held = (
+        " (paused)" if status["paused"] else " (observing)" if status["mode"] == "observe" else ""
+    )
+    rows = {
+        "state": f"{status['state']}{held}",
+        "model": status["model"],
+        "runner": "alive" if status.get("runner_alive") else "not alive: nothing heals",
+        "drift": f"z {signals['z']:.2f} of {signals['fidi_threshold']:g} on "
+        f"{signals['feature'] or '-'}, {signals['conflicts']} conflicts of "
+        f"{signals['conflict_min']}",
+        "accuracy": f"served {_figure(champion.get('accuracy'))}, frozen "
+        f"{_figure(shadow.get('accuracy'))}, on the newest labelled batch",
+        "lift": f"{status['lift']['mean']:+.3f} [{status['lift']['low']:+.3f}, "
+        f"{status['lift']['high']:+.3f}]",
+        "labels": f"{labels['joined']} of {status['predicted_rows']} rows, "
+        f"{_figure(labels['delay_seconds'], 1)} s late, {labels['unmatched']} unmatched"
+        f"{_unread(status)}",
+        "serving": f"snapshot {(status['serving'] or {}).get('version')}",
+        "done": f"{status['heals']} heals, {status['promotions']} promotions, "
+        f"{status['rollbacks']} rollbacks",
+        **({"retrain": status["retrain"]} if status.get("retrain") else {}),
+    }
+    for name, value in rows.items():
+        grid.add_row(f"[bold]{name}[/]", str(value))
+    console.print(grid, highlight=False)
+
+
+def print_snapshots(snapshots: list[dict[str, Any]], console: Console) -> None:
+    """Kept snapshots, newest first."""
+    table = _columns("version", "phase", "labels", "accuracy", "F1", "made", "")
+    for s in reversed(snapshots):
+        marks = " ".join(word for word in ("serving", "best") if s[word])
+        table.add_row(
+            str(s["version"]), s["phase"], str(s["rows"]), _figure(s["accuracy"]),
+            _figure(s["f1"]), _moment(s["time"]), marks,
+        )  # fmt: skip
+    console.print(table)
+
+
+def print_promotions(promotions: list[dict[str, Any]], console: Console) -> None:
+    """What served when, newest last."""
+    table = _columns("when", "what", "snapshot", "by", "reason")
+    for p in promotions:
+        table.add_row(_moment(p["time"]), p["kind"], str(p["version"]), p["by"], p["reason"])
+    console.print(table)
+
+
+def print_events(events: list[dict[str, Any]], console: Console) -> None:
+    """What happened, newest last."""
+    table = _columns("when", "batch", "what", "detail")
+    for e in events:
+        detail = ", ".join(f"{k} {_short(v)}" for k, v in e["detail"].items())
+        table.add_row(_moment(e["time"]), str(e["batch"]), e["kind"], detail)
+    console.print(table)
+
+
+def print_findings(findings: Iterable[Finding], console: Console) -> None:
+    """What the doctor found, with how to mend it."""
+    table = _columns("", "what", "found", "to do")
+    marks = {"good": "[green]ok[/]", "warn": "[yellow]look[/]", "bad": "[red]mend[/]"}
+    for f in findings:
+        table.add_row(marks[f.grade], f.what, f.found, f.mend)
+    console.print(table)
+
+
+def _columns(*names: str) -> Table:
+    table = Table()
+    for name in names:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def _unread(status: Mapping[str, Any]) -> str:
+    count = status.get("unread", {}).get("labels", 0)
+    return f", {count} not read yet" if count else ""
+
+
+def _figure(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

@@ -1,0 +1,206 @@
+"""Commands that try healing out: on the demo, on a user's stream, on a log, on the article."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from bento_selfheal.cli.app import app
+from bento_selfheal.cli.models import _name_value
+from bento_selfheal.cli.options import DEFAULT_TARGET, Seed, Tries
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.errors import SettingsError
+
+
+@app.command()
+def demo(
+    drift: Annotated[float, typer.Option(help="How far V14 of normal rows moves.")] = 2.2,
+    batches: Annotated[int, typer.Option(min=2, help="Batches of 100 rows.")] = 40,
+    clean: Annotated[int, typer.Option(min=0, help="Batches before the drift.")] = 5,
+    seed: Seed = 42,
+    home: Annotated[Path, typer.Option(help="BENTOML_HOME of the demo; made anew.")] = Path(
+        ".demo"
+    ),
+) -> None:
+    """Serve the article's classifier, let its world drift, watch it heal."""
+    from bento_selfheal.cli.live import Show, print_summary, run_show
+    from bento_selfheal.packaging.model_store import use_home
+    from bento_selfheal.simulation.demo import demo_stream, package_demo
+
+    console = Console()
+    shutil.rmtree(home, ignore_errors=True)
+    use_home(home)
+    console.print("training and packaging the article's fraud classifier …")
+    package = package_demo(seed)
+    target, cwd = _service_here()
+    summary = run_show(
+        Show(package, demo_stream(batches, clean, drift, seed), home.resolve()),
+        console,
+        target,
+        cwd,
+    )
+    print_summary(summary, console, tail=10)
+    console.print(
+        f"\nwhere to look next\n"
+        f"  BENTOML_HOME={home} bentoml models list        the snapshots of every heal\n"
+        f"  {home}/server.log                              what the server said\n"
+        f"  {home}/selfheal/                               the store and threshold_config.json\n"
+        f"  make serve                                    the same service, staying up\n",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="CSV or Parquet, rows in time order.")],
+    label: Annotated[str, typer.Option(help="Column with the label: two classes.")],
+    delay: Annotated[int, typer.Option(min=0, help="Rows between a row and its label.")] = 100,
+    train_fraction: Annotated[
+        float, typer.Option(min=0.001, max=0.999, help="Share of the rows to train on, the first.")
+    ] = 0.1,
+    sensitive: Annotated[
+        list[str] | None, typer.Option(help="Feature that FIDI watches; all when not given.")
+    ] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="Column to leave out.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Stream at most so many rows; 0: all.")] = 0,
+    every: Annotated[int, typer.Option(min=1, help="Print one batch in so many.")] = 10,
+    recipe: Annotated[str, typer.Option(help="replay or article")] = "replay",
+    seed: Seed = 42,
+    home: Annotated[
+        Path | None, typer.Option(help="BENTOML_HOME to keep; a temporary one when not given.")
+    ] = None,
+) -> None:
+    """Train on the first part of your own stream, serve it, and stream the rest."""
+    from bento_selfheal.cli.live import Show, print_summary, run_show
+    from bento_selfheal.packaging.model_store import use_home
+    from bento_selfheal.simulation.streams import read_table
+    from bento_selfheal.simulation.table import package_table, table_stream
+
+    console = Console()
+    temporary = home is None
+    folder = Path(tempfile.mkdtemp(prefix="selfheal-replay-")) if home is None else home
+    try:
+        table = read_table(file, label, drop or [])
+        use_home(folder)
+        train, rest = table.split(train_fraction)
+        console.print(f"training on {len(train.rows)} rows, streaming {len(rest.rows)} …")
+        package = package_table("replay", train, seed, sensitive)
+        stream = table_stream(rest, package, delay, limit)
+        summary = run_show(
+            Show(package, stream, folder.resolve(), every, {"SELFHEAL_RECIPE": recipe}),
+            console,
+            DEFAULT_TARGET,
+        )
+        print_summary(summary, console, tail=50)
+    finally:
+        if temporary:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@app.command()
+def backtest(
+    file: Annotated[Path, typer.Argument(help="CSV or Parquet, rows in time order.")],
+    label: Annotated[str, typer.Option(help="Column with the label: two classes.")],
+    train_fraction: Annotated[
+        float, typer.Option(min=0.001, max=0.999, help="Share of the rows to train on, the first.")
+    ] = 0.1,
+    delay: Annotated[int, typer.Option(min=0, help="Rows between a row and its label.")] = 100,
+    sensitive: Annotated[
+        list[str] | None, typer.Option(help="Feature that FIDI watches; all when not given.")
+    ] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="Column to leave out.")] = None,
+    try_: Tries = None,
+    seed: Seed = 42,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Stream a file through the healing pipeline offline, with no server.
+
+    Healing follows the SELFHEAL_ settings, as the service does; with --try, others run beside
+    them, and it is said which would have been better and by how much.
+    """
+    from bento_selfheal.cli.output import print_backtest
+    from bento_selfheal.config.settings import load_settings
+    from bento_selfheal.packaging.model_store import use_home
+    from bento_selfheal.simulation.comparison import backtest_table
+    from bento_selfheal.simulation.streams import read_table
+
+    table = read_table(file, label, drop or [])
+    with tempfile.TemporaryDirectory(prefix="selfheal-backtest-") as home:
+        use_home(Path(home))
+        settings = load_settings()
+        tries = [_changed(settings, text) for text in try_ or []]
+        result = backtest_table(table, settings, train_fraction, delay, seed, sensitive, tries)
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        print_backtest(result, Console())
+
+
+@app.command()
+def backtest_log(
+    try_: Tries = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Run the store's own log through the healing pipeline again, offline.
+
+    The SELFHEAL_ settings say which store, and how to heal; what --try names runs beside them.
+    """
+    from bento_selfheal.cli.output import print_backtest
+    from bento_selfheal.config.settings import load_settings
+    from bento_selfheal.simulation.comparison import backtest_log as run
+
+    settings = load_settings()
+    result = run(settings, [_changed(settings, text) for text in try_ or []])
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        print_backtest(result, Console())
+
+
+@app.command()
+def reproduce(
+    seed: Seed = 42,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a parameter.")
+    ] = None,
+    ablation: Annotated[
+        str | None, typer.Option(help="One of the article's iterations, v1 to v7.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Run the article's experiment: its table, its log by batch, its registry."""
+    from bento_selfheal.cli.output import print_experiment
+    from bento_selfheal.simulation.article import experiment_settings, run_experiment
+
+    changes = dict(_name_value(text) for text in set_ or [])
+    result = run_experiment(experiment_settings(seed, ablation, changes))
+    if as_json:
+        typer.echo(json.dumps(result.as_dict()))
+    else:
+        print_experiment(result, Console())
+
+
+def _changed(settings: Settings, text: str) -> Settings:
+    """Settings with the changes of one --try."""
+    from bento_selfheal.config.validation import describe
+
+    changes = dict(_name_value(part) for part in text.split(","))
+    try:
+        return Settings.model_validate({**settings.model_dump(), **changes})
+    except ValidationError as error:
+        raise SettingsError(f"--try: {describe(error)}") from error
+
+
+def _service_here() -> tuple[str, Path | None]:
+    """The user's own service.py where there is one, else the packaged default."""
+    if Path("service.py").is_file():
+        return "service:SelfHealing", Path.cwd()
+    return DEFAULT_TARGET, None

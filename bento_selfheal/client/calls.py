@@ -1,0 +1,208 @@
+"""The calls that both clients make: how each is sent, retried and read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Generic, TypeVar
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+from tenacity import RetryCallState, retry_if_exception, stop_before_delay, wait_random_exponential
+
+from bento_selfheal.core.decision import decide_classes
+from bento_selfheal.core.ids import ids_of
+from bento_selfheal.core.records import Event, Promotion
+from bento_selfheal.errors import (
+    AccessDenied,
+    CommandError,
+    InvalidInput,
+    ServiceError,
+    ServiceUnavailable,
+)
+from bento_selfheal.wire import npy
+from bento_selfheal.wire.messages import (
+    CLASSES_HEADER,
+    NPY,
+    REQUEST_HEADER,
+    THRESHOLD_HEADER,
+    VERIFIED_HEADER,
+    VERSION_HEADER,
+    CommandAnswer,
+    FeedbackCounts,
+    FeedbackItem,
+    KeptSnapshot,
+    Predictions,
+)
+
+T = TypeVar("T")
+Table = NDArray[Any] | Sequence[Sequence[float]] | Sequence[Mapping[str, float]]
+"""Rows as an array ``(n, features)``, as lists in the order of the features, or by name."""
+Items = Iterable[FeedbackItem | Mapping[str, Any]]
+RETRY_SECONDS = 30.0
+AWAY = (httpx.ConnectError, httpx.ConnectTimeout)
+"""Nothing of the request can have arrived."""
+SNAPSHOTS, EVENTS = TypeAdapter(list[KeptSnapshot]), TypeAdapter(list[Event])
+PROMOTIONS, PROMOTION = TypeAdapter(list[Promotion]), TypeAdapter(Promotion)
+_backoff = wait_random_exponential(multiplier=0.2, max=5.0)
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One request to the service, and how its answer is read."""
+
+    method: str
+    path: str
+    read: Callable[[httpx.Response], T]
+    content: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, int] = field(default_factory=dict)
+    again: bool = True
+    """Whether it may be sent again when the first one may have been carried out."""
+
+    def answer(self, response: httpx.Response) -> T:
+        """What the service says to it, or the error that it tells of."""
+        try:
+            return self.read(_checked(response))
+        except (ValueError, KeyError) as error:
+            where = f"{response.request.url}: this is no answer of ours"
+            raise ServiceError(f"{where}: {error}", response.status_code) from error
+
+    def policy(self, seconds: float) -> dict[str, Any]:
+        """When to try again, for tenacity."""
+        return {
+            "retry": retry_if_exception(self._worth_it),
+            "wait": _pause,
+            "stop": stop_before_delay(seconds),
+            "reraise": True,
+        }
+
+    def _worth_it(self, error: BaseException) -> bool:
+        if not isinstance(error, ServiceUnavailable):
+            return False
+        cause = error.__cause__  # none where the service itself refused
+        return self.again or cause is None or isinstance(cause, AWAY)
+
+
+def _predict(rows: Table) -> Call[Predictions]:
+    if isinstance(rows, np.ndarray) and rows.dtype.kind in "fiu":
+        headers = {"Content-Type": NPY, "Accept": NPY}
+        return Call("POST", "/predict", _from_file, npy.dump(rows), headers)
+    return _post("/predict", {"rows": rows}, _model(Predictions))
+
+
+def _feedback(items: Items) -> Call[FeedbackCounts]:
+    given = [
+        item.model_dump(exclude_none=True) if isinstance(item, FeedbackItem) else dict(item)
+        for item in items
+    ]
+    return _post("/feedback", {"items": given}, _model(FeedbackCounts))
+
+
+def _status() -> Call[dict[str, Any]]:
+    return Call("GET", "/status", lambda response: dict(response.json()))
+
+
+def _list(path: str, kind: TypeAdapter[list[T]], **params: int) -> Call[list[T]]:
+    return Call("GET", path, lambda r: kind.validate_json(r.content), params=params)
+
+
+def _rollback(version: int | None) -> Call[Promotion]:
+    body = {} if version is None else {"version": version}
+    return _post("/rollback", body, lambda r: PROMOTION.validate_json(r.content), again=False)
+
+
+def _command(path: str, body: Any = None, *, again: bool = True) -> Call[CommandAnswer]:
+    return _post(path, body, _model(CommandAnswer), again=again)
+
+
+def _post(
+    path: str, body: Any, read: Callable[[httpx.Response], T], *, again: bool = True
+) -> Call[T]:
+    # The standard library writes NaN as it is, so that the service can say where it stands.
+    content = b"" if body is None else json.dumps(body, default=_plain).encode()
+    headers = {"Content-Type": "application/json"}
+    return Call("POST", path, read, content, headers, again=again)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers and arrays as JSON has them."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise InvalidInput(("body",), f"JSON cannot carry {value!r}", "type")
+
+
+def _model(kind: Any) -> Callable[[httpx.Response], Any]:
+    return lambda response: kind.model_validate_json(response.content)
+
+
+def _from_file(response: httpx.Response) -> Predictions:
+    """A NumPy file of probabilities; the rest stands in headers."""
+    said, probabilities = response.headers, npy.read(response.content)
+    threshold, classes = float(said[THRESHOLD_HEADER]), json.loads(said[CLASSES_HEADER])
+    return Predictions(
+        prediction_ids=ids_of(said[REQUEST_HEADER], len(probabilities)),
+        probabilities=probabilities.tolist(),
+        decisions=[classes[i] for i in decide_classes(probabilities, threshold).tolist()],
+        threshold=threshold,
+        verified=said[VERIFIED_HEADER] == "true",
+        model_version=int(said[VERSION_HEADER]),
+    )
+
+
+def _checked(response: httpx.Response) -> httpx.Response:
+    """The response, if it is a good one; else the error that it tells of."""
+    if response.is_success:
+        return response
+    where, status = f"{response.request.url}: {response.status_code}", response.status_code
+    if status in (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS):
+        wait = _seconds(response.headers.get("Retry-After"))
+        raise ServiceUnavailable(f"{where} {response.text}", wait)
+    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        raise AccessDenied(f"{where} {_told(response)}")
+    try:
+        detail = response.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        raise ServiceError(f"{where} {response.text}", status) from None
+    if status == httpx.codes.CONFLICT:
+        raise CommandError(str(detail))
+    if status < httpx.codes.INTERNAL_SERVER_ERROR and isinstance(detail, list) and detail:
+        first = detail[0]
+        given = f" (got {first['input']!r})" if "input" in first else ""
+        raise InvalidInput(tuple(first["loc"]), first["msg"] + given, first["type"])
+    raise ServiceError(f"{where} {response.text}", status)
+
+
+def _told(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        return response.text
+
+
+def _away(url: str, error: httpx.TransportError) -> ServiceUnavailable:
+    return ServiceUnavailable(f"{url}: {type(error).__name__} {error}".rstrip())
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """A Retry-After header, seconds or a date, in seconds from now."""
+    if retry_after is None:
+        return None
+    if retry_after.isdigit():
+        return float(retry_after)
+    try:
+        return max((parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds(), 0.0)
+    except (ValueError, TypeError):
+        return None
+
+
+def _pause(state: RetryCallState) -> float:
+    """Seconds until the next try: what the service asks for, or ever longer ones."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.retry_after if isinstance(error, ServiceUnavailable) else None
+    return _backoff(state) if asked is None else asked

@@ -1,0 +1,221 @@
+"""Frozen rows of the logs, and the states; `transitions` says which may follow which."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bento_selfheal.core.ids import issued_at
+
+EARLY_SECONDS = 10.0
+"""A label that comes so soon after its answer may be ahead of the log, whatever clocks say."""
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """Where the prediction log begins, once retention has taken what came before."""
+
+    seq: int
+    """Place of the oldest request that is left."""
+    issued: float
+    """When that one was answered, in seconds since the epoch."""
+
+    def took(self, given: FeedbackRecord, after: int) -> bool:
+        """Whether retention has taken the prediction of a label, which is not in the log.
+
+        Args:
+            given: The label.
+            after: The newest place of the prediction log when it was written.
+        """
+        answered = issued_at(given.request)
+        late = given.time - answered > EARLY_SECONDS
+        return after < self.seq or (late and answered < self.issued)
+
+
+class PointKind(StrEnum):
+    """What the threshold follows."""
+
+    DEFAULT = "default"  # 0.5, as packaged
+    COSTS = "costs"  # the costs of a miss and of a false alarm, on recalibrated probabilities
+    CAPACITY = "capacity"  # so many flags in 1,000 rows
+    UNVERIFIED = "unverified"  # the calibrated share of flags; no label has come to say so
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """The decision threshold of two classes, on the probability as the model gives it."""
+
+    threshold: float = 0.5
+    kind: PointKind = PointKind.DEFAULT
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "threshold": self.threshold,
+            "kind": self.kind.value,
+            "verified": self.kind is not PointKind.UNVERIFIED,
+        }
+
+
+Label = int | str
+"""A class, as JSON carries it."""
+
+
+class State(StrEnum):
+    """Where the service stands (article.md, section 4)."""
+
+    HEALTHY = "HEALTHY"  # no signal
+    DRIFTING = "DRIFTING"  # z or conflicts over their threshold
+    HEALING = "HEALING"  # a heal is training
+    RETRAIN_NEEDED = "RETRAIN_NEEDED"  # healing stays far from what is asked
+    ROLLED_BACK = "ROLLED_BACK"  # a promotion was undone and no signal batch has come since
+
+
+class Phase(StrEnum):
+    """What a snapshot holds."""
+
+    CLEAN = "clean"  # the weights as packaged
+    PRE = "pre-heal"  # what served when the heal began
+    POST = "post-heal"  # what the heal trained
+
+
+class PromotionKind(StrEnum):
+    """Why the serving snapshot changed."""
+
+    INITIAL = "initial"  # a packaged model took over
+    PROMOTE = "promote"  # the gate let a challenger through
+    ROLLBACK = "rollback"  # health or an operator undid it
+
+
+class FeedbackOutcome(StrEnum):
+    """What became of one item of feedback."""
+
+    ACCEPTED = "accepted"  # new, durable now
+    KNOWN = "known"  # the same label was there already
+    UNKNOWN = "unknown"  # nobody issued this id
+    CONFLICT = "conflict"  # another label is kept for this row
+
+
+@dataclass(frozen=True)
+class PredictionRecord:
+    """One request of the prediction log."""
+
+    request: bytes
+    """Random key of the request, 12 bytes; a row is (request, index)."""
+    features: NDArray[np.float32]
+    """``(n, features)``"""
+    probabilities: NDArray[np.float32]
+    """``(n,)``, as answered"""
+    version: int
+    """Snapshot version that answered."""
+    time: float
+    """Seconds since the epoch."""
+    seq: int = 0
+    """Place in the log; given by the store."""
+
+
+@dataclass(frozen=True)
+class FeedbackRecord:
+    """One label in the feedback log."""
+
+    request: bytes
+    """Key of the request; for a row that came with its features, a key of its own."""
+    row: int
+    label: int
+    """Index of the class."""
+    time: float
+    source: str | None = None
+    features: NDArray[np.float32] | None = None
+    """``(features,)`` where the client keeps no ids, else None."""
+    corrects: bool = False
+    """Replaces the label kept before."""
+    trace: str | None = None
+    """W3C traceparent of the request that brought it."""
+    after: int = 0
+    """Newest place of the prediction log when this was written: the common order of both logs."""
+    seq: int = 0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An adapter in the BentoML model store."""
+
+    version: int
+    tag: str
+    phase: Phase
+    sha256: str
+    """Hash of the adapter file."""
+    heal: int
+    """Number of the heal it belongs to; 0 for the clean weights."""
+    batch: int
+    """Labelled batch at which it was taken."""
+    reason: str
+    time: float
+    accuracy: float | None = None
+    """On labels that came after it was trained; None until some have come."""
+    f1: float | None = None
+    rows: int = 0
+    """How many such labels."""
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """One change of the serving snapshot."""
+
+    kind: PromotionKind
+    version: int
+    tag: str
+    sha256: str
+    reason: str
+    time: float
+    by: str = "runner"
+    """``runner``, or the name of the token that it was asked with; ``operator`` without tokens."""
+    evidence: dict[str, Any] = field(default_factory=dict)
+    """The gate's figures, the range of label ids they rest on, and the thresholds in force."""
+    trace: str | None = None
+    seq: int = 0
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened, for people: heals, rollbacks, refusals, commands."""
+
+    kind: str
+    detail: dict[str, Any]
+    time: float
+    batch: int = 0
+    seq: int = 0
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The figures of one moment, for charts and exports."""
+
+    time: float
+    """Seconds since the epoch."""
+    batch: int
+    """Batches of rows read so far."""
+    labelled_batch: int
+    """Labelled batches so far."""
+    scored: bool
+    """Whether a labelled batch ended here; otherwise the figures are of the signals alone."""
+    figures: dict[str, Any]
+    """By name; ``None`` where there is none yet."""
+    seq: int = 0
+
+
+@dataclass(frozen=True)
+class Command:
+    """What an operator asked the runner to do."""
+
+    kind: str
+    """``heal``, ``pause``, ``observe``, ``resume`` or ``forget``."""
+    time: float
+    seq: int = 0
+    argument: str | None = None
+    """The source to forget."""
+    by: str = "operator"
+    """Name of the token that it was asked with; ``operator`` where there are no tokens."""

@@ -1,0 +1,135 @@
+"""Before anything serves: the store is made, the package is known, a clean adapter serves."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import logging
+import time
+
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.config.thresholds import Thresholds
+from bento_selfheal.core.records import Event, Phase, Promotion, PromotionKind
+from bento_selfheal.deployment.locations import exact_tag, open_store, registry_of, state_dir
+from bento_selfheal.errors import PromotionMoved, SettingsError
+from bento_selfheal.healing.pipeline import Pipeline
+from bento_selfheal.image import STATE, goes_with_container
+from bento_selfheal.packaging.model_store import bentoml_home
+from bento_selfheal.packaging.opening import find_device, open_package
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.store import OPERATING_POINT, SqlStore
+from bento_selfheal.telemetry.spans import Telemetry
+
+log = logging.getLogger(__name__)
+
+
+def prepare(settings: Settings) -> None:
+    """Make the store ready for a packaged model; a second call changes nothing.
+
+    A package other than the one that the store knows takes over: its clean adapter is
+    promoted, and the runner begins anew behind the rows logged so far.
+
+    Raises:
+        SettingsError: There is no such device.
+    """
+    find_device(settings.device)
+    _warn_of_loss(settings)
+    store = open_store(settings)
+    try:
+        store.create()
+        tag = exact_tag(settings)
+        while (before := store.meta("package")) != tag:
+            # On the CPU: nothing answers here, and this process would keep GPU memory for its life.
+            try:
+                version = _take_over(settings, store, open_package(tag), before)
+            except PromotionMoved:
+                continue  # a replica was quicker
+            log.info("%s serves from snapshot %d, state in %s", tag, version, state_dir(settings))
+    finally:
+        store.close()
+
+
+def _warn_of_loss(settings: Settings) -> None:
+    """A container without a volume works, until it is replaced."""
+    if settings.store_url:
+        return
+    # Both hold a heal: the store says which snapshot serves, the model store has its weights.
+    homes = {state_dir(settings), bentoml_home()}
+    for home in homes:
+        home.mkdir(parents=True, exist_ok=True)
+    lost = sorted(str(home) for home in homes if goes_with_container(home))
+    if lost:
+        log.warning(
+            "%s: on no volume, heals are gone with this container; mount one at %s and set "
+            "BENTOML_HOME=%s", ", ".join(lost), STATE, STATE,
+        )  # fmt: skip
+
+
+def _take_over(settings: Settings, store: SqlStore, package: Package, before: str | None) -> int:
+    """Promote a package's clean adapter; the runner begins anew behind what is logged."""
+    older = store.snapshots(kept_only=False)
+    version = max((s.version for s in older), default=0) + 1
+    predictions_from, feedback_from, commands_from = store.ends()
+    reason = f"{package.tag} was deployed"
+    registry = registry_of(package, store, settings)
+    clean = registry.save(
+        version, Phase.CLEAN, package.model.adapter_state(), heal=0, batch=0, reason=reason
+    )
+    now = time.time()
+    initial = Promotion(
+        PromotionKind.INITIAL, version, clean.tag, clean.sha256, reason, now, by=_user()
+    )
+    detail = {"package": package.tag, "version": version, "by": initial.by}
+    event = Event("deployed", detail, now)
+    pipeline = Pipeline(package, settings, registry, thresholds=Thresholds(), telemetry=Telemetry())
+    pipeline.adopt(initial)
+    start = {
+        "predictions_from": predictions_from,
+        "feedback_from": feedback_from,
+        "commands_from": commands_from,
+        "next_version": version + 1,
+    }
+    store.take_over(
+        clean, initial, event, status=pipeline.status(),
+        facts={
+            "start": json.dumps(start), "package": package.tag,
+            OPERATING_POINT: json.dumps(pipeline.operating.as_dict()),
+        },
+        before=before,
+    )  # fmt: skip
+    # Another package's adapters fit nothing that may ever serve from here again.
+    for snapshot in older:
+        registry.delete(snapshot.tag)
+    return version
+
+
+def _user() -> str:
+    """Who runs this process on this machine, as far as the promotion log has room."""
+    try:
+        return getpass.getuser()[:20]
+    except (OSError, KeyError, ImportError):  # a container's user has no name
+        return "operator"
+
+
+def sign(settings: Settings) -> list[str]:
+    """Sign the kept snapshots with the key in force, those that are what was promoted; their tags.
+
+    Raises:
+        SettingsError: There is no key.
+        SnapshotError: One is damaged; those before it are signed.
+    """
+    if not settings.signing_key.get_secret_value():
+        raise SettingsError("signing_key: there is none to sign with; set SELFHEAL_SIGNING_KEY")
+    store = open_store(settings)
+    try:
+        store.create()
+        tag = store.meta("package")
+        if tag is None:
+            return []
+        registry = registry_of(open_package(tag), store, settings)
+        snapshots = store.snapshots()
+        for snapshot in snapshots:
+            registry.sign(snapshot.tag, snapshot.sha256)
+        return [snapshot.tag for snapshot in snapshots]
+    finally:
+        store.close()

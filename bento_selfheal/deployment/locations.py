@@ -1,0 +1,50 @@
+"""Where a deployment keeps its state: folder, store, adapters, exact tags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.packaging.adapters import Registry
+from bento_selfheal.packaging.model_store import bentoml_home, find_model
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.store import SqlStore
+
+_pinned: dict[str, str] = {}
+
+
+def pin_models(tags: list[str]) -> None:
+    """A bento serves the model versions that it was built with, whatever is newest here."""
+    _pinned.update({tag.split(":")[0]: tag for tag in tags})
+
+
+def exact_tag(settings: Settings) -> str:
+    """The packaged model's exact tag.
+
+    Raises:
+        bentoml.exceptions.NotFound: No such model.
+    """
+    name = settings.model.split(":")[0]
+    return str(find_model(_pinned.get(name, settings.model)).tag)
+
+
+def state_dir(settings: Settings) -> Path:
+    """The folder of the SQLite store and of threshold_config.json."""
+    if settings.state_dir != Path():
+        return settings.state_dir
+    return bentoml_home() / "selfheal" / settings.model.split(":")[0]
+
+
+def open_store(settings: Settings) -> SqlStore:
+    """The store that the settings name."""
+    return SqlStore(settings.store_url or f"sqlite:///{state_dir(settings) / 'selfheal.db'}")
+
+
+def registry_of(package: Package, store: SqlStore, settings: Settings) -> Registry:
+    """The snapshots of this package in this store."""
+    return Registry(
+        package,
+        store.meta("store_id") or "",
+        shelf=store if store.shared else None,
+        key=settings.signing_key.get_secret_value().encode(),
+    )

@@ -1,0 +1,90 @@
+"""The adapter that trains while another one serves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bento_selfheal.healing.challenger.anchor import Anchor
+from bento_selfheal.model import SelfHealingModel
+
+
+class Challenger:
+    """A line of adapters that heals train, with Adam's moments kept from heal to heal.
+
+    Attributes:
+        model: What training moves.
+        answers: What answers, is compared and is promoted: the moving average of `model`.
+        shadow: The frozen model as trained.
+        anchor: The shadow as recent labels have it.
+        rounds: Rounds of training since the line began or a change was seen.
+        seen: Labels that the line has trained on, the present ones included.
+        pace: Rows answered for each label that came; few labels are trained on for longer.
+    """
+
+    def __init__(
+        self,
+        champion: SelfHealingModel,
+        lr: float,
+        shadow: SelfHealingModel | None = None,
+        anchor: Anchor | None = None,
+    ) -> None:
+        state = champion.adapter_state()
+        self.model = champion.with_adapter(state)
+        self.model.freeze_for_healing()
+        self.answers = champion.with_adapter(state).requires_grad_(False)
+        self.shadow = shadow or champion
+        self.anchor = anchor
+        self.optimizer = torch.optim.Adam(self.model.reflexive.parameters(), lr=lr)
+        self.rounds = 0
+        self.seen = 0
+        self.pace = 1.0
+
+    def load(self, state: Mapping[str, Tensor], average: Mapping[str, Tensor]) -> None:
+        """Put other adapter weights in place and keep the moments."""
+        self.model.reflexive.load_state_dict(dict(state))
+        self.answers.reflexive.load_state_dict(dict(average))
+
+    def follow(self, share: float) -> None:
+        """Move the average by ``share`` of the way to the trained weights."""
+        moved = self.model.reflexive.state_dict()
+        with torch.no_grad():
+            for name, value in self.answers.reflexive.state_dict().items():
+                value.lerp_(moved[name], share)
+
+    def bound(self, limit: float) -> float:
+        """Keep the trained weights within ``limit`` of the shadow's; their distance, Euclidean."""
+        clean = self.shadow.reflexive.state_dict()
+        with torch.no_grad():
+            own = self.model.reflexive.state_dict()
+            square = sum(float((own[n] - clean[n]).square().sum()) for n in own)
+            distance = math.sqrt(square)
+            if distance > limit:
+                for name, value in own.items():
+                    value.copy_(clean[name] + (value - clean[name]) * (limit / distance))
+        return min(distance, limit)
+
+    def moments(self) -> dict[str, Tensor]:
+        """Adam's moments by parameter, on the CPU; empty before the first step."""
+        out: dict[str, Tensor] = {}
+        for name, parameter in self.model.reflexive.named_parameters():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                out[f"{name}/{key}"] = value.detach().to("cpu", copy=True)
+        return out
+
+    def load_moments(self, moments: Mapping[str, Tensor]) -> None:
+        """Put moments back that `moments` gave."""
+        for name, parameter in self.model.reflexive.named_parameters():
+            prefix = f"{name}/"
+            kept = {k.removeprefix(prefix): v for k, v in moments.items() if k.startswith(prefix)}
+            # Adam counts its steps on the CPU, wherever the parameter lies.
+            state: dict[str, Any] = {
+                key: value.to("cpu" if key == "step" else parameter.device, copy=True)
+                for key, value in kept.items()
+            }
+            if state:
+                self.optimizer.state[parameter] = state

@@ -1,0 +1,185 @@
+"""Recipes: each trains the adapter of a challenger on labelled rows, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bento_selfheal.config.parameters import HealParameters
+from bento_selfheal.healing.challenger.anchor import Anchor
+from bento_selfheal.healing.challenger.challenger import Challenger
+from bento_selfheal.healing.labels.labelled_rows import LabelledRows
+from bento_selfheal.model import SelfHealingModel
+from bento_selfheal.rules import RuleSet
+from bento_selfheal.scoring.probabilities import cross_entropy, targets
+
+EPS = 1e-8
+HALF_LIVES = 7.0
+DEVICE_TOLERANCE = 1e-3
+"""Probabilities after one heal on CUDA and on the CPU: float32 sums are taken in another order,
+and every step of Adam builds on the last one."""
+
+
+class Recipe(Protocol):
+    """How a heal trains, on the challenger's device. Seeded by ``generator``, which lies on the
+    CPU so that every device gets the same draws; equal input gives equal weights."""
+
+    @property
+    def name(self) -> str: ...
+
+    def heal(
+        self, challenger: Challenger, rows: LabelledRows, rules: RuleSet, generator: torch.Generator
+    ) -> dict[str, float]:
+        """Train the challenger's adapter in place; return each loss of the last step."""
+        ...
+
+
+@dataclass(frozen=True)
+class ArticleRecipe:
+    """The article's heal (article.md, section 3): five full-batch steps on the newest batch.
+
+    ``loss = alpha * real + (1 - alpha) * lambda_lag * consistency + entropy_weight * entropy``
+    """
+
+    parameters: HealParameters
+    name: str = "article"
+
+    def heal(
+        self, challenger: Challenger, rows: LabelledRows, rules: RuleSet, generator: torch.Generator
+    ) -> dict[str, float]:
+        p = self.parameters
+        rows = rows.tail(p.batch_size)
+        hidden, labels = _hidden(challenger.model, rows)
+        before = _probabilities(challenger.model, hidden)
+        conflicts = rules.conflicts(rows.features, before, p.conflict_thr)
+        verdicts = torch.from_numpy(rules.verdicts(rows.features)).to(hidden.device)
+        weight = torch.tensor(p.pos_weight(fraud_fraction(rows.labels, conflicts)))
+        weight = weight.to(hidden.device)
+        losses: dict[str, float] = {}
+        for _ in range(p.heal_steps):
+            probabilities = challenger.model.decide(hidden)
+            logits = torch.log(probabilities / (1 - probabilities + EPS))
+            real = F.binary_cross_entropy_with_logits(logits, labels, pos_weight=weight)
+            # Without a rule there is nothing to be consistent with.
+            consistency = (
+                F.binary_cross_entropy(probabilities, verdicts) if len(rules) else real * 0
+            )
+            entropy = binary_entropy(probabilities)
+            loss = (
+                p.alpha * real
+                + (1 - p.alpha) * p.lambda_lag * consistency
+                + p.entropy_weight * entropy
+            )
+            _step(challenger, loss)
+            losses = {
+                "real": real.item(),
+                "consistency": consistency.item(),
+                "entropy": entropy.item(),
+                "total": loss.item(),
+            }
+        challenger.follow(1.0)
+        return losses
+
+
+@dataclass(frozen=True)
+class ReplayRecipe:
+    """The default: minibatches drawn from the bounded buffer of the newest labelled rows.
+
+    Cross-entropy on labels, each row drawn half as often every `replay_half_life` labels, so
+    that what was learned before a change fades. A young line leans on the `Anchor`: towards its
+    soft labels it trains first, and to the share `anchor_floor` for good. What answers is a
+    moving average of the weights, which is steadier than any one of them.
+    """
+
+    parameters: HealParameters
+    name: str = "replay"
+
+    def heal(
+        self, challenger: Challenger, rows: LabelledRows, rules: RuleSet, generator: torch.Generator
+    ) -> dict[str, float]:
+        p, anchor = self.parameters, challenger.anchor
+        lean = 0.0 if anchor is None else p.lean(challenger.seen * rows.uncommon)
+        if anchor is not None and lean > 0:
+            self._fit(challenger, anchor, rows)
+        half_life = p.half_life(rows.rarest)
+        rows = rows.since(HALF_LIVES * half_life)
+        hidden, labels = _hidden(challenger.model, rows)
+        weights = rows.recency(half_life)
+        losses: dict[str, float] = {}
+        steps = p.steps(challenger.rounds, challenger.pace, lean)
+        batch = min(p.replay_batch, len(rows))
+        drawn = torch.multinomial(weights, steps * batch, replacement=True, generator=generator)
+        for picked in drawn.reshape(steps, batch):
+            at = picked.to(hidden.device)
+            answers = challenger.model.decide(hidden[at])
+            truth = targets(labels[at], answers)
+            if anchor is not None and lean > 0:
+                said = _said(challenger.shadow, hidden[at])
+                soft = anchor(said, rows.features[picked.numpy()])
+                truth = (1 - lean) * truth + lean * soft
+            real = cross_entropy(answers, truth)
+            _step(challenger, real)
+            losses = {"real": real.item(), "total": real.item()}
+        moved = challenger.bound(p.adapter_norm)
+        challenger.rounds += 1
+        challenger.follow(max(1 - p.kept(challenger.pace, lean), 1 / challenger.rounds))
+        return {**losses, "moved": moved, "lean": lean}
+
+    def _fit(self, challenger: Challenger, anchor: Anchor, rows: LabelledRows) -> None:
+        """Let the anchor follow the labels, where enough came since it last did."""
+        half_life = self.parameters.anchor_memory(rows.rarest, challenger.pace)
+        if not anchor.due(challenger.seen, half_life):
+            return
+        rows = rows.since(HALF_LIVES * half_life)
+        hidden, labels = _hidden(challenger.shadow, rows)
+        said = _said(challenger.shadow, hidden)
+        anchor.fit(said, rows.features, targets(labels, said), rows.recency(half_life),
+                   challenger.seen)  # fmt: skip
+
+
+def make_recipe(parameters: HealParameters) -> Recipe:
+    """The recipe that the settings name."""
+    if parameters.recipe == "article":
+        return ArticleRecipe(parameters)
+    return ReplayRecipe(parameters)
+
+
+def fraud_fraction(labels: NDArray[np.float32], conflicts: NDArray[np.bool_]) -> float:
+    """Share of true positives among the conflicting rows; 0 when there are none."""
+    return float(labels[conflicts].mean()) if conflicts.any() else 0.0
+
+
+def binary_entropy(p: Tensor) -> Tensor:
+    """Mean entropy of the answers, in nats."""
+    return -(p * torch.log(p + EPS) + (1 - p) * torch.log(1 - p + EPS)).mean()
+
+
+def _hidden(model: SelfHealingModel, rows: LabelledRows) -> tuple[Tensor, Tensor]:
+    """The frozen backbone's output, computed once a row, and the labels, on the model's device."""
+    labels = torch.from_numpy(rows.labels).to(model.device)
+    if rows.hidden is not None:
+        return rows.hidden.to(model.device), labels
+    with torch.no_grad():
+        return model.backbone(torch.from_numpy(rows.features).to(model.device)), labels
+
+
+def _said(model: SelfHealingModel, hidden: Tensor) -> Tensor:
+    with torch.no_grad():
+        return model.decide(hidden)
+
+
+def _probabilities(model: SelfHealingModel, hidden: Tensor) -> NDArray[np.float32]:
+    out: NDArray[np.float32] = _said(model, hidden).cpu().numpy()
+    return out
+
+
+def _step(challenger: Challenger, loss: Tensor) -> None:
+    challenger.optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    challenger.optimizer.step()

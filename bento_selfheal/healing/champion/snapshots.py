@@ -1,0 +1,179 @@
+"""The snapshots known: saved, measured on later labels, loaded again, forgotten over a bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from bento_selfheal.core.records import Phase, Promotion, Snapshot
+from bento_selfheal.errors import SnapshotError
+from bento_selfheal.healing.labels.labelled_rows import LabelledRows
+from bento_selfheal.model import SelfHealingModel
+from bento_selfheal.scoring.probabilities import probabilities_or_half
+from bento_selfheal.scoring.scores import NOTHING, Scores
+from bento_selfheal.telemetry import names as names
+from bento_selfheal.telemetry.spans import Telemetry
+
+
+class SnapshotStore(Protocol):
+    """Where snapshots go; `Registry` in a service, memory in a backtest."""
+
+    def save(
+        self,
+        version: int,
+        phase: Phase,
+        state: Mapping[str, Tensor],
+        *,
+        heal: int,
+        batch: int,
+        reason: str,
+        facts: Mapping[str, Any] | None = None,
+    ) -> Snapshot: ...
+
+    def load(self, tag: str, sha256: str) -> SelfHealingModel: ...
+
+
+class History:
+    """Every snapshot that may serve, by version.
+
+    Args:
+        store: Where adapters are kept.
+        limit: Snapshots kept.
+        telemetry: Where spans go.
+        note: Called with the kind and detail of an event.
+
+    Attributes:
+        snapshots: By version, in the order in which they became known.
+        measured: What each did on labels that came after it was trained.
+        changed: New, or measured anew, since `collect`.
+        next_version: Version of the next one saved.
+    """
+
+    def __init__(
+        self,
+        store: SnapshotStore,
+        limit: int,
+        telemetry: Telemetry,
+        note: Callable[[str, dict[str, Any]], None],
+    ) -> None:
+        self._store = store
+        self._limit = limit
+        self._telemetry = telemetry
+        self._note = note
+        self.snapshots: dict[int, Snapshot] = {}
+        self.measured: dict[int, Scores] = {}
+        self.changed: dict[int, Snapshot] = {}
+        self.next_version = 2
+
+    def save(
+        self,
+        phase: Phase,
+        model: SelfHealingModel,
+        *,
+        heal: int,
+        batch: int,
+        reason: str,
+        facts: Mapping[str, Any],
+    ) -> Snapshot:
+        """Keep a model's adapter under the next version.
+
+        Raises:
+            SnapshotError: Its weights are not finite.
+        """
+        version = self.next_version
+        with self._telemetry.span(
+            names.SNAPSHOT, {names.VERSION: version, names.PHASE: phase.value}
+        ):
+            snapshot = self._store.save(
+                version, phase, model.adapter_state(),
+                heal=heal, batch=batch, reason=reason, facts=facts,
+            )  # fmt: skip
+        self.next_version += 1
+        self.snapshots[version] = self.changed[version] = snapshot
+        return snapshot
+
+    def promoted(self, promotion: Promotion) -> Snapshot:
+        """The snapshot of a promotion, known from now on."""
+        fresh = Snapshot(
+            promotion.version, promotion.tag, Phase.CLEAN, promotion.sha256,
+            0, 0, promotion.reason, promotion.time,
+        )  # fmt: skip
+        return self.snapshots.setdefault(promotion.version, fresh)
+
+    def take_up(self, kept: list[Snapshot], *, next_version: int) -> None:
+        """Know what the store has kept, where no checkpoint tells of it."""
+        self.snapshots = {s.version: s for s in kept}
+        self.next_version = next_version
+
+    def load(self, kept: Snapshot | Promotion) -> SelfHealingModel:
+        """The packaged model with a snapshot's adapter.
+
+        Raises:
+            SnapshotError: It does not verify.
+        """
+        return self._store.load(kept.tag, kept.sha256)
+
+    def load_known(self, snapshot: Snapshot) -> SelfHealingModel | None:
+        """Its model; None where it does not verify: an event says so, and it is known no more."""
+        try:
+            return self.load(snapshot)
+        except SnapshotError as error:
+            self._forget(snapshot.version)
+            self._note("refused", {"version": snapshot.version, "reason": str(error)})
+            return None
+
+    def measure(self, version: int, scores: Scores) -> None:
+        """Add what a snapshot did on later labels; one that is known no more is left out."""
+        if version not in self.snapshots:
+            return
+        total = self.measured[version] = self.measured.get(version, NOTHING) + scores
+        self.snapshots[version] = self.changed[version] = replace(
+            self.snapshots[version], accuracy=total.accuracy, f1=total.f1, rows=total.rows
+        )
+
+    def collect(self) -> dict[int, Snapshot]:
+        """Hand over what changed, once."""
+        done, self.changed = self.changed, {}
+        return done
+
+    def best(self, *, other_than: int | None = None) -> Snapshot | None:
+        """The post-heal snapshot with the highest F1 on later labels; else the clean one."""
+        others = [s for s in self.snapshots.values() if s.version != other_than]
+        measured = [s for s in others if s.phase is Phase.POST and s.f1 is not None]
+        if measured:
+            return max(measured, key=lambda s: (s.f1 or 0.0, s.version))
+        return next((s for s in others if s.phase is Phase.CLEAN), None)
+
+    def before(self, batch: int, *, other_than: int) -> list[Snapshot]:
+        """Post-heal snapshots of before a labelled batch; the clean one where there is none."""
+        old = [s for s in self.snapshots.values() if s.batch < batch and s.version != other_than]
+        healed = [s for s in old if s.phase is Phase.POST]
+        return healed or [s for s in old if s.phase is Phase.CLEAN]
+
+    def compare(self, snapshots: list[Snapshot], rows: LabelledRows) -> dict[Snapshot, Scores]:
+        """What each does on the rows; one that does not verify is left out."""
+        return {
+            snapshot: Scores.of(probabilities_or_half(model, rows.features), rows.labels)
+            for snapshot in snapshots
+            if (model := self.load_known(snapshot)) is not None
+        }
+
+    def surplus(self, needed: set[int]) -> list[Snapshot]:
+        """Snapshots over the limit, forgotten here; needed ones, clean, best and newest stay."""
+        best = self.best()
+        keep = {
+            s.version
+            for s in self.snapshots.values()
+            if s.version in needed or s.phase is Phase.CLEAN or s is best
+        }
+        newest = sorted(self.snapshots.keys() - keep, reverse=True)
+        room = max(self._limit - len(keep), 0)
+        return [self._forget(version) for version in newest[room:]]
+
+    def _forget(self, version: int) -> Snapshot:
+        self.measured.pop(version, None)
+        self.changed.pop(version, None)
+        return self.snapshots.pop(version)

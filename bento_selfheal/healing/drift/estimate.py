@@ -1,0 +1,58 @@
+"""Accuracy without labels, and how far the estimate was off once labels came.
+
+Confidence-based performance estimation, as NannyML's CBPE does it: recalibrate the model's
+probabilities on the reference set, then average the probability that each decision is right.
+It holds while what the features say of a class stays as it was, and says nothing of a change
+in that; so the miss against labels stands beside it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bento_selfheal.core.decision import decide_classes
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.scoring.probabilities import confidence, targets
+from bento_selfheal.scoring.recalibration import Recalibration
+
+
+class Estimate:
+    """The estimated accuracy of the newest batch of answers.
+
+    Args:
+        package: The packaged model, on whose reference set probabilities are recalibrated.
+    """
+
+    def __init__(self, package: Package) -> None:
+        answers = torch.from_numpy(package.shadow(package.reference_rows))
+        truth = targets(torch.from_numpy(package.reference_labels), answers)
+        self._scale = Recalibration(answers, truth, torch.ones(len(answers)), degree=1)
+        self.accuracy: float | None = None
+        self.off: float | None = None
+        """Estimate less accuracy, mean over the batches whose labels came."""
+        self.checks = 0
+
+    def answered(self, answers: NDArray[np.float32], threshold: float) -> None:
+        """Take one batch of answers without labels."""
+        scaled = self._scale(torch.from_numpy(np.ascontiguousarray(answers))).numpy()
+        if scaled.ndim == 1:
+            said = decide_classes(answers, threshold)
+            right = np.where(said > 0, scaled, 1 - scaled)
+        else:
+            right = confidence(scaled)
+        self.accuracy = float(right.mean())
+
+    def checked(self, accuracy: float) -> None:
+        """Take the accuracy that labels gave a batch."""
+        if self.accuracy is None:
+            return
+        self.checks += 1
+        gap = self.accuracy - accuracy
+        self.off = gap if self.off is None else self.off + (gap - self.off) / self.checks
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"accuracy": self.accuracy, "off_by": self.off, "checks": self.checks}

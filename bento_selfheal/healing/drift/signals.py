@@ -1,0 +1,91 @@
+"""All signals put together: whether the world drifts, and in words why."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.healing.drift.agreement import Agreement
+from bento_selfheal.healing.drift.detector_bank import Watch
+from bento_selfheal.healing.drift.fidi import Fidi, SignalReading
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.rules import RuleSet
+
+
+class Drift:
+    """Reads every signal: on rows as they come, on errors once labels come.
+
+    Args:
+        package: The packaged model.
+        settings: Which signals, and from where on they ask for a heal.
+        rules: The rules in force.
+
+    Attributes:
+        reading: FIDI and conflicts of the newest batch.
+        recent: Served accuracy of the newest labelled batches.
+        fallen: Why that is too low; empty when calm.
+    """
+
+    def __init__(self, package: Package, settings: Settings, rules: RuleSet) -> None:
+        self._package = package
+        self._settings = settings
+        self._rules = rules
+        self.fidi = package.fidi(settings.fidi_window)
+        self.reading = SignalReading(0.0, 0, drifting=False)
+        self.agreement = Agreement(rules, package, settings.fidi_window)
+        self.watch = Watch(package, settings)
+        self.recent: list[float] = []
+        self.fallen = ""
+
+    def rows(self, rows: NDArray[np.float32], answers: NDArray[np.float32]) -> list[str]:
+        """Take one batch of rows and answers; what detectors saw change, in words."""
+        s = self._settings
+        self.fidi.update(rows[:, self._package.sensitive_columns])
+        conflicts = int(self._rules.conflicts(rows, answers, s.conflict_thr).sum())
+        self.reading = self.fidi.reading(
+            conflicts, threshold=s.fidi_threshold, conflict_min=s.conflict_min
+        )
+        self.agreement.update(rows, answers)
+        return self.watch.rows(rows)
+
+    def errors(self, accuracy: float, wrong: NDArray[np.bool_]) -> list[str]:
+        """Take a labelled batch's served accuracy, and its errors in order; what detectors saw."""
+        self.recent = [*self.recent, accuracy][-self._settings.health_window :]
+        self.fallen = self._error_signal()
+        return self.watch.errors(wrong)
+
+    @property
+    def seen(self) -> bool:
+        """Whether a signal asks for a heal."""
+        return self.reading.drifting or bool(self.fallen)
+
+    @property
+    def calm(self) -> bool:
+        """Whether no signal says anything."""
+        return not (self.seen or self._canary)
+
+    @property
+    def reason(self) -> str:
+        """Why a heal is asked for, in words."""
+        return ", ".join(filter(None, (self.reading.reason, self.fallen, self._canary)))
+
+    @property
+    def _canary(self) -> str:
+        """The signal that rules and model no longer agree as they did; empty when calm."""
+        if self.agreement.z <= self._settings.agreement_z:
+            return ""
+        now, usual = self.agreement.now or 0.0, self.agreement.usual
+        return f"rules and model agree on {now:.3f} of the rows against {usual:.3f}"
+
+    def _error_signal(self) -> str:
+        """The third signal, on labels: accuracy below the reference set's; empty when calm.
+
+        Drift of what decides a class, not of the rows, shows here alone.
+        """
+        if len(self.recent) < Fidi.MIN_BATCHES:
+            return ""
+        accuracy, expected = float(np.mean(self.recent)), self._package.info.accuracy
+        if expected - accuracy <= self._settings.error_drop:
+            return ""
+        return f"accuracy {accuracy:.3f} against {expected:.3f} on the reference set"

@@ -1,0 +1,98 @@
+"""Health: watch what was promoted on labels that come later, and ask for a rollback."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from bento_selfheal.config.thresholds import Thresholds
+from bento_selfheal.core.records import Snapshot
+from bento_selfheal.scoring.scores import Scores
+
+MIN_BATCHES = 3
+ROLLBACK_MARGIN = 0.05
+THRESHOLD_OF = {"f1": "rollback_f1_drop", "accuracy": "rollback_acc_drop"}
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Why health asks for a rollback."""
+
+    metrics: tuple[str, ...]
+    """What fell: ``f1``, ``accuracy`` or both."""
+    reason: str
+
+
+@dataclass
+class Health:
+    """Rolling means against a baseline (article.md, section 4).
+
+    Args:
+        window: Labelled batches in the rolling means.
+    """
+
+    window: int
+
+    def __post_init__(self) -> None:
+        self.baseline: tuple[float, float] | None = None
+        self.recent: deque[tuple[float, float]] = deque(maxlen=self.window)
+
+    def begin(self, accuracy: float, f1: float) -> None:
+        """Set the baseline, once: accuracy and F1 of the first heal."""
+        if self.baseline is None:
+            self.baseline = (accuracy, f1)
+
+    def restart(self, *, keep_baseline: bool = False) -> None:
+        """Forget the window, and the baseline with it: another model serves now."""
+        if not keep_baseline:
+            self.baseline = None
+        self.recent.clear()
+
+    def update(self, accuracy: float, f1: float, thresholds: Thresholds) -> Alarm | None:
+        """Take one batch; return why to roll back, or None."""
+        self.recent.append((accuracy, f1))
+        if self.baseline is None or len(self.recent) < MIN_BATCHES:
+            return None
+        mean_accuracy, mean_f1 = (float(v) for v in np.mean(self.recent, axis=0))
+        base_accuracy, base_f1 = self.baseline
+        falls = {
+            metric: f"{metric} {now:.3f} is {base - now:.3f} below its baseline {base:.3f}"
+            for metric, now, base, allowed in (
+                ("f1", mean_f1, base_f1, thresholds.rollback_f1_drop),
+                ("accuracy", mean_accuracy, base_accuracy, thresholds.rollback_acc_drop),
+            )
+            if base - now > allowed
+        }
+        return Alarm(tuple(falls), ", ".join(falls.values())) if falls else None
+
+
+def better(
+    kept: Mapping[Snapshot, Scores], now: Scores, alarm: Alarm, thresholds: Thresholds
+) -> Snapshot | None:
+    """The snapshot that does best in what fell, when it beats what serves by a margin.
+
+    It may lose no more than a threshold of the other figure.
+
+    Args:
+        kept: What each snapshot does on the rows of the fall.
+        now: What serves does on them.
+        alarm: What fell.
+        thresholds: The rollback thresholds in force.
+    """
+    harmless = {
+        snapshot: s
+        for snapshot, s in kept.items()
+        if s.f1 >= now.f1 - thresholds.rollback_f1_drop
+        and s.accuracy >= now.accuracy - thresholds.rollback_acc_drop
+    }
+    for metric in alarm.metrics:
+        best = max(harmless, key=lambda s: getattr(harmless[s], metric), default=None)
+        # By a margin: the best of twenty is a little better by chance alone.
+        margin = min(getattr(thresholds, THRESHOLD_OF[metric]), ROLLBACK_MARGIN)
+        needed = getattr(now, metric) + margin
+        if best is not None and getattr(harmless[best], metric) > needed:
+            return best
+    return None

@@ -1,0 +1,174 @@
+"""The bounded buffer of labelled rows, which heals train on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bento_selfheal.healing.labels.join import JoinedRow
+from bento_selfheal.healing.labels.labelled_rows import LabelledRows
+
+Embed = Callable[[NDArray[np.float32]], Tensor]
+COMMON = 0.75
+"""Share from which on a class is so common that its older rows are thinned, not dropped."""
+NEWEST = 4
+"""One part in so many is never thinned, and goes when the oldest rows are dropped."""
+
+
+class Column:
+    """An array that grows at its end, at a constant cost a row.
+
+    Views handed out stay what they are: rows are written behind them, never into them.
+    """
+
+    def __init__(self, rows: NDArray[Any]) -> None:
+        self._kept = rows
+        self._end = len(rows)
+
+    def append(self, fresh: NDArray[Any]) -> None:
+        """Take rows, ``(n, ...)``."""
+        if self._end + len(fresh) > len(self._kept):
+            old = self.rows
+            self._kept = np.empty((2 * (len(old) + len(fresh)), *old.shape[1:]), old.dtype)
+            self._kept[: len(old)] = old
+        self._kept[self._end : self._end + len(fresh)] = fresh
+        self._end += len(fresh)
+
+    @property
+    def rows(self) -> NDArray[Any]:
+        """What is there, ``(n, ...)``."""
+        return self._kept[: self._end]
+
+
+class Buffer:
+    """Labelled rows, oldest first: the newest, and of a rare class all that there is room for.
+
+    When it is full, the oldest quarter goes; but where one class has more than three quarters
+    of the rows, every second of its older ones goes, and the next one stands for both.
+
+    Args:
+        limit: Rows kept at most.
+        width: Number of features.
+        embed: The frozen backbone, ``(n, features)`` to ``(n, hidden)``; each row goes
+            through it once.
+    """
+
+    def __init__(self, limit: int, width: int, embed: Embed) -> None:
+        self._limit = limit
+        self._embed = embed
+        self.keys: list[bytes]
+        self.sources: list[str | None]
+        nothing = np.zeros(0, dtype=np.float32)
+        self.restore(
+            nothing.reshape(0, width), nothing, [], [], nothing, np.zeros(0, dtype=np.int64)
+        )
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def extend(self, rows: list[JoinedRow]) -> None:
+        """Take newly labelled rows; others go where there is no room."""
+        if not rows:
+            return
+        fresh = np.stack([row.features for row in rows]).astype(np.float32)
+        first = self._next
+        self._features.append(fresh)
+        self._hidden.append(self._embed(fresh).numpy())
+        self._labels.append(np.asarray([row.label for row in rows], dtype=np.float32))
+        self._weights.append(np.ones(len(rows), dtype=np.float32))
+        self._places.append(np.arange(first, first + len(rows)))
+        self.keys += [row.key for row in rows]
+        self.sources += [row.source for row in rows]
+        if len(self) > self._limit:
+            self._make_room()
+
+    def correct(self, key: bytes, label: int) -> bool:
+        """Replace the label of a row that is still here; False when it is not."""
+        if key not in self.keys:
+            return False
+        labels = self.labels.copy()
+        labels[self.keys.index(key)] = label
+        self._labels = Column(labels)
+        return True
+
+    def forget(self, source: str) -> int:
+        """Remove every row that a source labelled; returns how many."""
+        stay = np.asarray([name != source for name in self.sources], dtype=bool)
+        gone = len(self) - int(stay.sum())
+        if gone:
+            self._keep(stay)
+        return gone
+
+    def rows(self) -> LabelledRows:
+        """What a heal trains on."""
+        ages = self._next - 1 - self.places
+        hidden = torch.from_numpy(self._hidden.rows)
+        return LabelledRows(self.features, self.labels, hidden, self.weights, ages)
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """``(n, features)``"""
+        return self._features.rows
+
+    @property
+    def labels(self) -> NDArray[np.float32]:
+        """``(n,)``, indices of classes"""
+        return self._labels.rows
+
+    @property
+    def weights(self) -> NDArray[np.float32]:
+        """How many rows of its class each stands for, ``(n,)``."""
+        return self._weights.rows
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """The how-manieth label each was, ``(n,)``."""
+        return self._places.rows
+
+    def restore(
+        self,
+        features: NDArray[np.float32],
+        labels: NDArray[np.float32],
+        keys: list[bytes],
+        sources: list[str | None],
+        weights: NDArray[np.float32],
+        places: NDArray[np.int64],
+    ) -> None:
+        """Put rows back from a checkpoint."""
+        self._features, self._labels = Column(features), Column(labels)
+        self._weights, self._places = Column(weights), Column(places)
+        self._hidden = Column(self._embed(features).numpy())
+        self.keys, self.sources = keys, sources
+
+    @property
+    def _next(self) -> int:
+        return int(self.places[-1]) + 1 if len(self.places) else 0
+
+    def _make_room(self) -> None:
+        labels, newest = self.labels.astype(np.int64), self._limit // NEWEST
+        counts = np.bincount(labels)
+        common = int(counts.argmax())
+        stay = np.ones(len(self), dtype=bool)
+        if counts[common] < COMMON * len(self):
+            stay[: len(self) - self._limit + newest] = False
+        else:
+            older = np.flatnonzero(labels[:-newest] == common)
+            gone, kept = older[:-1:2], older[1::2]
+            stay[gone] = False
+            weights = self.weights.copy()
+            weights[kept] += weights[gone]
+            self._weights = Column(weights)
+        self._keep(stay)
+
+    def _keep(self, stay: NDArray[np.bool_]) -> None:
+        """Let the other rows go."""
+        for name in ("_features", "_hidden", "_labels", "_weights", "_places"):
+            setattr(self, name, Column(getattr(self, name).rows[stay]))
+        kept = np.flatnonzero(stay).tolist()
+        self.keys = [self.keys[i] for i in kept]
+        self.sources = [self.sources[i] for i in kept]

@@ -1,0 +1,134 @@
+"""Late labels meet their predictions, in the common order of both logs."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bento_selfheal.core.ids import is_logged, issued_at
+from bento_selfheal.core.records import FeedbackRecord, Horizon, PredictionRecord
+
+LATE_SECONDS = 3600.0
+"""A prediction that is not in the log so long after its answer never comes."""
+LATE_PLACES = 10_000
+"""And so many requests later: a clock that is set forward decides nothing alone."""
+
+
+@dataclass(frozen=True)
+class JoinedRow:
+    """One label with the row it belongs to."""
+
+    key: bytes
+    """Request key and row, 16 bytes."""
+    features: NDArray[np.float32]
+    """``(features,)``"""
+    label: int
+    probability: float | list[float] | None
+    """As it was answered; None where the row came with its label and was never asked."""
+    version: int | None
+    """Snapshot version that answered."""
+    delay: float | None
+    """Seconds from the answer to the label."""
+    corrects: bool
+    source: str | None
+    trace: str | None
+    feedback_seq: int
+
+
+class Joiner:
+    """Joins labels with predictions; a label that is early waits, the oldest go first.
+
+    A worker logs predictions behind its answers, so a quick client's label can be written
+    before the prediction is. Such a label is joined at the prediction's place in the log,
+    never at the moment it happens to be found, so that a replay joins the same way.
+
+    Args:
+        waiting_limit: Labels that may wait; beyond it the oldest is given up as unmatched, and so
+            is one that has waited for `LATE_SECONDS` and `LATE_PLACES`.
+    """
+
+    def __init__(self, waiting_limit: int) -> None:
+        self._limit = waiting_limit
+        self._waiting: OrderedDict[bytes, list[FeedbackRecord]] = OrderedDict()
+        self.waiting = 0
+        self.unmatched = 0
+
+    def label(
+        self,
+        given: FeedbackRecord,
+        asked: PredictionRecord | None,
+        horizon: Horizon | None = None,
+    ) -> list[JoinedRow]:
+        """Take one label; ``asked`` is its prediction where the log has it, and ``horizon`` says
+        what the log has no more."""
+        if given.features is not None:
+            return [_row(given, given.features, None)]
+        if asked is not None and asked.seq <= given.after:
+            return [_row(given, asked.features[given.row], asked)]
+        gone = asked is None and horizon is not None and horizon.took(given, given.after)
+        if gone or _never_logged(given):
+            self.unmatched += 1
+            return []
+        self._waiting.setdefault(given.request, []).append(given)
+        self.waiting += 1
+        while self.waiting > self._limit:
+            self._give_up_oldest()
+        return []
+
+    def prediction(self, asked: PredictionRecord) -> list[JoinedRow]:
+        """Take one prediction; gives the rows whose labels were waiting for it."""
+        early = self._waiting.pop(asked.request, [])
+        self.waiting -= len(early)
+        while self._waiting and self._oldest_is_late(asked):
+            self._give_up_oldest()
+        return [_row(given, asked.features[given.row], asked) for given in early]
+
+    def _oldest_is_late(self, now: PredictionRecord) -> bool:
+        given = next(iter(self._waiting.values()))[-1]
+        return now.time - given.time > LATE_SECONDS and now.seq - given.after > LATE_PLACES
+
+    def _give_up_oldest(self) -> None:
+        _, dropped = self._waiting.popitem(last=False)
+        self.waiting -= len(dropped)
+        self.unmatched += len(dropped)
+
+    def pending(self) -> list[FeedbackRecord]:
+        """Labels that wait, in the order in which they came."""
+        return [given for group in self._waiting.values() for given in group]
+
+    def restore(self, pending: list[FeedbackRecord], unmatched: int) -> None:
+        """Put labels back that `pending` gave."""
+        self.unmatched = unmatched
+        for given in pending:
+            self._waiting.setdefault(given.request, []).append(given)
+        self.waiting = len(pending)
+
+
+def _never_logged(given: FeedbackRecord) -> bool:
+    """Whether a prediction that is not before its label in the log never will be in it."""
+    return not is_logged(given.request) or given.time - issued_at(given.request) > LATE_SECONDS
+
+
+def row_key(request: bytes, row: int) -> bytes:
+    """The 16-byte key of one row."""
+    return request + row.to_bytes(4, "big")
+
+
+def _row(
+    given: FeedbackRecord, features: NDArray[np.float32], asked: PredictionRecord | None
+) -> JoinedRow:
+    return JoinedRow(
+        key=row_key(given.request, given.row),
+        features=features,
+        label=given.label,
+        probability=None if asked is None else asked.probabilities[given.row].tolist(),
+        version=None if asked is None else asked.version,
+        delay=None if asked is None else max(given.time - asked.time, 0.0),
+        corrects=given.corrects,
+        source=given.source,
+        trace=given.trace,
+        feedback_seq=given.seq,
+    )

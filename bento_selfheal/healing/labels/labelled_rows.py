@@ -1,0 +1,68 @@
+"""Labelled rows as training wants them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Labelled rows in the order in which their labels came, oldest first."""
+
+    features: NDArray[np.float32]
+    """``(n, features)``"""
+    labels: NDArray[np.float32]
+    """``(n,)``, indices of classes"""
+    hidden: Tensor | None = None
+    """``(n, hidden)``, the frozen backbone's output where it is known already"""
+    weights: NDArray[np.float32] | None = None
+    """``(n,)``, rows of its class that each stands for; each for itself where there is none"""
+    ages: NDArray[np.int64] | None = None
+    """``(n,)``, labels that came after each; where there is none, no row is missing"""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def tail(self, n: int) -> LabelledRows:
+        """The newest ``n`` rows."""
+        cut = slice(max(len(self) - n, 0), None)
+        return LabelledRows(
+            self.features[cut],
+            self.labels[cut],
+            None if self.hidden is None else self.hidden[cut],
+            None if self.weights is None else self.weights[cut],
+            None if self.ages is None else self.ages[cut],
+        )
+
+    def since(self, age: float) -> LabelledRows:
+        """The rows after which fewer labels came than this."""
+        return self.tail(int((self.age() < age).sum()))
+
+    def age(self) -> NDArray[np.int64]:
+        """Labels that came after each row, ``(n,)``."""
+        return np.arange(len(self) - 1, -1, -1) if self.ages is None else self.ages
+
+    def recency(self, half_life: float) -> Tensor:
+        """What each stands for, halved every ``half_life`` labels, ``(n,)``."""
+        fresh = torch.pow(0.5, torch.from_numpy(self.age()).double() / half_life)
+        return fresh if self.weights is None else fresh * torch.from_numpy(self.weights)
+
+    @property
+    def rarest(self) -> float:
+        """Share of the rarest class that is there at all; 1 without rows."""
+        shares = self._shares()
+        return float(shares.min()) if len(self) else 1.0
+
+    @property
+    def uncommon(self) -> float:
+        """Share of the rows that are not of the commonest class."""
+        return 1 - float(self._shares().max()) if len(self) else 0.0
+
+    def _shares(self) -> NDArray[np.float64]:
+        counts = np.bincount(self.labels.astype(np.int64), self.weights)
+        return np.asarray(counts[counts > 0] / max(counts.sum(), 1))

@@ -1,0 +1,269 @@
+"""Snapshots: adapters in the BentoML model store, verified before they may serve."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from bentoml.exceptions import BentoMLException
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from bento_selfheal.core.records import Phase, Snapshot
+from bento_selfheal.errors import SnapshotError
+from bento_selfheal.model import SelfHealingModel
+from bento_selfheal.packaging.model_store import (
+    bentoml_home,
+    delete_model,
+    home_store,
+    model_folder,
+    new_model,
+)
+from bento_selfheal.packaging.package import Package
+
+log = logging.getLogger(__name__)
+
+ADAPTER = "adapter.safetensors"
+SIGNATURE = "signature"
+"""In a snapshot's metadata: HMAC-SHA256 of the adapter's bytes, in hexadecimal."""
+YOUNG_SECONDS = 600.0
+LOCK_SECONDS = 30.0
+CANARY_TOLERANCE = 1e-4
+"""Answers of one adapter on two machines or devices: float32 sums are taken in another order."""
+
+
+class AdapterStore(Protocol):
+    """Adapters by their hash, where every replica reaches them; the shared store is one."""
+
+    def keep_adapter(self, sha256: str, blob: bytes, signature: str) -> None: ...
+
+    def adapter(self, sha256: str) -> tuple[bytes, str] | None: ...
+
+
+class Registry:
+    """The snapshots of one packaged model in one store.
+
+    All lie under one name, ``<package>-adapter``; which of them serves is the promotion
+    log's to say. Only the leading runner writes here, so versions are never made at once.
+
+    Where replicas have a model store each, the adapters' bytes lie on a shelf that all reach, and
+    each materialises in its own store what it needs.
+
+    Args:
+        package: The packaged model that the adapters belong to.
+        store_id: The store's own id, which keeps two stores' snapshots apart.
+        shelf: Where replicas find each other's adapters; None where they share a model store.
+        key: Signs what is saved, and what is loaded must be signed with it; empty for neither.
+    """
+
+    def __init__(
+        self, package: Package, store_id: str, shelf: AdapterStore | None = None, key: bytes = b""
+    ) -> None:
+        self.package = package
+        self._store_id = store_id
+        self._shelf = shelf
+        self._key = key
+
+    def of(self, package: Package) -> Registry:
+        """The snapshots of another package in the same store."""
+        return Registry(package, self._store_id, self._shelf, self._key)
+
+    def tag(self, version: int, phase: Phase) -> str:
+        return f"{self.tag_name}:{self._store_id}-{version:06d}-{phase.value}"
+
+    @property
+    def tag_name(self) -> str:
+        """The one name of all snapshots of this package."""
+        return f"{self.package.name}-adapter"
+
+    def save(
+        self,
+        version: int,
+        phase: Phase,
+        state: Mapping[str, Tensor],
+        *,
+        heal: int,
+        batch: int,
+        reason: str,
+        facts: Mapping[str, Any] | None = None,
+    ) -> Snapshot:
+        """Write an adapter with its canary answers; a half-written one is written again.
+
+        Raises:
+            SnapshotError: The weights are not finite.
+        """
+        model = self.package.model.with_adapter(state)
+        self._check_finite(state, f"version {version}")
+        canary = self._canary_answers(model, f"version {version}")
+        header = json.dumps({"package": self.package.tag, "version": version, "phase": phase})
+        blob = save({**state, "canary": canary}, metadata={"selfheal": header})
+        tag, sha256 = self.tag(version, phase), hashlib.sha256(blob).hexdigest()
+        labels = {"selfheal": "adapter", "phase": phase.value, "heal": str(heal)}
+        metadata = {
+            "version": version,
+            "phase": phase.value,
+            "heal": heal,
+            "batch": batch,
+            "reason": reason,
+            "package": self.package.tag,
+            "sha256": sha256,
+            SIGNATURE: self._signed(blob),
+            **(facts or {}),
+        }
+        self._write(tag, blob, labels, metadata)
+        if self._shelf is not None:
+            self._shelf.keep_adapter(sha256, blob, self._signed(blob))
+        return Snapshot(version, tag, phase, sha256, heal, batch, reason, time.time())
+
+    def load(self, tag: str, sha256: str) -> SelfHealingModel:
+        """The packaged model with a verified adapter: hash, signature, shapes, finite, canary.
+
+        Raises:
+            SnapshotError: Anything about it is wrong; the message says what.
+        """
+        blob = self._fetch(tag, sha256)
+        try:
+            tensors = load(blob)
+        except (SafetensorError, ValueError) as error:
+            raise SnapshotError(f"{tag}: not readable: {error}") from error
+        expected = tensors.pop("canary", None)
+        if expected is None:
+            raise SnapshotError(f"{tag}: has no canary answers")
+        self._check_finite(tensors, tag)
+        try:
+            model = self.package.model.with_adapter(tensors)
+        except RuntimeError as error:
+            raise SnapshotError(f"{tag}: does not fit {self.package.tag}: {error}") from error
+        model.requires_grad_(False)
+        answers = self._canary_answers(model, tag)
+        if expected.shape != answers.shape or not torch.allclose(
+            answers, expected, atol=CANARY_TOLERANCE
+        ):
+            raise SnapshotError(f"{tag}: answers the canary batch otherwise than when it was made")
+        return model
+
+    def sign(self, tag: str, sha256: str) -> None:
+        """Sign an adapter that was made before there was this key.
+
+        Raises:
+            SnapshotError: It is not what was promoted.
+        """
+        shelved = self._shelf.adapter(sha256) if self._shelf is not None else None
+        blob = self._read(tag) if shelved is None else shelved[0]
+        if problem := _mismatch(tag, blob, sha256):
+            raise SnapshotError(problem)
+        known = home_store().get(tag).info if model_folder(tag).exists() else None
+        if known is not None:
+            facts = {**known.metadata, SIGNATURE: self._signed(blob)}
+            self._write(tag, blob, known.labels, facts)
+        if self._shelf is not None:
+            self._shelf.keep_adapter(sha256, blob, self._signed(blob))
+
+    def delete(self, tag: str) -> None:
+        """Remove one snapshot from the model store."""
+        delete_model(tag)
+
+    def prune(self, kept: set[str]) -> None:
+        """Remove what is kept no more: copies of this replica's, and what killed runners left."""
+        folder = bentoml_home() / "models" / self.tag_name
+        prefix = f"{self._store_id}-"
+        for copy in folder.glob(f"{prefix}*"):
+            tag = f"{self.tag_name}:{copy.name}"
+            try:
+                # A young one may be of a step that is still being written.
+                if tag not in kept and time.time() - copy.stat().st_mtime > YOUNG_SECONDS:
+                    with self._lock():
+                        delete_model(tag)
+            except (OSError, Timeout) as error:
+                log.warning("%s is kept no more and could not be removed: %s", tag, error)
+
+    def _fetch(self, tag: str, sha256: str) -> bytes:
+        """The bytes with this hash: from the model store, else from the shelf and kept here too."""
+        try:
+            blob = self._read(tag)
+            signature = self._signature_of(tag)
+            problem = _mismatch(tag, blob, sha256) or self._unsigned(tag, blob, signature)
+        except SnapshotError as error:
+            problem = str(error)
+        if not problem:
+            return blob
+        shelved = self._shelf.adapter(sha256) if self._shelf is not None else None
+        if shelved is None:
+            raise SnapshotError(problem)
+        blob, signature = shelved
+        if _mismatch(tag, blob, sha256):
+            raise SnapshotError(problem)
+        if unsigned := self._unsigned(tag, blob, signature):
+            raise SnapshotError(unsigned)
+        facts = {"package": self.package.tag, "sha256": sha256, SIGNATURE: signature}
+        try:
+            self._write(tag, blob, {"selfheal": "adapter"}, facts)
+        except (OSError, Timeout) as error:
+            log.warning("%s serves without a copy in the model store: %s", tag, error)
+        return blob
+
+    def _signed(self, blob: bytes) -> str:
+        """The signature of an adapter's bytes; empty without a key."""
+        return hmac.digest(self._key, blob, "sha256").hex() if self._key else ""
+
+    def _unsigned(self, tag: str, blob: bytes, signature: str) -> str:
+        """What is wrong with the signature of an adapter; empty when nothing is."""
+        if hmac.compare_digest(signature.encode(), self._signed(blob).encode()) or not self._key:
+            return ""
+        if not signature:
+            return f"{tag}: is not signed; `bento-selfheal sign` signs what was made before the key"
+        return f"{tag}: its signature is not by the key in force"
+
+    def _signature_of(self, tag: str) -> str:
+        if not self._key:
+            return ""
+        try:
+            return str(home_store().get(tag).info.metadata.get(SIGNATURE, ""))
+        except (BentoMLException, OSError, ValueError) as error:
+            raise SnapshotError(f"{tag}: its signature cannot be read: {error}") from error
+
+    def _write(
+        self, tag: str, blob: bytes, labels: Mapping[str, str], metadata: Mapping[str, Any]
+    ) -> None:
+        """BentoML bears no two writers of one model name."""
+        with self._lock(), new_model(tag, labels=labels, metadata=metadata) as folder:
+            (folder / ADAPTER).write_bytes(blob)
+
+    def _lock(self) -> FileLock:
+        path = bentoml_home() / "selfheal" / f".{self.tag_name}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(path, timeout=LOCK_SECONDS)
+
+    def _read(self, tag: str) -> bytes:
+        # By its path: BentoML would parse the model's YAML first, a millisecond of a worker's time.
+        try:
+            return (model_folder(tag) / ADAPTER).read_bytes()
+        except OSError as error:
+            raise SnapshotError(f"{tag}: cannot be read: {error}") from error
+
+    def _canary_answers(self, model: SelfHealingModel, what: str) -> Tensor:
+        with torch.no_grad():
+            answers: Tensor = model(self.package.canary).cpu()
+        if not bool(torch.isfinite(answers).all()):
+            raise SnapshotError(f"{what}: the canary batch gets answers that are not finite")
+        return answers
+
+    @staticmethod
+    def _check_finite(state: Mapping[str, Tensor], what: str) -> None:
+        bad = [name for name, value in state.items() if not bool(torch.isfinite(value).all())]
+        if bad:
+            raise SnapshotError(f"{what}: weights are not finite: {', '.join(bad)}")
+
+
+def _mismatch(tag: str, blob: bytes, sha256: str) -> str:
+    """What is wrong with the bytes of an adapter; empty when they are the promoted ones."""
+    found = hashlib.sha256(blob).hexdigest()
+    return "" if found == sha256 else f"{tag}: hash {found[:12]}… is not {sha256[:12]}… as promoted"

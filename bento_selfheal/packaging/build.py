@@ -1,0 +1,260 @@
+"""Builds, trains, calibrates and stores a package."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from safetensors.torch import save_file
+
+from bento_selfheal.core.decision import decide_classes
+from bento_selfheal.core.records import Label
+from bento_selfheal.errors import PackageError
+from bento_selfheal.model import SelfHealingModel, Standardize
+from bento_selfheal.packaging.model_store import new_model
+from bento_selfheal.packaging.opening import INFO, REFERENCE, WEIGHTS, _build, _sha256, open_package
+from bento_selfheal.packaging.package import (
+    CANARY_ROWS,
+    Calibration,
+    Package,
+    PackageInfo,
+    _answers,
+)
+from bento_selfheal.rules import Rule, RuleSet
+from bento_selfheal.scoring.probabilities import cross_entropy, targets
+from bento_selfheal.scoring.scores import Scores
+
+DEFAULT_BUILDER = "bento_selfheal.model:wide_mlp"
+
+
+@dataclass(frozen=True)
+class Training:
+    """How `package_model` trains: Adam and binary cross-entropy over all parameters."""
+
+    epochs: int = 20
+    lr: float = 0.001
+    batch: int = 100
+    rule_weight: float = 0.0
+    """Share of the loss that goes to consistency with the rules (hybrid training)."""
+
+
+def package_model(
+    name: str,
+    rows: ArrayLike,
+    labels: Sequence[Label] | NDArray[Any],
+    *,
+    features: Sequence[str],
+    sensitive: Sequence[str] | None = None,
+    rules: Sequence[Rule] = (),
+    model: SelfHealingModel | None = None,
+    builder: str = DEFAULT_BUILDER,
+    builder_args: Mapping[str, Any] | None = None,
+    training: Training | None = None,
+    reference_share: float = 0.1,
+    seed: int = 42,
+) -> Package:
+    """Put a model, its calibration and its reference set into the BentoML model store.
+
+    With ``model`` a trained torch backbone and head is taken as it is; without, the builder
+    makes one and it is trained here on all rows but the reference set.
+
+    Args:
+        name: Name in the model store; the version is made anew.
+        rows: Training data, ``(n, features)``, finite numbers.
+        labels: Class of each row, ``(n,)``, of two classes or more, kept in sorted order; of two
+            the last one is class 1, the one whose probability is served.
+        features: Names of the columns.
+        sensitive: Features that FIDI watches; None watches every one that is not constant.
+        rules: Symbolic rules, by feature name.
+        model: A trained model; ``builder`` and ``builder_args`` must build its like.
+        builder: ``module:function`` that builds the architecture; it is imported on load.
+        builder_args: Keyword arguments of the builder, JSON values only.
+        training: How to train; ignored when ``model`` is given.
+        reference_share: Share of the rows held out as reference set.
+        seed: Seed of the split, the initial weights and the training order.
+
+    Raises:
+        PackageError: The parts do not fit together; the message names which.
+    """
+    x, y, classes = _checked(rows, labels, features)
+    order = np.random.default_rng(seed).permutation(len(x))
+    held = max(CANARY_ROWS, int(len(x) * reference_share))
+    if len(x) < held + 2:
+        raise PackageError(f"rows: {len(x)} are too few; {held + 2} are needed")
+    reference, train = order[:held], order[held:]
+    if builder_args is None:
+        builder_args = _default_args(x.shape[1], len(classes)) if builder == DEFAULT_BUILDER else {}
+    if model is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = _build(builder, builder_args)
+            fit(model, x[train], y[train], training or Training(), _rule_set(rules, features))
+    model = copy.deepcopy(model).cpu().requires_grad_(False).eval()
+    _rebuild(builder, builder_args, model)
+    probabilities = _answers(model, x[reference])
+    width = probabilities.shape[1] if probabilities.ndim == 2 else 2
+    if width != len(classes):
+        raise PackageError(f"model: tells {width} classes apart, the labels have {len(classes)}")
+    scores = Scores.of(probabilities, y[reference])
+    watched = list(features) if sensitive is None else list(sensitive)
+    info = PackageInfo(
+        builder=builder,
+        builder_args=dict(builder_args),
+        output=model.output,
+        features=list(features),
+        classes=classes,
+        calibration=_calibrate(x, features, watched, keep_constant=sensitive is not None),
+        rules=list(rules),
+        hidden_dim=model.reflexive.dim,
+        positive_rate=float((y > 0).mean()),
+        flagged_rate=float((decide_classes(probabilities) > 0).mean()),
+        accuracy=scores.accuracy,
+        f1=scores.f1,
+        weights_sha256="",
+    )
+    _rule_set(info.rules, info.features, len(classes))
+    return open_package(_store(name, info, model, x[reference], y[reference]))
+
+
+def _checked(
+    rows: ArrayLike, labels: Sequence[Label] | NDArray[Any], features: Sequence[str]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], list[Label]]:
+    x = np.asarray(rows, dtype=np.float32)
+    if x.ndim != 2 or x.shape[1] != len(features):
+        raise PackageError(f"rows: shape {x.shape} does not fit {len(features)} features")
+    if len(set(features)) != len(features):
+        raise PackageError(f"features: names repeat in {list(features)}")
+    bad = np.argwhere(~np.isfinite(x))
+    if len(bad):
+        row, column = bad[0]
+        raise PackageError(f"rows: row {row}, {features[column]} is {x[row, column]}")
+    given = np.asarray(labels)
+    if given.shape != (len(x),):
+        raise PackageError(f"labels: shape {given.shape} does not fit {len(x)} rows")
+    classes: list[Label] = [as_label(v) for v in np.unique(given)]
+    if len(classes) < 2:
+        raise PackageError(f"labels: at least two classes are needed, got {classes}")
+    return x, np.unique(given, return_inverse=True)[1].astype(np.float32), classes
+
+
+def as_label(value: Any) -> Label:
+    """A class as JSON can carry it: whole numbers as int, all else as text."""
+    if isinstance(value, np.bool_ | np.integer) or (
+        isinstance(value, np.floating) and float(value).is_integer()
+    ):
+        return int(value)
+    return str(value)
+
+
+def _default_args(width: int, classes: int) -> dict[str, int]:
+    return {"input_dim": width} | ({} if classes == 2 else {"classes": classes})
+
+
+def _rebuild(builder: str, builder_args: Mapping[str, Any], model: SelfHealingModel) -> None:
+    """Make sure that the builder makes a model which these weights fit, before it is stored."""
+    with torch.random.fork_rng(devices=[]):
+        like = _build(builder, builder_args)
+    try:
+        like.load_state_dict(model.state_dict())
+    except RuntimeError as error:
+        raise PackageError(f"builder: {builder!r} does not build the model: {error}") from error
+    if like.output != model.output:
+        raise PackageError(f"builder: gives output {like.output!r}, the model {model.output!r}")
+
+
+def _rule_set(rules: Sequence[Rule], features: Sequence[str], classes: int = 0) -> RuleSet:
+    try:
+        bound = RuleSet(list(rules), features)
+    except ValueError as error:
+        raise PackageError(f"rules: {error}") from error
+    strange = [str(rule) for rule in rules if classes and rule.target >= classes]
+    if strange:
+        raise PackageError(f"rules: {strange} name no class; there are {classes}")
+    return bound
+
+
+def fit(
+    model: SelfHealingModel,
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    plan: Training,
+    rules: RuleSet | None = None,
+) -> None:
+    """Train every parameter; a `Standardize` in front takes its scale from the rows."""
+    rows, labels = torch.from_numpy(x), torch.from_numpy(y)
+    for part in model.modules():
+        if isinstance(part, Standardize):
+            # The spread of a constant is 0, whatever rounding makes of it.
+            moves = rows.amax(dim=0) > rows.amin(dim=0)
+            spread = rows.std(dim=0, correction=0) * moves
+            fitted = Standardize(rows.mean(dim=0), spread, part.limit)
+            part.load_state_dict(fitted.state_dict())
+    hybrid = rules is not None and len(rules) and plan.rule_weight > 0
+    verdicts = torch.from_numpy(rules.verdicts(x)) if rules is not None and hybrid else None
+    model.unfreeze_all()
+    model.train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=plan.lr)
+    for _ in range(plan.epochs):
+        order = torch.randperm(len(rows))
+        for start in range(0, len(rows), plan.batch):
+            picked = order[start : start + plan.batch]
+            optimizer.zero_grad()
+            answers = model(rows[picked])
+            loss = cross_entropy(answers, targets(labels[picked], answers))
+            if verdicts is not None and answers.ndim == 1:
+                rule_loss = cross_entropy(answers, verdicts[picked])
+                loss = (1 - plan.rule_weight) * loss + plan.rule_weight * rule_loss
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+
+
+def _calibrate(
+    x: NDArray[np.float32], features: Sequence[str], watched: list[str], *, keep_constant: bool
+) -> list[Calibration]:
+    unknown = [name for name in watched if name not in features]
+    if unknown:
+        raise PackageError(f"sensitive: unknown features {unknown}; known: {list(features)}")
+    out = []
+    for name in watched:
+        column = x[:, list(features).index(name)].astype(np.float64)
+        std = float(column.std()) if np.ptp(column) > 0 else 0.0  # rounding gives a constant one
+        if std > 0 or keep_constant:
+            out.append(Calibration(feature=name, mean=float(column.mean()), std=std))
+    return out
+
+
+def _store(
+    name: str,
+    info: PackageInfo,
+    model: SelfHealingModel,
+    rows: NDArray[np.float32],
+    labels: NDArray[np.float32],
+) -> str:
+    import bentoml  # the store's tags are BentoML's own
+
+    tag = str(bentoml.Tag(name).make_new_version())
+    summary = {
+        "accuracy": round(info.accuracy, 4),
+        "f1": round(info.f1, 4),
+        "features": len(info.features),
+        "classes": [str(c) for c in info.classes],
+        "sensitive": [c.feature for c in info.calibration],
+        "rules": [str(rule) for rule in info.rules],
+        "reference_rows": len(rows),
+    }
+    with new_model(tag, labels={"selfheal": "package"}, metadata=summary) as folder:
+        state = {k: v.contiguous() for k, v in model.state_dict().items()}
+        save_file(state, folder / WEIGHTS)
+        save_file(
+            {"rows": torch.from_numpy(rows.copy()), "labels": torch.from_numpy(labels.copy())},
+            folder / REFERENCE,
+        )
+        done = info.model_copy(update={"weights_sha256": _sha256(folder / WEIGHTS)})
+        (folder / INFO).write_text(json.dumps(done.model_dump(), indent=2) + "\n")
+    return tag

@@ -1,0 +1,235 @@
+"""Looks a deployment over before, and while, it serves; each finding says how to mend it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.config.thresholds import ThresholdFile
+from bento_selfheal.deployment.locations import exact_tag, open_store, state_dir
+from bento_selfheal.errors import SelfHealError, SettingsError
+from bento_selfheal.packaging.model_store import bentoml_home
+from bento_selfheal.packaging.opening import open_package
+from bento_selfheal.serving.http.auth import Tokens
+from bento_selfheal.store import SqlStore
+
+CONNECT_SECONDS = 3.0
+PARTS = (
+    "bento-selfheal",
+    "bentoml",
+    "torch",
+    "numpy",
+    "pydantic",
+    "sqlalchemy",
+    "opentelemetry-sdk",
+)
+FAST = ("uvloop", "httptools")
+
+
+class Grade(StrEnum):
+    """What a finding asks for."""
+
+    GOOD = "good"  # nothing
+    WARN = "warn"  # a look; the service works
+    BAD = "bad"  # mending; the service does not work, or not as asked
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at."""
+
+    what: str
+    grade: Grade
+    found: str
+    mend: str = ""
+    """What to do about it; empty when there is nothing to do."""
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at everything, one finding each; what cannot be looked at is a finding as well."""
+    looks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+        _versions, _permissions, _access, _model, _store, _thresholds, _telemetry, _tracking,
+        _threads,
+    )  # fmt: skip
+    for look in looks:
+        try:
+            yield from look(settings)
+        except Exception as error:
+            # One broken part must not hide what is wrong with the others.
+            yield Finding(look.__name__.strip("_"), Grade.BAD, f"{type(error).__name__}: {error}")
+
+
+def _versions(_: Settings) -> Iterator[Finding]:
+    found = ", ".join(f"{part} {importlib.metadata.version(part)}" for part in PARTS)
+    yield Finding("versions", Grade.GOOD, f"Python {platform.python_version()}, {found}")
+    bentoml = importlib.metadata.version("bentoml")
+    if not bentoml.startswith("1.4."):
+        yield Finding(
+            "versions", Grade.BAD, f"bentoml {bentoml}", "pip install 'bentoml>=1.4.30,<1.5'"
+        )
+    missing = [part for part in FAST if not _installed(part)]
+    if missing:
+        yield Finding(
+            "versions", Grade.WARN, f"without {', '.join(missing)} a request takes longer",
+            f"pip install {' '.join(missing)}",
+        )  # fmt: skip
+
+
+def _installed(part: str) -> bool:
+    try:
+        importlib.metadata.version(part)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _permissions(settings: Settings) -> Iterator[Finding]:
+    for what, folder in (("model store", bentoml_home()), ("state folder", state_dir(settings))):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            yield Finding(
+                what, Grade.BAD, f"{folder}: {error.strerror}",
+                f"let the service's user (uid {os.getuid()}) write there",
+            )  # fmt: skip
+        else:
+            yield Finding(what, Grade.GOOD, f"{folder} can be written")
+
+
+def _access(settings: Settings) -> Iterator[Finding]:
+    try:
+        tokens = Tokens(settings)
+    except SettingsError as error:
+        yield Finding("access", Grade.BAD, str(error), "mend it: the service does not start so")
+        return
+    if tokens:
+        yield Finding("access", Grade.GOOD, f"tokens of {tokens.told}")
+    elif settings.open_to_all:
+        yield Finding(
+            "access", Grade.WARN, "open to all: who reaches it may predict, teach and operate",
+            "name a file of tokens by SELFHEAL_TOKENS_FILE (docs/security.md)",
+        )  # fmt: skip
+    else:
+        yield Finding("access", Grade.GOOD, "no tokens; it listens to this machine alone")
+
+
+def _model(settings: Settings) -> Iterator[Finding]:
+    from bentoml.exceptions import BentoMLException
+
+    try:
+        package = open_package(exact_tag(settings), settings.device)
+    except (BentoMLException, SelfHealError) as error:
+        yield Finding(
+            "model", Grade.BAD, str(error),
+            "package it (`bento-selfheal package`), or set SELFHEAL_MODEL to one of "
+            "`bentoml models list`",
+        )  # fmt: skip
+        return
+    info = package.info
+    yield Finding(
+        "model", Grade.GOOD,
+        f"{package.tag} opens and verifies: {len(info.features)} features, {len(info.classes)} "
+        f"classes, accuracy {info.accuracy:.3f} on its reference set",
+    )  # fmt: skip
+    if not info.rules:
+        yield Finding(
+            "model", Grade.WARN, "no rules: conflicts cannot ask for a heal",
+            "`bento-selfheal suggest` names candidates",
+        )  # fmt: skip
+
+
+def _store(settings: Settings) -> Iterator[Finding]:
+    if not settings.store_url and not (state_dir(settings) / "selfheal.db").exists():
+        yield Finding("store", Grade.WARN, "no store yet", "it is made when the service starts")
+        return
+    store = open_store(settings)
+    try:
+        store.check()
+        yield from _store_findings(store)
+    except SelfHealError as error:
+        yield Finding(
+            "store", Grade.BAD, str(error), "check SELFHEAL_STORE_URL and that it can be reached"
+        )
+    finally:
+        store.close()
+
+
+def _store_findings(store: SqlStore) -> Iterator[Finding]:
+    tag, status = store.meta("package"), store.status()
+    yield Finding("store", Grade.GOOD, f"serves {tag}; {store.ends()[0]} requests were logged")
+    leader = store.leader()
+    if leader is None:
+        yield Finding(
+            "runner", Grade.WARN, "no healing runner leads",
+            "while the service runs that means the runner is dead: see its log",
+        )  # fmt: skip
+    else:
+        yield Finding("runner", Grade.GOOD, f"{leader} leads, state {status.get('state')}")
+    if retrain := status.get("retrain"):
+        yield Finding(
+            "healing", Grade.WARN, str(retrain), "retrain, then `bento-selfheal deploy TAG`"
+        )
+
+
+def _thresholds(settings: Settings) -> Iterator[Finding]:
+    path = state_dir(settings) / "threshold_config.json"
+    if not path.exists():
+        return
+    file = ThresholdFile(path)
+    try:
+        file.check()
+    except SelfHealError as error:
+        yield Finding("thresholds", Grade.BAD, str(error), f"mend {path}")
+    else:
+        yield Finding("thresholds", Grade.GOOD, f"{path} is in order")
+
+
+def _telemetry(_: Settings) -> Iterator[Finding]:
+    endpoint = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    if not endpoint:
+        yield Finding(
+            "telemetry", Grade.GOOD, "no OTLP endpoint is set; /metrics is there all the same"
+        )
+        return
+    parts = urlsplit(endpoint)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname or "", port), CONNECT_SECONDS).close()
+    except OSError as error:
+        yield Finding(
+            "telemetry", Grade.BAD, f"{endpoint} does not answer: {error}",
+            "check OTEL_EXPORTER_OTLP_ENDPOINT; predictions go on without it",
+        )  # fmt: skip
+    else:
+        yield Finding("telemetry", Grade.GOOD, f"{endpoint} takes connections")
+
+
+def _tracking(_: Settings) -> Iterator[Finding]:
+    if os.environ.get("BENTOML_DO_NOT_TRACK", "").lower() == "true":
+        yield Finding("tracking", Grade.GOOD, "BentoML reports no usage")
+    else:
+        yield Finding(
+            "tracking", Grade.WARN, "BentoML reports usage; in a closed network calls stall",
+            "export BENTOML_DO_NOT_TRACK=True",
+        )  # fmt: skip
+
+
+def _threads(settings: Settings) -> Iterator[Finding]:
+    cores = os.cpu_count() or 1
+    if settings.workers > cores:
+        yield Finding(
+            "workers", Grade.WARN, f"{settings.workers} workers on {cores} cores",
+            f"SELFHEAL_WORKERS={cores}",
+        )  # fmt: skip
+    else:
+        yield Finding("workers", Grade.GOOD, f"{settings.workers} workers on {cores} cores")

@@ -1,0 +1,60 @@
+"""A period as one HTML file that needs nothing beside it."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from bento_selfheal.reports.period import Period
+from bento_selfheal.reports.plots import PLOTS, drawn
+from bento_selfheal.scoring.scores import batch_interval
+
+TEMPLATE = Path(__file__).parent / "report.html.j2"
+KINDS_LEFT_OUT = {"undecided", "change"}
+
+
+def render_report(period: Period) -> str:
+    """The report: what it came to, plots, promotions with their evidence, events, snapshots."""
+    # First, for they say what is missing.
+    plots = {name: _svg(period, name) for name in PLOTS}
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    environment.filters["moment"] = _moment
+    template = environment.from_string(TEMPLATE.read_text())
+    return template.render(
+        period=period,
+        facts=_facts(period),
+        plots=plots,
+        events=[e for e in period.events if e["kind"] not in KINDS_LEFT_OUT],
+        made=time.time(),
+    )
+
+
+def _facts(period: Period) -> dict[str, Any]:
+    batches, kinds = period.batches, Counter(e["kind"] for e in period.events)
+    lift = batch_interval([row["lift"] for row in batches])
+    count = max(len(batches), 1)
+    return {
+        "labelled batches": len(batches),
+        "accuracy served, mean of batches": sum(r["accuracy"] for r in batches) / count,
+        "accuracy of the frozen shadow": sum(r["shadow_accuracy"] for r in batches) / count,
+        "lift, 95 % interval": str(lift) if len(batches) > 1 else "too few batches",
+        "heals": kinds["heal"],
+        "promotions": kinds["promote"],
+        "rollbacks": kinds["rollback"],
+    }
+
+
+def _svg(period: Period, name: str) -> str:
+    text = io.StringIO()
+    with drawn(period, name) as figure:
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()[text.getvalue().index("<svg") :]
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))

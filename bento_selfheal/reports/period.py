@@ -1,0 +1,166 @@
+"""A stretch of time as exports, plots and the report show it: from a store, or the experiment."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.core.records import Event, Measurement, Phase
+from bento_selfheal.deployment.locations import open_store
+from bento_selfheal.errors import SettingsError, StoreError
+from bento_selfheal.packaging.opening import open_package
+from bento_selfheal.scoring.scores import Scores
+from bento_selfheal.simulation.article import ExperimentResult
+from bento_selfheal.store import SqlStore
+
+MOST = 100_000
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+LIMITS = ("fidi_threshold", "conflict_min")
+COUNTS = ("tp", "tn", "fp", "fn")
+
+
+@dataclass(frozen=True)
+class Period:
+    """Figures, events and snapshots, oldest first, all as JSON values.
+
+    Attributes:
+        title: What it is of.
+        batches: One row a labelled batch: when, state, signals, champion, shadow, lift, action.
+        signals: One row a reading of the signals, with or without labels.
+        events: What happened; each with its kind, detail, time and batch.
+        promotions: What served when, and why.
+        snapshots: Version, phase, batch and figures on labels that came after its training.
+        stages: Accuracy, precision, recall and F1 by stage, in order.
+        thresholds: What operations may set.
+        limits: From which readings on signals ask for a heal.
+    """
+
+    title: str
+    batches: list[dict[str, Any]]
+    signals: list[dict[str, Any]]
+    events: list[dict[str, Any]]
+    promotions: list[dict[str, Any]]
+    snapshots: list[dict[str, Any]]
+    stages: dict[str, dict[str, float]]
+    thresholds: dict[str, Any]
+    limits: dict[str, float]
+
+
+def period_of_store(settings: Settings, since: float = 0.0, until: float = 0.0) -> Period:
+    """What a store holds of a stretch of time.
+
+    Args:
+        settings: Which store, and which thresholds are in force.
+        since: Seconds since the epoch.
+        until: The same; 0 for now.
+
+    Raises:
+        StoreError: There is no such store, or it knows no package.
+    """
+    store = open_store(settings)
+    try:
+        store.check()
+        return _read(store, settings, since, until or time.time())
+    finally:
+        store.close()
+
+
+def _read(store: SqlStore, settings: Settings, since: float, until: float) -> Period:
+    tag = store.meta("package")
+    if tag is None:
+        raise StoreError("the store has no package yet; deploy one first")
+    within = [m for m in store.measurements(since, limit=MOST) if m.time <= until]
+    scored = [_row(m) for m in store.measurements(since, scored_only=True) if m.time <= until]
+    status = store.status()
+    return Period(
+        title=tag,
+        batches=scored,
+        signals=[_row(m) for m in within],
+        events=[asdict(e) for e in _events(store) if since <= e.time <= until],
+        promotions=[
+            asdict(p) for p in store.promotions(limit=MOST) if since <= p.time <= until
+        ],
+        snapshots=[
+            asdict(s) for s in store.snapshots(kept_only=False) if since <= s.time <= until
+        ],
+        stages=_stages(tag, status, scored),
+        thresholds=status["thresholds"],
+        limits={name: status["signals"][name] for name in LIMITS},
+    )  # fmt: skip
+
+
+def _row(m: Measurement) -> dict[str, Any]:
+    return {"time": m.time, "batch": m.labelled_batch if m.scored else m.batch, **m.figures}
+
+
+def _events(store: SqlStore) -> list[Event]:
+    events: list[Event] = []
+    while page := store.events(events[-1].seq if events else 0, MOST):
+        events += page
+    return events
+
+
+def _stages(
+    tag: str, status: dict[str, Any], scored: list[dict[str, Any]]
+) -> dict[str, dict[str, float]]:
+    """The package on its reference set, then shadow, champion and the champion of late."""
+    package = open_package(tag)
+    clean = Scores.of(package.shadow(package.reference_rows), package.reference_labels)
+    stages = {"clean (reference set)": clean.as_dict()}
+    for name, title in (("shadow", "frozen shadow"), ("champion", "served")):
+        scores = Scores(**{count: status[name][count] for count in COUNTS})
+        if scores.rows:
+            stages[title] = scores.as_dict()
+    late = scored[-10:]
+    if late:
+        stages["served, last 10 batches"] = {
+            name: sum(row[name] for row in late) / len(late)
+            for name in ("accuracy", "precision", "recall", "f1")
+        }
+    return stages
+
+
+def period_of_experiment(result: ExperimentResult) -> Period:
+    """The article's run, batch by batch."""
+    log = [{**row.__dict__, "state": row.state.value} for row in result.log]
+    batches = [
+        {**{k: v for k, v in row.items() if k != "shadow"}, "shadow_accuracy": row["shadow"]}
+        for row in log
+    ]
+    facts = result.as_dict()
+    s = result.settings
+    return Period(
+        title=f"the article's experiment, drift {s.drift_strength}, seed {s.seed}",
+        batches=batches,
+        signals=batches,
+        events=[
+            {"kind": word, "batch": row["batch"], "detail": {"lift": row["lift"], "z": row["z"]}}
+            for row in log
+            for word in row["action"].split()
+        ],
+        promotions=[],
+        snapshots=[{**row, "phase": Phase(row["phase"]).value} for row in facts["registry"]],
+        stages=facts["stages"],
+        thresholds=s.thresholds.model_dump(include={"rollback_f1_drop", "rollback_acc_drop"}),
+        limits={name: getattr(s, name) for name in LIMITS},
+    )
+
+
+def moment(text: str, name: str) -> float:
+    """``24h``, ``7d`` or an ISO date and time → seconds since the epoch.
+
+    Raises:
+        SettingsError: It is neither.
+    """
+    if found := re.fullmatch(r"(\d+)([smhdw])", text):
+        return time.time() - int(found[1]) * UNITS[found[2]]
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError as error:
+        raise SettingsError(
+            f"{name}: {text!r} is neither a length such as 24h or 7d nor an ISO date and time"
+        ) from error

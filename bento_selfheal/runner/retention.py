@@ -1,0 +1,92 @@
+"""Keeps the store within its bounds, in steps too small for anyone to notice."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.errors import StoreError
+from bento_selfheal.store import SqlStore
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 10.0
+BUSY_SECONDS = 1.0
+"""Until the next look while there is something to retire."""
+STEP_ROWS = 1000
+STEP_PAUSE = 0.02
+DAY = 86_400.0
+ADAPTER_SECONDS = 3600.0
+"""Age from which on an adapter that no snapshot has was left over by a step that failed."""
+
+
+class Retention:
+    """Retires the oldest predictions, labels and figures, and adapters that nothing needs.
+
+    Args:
+        store: What is kept within bounds.
+        settings: The bounds: ``log_days``, ``log_megabytes``, ``feedback_days``, ``history_days``.
+    """
+
+    def __init__(self, store: SqlStore, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+        self._thinned = 0.0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, leads: Callable[[], bool]) -> None:
+        """Look after the store from now on, in a thread, while ``leads`` says so."""
+        self._thread = threading.Thread(
+            target=self._run, args=(leads,), name="selfheal-keeper", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the step in hand."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+
+    def run_once(self, now: float) -> int:
+        """Retire all that is over the bounds; how many rows of both logs went.
+
+        Args:
+            now: Seconds since the epoch.
+
+        Raises:
+            StoreError: The store is out of reach; what went is gone, the rest stays.
+        """
+        s = self._settings
+        oldest, room = now - s.log_days * DAY, int(s.log_megabytes * 1e6)
+        gone = self._steps(lambda: self._store.retire_predictions(oldest, room, STEP_ROWS))
+        given = now - s.feedback_days * DAY
+        gone += self._steps(lambda: self._store.retire_feedback(given, STEP_ROWS))
+        thin = (self._thinned, now - DAY)
+        self._store.retire_measurements(now - s.history_days * DAY, *thin)
+        self._thinned = thin[1]
+        if self._store.shared:
+            self._store.retire_adapters(now - ADAPTER_SECONDS)
+        return gone
+
+    def _steps(self, step: Callable[[], int]) -> int:
+        gone = 0
+        while done := step():
+            gone += done
+            if self._stop.wait(STEP_PAUSE):
+                break
+        return gone
+
+    def _run(self, leads: Callable[[], bool]) -> None:
+        wait = LOOK_SECONDS
+        while not self._stop.wait(wait):
+            wait = LOOK_SECONDS
+            try:
+                if leads() and (gone := self.run_once(time.time())):
+                    wait = BUSY_SECONDS
+                    log.debug("retention took %d rows of the logs", gone)
+            except StoreError as error:
+                log.warning("retention waits for the store: %s", error)

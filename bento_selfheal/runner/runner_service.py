@@ -1,0 +1,45 @@
+"""The BentoML service around the healing runner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bentoml
+import torch
+
+from bento_selfheal.config.settings import load_settings
+from bento_selfheal.deployment.deploy import prepare
+from bento_selfheal.runner.pacing import stand_back
+from bento_selfheal.runner.runner import Runner
+from bento_selfheal.telemetry.logs import log_with_bentoml
+from bento_selfheal.telemetry.metrics import observe_status, open_meter
+from bento_selfheal.telemetry.otel import open_telemetry
+
+
+class HealingRunnerBase:
+    """Watches, heals, proves and undoes, in a background thread of its own process."""
+
+    def __init__(self) -> None:
+        settings = load_settings()
+        log_with_bentoml(settings.log_format)
+        torch.set_num_threads(1)
+        stand_back(settings.runner_nice)
+        self._runner = Runner(settings, open_telemetry())
+        observe_status(open_meter("selfheal-runner"), lambda: self._runner.status)
+        self._runner.start()
+
+    @bentoml.on_deployment
+    @staticmethod
+    def deploy() -> None:
+        """Make the store ready, once, before any worker starts."""
+        prepare(load_settings())
+
+    @bentoml.on_shutdown
+    def shut_down(self) -> None:
+        """Finish the step in hand and hand the lease over."""
+        self._runner.stop()
+
+    @bentoml.api
+    def describe(self) -> dict[str, Any]:
+        """What the runner last showed of itself."""
+        return self._runner.status

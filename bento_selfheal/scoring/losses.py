@@ -1,0 +1,67 @@
+"""What an answer costs, row by row."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bento_selfheal.config.thresholds import Thresholds
+from bento_selfheal.core.decision import Numbers, decide_classes
+from bento_selfheal.scoring.probabilities import columns
+from bento_selfheal.scoring.scores import Scores
+
+
+def brier(probabilities: Numbers, labels: Numbers) -> NDArray[np.float64]:
+    """Brier score of each row, in [0, 1]; half the squared distance where classes are many.
+
+    >>> brier(np.asarray([0.9, 0.9]), np.asarray([1.0, 0.0])).round(2).tolist()
+    [0.01, 0.81]
+    """
+    p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
+    if p.ndim == 1:
+        return np.asarray((p - y) ** 2)
+    truth = np.eye(p.shape[1])[y.astype(np.int64)]
+    return np.asarray(((p - truth) ** 2).sum(axis=1) / 2)
+
+
+BRIER = 0.75
+"""Share of the Brier score in the loss: it shows a gain soonest; decisions are what costs."""
+
+
+def row_losses(
+    probabilities: Numbers, labels: Numbers, costs: Thresholds, threshold: float | None = None
+) -> NDArray[np.float64]:
+    """What the gate compares: Brier score, and to a quarter the cost of the decision, ``(n,)``.
+
+    All in [0, 1]: the dearer mistake costs 1. Where nothing else is said the decision is taken at
+    the Bayes threshold of the costs.
+    """
+    at = costs.bayes_threshold if threshold is None else threshold
+    said, true = decide_classes(probabilities, at), np.asarray(labels)
+    dear = max(costs.miss_cost, costs.alarm_cost)
+    price = np.where(true > 0, costs.miss_cost, costs.alarm_cost) / dear
+    return np.asarray(BRIER * brier(probabilities, labels) + (1 - BRIER) * price * (said != true))
+
+
+def excess_losses(
+    probabilities: NDArray[np.float32], labels: Numbers, costs: Thresholds
+) -> NDArray[np.float64]:
+    """`row_losses` less what the model itself expects of each row, ``(n,)``, in [-1, 1].
+
+    The mean is 0 where the probabilities are true, however hard the rows are.
+    """
+    chances = columns(torch.from_numpy(probabilities)).double().numpy()
+    chances = chances / chances.sum(axis=1, keepdims=True)
+    expected = sum(
+        chances[:, c] * row_losses(probabilities, np.full(len(probabilities), c), costs)
+        for c in range(chances.shape[1])
+    )
+    return np.asarray(row_losses(probabilities, labels, costs) - expected)
+
+
+def cost_of(scores: Scores, costs: Thresholds) -> float:
+    """Mean cost a row at the costs in force; 0 without rows."""
+    if not scores.rows:
+        return 0.0
+    return (scores.fn * costs.miss_cost + scores.fp * costs.alarm_cost) / scores.rows

@@ -1,0 +1,77 @@
+"""What a model's probabilities say, in one shape for two classes and another for many.
+
+Of two classes the probability of the second is kept, ``(n,)``; of more, one column a class,
+``(n, classes)``. Labels are indices of classes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bento_selfheal.core.decision import Numbers
+from bento_selfheal.model import SelfHealingModel
+
+EPS = 1e-6
+
+
+def predict_probabilities(
+    model: SelfHealingModel, rows: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Probabilities for rows ``(n, features)``, as they are, whatever device the model is on."""
+    with torch.inference_mode():
+        out: NDArray[np.float32] = model(torch.from_numpy(rows).to(model.device)).cpu().numpy()
+    return out
+
+
+def probabilities_or_half(
+    model: SelfHealingModel, rows: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Probabilities for rows ``(n, features)``; one that is no number counts as knowing nothing."""
+    return np.nan_to_num(predict_probabilities(model, np.ascontiguousarray(rows)), nan=0.5)
+
+
+def confidence(probabilities: Numbers, threshold: float = 0.5) -> NDArray[np.float64]:
+    """Probability that each decision is right, as the model itself sees it, ``(n,)``."""
+    p = np.asarray(probabilities, dtype=np.float64)
+    if p.ndim == 1:
+        return np.where(p >= threshold, p, 1 - p)
+    return np.asarray(p.max(axis=1))
+
+
+def columns(probabilities: Tensor) -> Tensor:
+    """One column a class, ``(n, classes)``, also of two."""
+    if probabilities.ndim == 2:
+        return probabilities
+    return torch.stack([1 - probabilities, probabilities], dim=1)
+
+
+def targets(labels: Tensor, like: Tensor) -> Tensor:
+    """Labels in the shape of probabilities: 0 or 1, or one-hot rows."""
+    if like.ndim == 1:
+        return labels.to(like.dtype)
+    return torch.nn.functional.one_hot(labels.long(), like.shape[1]).to(like.dtype)
+
+
+def cross_entropy(probabilities: Tensor, soft: Tensor) -> Tensor:
+    """Mean cross-entropy in nats against soft labels of the same shape."""
+    p = probabilities.clamp(EPS, 1 - EPS)
+    if p.ndim == 1:
+        return torch.nn.functional.binary_cross_entropy(p, soft)
+    return -(soft * p.log()).sum(dim=1).mean()
+
+
+def logits(probabilities: Tensor) -> Tensor:
+    """Log odds of the second of two classes, ``(n, 1)``; centred log probabilities of many."""
+    p = probabilities.double().clamp(EPS, 1 - EPS)
+    if p.ndim == 1:
+        return torch.log(p / (1 - p)).unsqueeze(1)
+    log_p = p.log()
+    return log_p - log_p.mean(dim=1, keepdim=True)
+
+
+def from_logits(z: Tensor) -> Tensor:
+    """Probabilities of `logits`."""
+    return torch.sigmoid(z[:, 0]) if z.shape[1] == 1 else torch.softmax(z, dim=1)

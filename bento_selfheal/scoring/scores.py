@@ -1,0 +1,141 @@
+"""What a classifier's answers were worth, once their labels are known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bento_selfheal.core.decision import decide_classes
+from bento_selfheal.scoring.probabilities import cross_entropy, targets
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The four counts of a binary decision and what follows from them."""
+
+    tp: int
+    tn: int
+    fp: int
+    fn: int
+
+    @classmethod
+    def of(
+        cls,
+        probabilities: NDArray[np.float32],
+        labels: NDArray[np.generic],
+        threshold: float = 0.5,
+    ) -> Scores:
+        """Count decisions against labels, indices of classes, ``(n,)``.
+
+        Of many classes the first counts as negative: right answers are ``tn`` or ``tp`` and
+        wrong ones ``fn`` or ``fp`` by whether they name it.
+        """
+        said, true = decide_classes(np.asarray(probabilities), threshold), np.asarray(labels)
+        right, positive = said == true, said > 0
+        return cls(
+            tp=int((right & positive).sum()),
+            tn=int((right & ~positive).sum()),
+            fp=int((~right & positive).sum()),
+            fn=int((~right & ~positive).sum()),
+        )
+
+    def __add__(self, other: Scores) -> Scores:
+        return Scores(
+            self.tp + other.tp, self.tn + other.tn, self.fp + other.fp, self.fn + other.fn
+        )
+
+    def __sub__(self, other: Scores) -> Scores:
+        return Scores(
+            self.tp - other.tp, self.tn - other.tn, self.fp - other.fp, self.fn - other.fn
+        )
+
+    @property
+    def rows(self) -> int:
+        return self.tp + self.tn + self.fp + self.fn
+
+    @property
+    def accuracy(self) -> float:
+        return (self.tp + self.tn) / self.rows if self.rows else 0.0
+
+    @property
+    def precision(self) -> float:
+        return self.tp / (self.tp + self.fp) if self.tp + self.fp else 0.0
+
+    @property
+    def recall(self) -> float:
+        return self.tp / (self.tp + self.fn) if self.tp + self.fn else 0.0
+
+    @property
+    def f1(self) -> float:
+        both = self.precision + self.recall
+        return 2 * self.precision * self.recall / both if both else 0.0
+
+    def as_dict(self) -> dict[str, float]:
+        return {
+            "accuracy": self.accuracy,
+            "precision": self.precision,
+            "recall": self.recall,
+            "f1": self.f1,
+            **asdict(self),
+        }
+
+
+NOTHING = Scores(0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+
+
+def batch_interval(values: Sequence[float]) -> Interval:
+    """Mean of per-batch values with a 95 % interval from non-overlapping batch means.
+
+    Neighbouring batches of a stream resemble each other, so they are first joined into at
+    most 20 blocks whose means are nearly independent (Law & Kelton, batch means); the
+    quantile is Student's. Fewer than 2 batches give an interval as wide as lift can be.
+    """
+    if len(values) < 2:
+        mean = float(values[0]) if len(values) else 0.0
+        return Interval(mean, -1.0, 1.0)
+    blocks = [float(b.mean()) for b in np.array_split(np.asarray(values), min(20, len(values)))]
+    mean = float(np.mean(values))
+    half = _student_975(len(blocks) - 1) * float(np.std(blocks, ddof=1)) / math.sqrt(len(blocks))
+    return Interval(mean, mean - half, mean + half)
+
+
+def _student_975(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t, from its table."""
+    table = (
+        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+        2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093,
+    )  # fmt: skip
+    return table[min(freedom, len(table)) - 1]
+
+
+def log_loss_gain(
+    champion: NDArray[np.floating[Any]],
+    shadow: NDArray[np.floating[Any]],
+    labels: NDArray[np.floating[Any]],
+) -> float:
+    """Sum of the shadow's log loss less the champion's over labelled rows, in nats."""
+    truth = torch.from_numpy(np.asarray(labels, dtype=np.float32))
+
+    def loss(p: NDArray[np.floating[Any]]) -> float:
+        each = torch.from_numpy(np.asarray(p, dtype=np.float32))
+        return float(cross_entropy(each, targets(truth, each))) * len(truth)
+
+    return loss(shadow) - loss(champion)

@@ -1,0 +1,127 @@
+"""The ASGI application: BentoML behind the guard, with a fast path for `/predict`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import os
+import socket
+from typing import Any
+
+import bentoml
+import click
+from bentoml import Service
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.context import server_context
+from starlette.middleware.cors import CORSMiddleware
+
+from bento_selfheal.config.settings import Settings, load_settings
+from bento_selfheal.deployment.locations import pin_models
+from bento_selfheal.errors import SettingsError
+from bento_selfheal.image import IN_CONTAINER, replace_dead_processes
+from bento_selfheal.serving.http.auth import Tokens, check_address
+from bento_selfheal.serving.http.fast_path import FastPath
+from bento_selfheal.serving.http.guard import OPEN_BELOW, ByOrigin, ByToken, Guard, Rule, needs
+from bento_selfheal.serving.http.slow_clients import serve_promptly
+from bento_selfheal.serving.predict_service import PredictBase, _answer_of, _count_refusal
+from bento_selfheal.telemetry.otel import sample_rate
+
+log = logging.getLogger(__name__)
+
+
+class SelfHealingService(Service[Any]):
+    """A BentoML service that serves the packaged model its bento was built with, and stays up."""
+
+    @property
+    def bento(self) -> bentoml.Bento | None:
+        """The bento that this is served from; BentoML sets it on each service of the bento."""
+        return self._bento
+
+    @bento.setter
+    def bento(self, bento: bentoml.Bento | None) -> None:
+        self._bento = bento
+        if bento is not None:
+            replace_dead_processes()
+            pin_models([str(model.tag) for model in bento.info.all_models])
+
+    def inject_config(self) -> None:
+        """Put the configuration in force; without tokens, this machine alone is listened to.
+
+        `bentoml serve` asks this of the service that is about to listen, and of no other.
+
+        Raises:
+            click.ClickException: It is to listen further without tokens, and not told to.
+        """
+        settings = load_settings()
+        # A container has a network of its own: there the loopback reaches nobody.
+        if not (IN_CONTAINER or settings.open_to_all or Tokens(settings)):
+            self.config.setdefault("http", {}).setdefault("host", "127.0.0.1")
+        super().inject_config()
+        context = click.get_current_context(silent=True)
+        if context is not None and "host" in context.params:
+            host = context.params["host"] or BentoMLContainer.http.host.get()
+            try:
+                check_address(host, settings)
+            except SettingsError as error:
+                raise click.ClickException(str(error)) from error
+
+    def to_asgi(self, is_main: bool = True) -> Any:
+        """BentoML's application with the guard in front, and `/predict` answered in a lane."""
+        settings = load_settings()
+        app = super().to_asgi(is_main=is_main)
+        server, cors = f"BentoML Service/{self.name}", _cors_of(app)
+        if inspect.getattr_static(self.inner, "predict") is vars(PredictBase)["predict"]:
+            app = FastPath(
+                app,
+                path=f"{self.path_prefix or ''}/predict",
+                answer=functools.partial(_answer_of, self.inner),
+                server=server,
+                traced=sample_rate() > 0,
+                logged=settings.access_log,
+                own_middleware=bool(self.middlewares),
+            )
+        # What is a part of a larger application is asked by its processes alone, over a socket.
+        rule = self._rule(settings, cors) if is_main else None
+        count, most = functools.partial(_count_refusal, self.inner), settings.body_megabytes
+        serve_promptly(settings.request_seconds, count)
+        return Guard(app, most=int(most * 1e6), rule=rule, server=server, count=count)
+
+    def _rule(self, settings: Settings, cors: CORSMiddleware | None) -> Rule:
+        """Who may ask what.
+
+        Raises:
+            SettingsError: Anybody could ask anything, from beyond this machine.
+        """
+        tokens = Tokens(settings)
+        if tokens:
+            prefix = self.path_prefix or ""
+            paths = {**needs(prefix, metrics=settings.open_metrics), **self.inner.roles}
+            below = tuple(prefix + path for path in OPEN_BELOW)
+            return ByToken(tokens, paths, below, cors=cors is not None)
+        host = _listens_on()
+        if host is not None:
+            check_address(host, settings)
+        if server_context.worker_index == 1:
+            log.warning("NO TOKENS: whoever reaches %s may predict, teach and operate "
+                        "(docs/security.md)", host or "this service")  # fmt: skip
+        allowed = cors.is_allowed_origin if cors is not None else lambda _: False
+        return ByOrigin(names=settings.open_to_all, allowed=allowed)
+
+
+def _cors_of(app: Any) -> CORSMiddleware | None:
+    """BentoML's CORS as it is configured, to ask what it allows; None where it is off."""
+    layer = next((m for m in app.user_middleware if m.cls is CORSMiddleware), None)
+    return None if layer is None else CORSMiddleware(app, *layer.args, **layer.kwargs)
+
+
+def _listens_on() -> str | None:
+    """Address of the socket that BentoML gave this worker; None where it gave none."""
+    context = click.get_current_context(silent=True)
+    fd = None if context is None else context.params.get("fd")
+    if fd is None:
+        return None
+    with socket.socket(fileno=os.dup(fd)) as given:
+        if given.family not in (socket.AF_INET, socket.AF_INET6):
+            return None
+        return str(given.getsockname()[0])

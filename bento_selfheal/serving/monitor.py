@@ -1,0 +1,187 @@
+"""Data collection: what was predicted and what was true, through `bentoml.monitor`.
+
+All records have the same columns, since BentoML writes one schema a monitor: `prediction_id`, the
+features, `probability`, `prediction`, `model_version` and `label`. A prediction has no label yet;
+a label comes as a record of its own under the same `prediction_id`, with nothing else in it, or
+with its features where the client keeps no ids. Of several labels of an id the last one holds.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import bentoml
+import numpy as np
+from numpy.typing import NDArray
+
+from bento_selfheal.core.decision import decide_classes
+from bento_selfheal.core.ids import ids_of
+from bento_selfheal.core.records import Label
+
+log = logging.getLogger(__name__)
+
+NAME = "selfheal"
+OURS = ("prediction_id", "probability", "prediction", "model_version", "label")
+BENTOMLS = ("timestamp", "request_id", "trace_id", "bento_meta")
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """One request, as it was answered."""
+
+    token: str
+    rows: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    threshold: float
+    version: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Labels of one request that were accepted."""
+
+    ids: Sequence[str | None]
+    rows: Sequence[NDArray[np.float32] | None]
+    labels: Sequence[Label]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class DataMonitor:
+    """A bounded queue in front of `bentoml.monitor`; a thread writes, so that no request waits.
+
+    Args:
+        features: Names of the columns of rows.
+        classes: The classes, in their order.
+        interval: Seconds between two looks at the queue.
+        limit: Rows that may wait; beyond it new ones are left out and counted.
+    """
+
+    def __init__(
+        self, features: Sequence[str], classes: Sequence[Label], *, interval: float, limit: int
+    ) -> None:
+        self._columns = column_names(features)
+        self._classes = list(classes)
+        self._interval = interval
+        self._limit = limit
+        self._queue: deque[Predicted | Labelled] = deque()
+        self._waiting = 0
+        self._left_out = 0
+        self._lock = threading.Lock()
+        self._schema_known = False
+        self._fails = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._write, name="selfheal-monitor", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write, in a thread."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write what is left and stop."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+
+    def append(self, record: Predicted | Labelled) -> None:
+        """Keep a record for the thread; never waits."""
+        with self._lock:  # predictions come from the event loop, labels from threads
+            if self._waiting + len(record) > self._limit:
+                self._left_out += len(record)
+            elif len(record):
+                self._waiting += len(record)
+                self._queue.append(record)
+
+    def _write(self) -> None:
+        while not self._stop.wait(self._interval):
+            self._flush()
+        self._flush()
+
+    def _flush(self) -> None:
+        while self._queue:
+            record = self._queue.popleft()
+            try:
+                # BentoML leaves a record that failed half-open in the context that it began in.
+                contextvars.copy_context().run(self._record, record)
+                self._fails = False
+            except Exception:  # whatever class of monitor is configured; predictions go on
+                if not self._fails:  # once, however many follow
+                    log.exception("the monitor takes no rows; they are left out until it does")
+                self._fails = True
+            with self._lock:
+                self._waiting -= len(record)
+        with self._lock:
+            left_out, self._left_out = self._left_out, 0
+        if left_out:
+            log.error("%d rows came faster than the monitor takes them; left out", left_out)
+
+    def _record(self, record: Predicted | Labelled) -> None:
+        columns = self._of_labels(record) if isinstance(record, Labelled) else self._of_rows(record)
+        if not self._schema_known:
+            # BentoML warns of a column that comes twice while it gathers the schema.
+            self._log({name: values[:1] for name, values in columns.items()})
+            columns = {name: values[1:] for name, values in columns.items()}
+            self._schema_known = True
+        if columns["prediction_id"]:
+            self._log(columns)
+
+    def _log(self, columns: dict[str, list[Any]]) -> None:
+        many = len(self._classes) > 2
+        with bentoml.monitor(NAME) as monitor:
+            for name, values in columns.items():
+                role, kind = "feature", "numerical"
+                if name in OURS:
+                    role, kind = ("target" if name == "label" else "prediction"), "categorical"
+                if name == "probability":
+                    kind = "numerical_sequence" if many else "numerical"
+                monitor.log_batch(values, name, role, kind)
+
+    def _of_rows(self, record: Predicted) -> dict[str, list[Any]]:
+        said = decide_classes(record.probabilities, record.threshold).tolist()
+        return {
+            "prediction_id": ids_of(record.token, len(record)),
+            **dict(zip(self._columns, record.rows.T.tolist(), strict=True)),
+            "probability": record.probabilities.tolist(),
+            "prediction": [self._classes[i] for i in said],
+            "model_version": [record.version] * len(record),
+            "label": [None] * len(record),
+        }
+
+    def _of_labels(self, record: Labelled) -> dict[str, list[Any]]:
+        nothing = [None] * len(record)
+        empty = [None] * len(self._columns)
+        rows = [empty if row is None else row.tolist() for row in record.rows]
+        return {
+            "prediction_id": list(record.ids),
+            **{name: [row[i] for row in rows] for i, name in enumerate(self._columns)},
+            "probability": nothing,
+            "prediction": nothing,
+            "model_version": nothing,
+            "label": list(record.labels),
+        }
+
+
+def column_names(features: Sequence[str]) -> list[str]:
+    """A column for each feature, none of them with a name that is taken.
+
+    >>> column_names(["V14", "label"])
+    ['V14', 'label_']
+    """
+    taken = {*OURS, *BENTOMLS}
+    names = []
+    for name in features:
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        names.append(name)
+    return names

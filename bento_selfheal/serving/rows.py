@@ -1,0 +1,198 @@
+"""Rows and labels from outside: checked, or refused with the field and the value named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any, NoReturn
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from bento_selfheal.core.records import Label
+from bento_selfheal.errors import InvalidInput
+from bento_selfheal.wire import npy
+
+SHOWN = 80
+
+
+class RowReader:
+    """Turns rows as JSON gives them into float32.
+
+    Args:
+        features: Names in the order of the columns.
+        max_rows: Most rows that one request may carry.
+    """
+
+    def __init__(self, features: Sequence[str], max_rows: int) -> None:
+        self._features = list(features)
+        self._known = set(features)
+        self._max_rows = max_rows
+
+    def read(self, rows: Any, field: str = "rows") -> NDArray[np.float32]:
+        """Lists in the order of the features, or objects by feature name → ``(n, features)``.
+
+        A service that depends on this one may also hand over an array.
+
+        Raises:
+            InvalidInput: Names the row, the field and the value.
+        """
+        if isinstance(rows, np.ndarray):
+            return self._table(rows, field)
+        if not isinstance(rows, list):
+            raise InvalidInput((field,), f"a list of rows is needed, got {_shown(rows)}", "type")
+        if not rows:
+            raise InvalidInput((field,), "the batch is empty", "empty")
+        if len(rows) > self._max_rows:
+            raise InvalidInput(
+                (field,), f"{len(rows)} rows are over the limit of {self._max_rows}", "too_many"
+            )
+        if isinstance(rows[0], dict):
+            rows = [self._in_order(row, (field, i)) for i, row in enumerate(rows)]
+        return self._numbers(rows, field)
+
+    def read_json(self, body: bytes) -> NDArray[np.float32] | None:
+        """``{"rows": …}`` → ``(n, features)``; None for a body that is not of that shape.
+
+        Raises:
+            InvalidInput: Names the row, the field and the value.
+        """
+        try:
+            given = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return None
+        if not isinstance(given, dict) or given.keys() != {"rows"}:
+            return None
+        rows = given["rows"]
+        if body.count(b'"') == 2 and b"true" not in body and b"false" not in body:
+            # Nothing but numbers, lists and nulls: numpy may turn them into float32 unseen.
+            values = self._fitting(rows)
+            if values is not None:
+                return values
+        return self.read(rows)
+
+    def read_npy(self, body: bytes) -> NDArray[np.float32]:
+        """A NumPy array file of numbers ``(n, features)``.
+
+        Raises:
+            InvalidInput: It is no such file, or names the row, the field and the value.
+        """
+        try:
+            table = npy.read(body)
+        except ValueError as error:
+            raise InvalidInput(("body",), f"no .npy file of numbers: {error}", "npy") from error
+        return self._table(table, "body")
+
+    def _table(self, table: NDArray[Any], field: str) -> NDArray[np.float32]:
+        """An array of numbers ``(n, features)``; only a bad one is looked at row by row."""
+        if table.dtype.kind not in "fiu" or table.ndim != 2:
+            what = f"{table.dtype} {table.shape}"
+            raise InvalidInput((field,), f"numbers (n, features) are needed, got {what}", "npy")
+        with np.errstate(over="ignore"):
+            values = np.array(table, dtype=np.float32, order="C")  # what came in is read-only
+        if not 0 < len(values) <= self._max_rows or not self._fits(values, len(values)):
+            return self.read(table.tolist())
+        return values
+
+    def _fitting(self, rows: Any) -> NDArray[np.float32] | None:
+        """Rows of numbers that need no second look; None for all others."""
+        try:
+            if not 0 < len(rows) <= self._max_rows:
+                return None
+            with np.errstate(over="ignore"):
+                values = np.array(rows, dtype=np.float32)
+        except (ValueError, TypeError, OverflowError):
+            return None
+        return values if self._fits(values, len(rows)) else None
+
+    def _fits(self, values: NDArray[np.float32], rows: int) -> bool:
+        return values.shape == (rows, len(self._features)) and bool(np.isfinite(values).all())
+
+    def read_one(self, row: Any, loc: tuple[str | int, ...]) -> NDArray[np.float32]:
+        """One row → ``(features,)``."""
+        if isinstance(row, dict):
+            row = self._in_order(row, loc)
+        self._check_row(row, loc)
+        return np.asarray(row, dtype=np.float32)
+
+    def _numbers(self, rows: list[Any], field: str) -> NDArray[np.float32]:
+        """The fast way for good rows; only bad ones are looked at one by one."""
+        try:
+            with np.errstate(over="ignore"):
+                table = np.array(rows)
+                values = table.astype(np.float32) if table.dtype.kind in "fi" else None
+            if bool in set(map(type, chain.from_iterable(rows))):
+                values = None  # numpy counts True among numbers as 1
+        except (ValueError, TypeError):
+            values = None
+        if values is None or not self._fits(values, len(rows)):
+            for i, row in enumerate(rows):
+                self._check_row(row, (field, i))
+            # Mixed numbers that numpy cannot hold together, such as very large integers.
+            return np.array([[float(v) for v in row] for row in rows], dtype=np.float32)
+        return values
+
+    def _check_row(self, row: Any, loc: tuple[str | int, ...]) -> None:
+        if not isinstance(row, list):
+            raise InvalidInput(loc, f"a row is a list or an object, got {_shown(row)}", "type")
+        if len(row) != len(self._features):
+            raise InvalidInput(
+                loc, f"{len(row)} values, the model has {len(self._features)} features", "width"
+            )
+        for name, value in zip(self._features, row, strict=True):
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise InvalidInput((*loc, name), f"a number is needed, got {_shown(value)}", "type")
+            try:
+                with np.errstate(over="ignore"):
+                    fits = bool(np.isfinite(np.float32(value)))
+            except OverflowError:
+                fits = False
+            if not fits:
+                raise InvalidInput(
+                    (*loc, name), f"a finite number is needed, got {_shown(value)}", "not_finite"
+                )
+
+    def _in_order(self, row: Any, loc: tuple[str | int, ...]) -> list[Any]:
+        if not isinstance(row, dict):
+            raise InvalidInput(loc, f"rows mix objects with {_shown(row)}", "type")
+        if row.keys() != self._known:
+            self._refuse_names(row, loc)
+        return [row[name] for name in self._features]
+
+    def _refuse_names(self, row: Mapping[str, Any], loc: tuple[str | int, ...]) -> NoReturn:
+        for name in row:
+            if name not in self._known:
+                raise InvalidInput((*loc, name), "unknown feature", "unknown_feature")
+        missing = next(name for name in self._features if name not in row)
+        raise InvalidInput((*loc, missing), "missing feature", "missing")
+
+
+class LabelReader:
+    """Turns a label as JSON gives it into the index of its class.
+
+    Args:
+        classes: The model's classes, in their order.
+    """
+
+    def __init__(self, classes: Sequence[Label]) -> None:
+        self._index = {label: i for i, label in enumerate(classes)}
+
+    def read(self, label: Any, loc: tuple[str | int, ...]) -> int:
+        """The index of the class.
+
+        Raises:
+            InvalidInput: It is no class of this model.
+        """
+        if isinstance(label, int | float | str) and not isinstance(label, bool):
+            found = self._index.get(label)  # type: ignore[arg-type]
+            if found is not None:
+                return found
+        known = ", ".join(repr(c) for c in self._index)
+        raise InvalidInput(loc, f"{_shown(label)} is no class; classes are {known}", "label")
+
+
+def _shown(value: Any) -> str:
+    """A value for an error message, cut to a length that fits a log line."""
+    text = repr(value)
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"

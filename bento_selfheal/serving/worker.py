@@ -1,0 +1,141 @@
+"""Answer now: one worker's whole hot path, and the threads that stand behind it."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.core.decision import decide_classes
+from bento_selfheal.core.ids import IdSigner, ids_of
+from bento_selfheal.core.records import Label, PredictionRecord
+from bento_selfheal.deployment.locations import open_store, registry_of
+from bento_selfheal.errors import StoreError
+from bento_selfheal.packaging.opening import open_package
+from bento_selfheal.scoring.probabilities import predict_probabilities
+from bento_selfheal.serving.feedback import FeedbackIntake
+from bento_selfheal.serving.follower import Champion, Follower
+from bento_selfheal.serving.http.operator_api import Operations
+from bento_selfheal.serving.monitor import DataMonitor, Predicted
+from bento_selfheal.serving.prediction_log import PredictionLog
+from bento_selfheal.serving.rows import LabelReader, RowReader
+from bento_selfheal.telemetry.spans import Telemetry
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a worker says to one request."""
+
+    token: str
+    """The text before the dot of the rows' ids."""
+    probabilities: NDArray[np.float32]
+    """``(n,)`` of two classes, ``(n, classes)`` of more."""
+    champion: Champion
+    """Who answered."""
+
+    @property
+    def ids(self) -> list[str]:
+        """The prediction ids, one a row."""
+        return ids_of(self.token, len(self.probabilities))
+
+
+class Worker:
+    """Everything that one predict process holds; it needs no runner to answer.
+
+    Args:
+        settings: The service's settings; the store must be prepared.
+        telemetry: Where spans go.
+    """
+
+    def __init__(self, settings: Settings, telemetry: Telemetry) -> None:
+        self.store = open_store(settings)
+        tag, secret = self.store.meta("package"), self.store.meta("secret")
+        if tag is None or secret is None:
+            raise StoreError("the store has no package yet; deploy one first")
+        self.package = open_package(tag, settings.device)
+        info = self.package.info
+        registry = registry_of(self.package, self.store, settings)
+        self.rows = RowReader(info.features, settings.max_rows)
+        self.signer = IdSigner(secret)
+        self.sample_rate = settings.log_sample
+        self._draw = Random()  # noqa: S311 - which requests are logged is no secret
+        self.log = PredictionLog(
+            self.store, interval=settings.flush_interval, limit=settings.queue_rows
+        )
+        self.follower = Follower(
+            self.store, registry, interval=settings.follow_interval, telemetry=telemetry
+        )
+        self.monitor = (
+            DataMonitor(
+                info.features, info.classes,
+                interval=settings.flush_interval, limit=settings.queue_rows,
+            )
+            if settings.monitor else None
+        )  # fmt: skip
+        self.feedback = FeedbackIntake(
+            self.store, self.signer, self.rows, LabelReader(info.classes), info.classes,
+            settings.max_rows, self.monitor,
+        )  # fmt: skip
+        self.operations = Operations(self.store, registry, self.describe, telemetry)
+
+    def start(self) -> None:
+        """Follow promotions and write the log from now on."""
+        self.follower.start()
+        self.log.start()
+        if self.monitor is not None:
+            self.monitor.start()
+
+    def stop(self) -> None:
+        """Write what waits and let go of the store."""
+        self.follower.stop()
+        self.feedback.stop()
+        self.log.close()
+        if self.monitor is not None:
+            self.monitor.close()
+        self.store.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether every thread behind the answers still runs."""
+        return self.follower.alive and self.log.alive and self.feedback.alive
+
+    def answer(self, rows: NDArray[np.float32]) -> Answer:
+        """Answer a batch with the champion of this moment; nothing here waits."""
+        champion = self.follower.champion
+        probabilities = predict_probabilities(champion.model, rows)
+        logged = self.sample_rate >= 1 or self._draw.random() < self.sample_rate
+        request, token = self.signer.issue(len(rows), logged=logged)
+        if logged:
+            self.log.append(
+                PredictionRecord(request, rows, probabilities, champion.version, time.time())
+            )
+        if self.monitor is not None:
+            threshold = self.follower.threshold
+            self.monitor.append(Predicted(token, rows, probabilities, threshold, champion.version))
+        return Answer(token, probabilities, champion)
+
+    def decide(self, probabilities: NDArray[np.float32]) -> list[Label]:
+        """The class of each row at the operating point in force."""
+        classes = self.package.info.classes
+        return [
+            classes[said]
+            for said in decide_classes(probabilities, self.follower.threshold).tolist()
+        ]
+
+    def describe(self) -> dict[str, Any]:
+        """What this worker says of itself."""
+        champion = self.follower.champion
+        return {
+            "pid": os.getpid(),
+            "serving_version": champion.version,
+            "serving_since": champion.since,
+            "threshold": self.follower.threshold,
+            "queue_rows": self.log.waiting,
+            "dropped_rows": self.log.dropped,
+        }

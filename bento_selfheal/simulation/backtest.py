@@ -1,0 +1,308 @@
+"""The pipeline over a stream offline: the same code as in the runner, with no server and no store.
+
+Rows are answered by the champion of the moment, in batches; labels come late. Every figure is
+taken from answers given before their label was known.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load, save
+from torch import Tensor
+
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.config.thresholds import Thresholds
+from bento_selfheal.core.decision import THRESHOLD, decide_classes
+from bento_selfheal.core.records import (
+    Event,
+    FeedbackRecord,
+    Phase,
+    PredictionRecord,
+    Promotion,
+    PromotionKind,
+    Snapshot,
+)
+from bento_selfheal.errors import SettingsError, SnapshotError
+from bento_selfheal.healing.labels.join import row_key
+from bento_selfheal.healing.pipeline import Pipeline
+from bento_selfheal.model import SelfHealingModel
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.scoring.probabilities import predict_probabilities
+from bento_selfheal.scoring.scores import Scores
+from bento_selfheal.simulation.driver import BatchReport
+from bento_selfheal.simulation.streams import Stream
+from bento_selfheal.store import SqlStore
+from bento_selfheal.telemetry.spans import Telemetry
+
+
+def ranking_figures(
+    probabilities: NDArray[np.float32], labels: NDArray[np.float32]
+) -> dict[str, float | None]:
+    """Accuracy, AUC, average precision and log loss, all ``(n,)``.
+
+    Of many classes the two rankings are means of one class against the others; both are None
+    where a class is missing.
+
+    Raises:
+        SettingsError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn import metrics
+    except ImportError as error:
+        raise SettingsError(
+            "a backtest needs scikit-learn: pip install 'bento-selfheal[backtest]'"
+        ) from error
+    said, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(labels).astype(int)
+    classes = 2 if said.ndim == 1 else said.shape[1]
+    whole = len(np.unique(truth)) == classes
+    if classes > 2:
+        said = said / said.sum(axis=1, keepdims=True)
+        one_hot = np.eye(classes)[truth]
+        auc = metrics.roc_auc_score(truth, said, multi_class="ovr") if whole else None
+        precision = metrics.average_precision_score(one_hot, said) if whole else None
+    else:
+        auc = metrics.roc_auc_score(truth, said) if whole else None
+        precision = metrics.average_precision_score(truth, said) if whole else None
+    return {
+        "accuracy": Scores.of(probabilities, truth, THRESHOLD).accuracy,
+        "auc": None if auc is None else float(auc),
+        "average_precision": None if precision is None else float(precision),
+        "log_loss": float(metrics.log_loss(truth, said, labels=list(range(classes)))),
+    }
+
+
+class MemorySnapshots:
+    """Snapshots that live as long as the backtest.
+
+    Args:
+        package: The packaged model that the adapters belong to.
+    """
+
+    def __init__(self, package: Package) -> None:
+        self._package = package
+        self._blobs: dict[str, bytes] = {}
+
+    def save(
+        self,
+        version: int,
+        phase: Phase,
+        state: Mapping[str, Tensor],
+        *,
+        heal: int,
+        batch: int,
+        reason: str,
+        facts: Mapping[str, Any] | None = None,
+    ) -> Snapshot:
+        """Keep an adapter."""
+        if not all(bool(torch.isfinite(value).all()) for value in state.values()):
+            raise SnapshotError(f"version {version}: weights are not finite")
+        blob = save(dict(state))
+        tag = f"memory:{version}"
+        self._blobs[tag] = blob
+        sha256 = hashlib.sha256(blob).hexdigest()
+        return Snapshot(version, tag, phase, sha256, heal, batch, reason, time.time())
+
+    def load(self, tag: str, sha256: str) -> SelfHealingModel:
+        """The packaged model with a kept adapter."""
+        return self._package.model.with_adapter(load(self._blobs[tag])).requires_grad_(False)
+
+    def delete(self, tag: str) -> None:
+        """Forget an adapter."""
+        del self._blobs[tag]
+
+
+class Backtest:
+    """One packaged model, one stream, one set of settings.
+
+    Args:
+        package: The packaged model.
+        settings: How to watch and heal.
+        thresholds: The rollback thresholds.
+    """
+
+    def __init__(
+        self, package: Package, settings: Settings, thresholds: Thresholds | None = None
+    ) -> None:
+        self.package = package
+        self._snapshots = MemorySnapshots(package)
+        self.pipeline = Pipeline(
+            package,
+            settings,
+            self._snapshots,
+            thresholds=thresholds or Thresholds(),
+            telemetry=Telemetry(),
+        )
+        clean = self._snapshots.save(
+            1, Phase.CLEAN, package.model.adapter_state(), heal=0, batch=0, reason="packaged"
+        )
+        self.pipeline.adopt(
+            Promotion(PromotionKind.INITIAL, 1, clean.tag, clean.sha256, "packaged", 0.0, seq=1)
+        )
+        self.events: list[Event] = []
+        self._seq = 0
+        self._answers: dict[str, list[NDArray[np.float32]]] = {
+            name: [] for name in ("frozen", "champion", "challenger", "labels")
+        }
+
+    def run(
+        self,
+        stream: Stream,
+        *,
+        labelled: NDArray[np.bool_] | None = None,
+        sources: Sequence[str] | None = None,
+        told: NDArray[np.int64] | None = None,
+    ) -> Iterator[BatchReport]:
+        """Answer, watch, give late labels, heal; one report a batch.
+
+        Args:
+            stream: Rows with their true labels.
+            labelled: Which rows a label comes for, ``(n,)``; all when not given.
+            sources: Who gives each label, ``(n,)``.
+            told: The labels that are given, where they are not the true ones, ``(n,)``.
+        """
+        given = stream.labels if told is None else told
+        owed: deque[int] = deque()
+        asked_at: dict[int, PredictionRecord] = {}
+        for number, (rows, labels) in enumerate(stream, start=1):
+            asked = self._answer(number, rows)
+            shadow = self.package.shadow(rows)
+            self._keep(rows, labels, shadow, asked)
+            threshold = self.pipeline.operating.threshold
+            self.pipeline.take(asked)
+            asked_at[number] = asked
+            owed.extend(range((number - 1) * stream.batch, number * stream.batch))
+            while len(owed) > stream.delay:
+                place = owed.popleft()
+                due, row = place // stream.batch + 1, place % stream.batch
+                if labelled is None or labelled[place]:
+                    source = None if sources is None else sources[place]
+                    self._label(asked_at[due], row, int(given[place]), number, source)
+                if row == stream.batch - 1:
+                    del asked_at[due]
+            self._forget_surplus()
+            yield BatchReport(
+                number=number,
+                state=self.pipeline.state.value,
+                z=self.pipeline.drift.reading.z,
+                conflicts=self.pipeline.drift.reading.conflicts,
+                version=asked.version,
+                champion=Scores.of(asked.probabilities, labels, threshold),
+                shadow=Scores.of(shadow, labels, THRESHOLD),
+                action=self.pipeline.last.get("action", ""),
+            )
+
+    def replay(self, store: SqlStore, predictions_from: int, feedback_from: int) -> None:
+        """Run a store's own log: its rows are answered anew, its labels come when they came.
+
+        Only labelled rows count in `figures`.
+        """
+        asked: dict[bytes, tuple[PredictionRecord, dict[str, NDArray[np.float32]]]] = {}
+        counted: dict[bytes, int] = {}
+        while entries := store.read_log(predictions_from, feedback_from):
+            for entry in entries:
+                if isinstance(entry, PredictionRecord):
+                    predictions_from = entry.seq
+                    asked[entry.request] = self._answer_again(entry)
+                    self.pipeline.take(asked[entry.request][0])
+                else:
+                    feedback_from = entry.seq
+                    known = asked.get(entry.request)
+                    self._count(entry, known[1] if known else None, counted)
+                    self.pipeline.take(entry, known[0] if known else None)
+                self._forget_surplus()
+
+    def _answer_again(
+        self, entry: PredictionRecord
+    ) -> tuple[PredictionRecord, dict[str, NDArray[np.float32]]]:
+        said = {
+            "frozen": self.package.shadow(entry.features),
+            "champion": predict_probabilities(self.pipeline.champion, entry.features),
+            "challenger": predict_probabilities(self.pipeline.challenger.answers, entry.features),
+        }
+        serving = self.pipeline.serving
+        version = serving.version if serving else 0
+        return replace(entry, probabilities=said["champion"], version=version), said
+
+    def _count(
+        self,
+        given: FeedbackRecord,
+        said: dict[str, NDArray[np.float32]] | None,
+        counted: dict[bytes, int],
+    ) -> None:
+        """Keep what was said of a labelled row; a correction replaces its label."""
+        if said is None:
+            return
+        key = row_key(given.request, given.row)
+        label = np.asarray([given.label], dtype=np.float32)
+        if key in counted:
+            self._answers["labels"][counted[key]] = label
+            return
+        counted[key] = len(self._answers["labels"])
+        for name, answers in said.items():
+            self._answers[name].append(answers[given.row : given.row + 1])
+        self._answers["labels"].append(label)
+
+    def correct(self, name: str) -> NDArray[np.float64]:
+        """Which answers were right at the threshold of 0.5, 1 or 0, in order."""
+        right = decide_classes(self.answers(name), THRESHOLD) == self.answers("labels")
+        return np.asarray(right, dtype=np.float64)
+
+    def figures(self) -> dict[str, dict[str, float | None]]:
+        """Accuracy, AUC, average precision and log loss of frozen, champion and challenger,
+        each answer given before its label was known."""
+        labels = self.answers("labels")
+        return {
+            name: ranking_figures(self.answers(name), labels)
+            for name in ("frozen", "champion", "challenger")
+        }
+
+    @property
+    def labelled(self) -> int:
+        """Rows that count in the figures."""
+        return sum(len(part) for part in self._answers["labels"])
+
+    def answers(self, name: str) -> NDArray[np.float32]:
+        """All answers of frozen, champion or challenger so far, or the labels, in order."""
+        return np.concatenate(self._answers[name])
+
+    def _keep(
+        self,
+        rows: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        shadow: NDArray[np.float32],
+        asked: PredictionRecord,
+    ) -> None:
+        challenger = predict_probabilities(self.pipeline.challenger.answers, rows)
+        answers = (shadow, asked.probabilities, challenger, labels)
+        for kept, answer in zip(self._answers.values(), answers, strict=True):
+            kept.append(np.asarray(answer, dtype=np.float32))
+
+    def _answer(self, number: int, rows: NDArray[np.float32]) -> PredictionRecord:
+        probabilities = predict_probabilities(self.pipeline.champion, rows)
+        serving = self.pipeline.serving
+        version = serving.version if serving else 0
+        key = number.to_bytes(12, "big")
+        return PredictionRecord(key, rows, probabilities, version, float(number), seq=number)
+
+    def _label(
+        self, asked: PredictionRecord, row: int, label: int, now: int, source: str | None
+    ) -> None:
+        self._seq += 1
+        given = FeedbackRecord(
+            asked.request, row, label, float(now), source, after=now, seq=self._seq
+        )
+        self.pipeline.take(given, asked)
+
+    def _forget_surplus(self) -> None:
+        self.events += self.pipeline.collect().events
+        for snapshot in self.pipeline.surplus():
+            self._snapshots.delete(snapshot.tag)

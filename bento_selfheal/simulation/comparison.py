@@ -1,0 +1,118 @@
+"""Backtests side by side."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.deployment.locations import open_store
+from bento_selfheal.errors import StoreError
+from bento_selfheal.packaging.opening import open_package
+from bento_selfheal.scoring.scores import batch_interval
+from bento_selfheal.simulation.backtest import Backtest
+from bento_selfheal.simulation.streams import Table
+from bento_selfheal.simulation.table import package_table, table_stream
+
+Runner = Callable[[Settings], Backtest]
+
+
+def backtest_table(
+    table: Table,
+    settings: Settings,
+    train_fraction: float,
+    delay: int,
+    seed: int,
+    sensitive: Sequence[str] | None,
+    tries: Sequence[Settings] = (),
+) -> dict[str, Any]:
+    """Train on the first share of a table, stream the rest offline; one JSON object."""
+    train, rest = table.split(train_fraction)
+    with torch.random.fork_rng(devices=[]):
+        package = package_table("backtest", train, seed, sensitive)
+
+        def run(chosen: Settings) -> Backtest:
+            there = open_package(package.tag, chosen.device)
+            made = Backtest(there, chosen.model_copy(update={"seed": seed}))
+            stream = table_stream(rest, package, delay)
+            # On a terminal only: what is piped on must hold nothing but the result.
+            console = Console(stderr=True)
+            shown = track(
+                made.run(stream), "batches", len(stream), console=console, transient=True,
+                disable=not console.is_terminal,
+            )  # fmt: skip
+            deque(shown, maxlen=0)
+            return made
+
+        return _side_by_side(run, settings, tries)
+
+
+def backtest_log(settings: Settings, tries: Sequence[Settings] = ()) -> dict[str, Any]:
+    """Run a store's own log again, offline; one JSON object.
+
+    Raises:
+        StoreError: The store has no package, or no label has come to it.
+    """
+    store = open_store(settings)
+    try:
+        store.check()
+        tag, start = store.meta("package"), store.meta("start")
+        if tag is None or start is None:
+            raise StoreError("the store has no package yet; deploy one first")
+        begin = json.loads(start)
+
+        def run(chosen: Settings) -> Backtest:
+            made = Backtest(open_package(tag, chosen.device), chosen)
+            made.replay(store, begin["predictions_from"], begin["feedback_from"])
+            if not made.labelled:
+                raise StoreError("no label in the store's log belongs to a logged prediction")
+            return made
+
+        return _side_by_side(run, settings, tries)
+    finally:
+        store.close()
+
+
+def _side_by_side(run: Runner, settings: Settings, tries: Sequence[Settings]) -> dict[str, Any]:
+    """The settings' own figures; and for each try whether it would have been better."""
+    base, found = _backtest(run, settings)
+    if tries:
+        found["tries"] = []
+    for chosen in tries:
+        other, figures = _backtest(run, chosen)
+        gain = batch_interval(_batches(other.correct("champion") - base.correct("champion")))
+        changed = {
+            name: value for name, value in chosen.model_dump(mode="json").items()
+            if value != settings.model_dump(mode="json")[name]
+        }  # fmt: skip
+        better = {"accuracy": gain.mean, "low": gain.low, "high": gain.high}
+        found["tries"].append({"settings": changed, **figures, "better": better})
+    return found
+
+
+def _backtest(run: Runner, settings: Settings) -> tuple[Backtest, dict[str, Any]]:
+    started = time.perf_counter()
+    made = run(settings)
+    lift = batch_interval(_batches(made.correct("champion") - made.correct("frozen")))
+    scoreboard = made.pipeline.scoreboard
+    return made, {
+        **made.figures(),
+        "lift": {"accuracy": lift.mean, "low": lift.low, "high": lift.high},
+        "promotions": scoreboard.promotions,
+        "rollbacks": scoreboard.rollbacks,
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def _batches(gains: NDArray[np.float64], size: int = 100) -> list[float]:
+    """Means of batches of rows, the last one as long as it is."""
+    return [float(gains[at : at + size].mean()) for at in range(0, len(gains), size)]

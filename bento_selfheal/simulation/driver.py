@@ -1,0 +1,151 @@
+"""Drive a served classifier with a stream whose labels come late, and see what it was worth.
+
+Every figure is taken from answers that were given before their label was sent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bento_selfheal.client.client import Client
+from bento_selfheal.core.decision import THRESHOLD
+from bento_selfheal.errors import SelfHealError
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.scoring.scores import Interval, Scores, batch_interval
+from bento_selfheal.simulation.streams import Stream
+from bento_selfheal.wire.messages import FeedbackItem
+
+SETTLE_SECONDS = 60.0
+POLL_SECONDS = 0.01
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """One batch as it was answered, and where the service stood after it."""
+
+    number: int
+    state: str
+    z: float
+    conflicts: int
+    version: int
+    champion: Scores
+    shadow: Scores
+    action: str
+
+    @property
+    def lift(self) -> float:
+        return self.champion.accuracy - self.shadow.accuracy
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A whole stream."""
+
+    reports: list[BatchReport]
+    status: dict[str, Any]
+
+    @property
+    def champion(self) -> Scores:
+        return sum((r.champion for r in self.reports), Scores(0, 0, 0, 0))
+
+    @property
+    def shadow(self) -> Scores:
+        return sum((r.shadow for r in self.reports), Scores(0, 0, 0, 0))
+
+    @property
+    def lift(self) -> Interval:
+        return batch_interval([r.lift for r in self.reports])
+
+    def tail(self, batches: int) -> Scores:
+        """What was served over the last batches."""
+        return sum((r.champion for r in self.reports[-batches:]), Scores(0, 0, 0, 0))
+
+
+class Driver:
+    """A client that predicts at once and gives labels late.
+
+    Args:
+        url: The service.
+        package: The packaged model; scores the frozen shadow on the same rows.
+        workers: Predict workers, all of which must follow a promotion before the next batch.
+    """
+
+    def __init__(self, url: str, package: Package, workers: int) -> None:
+        self._client = Client(url)
+        self._package = package
+        self._workers = workers
+        self._owed: deque[tuple[str, int]] = deque()
+        self._sent = 0
+        self._version = 0
+
+    def run(self, stream: Stream) -> Iterator[BatchReport]:
+        """Send the stream batch by batch; one report each."""
+        with self._client:
+            for number, (rows, labels) in enumerate(stream, start=1):
+                yield self._batch(number, rows, labels, stream.delay)
+
+    def status(self) -> dict[str, Any]:
+        """Where the service stands."""
+        return self._client.status()
+
+    def _batch(
+        self, number: int, rows: NDArray[np.float32], labels: NDArray[np.int64], delay: int
+    ) -> BatchReport:
+        before = self._package.shadow(rows)
+        answer = self._client.predict(rows)
+        self._owed.extend(zip(answer.prediction_ids, labels.tolist(), strict=True))
+        self._give_labels(delay)
+        status = self._settle(number * len(rows))
+        last = status.get("last") or {}
+        return BatchReport(
+            number=number,
+            state=status["state"],
+            z=status["signals"]["z"],
+            conflicts=status["signals"]["conflicts"],
+            version=answer.model_version,
+            champion=Scores.of(np.asarray(answer.probabilities), labels, answer.threshold),
+            shadow=Scores.of(before, labels, THRESHOLD),
+            action=last.get("action", ""),
+        )
+
+    def _give_labels(self, delay: int) -> None:
+        due = [self._owed.popleft() for _ in range(max(len(self._owed) - delay, 0))]
+        if not due:
+            return
+        classes = self._package.info.classes
+        items = [FeedbackItem(prediction_id=i, label=classes[label]) for i, label in due]
+        self._sent += self._client.feedback(items).accepted
+
+    def _settle(self, predicted: int) -> dict[str, Any]:
+        """Wait until the runner has seen all of it, and the workers serve what it promoted."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while time.monotonic() < deadline:
+            status = self.status()
+            labels = status.get("labels") or {"joined": -1, "waiting": 0}
+            seen = status.get("predicted_rows", 0) >= predicted
+            if seen and labels["joined"] >= self._sent and status["state"] != "HEALING":
+                self._follow(status["serving"]["version"], deadline)
+                return status
+            time.sleep(POLL_SECONDS)
+        raise SelfHealError(f"the runner did not catch up in {SETTLE_SECONDS:.0f} s")
+
+    def _follow(self, version: int, deadline: float) -> None:
+        """Wait until every worker serves the version; a new connection may meet another one."""
+        if version == self._version:
+            return
+        seen: set[int] = set()
+        while len(seen) < self._workers and time.monotonic() < deadline:
+            with Client(self._client.url) as once:
+                worker = once.status()["worker"]
+            if worker["serving_version"] == version:
+                seen.add(worker["pid"])
+            else:
+                time.sleep(POLL_SECONDS)
+        self._version = version

@@ -1,0 +1,73 @@
+"""Packages and streams made from a table in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from bento_selfheal.errors import SettingsError
+from bento_selfheal.packaging.build import as_label, package_model
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.packaging.suggest import suggest
+from bento_selfheal.rules import parse_rule
+from bento_selfheal.simulation.streams import Stream, Table
+
+
+def package_table(
+    name: str,
+    table: Table,
+    seed: int,
+    sensitive: Sequence[str] | None,
+    rules: Sequence[str] = (),
+) -> Package:
+    """A classifier trained on a user's table, packaged.
+
+    Raises:
+        SettingsError: A rule is not of the form ``feature < value -> class``.
+    """
+    classes = [as_label(value) for value in np.unique(table.labels)]
+    return package_model(
+        name,
+        table.rows,
+        table.labels,
+        features=table.features,
+        sensitive=sensitive,
+        rules=[parse_rule(text, classes) for text in rules],
+        seed=seed,
+    )
+
+
+def table_stream(table: Table, package: Package, delay: int, limit: int = 0) -> Stream:
+    """A user's table as a stream for a packaged model.
+
+    Raises:
+        SettingsError: A label of the table is no class of the model.
+    """
+    index = {label: i for i, label in enumerate(package.info.classes)}
+    given = [as_label(value) for value in table.labels]
+    strange = sorted({str(label) for label in given if label not in index})
+    if strange:
+        raise SettingsError(f"labels {strange} are not in the training part: {list(index)}")
+    end = limit or len(given)
+    labels = np.asarray([index[label] for label in given[:end]], dtype=np.int64)
+    return Stream(table.rows[:end], labels, delay)
+
+
+def suggest_table(table: Table, most: int, seed: int) -> dict[str, Any]:
+    """Sensitive features and candidate rules of a table, as JSON values."""
+    given = [as_label(value) for value in table.labels]
+    classes = sorted(set(given), key=lambda label: (isinstance(label, str), label))
+    index = {label: i for i, label in enumerate(classes)}
+    labels = np.asarray([index[label] for label in given], dtype=np.int64)
+    found = suggest(table.rows, labels, table.features, classes=len(classes), seed=seed, most=most)
+    return {
+        "sensitive": found.sensitive,
+        "strength": found.strength,
+        "rules": [
+            {**asdict(r), "rule": r.rule.model_dump(), "class": classes[r.rule.target]}
+            for r in found.rules
+        ],
+    }

@@ -1,0 +1,46 @@
+"""Log lines beside BentoML's own: as it writes them, or as JSON with the ids of the trace."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
+from pythonjsonlogger.json import JsonFormatter
+
+from bento_selfheal.config.settings import LogFormat
+
+OURS = "bento_selfheal"
+
+
+class JsonLines(JsonFormatter):
+    """One JSON object a line: level, logger, message and time, and where there are such the
+    exception and the current span's trace_id and span_id."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "%(levelname)s %(name)s %(message)s",
+            rename_fields={"levelname": "level", "name": "logger", "exc_info": "exception"},
+            timestamp="time",
+        )
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        """Add the ids of the span in which the line is written."""
+        span = get_current_span().get_span_context()
+        if span.is_valid:
+            log_data["trace_id"] = format_trace_id(span.trace_id)
+            log_data["span_id"] = format_span_id(span.span_id)
+        return log_data
+
+
+def log_with_bentoml(log_format: LogFormat) -> None:
+    """BentoML's handlers stand on its own logger; ours shall be seen beside it."""
+    bentoml_log, ours = logging.getLogger("bentoml"), logging.getLogger(OURS)
+    ours.handlers = list(bentoml_log.handlers)
+    if log_format == "json":
+        handler = logging.StreamHandler(sys.stdout)  # where BentoML's go
+        handler.setFormatter(JsonLines())
+        ours.handlers = [handler]
+    ours.setLevel(bentoml_log.getEffectiveLevel())
+    ours.propagate = False

@@ -1,0 +1,97 @@
+"""Metrics out: OpenTelemetry over OTLP where it is asked for, and BentoML's ``/metrics``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from opentelemetry.metrics import CallbackOptions, Meter, NoOpMeterProvider, Observation
+
+from bento_selfheal.telemetry import names as names
+from bento_selfheal.telemetry.names import METRICS, SCOPE, STATE, STATE_METRIC, STATES, Metric
+
+log = logging.getLogger(__name__)
+
+
+def open_meter(service: str) -> Meter | None:
+    """A meter that exports over OTLP as the standard ``OTEL_*`` variables say; None when off."""
+    asked = (
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT" in os.environ
+        or "OTEL_EXPORTER_OTLP_ENDPOINT" in os.environ
+    )
+    if not asked or os.environ.get("OTEL_METRICS_EXPORTER", "otlp") != "otlp":
+        return None
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+    from opentelemetry.sdk.resources import Resource
+
+    resource = Resource.create(
+        {
+            "service.name": os.environ.get("OTEL_SERVICE_NAME", service),
+            # Without it a backend takes the workers' series for one and mixes their points.
+            "service.instance.id": str(uuid.uuid4()),
+            "process.pid": os.getpid(),
+        }
+    )
+    reader = PeriodicExportingMetricReader(OTLPMetricExporter())
+    return MeterProvider([reader], resource=resource).get_meter(SCOPE)
+
+
+def exposition(status: Mapping[str, Any]) -> str:
+    """The figures of the shared store in Prometheus' text format, for BentoML's ``/metrics``.
+
+    Args:
+        status: As ``/status`` shows it.
+    """
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    class Figures:
+        def collect(self) -> Any:
+            for metric in (*METRICS, names.ALIVE_METRIC):
+                value = figure(status, metric)
+                if value is not None:
+                    counts = metric.kind == "counter"
+                    family = CounterMetricFamily if counts else GaugeMetricFamily
+                    yield family(metric.prometheus, metric.description, value=value)
+            if "state" in status:
+                states = GaugeMetricFamily(
+                    STATE_METRIC.prometheus, STATE_METRIC.description, labels=[STATE_METRIC.label]
+                )
+                for name in STATES:
+                    states.add_metric([name], float(name == status["state"]))
+                yield states
+
+    registry = CollectorRegistry()
+    registry.register(Figures())
+    return generate_latest(registry).decode()
+
+
+def figure(status: Mapping[str, Any], metric: Metric) -> float | None:
+    """The value of a metric in a status; None where there is none yet."""
+    value: Any = status
+    for key in metric.path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return None if value is None else float(value)
+
+
+def observe_status(meter: Meter | None, status: Callable[[], Mapping[str, Any]]) -> None:
+    """Let OpenTelemetry read every figure of the runner's status when it collects."""
+    meter = meter or NoOpMeterProvider().get_meter(SCOPE)
+    for metric in METRICS:
+
+        def read(_: CallbackOptions, metric: Metric = metric) -> Iterable[Observation]:
+            value = figure(status(), metric)
+            return [] if value is None else [Observation(value)]
+
+        metric.observe(meter, read)
+
+    def state(_: CallbackOptions) -> Iterable[Observation]:
+        now = status().get("state")
+        return [Observation(int(name == now), {STATE: name}) for name in STATES]
+
+    STATE_METRIC.observe(meter, state)

@@ -1,0 +1,94 @@
+"""Who is quarantined, and who is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from bento_selfheal.config.thresholds import Thresholds
+from bento_selfheal.healing.labels.sources import Sources
+from bento_selfheal.scoring.losses import excess_losses, row_losses
+
+COSTS = Thresholds()
+
+
+def labelled(
+    names: list[str], sure: float, lying: set[str], seed: int
+) -> Iterator[tuple[str, float, int]]:
+    """Each source in turn labels a row of which the model says ``sure`` or its opposite, truly."""
+    generator = np.random.default_rng(seed)
+    for name in names:
+        said = sure if generator.random() < 0.5 else 1 - sure
+        truth = int(generator.random() < said)
+        yield name, said, 1 - truth if name in lying else truth
+
+
+def judge(sources: Sources, given: Iterator[tuple[str, float, int]]) -> list[str]:
+    """Let the sources be judged label by label; who was quarantined, in order."""
+    out = []
+    for name, said, label in given:
+        if not (name in sources.known and sources.known[name].quarantined):
+            excess = excess_losses(np.float32([said]), np.asarray([label]), COSTS)
+            out += [caught for caught, _ in sources.judge([name], excess)]
+    return out
+
+
+def ten(rounds: int) -> list[str]:
+    return [f"s{i % 10}" for i in range(10 * rounds)]
+
+
+def test_a_good_past_shields_no_lie() -> None:
+    """After 2,000 honest labels of its own a source that turns its labels round is caught within
+    100 more, and its quarantine says how much higher the loss was since."""
+    sources = Sources(alpha=0.001, quota=1000)
+    assert judge(sources, labelled(ten(2000), 0.9, set(), 1)) == []
+    assert judge(sources, labelled(ten(100), 0.9, {"s3"}, 2)) == ["s3"]
+    reason = str(sources.status()["s3"]["quarantined"])
+    assert "contradict" in reason
+    assert float(reason.split("higher by ")[1].split()[0]) > 0.1
+
+
+@pytest.mark.parametrize("liars", [3, 5])
+def test_liars_do_not_shield_each_other(liars: int) -> None:
+    """Where several lie alike they are all caught, up to half of ten and with 200 labels of each,
+    and no honest one: they do not raise what the others are measured by."""
+    sources = Sources(alpha=0.001, quota=1000)
+    lying = {f"s{i}" for i in range(liars)}
+    assert judge(sources, labelled(ten(100), 0.75, set(), 1)) == []
+    assert set(judge(sources, labelled(ten(200), 0.75, lying, 2))) == lying
+
+
+def test_hard_rows_accuse_nobody() -> None:
+    """A source whose rows are a coin's toss, and known by the model to be, stays."""
+    sources = Sources(alpha=0.001, quota=1000)
+    easy = labelled(ten(500), 0.95, set(), 1)
+    hard = labelled(["hard"] * 5000, 0.55, set(), 2)
+    mixed = (one for pair in zip(easy, hard, strict=True) for one in pair)
+    assert judge(sources, mixed) == []
+    assert sources.known["hard"].labels > 100
+
+
+def test_many_small_sources() -> None:
+    """Where all others give a label or two, whose median says little, a large honest source
+    stays."""
+    sources = Sources(alpha=0.001, quota=1000)
+    names = [name for i in range(2000) for name in ("large", f"u{i}")]
+    assert judge(sources, labelled(names, 0.8, set(), 3)) == []
+
+
+@pytest.mark.parametrize("costs", [Thresholds(), Thresholds(miss_cost=5000, alarm_cost=15)])
+def test_excess_losses(costs: Thresholds) -> None:
+    """The excess is the loss less its mean over the labels that the model believes in: 0 on
+    average for true probabilities, of two classes as of three."""
+    said = np.float32([0.1, 0.5, 0.8])
+    mean = said * excess_losses(said, np.ones(3), costs)
+    mean += (1 - said) * excess_losses(said, np.zeros(3), costs)
+    assert mean == pytest.approx(np.zeros(3), abs=1e-7)
+    gap = excess_losses(said, np.zeros(3), costs) - excess_losses(said, np.ones(3), costs)
+    loss = row_losses(said, np.zeros(3), costs) - row_losses(said, np.ones(3), costs)
+    assert gap == pytest.approx(loss)
+    many = np.float32([[0.2, 0.3, 0.5]])
+    each = [excess_losses(many, np.asarray([c]), costs)[0] for c in range(3)]
+    assert float(np.dot(many[0], each)) == pytest.approx(0, abs=1e-7)

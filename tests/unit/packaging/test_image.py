@@ -1,0 +1,45 @@
+"""The container's image, and what is said of state that goes with a container."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.deployment.deploy import prepare
+from bento_selfheal.image import container_image, goes_with_container
+from bento_selfheal.packaging.package import Package
+
+
+def test_another_base() -> None:
+    """The base is a setting; nothing is installed on it."""
+    image = container_image(Settings(base_image="registry.example/python:3.11"))
+    assert image.base_image == "registry.example/python:3.11"
+    assert [command for command in image.commands if "apt-get" in command] == []
+
+
+def test_what_goes_with_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container only another file system than the root's outlives it; elsewhere all does."""
+    assert not goes_with_container(Path("/"))
+    monkeypatch.setattr("bento_selfheal.image.IN_CONTAINER", True)
+    assert goes_with_container(Path("/"))
+    assert not goes_with_container(Path("/proc"))
+
+
+def test_state_on_no_volume_is_warned_of(
+    package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """The log names each folder and what to do; with a database there is nothing to lose."""
+    monkeypatch.setattr("bento_selfheal.deployment.deploy.goes_with_container", lambda folder: True)
+    settings = Settings(model=package.tag, state_dir=tmp_path / "state")
+    with caplog.at_level(logging.WARNING):
+        prepare(settings)
+    assert str(tmp_path / "state") in caplog.text
+    assert "BENTOML_HOME=/state" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        prepare(settings.model_copy(update={"store_url": f"sqlite:///{tmp_path / 'b.db'}"}))
+    assert "volume" not in caplog.text

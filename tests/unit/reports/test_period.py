@@ -1,0 +1,149 @@
+"""Exports, plots and the report: the same story from a store and from the article's experiment."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+from test_pipeline import drifting
+from test_runner import send
+
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.deployment.deploy import prepare
+from bento_selfheal.deployment.locations import open_store
+from bento_selfheal.errors import SettingsError, StoreError
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.reports.export import write_period
+from bento_selfheal.reports.html import render_report
+from bento_selfheal.reports.period import Period, moment, period_of_experiment, period_of_store
+from bento_selfheal.reports.plots import write_plots
+from bento_selfheal.runner.runner import Runner
+from bento_selfheal.serving.worker import Worker
+from bento_selfheal.simulation.article import ExperimentResult, experiment_settings, run_experiment
+from bento_selfheal.telemetry.spans import Telemetry
+
+ARTICLE = ["accuracy", "f1", "precision", "recall", "z", "conflicts", "lift", "state"]
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(scope="module")
+def settings(package: Package, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Of a store that has seen a drift and its heals."""
+    folder = tmp_path_factory.mktemp("lived") / "state"
+    settings = Settings(model=package.tag, state_dir=folder, batch_size=50, lease_seconds=60)
+    prepare(settings)
+    worker, runner = Worker(settings, Telemetry()), Runner(settings, Telemetry())
+    send(worker, *drifting(), drain=runner)
+    worker.store.close()
+    runner.store.close()
+    return settings
+
+
+@pytest.fixture(scope="module")
+def result() -> ExperimentResult:
+    """The article's run with its rollbacks."""
+    changes = {"drift_strength": "3.5", "rollback_f1_drop": "0.03"}
+    return run_experiment(experiment_settings(42, None, changes))
+
+
+@pytest.fixture(scope="module", params=["store", "experiment"])
+def period(request: pytest.FixtureRequest) -> Period:
+    if request.param == "store":
+        return period_of_store(request.getfixturevalue("settings"))
+    return period_of_experiment(request.getfixturevalue("result"))
+
+
+def test_export(period: Period, tmp_path: Path) -> None:
+    """A row a labelled batch with the article's columns; events and thresholds beside it."""
+    files = {path.name: path for path in write_period(period, tmp_path / "out")}
+    with files["metrics.csv"].open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["batch"]) for row in rows] == [*range(1, len(rows) + 1)]
+    assert len(rows) >= 20
+    for row in rows:
+        assert all(row[name] != "" for name in ARTICLE)
+        assert float(row["lift"]) == pytest.approx(
+            float(row["accuracy"]) - float(row["shadow_accuracy"])
+        )
+    told = json.loads(files["events.json"].read_text())
+    assert {"heal"} <= {e["kind"] for e in told["events"]}
+    thresholds = json.loads(files["threshold_config.json"].read_text())
+    assert thresholds["rollback_f1_drop"] in (0.08, 0.03)
+
+
+def test_export_of_the_experiment_is_the_articles(result: ExperimentResult, tmp_path: Path) -> None:
+    """13 rollbacks at drift 3.5, as the article's system had them (article.md, section 6)."""
+    write_period(period_of_experiment(result), tmp_path)
+    told = json.loads((tmp_path / "events.json").read_text())
+    assert sum(e["kind"] == "rollback" for e in told["events"]) == 13
+    with (tmp_path / "metrics.csv").open() as file:
+        states = [row["state"] for row in csv.DictReader(file)]
+    assert states.count("ROLLED_BACK") == 13
+
+
+def test_a_stretch_of_time(settings: Settings) -> None:
+    """Only what lies within it; a store without a package is refused."""
+    whole = period_of_store(settings)
+    middle = whole.batches[len(whole.batches) // 2]["time"]
+    late = period_of_store(settings, since=middle)
+    early = period_of_store(settings, until=middle)
+    assert 0 < len(late.batches) < len(whole.batches)
+    assert all(row["time"] >= middle for row in [*late.batches, *late.events, *late.promotions])
+    assert all(row["time"] <= middle for row in [*early.batches, *early.events])
+
+
+def test_no_store(package: Package, tmp_path: Path) -> None:
+    """A store that nothing was deployed to says so."""
+    empty = Settings(model=package.tag, state_dir=tmp_path / "state")
+    open_store(empty).create()
+    with pytest.raises(StoreError, match="no package yet"):
+        period_of_store(empty)
+
+
+def test_moments() -> None:
+    """Lengths count back from now, ISO times are themselves, all else is refused by name."""
+    assert moment("2h", "--since") == pytest.approx(time.time() - 7200, abs=5)
+    assert moment("2026-11-26T00:00:00+00:00", "--since") == 1795651200
+    with pytest.raises(SettingsError, match="--since: 'yesterday'"):
+        moment("yesterday", "--since")
+
+
+def test_plots(period: Period, tmp_path: Path) -> None:
+    """Eight pictures, the last a dashboard."""
+    files = write_plots(period, tmp_path)
+    assert [path.name[0] for path in files] == list("12345678")
+    assert files[-1].name == "8_dashboard.png"
+    for path in files:
+        assert path.read_bytes().startswith(PNG)
+        assert path.stat().st_size > 8_000
+
+
+def test_report(period: Period) -> None:
+    """One file that loads nothing, with the plots in it and no markup from outside."""
+    html = render_report(period)
+    assert html.count("<svg") == 7
+    assert not re.search(r"""(?:src|href)=["'](?!#)""", html)
+    assert "95 % interval" in html
+    assert "Snapshots" in html
+
+
+def test_report_escapes(period: Period) -> None:
+    """What a client named itself is text, not markup."""
+    evil = {"kind": "quarantine", "time": 0.0, "batch": 1, "detail": {"source": "<script>x"}}
+    changed = Period(**{**period.__dict__, "events": [evil]})
+    assert "<script>x" not in render_report(changed)
+    assert "&lt;script&gt;x" in render_report(changed)
+
+
+def test_nothing_yet(tmp_path: Path, period: Period) -> None:
+    """A period without a labelled batch gives plots and a report that say so."""
+    nothing: dict[str, list[object]] = {
+        name: [] for name in ("batches", "signals", "events", "promotions", "snapshots")
+    }
+    empty = Period(**{**period.__dict__, **nothing})
+    assert len(write_plots(empty, tmp_path)) == 8
+    assert "nothing happened" in render_report(empty)

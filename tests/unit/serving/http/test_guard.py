@@ -1,0 +1,287 @@
+"""The guard: who gets through to what, and how much of a request is taken in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.serving.http import guard
+from bento_selfheal.serving.http.auth import ASKED_BY, Role, Tokens
+from bento_selfheal.serving.http.guard import (
+    ANY,
+    OPEN,
+    OPEN_BELOW,
+    OPERATE,
+    ByOrigin,
+    ByToken,
+    Guard,
+)
+from bento_selfheal.serving.http.guard import needs as needs_of
+
+TOKENS = {role: f"{role}-0123456789abcdef" for role in Role}
+PREDICT, FEEDBACK = frozenset({Role.PREDICT}), frozenset({Role.FEEDBACK})
+MOST = 1000
+
+
+async def behind(scope: Scope, receive: Receive, send: Send) -> None:
+    """Says who asks and what came."""
+    body = b""
+    while True:
+        message = await receive()
+        body += message["body"]
+        if not message.get("more_body"):
+            break
+    said = b"%s:%d" % (ASKED_BY.get().encode(), len(body))
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": said})
+
+
+def guarded(rule: Any = None) -> Guard:
+    return Guard(behind, most=MOST, rule=rule, server="s", count=lambda _: None)
+
+
+def ask(app: Guard, method: str, path: str, content: Any = b"", **headers: str) -> httpx.Response:
+    async def once() -> httpx.Response:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:3000") as http:
+            named = {k.replace("_", "-"): v for k, v in headers.items()}
+            return await http.request(method, path, content=content, headers=named)
+
+    return asyncio.run(once())
+
+
+# -- roles ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["", "/clf"], ids=["no prefix", "a prefix"])
+def prefix(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def by_token(prefix: str = "", *, metrics: bool = False, cors: bool = False) -> ByToken:
+    given = {f"{role}_tokens": f"{role}-desk={token}" for role, token in TOKENS.items()}
+    return ByToken(
+        Tokens(Settings(**given)),
+        {**needs_of(prefix, metrics=metrics), "/mine": PREDICT},
+        tuple(prefix + path for path in OPEN_BELOW),
+        cors=cors,
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "need"),
+    [
+        ("/predict", PREDICT), ("/feedback", FEEDBACK), ("/status", OPERATE), ("/events", OPERATE),
+        ("/rollback", OPERATE), ("/heal", OPERATE), ("/metrics", OPERATE), ("/nowhere", OPERATE),
+        ("/predict/", OPERATE), ("/x//predict", OPERATE), ("/selfhealing", OPERATE),
+        ("/selfheal/page.js", OPEN), ("/selfheal", OPEN), ("/livez", OPEN), ("/readyz", OPEN),
+        ("/healthz", OPEN), ("/", ANY), ("/docs.json", ANY),
+    ],
+)  # fmt: skip
+def test_roles(prefix: str, path: str, need: frozenset[Role]) -> None:
+    """Each path lets in the role that it asks for, and no other; what nobody named is closed."""
+    app = guarded(by_token(prefix))
+    for role, token in TOKENS.items():
+        response = ask(app, "POST", prefix + path, Authorization=f"Bearer {token}")
+        if not need:
+            assert response.text == "operator:0"
+        elif role in need:
+            assert response.text == f"{role}-desk:0"
+        else:
+            assert response.status_code == 403
+            assert f"may not {' or '.join(sorted(need))}" in response.json()["error"]
+            assert "insufficient_scope" in response.headers["WWW-Authenticate"]
+    alone = ask(app, "GET", prefix + path)
+    assert alone.status_code == (401 if need else 200)
+    assert not need or alone.headers["WWW-Authenticate"] == "Bearer"
+    unknown = ask(app, "GET", prefix + path, Authorization="Bearer 0123456789abcdef0123")
+    assert unknown.status_code == (401 if need else 200)
+    assert not need or 'error="invalid_token"' in unknown.headers["WWW-Authenticate"]
+
+
+def test_open_metrics() -> None:
+    """/metrics may be opened to a scraper without a token."""
+    assert ask(guarded(by_token(metrics=True)), "GET", "/metrics").status_code == 200
+
+
+def test_own_path() -> None:
+    """A user's own endpoint asks for the role that he names."""
+    token = {"Authorization": f"Bearer {TOKENS[Role.PREDICT]}"}
+    assert ask(guarded(by_token()), "POST", "/mine", **token).status_code == 200
+
+
+def test_preflight() -> None:
+    """With CORS on a browser's question for leave needs no token; nothing else is let through."""
+    asked = {"Origin": "http://page", "Access_Control_Request_Method": "POST"}
+    assert ask(guarded(by_token(cors=True)), "OPTIONS", "/predict", **asked).status_code == 200
+    assert ask(guarded(by_token(cors=True)), "OPTIONS", "/predict").status_code == 401
+    assert ask(guarded(by_token()), "OPTIONS", "/predict", **asked).status_code == 401
+
+
+def test_websocket() -> None:
+    """A WebSocket of a user's own needs a token like everything else."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    scope = {"type": "websocket", "path": "/mine", "headers": []}
+    asyncio.run(guarded(by_token())(scope, receive, send))
+    assert [m["type"] for m in sent] == ["websocket.close"]
+
+
+# -- without tokens -------------------------------------------------------------------------------
+
+LOCAL = ByOrigin(names=False, allowed=lambda origin: origin == "http://friend")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Origin": "http://127.0.0.1:3000", "Sec_Fetch_Site": "same-origin"}, 200),
+        ({"Sec_Fetch_Site": "none"}, 200),
+        ({"Origin": "https://127.0.0.1:3000"}, 200),
+        ({"Origin": "http://friend", "Sec_Fetch_Site": "cross-site"}, 200),
+        ({"Origin": "http://stranger"}, 403),
+        ({"Origin": "http://127.0.0.1:8000", "Sec_Fetch_Site": "same-site"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec_Fetch_Site": "cross-site"}, 403),
+        ({"Sec_Fetch_Site": "same-site"}, 403),
+    ],
+)
+def test_cross_site(headers: dict[str, str], status: int) -> None:
+    """A page of another site changes nothing by way of this machine's browser, unless CORS lets
+    it; programs, which name no origin, do."""
+    assert ask(guarded(LOCAL), "POST", "/rollback", **headers).status_code == status
+    assert ask(guarded(LOCAL), "GET", "/status", **headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [
+        ("localhost", True), ("localhost:3000", True), ("127.0.0.1:3000", True), ("[::1]", True),
+        ("[::1]:3000", True), ("app.localhost:3000", True), ("10.0.0.7", True), ("LOCALHOST", True),
+        ("stranger.example", False), ("stranger.example:3000", False),
+        ("127.0.0.1.stranger.example", False), ("localhost.stranger.example:3000", False),
+        ("[::1].stranger.example", False),
+    ],
+)  # fmt: skip
+def test_rebinding(host: str, here: bool) -> None:
+    """A stranger's name that now leads here is not answered, not even to be read."""
+    for method in ("GET", "POST"):
+        asked = {"Host": host, "Origin": f"http://{host}", "Sec_Fetch_Site": "same-origin"}
+        assert ask(guarded(LOCAL), method, "/status", **asked).status_code == (200 if here else 403)
+    named = ByOrigin(names=True, allowed=lambda _: False)
+    assert ask(guarded(named), "GET", "/status", Host=host).status_code == 200
+
+
+# -- bodies ---------------------------------------------------------------------------------------
+
+
+async def pieces(*sizes: int) -> AsyncIterator[bytes]:
+    for size in sizes:
+        yield b"a" * size
+
+
+@pytest.mark.parametrize("content", [b"a" * MOST, lambda: pieces(MOST - 1, 1), b""])
+def test_body(content: Any) -> None:
+    """A body up to the limit gets through whole, in one piece or several."""
+    expected = 0 if content == b"" else MOST
+    content = content() if callable(content) else content
+    assert ask(guarded(), "POST", "/predict", content).text == f"operator:{expected}"
+
+
+class Client:
+    """A client whose messages come as it is told, and what it gets."""
+
+    def __init__(self, *messages: Message, length: int | None = None) -> None:
+        self._messages = list(messages)
+        coding = (b"transfer-encoding", b"chunked")
+        header = coding if length is None else (b"content-length", str(length).encode())
+        self.scope: Scope = {"type": "http", "method": "POST", "path": "/predict",
+                             "headers": [header]}  # fmt: skip
+        self.taken = 0
+        self.got: list[Message] = []
+
+    async def receive(self) -> Message:
+        if not self._messages:
+            await asyncio.Event().wait()
+        self.taken += 1
+        return self._messages.pop(0)
+
+    async def send(self, message: Message) -> None:
+        self.got.append(message)
+
+    async def meets(self, app: Guard) -> int:
+        await app(self.scope, self.receive, self.send)
+        return int(self.got[0]["status"]) if self.got else 0
+
+
+def part(size: int, *, more: bool = True) -> Message:
+    return {"type": "http.request", "body": b"a" * size, "more_body": more}
+
+
+def test_announced_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that is announced as too large is refused before any of it is taken in."""
+    monkeypatch.setattr(guard, "LINGER_SECONDS", 0.01)
+    client = Client(length=MOST + 1)
+    assert asyncio.run(client.meets(guarded())) == 413
+    assert client.taken == 0
+    assert b"connection" in dict(client.got[0]["headers"])
+    assert b"too_large" in client.got[1]["body"]
+
+
+def test_too_large_in_pieces() -> None:
+    """A body without an announced size is refused at the piece that goes over the limit; what is
+    left of it is thrown away, so that the client gets to read why."""
+    client = Client(part(MOST), part(1), part(MOST), part(9, more=False))
+    assert asyncio.run(client.meets(guarded())) == 413
+    assert client.taken == 4
+    assert [m.get("more_body") for m in client.got[1:]] == [True, False]
+
+
+def test_gone() -> None:
+    """A client that leaves before its body is whole gets nothing, and nothing is answered."""
+    client = Client(part(1), {"type": "http.disconnect"})
+    assert asyncio.run(client.meets(guarded())) == 0
+
+
+def test_bodies_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unfinished bodies of many clients take a bounded share of memory together; when they are
+    gone, others are taken again."""
+    monkeypatch.setattr(guard, "LINGER_SECONDS", 0.01)
+    app = guarded()
+
+    async def all_at_once() -> int:
+        slow = [Client(part(MOST)) for _ in range(guard.HELD_BODIES)]
+        tasks = [asyncio.create_task(client.meets(app)) for client in slow]
+        while not all(client.taken for client in slow):
+            await asyncio.sleep(0)
+        status = await Client(part(MOST), part(MOST, more=False)).meets(app)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return status
+
+    assert asyncio.run(all_at_once()) == 503
+    assert asyncio.run(Client(part(1), part(1, more=False)).meets(app)) == 200
+
+
+def test_refusals_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """What was refused is said, but not for each request, and no token with it."""
+    app = guarded(by_token())
+    for _ in range(5):
+        ask(app, "GET", "/status", Authorization="Bearer secret-0123456789abcdef")
+    assert caplog.text.count("refused") == 1
+    assert "GET '/status'" in caplog.text
+    assert "secret" not in caplog.text

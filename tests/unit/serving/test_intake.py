@@ -1,0 +1,384 @@
+"""The intake: predictions wait for no store, feedback is checked whole and then kept."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import wait_for
+
+from bento_selfheal.core.ids import IdSigner, ids_of
+from bento_selfheal.core.records import FeedbackOutcome, FeedbackRecord, PredictionRecord
+from bento_selfheal.errors import InvalidInput, StoreError
+from bento_selfheal.serving.feedback import FeedbackIntake
+from bento_selfheal.serving.prediction_log import PredictionLog
+from bento_selfheal.serving.rows import LabelReader, RowReader
+from bento_selfheal.store import SqlStore
+
+NAMES, CLASSES = ["a", "b"], ["no", "yes"]
+
+
+@dataclass
+class Item:
+    """An item of feedback as the service hands it on."""
+
+    label: Any
+    prediction_id: str | None = None
+    features: Any = None
+    key: str | None = None
+    source: str | None = None
+    corrects: bool = False
+
+
+@pytest.fixture
+def signer(store: SqlStore) -> IdSigner:
+    return IdSigner(store.meta("secret") or "")
+
+
+@pytest.fixture
+def intake(store: SqlStore, signer: IdSigner) -> Iterator[FeedbackIntake]:
+    intake = FeedbackIntake(store, signer, RowReader(NAMES, 5), LabelReader(CLASSES), CLASSES, 5)
+    yield intake
+    intake.stop()
+
+
+def kept(store: SqlStore) -> list[FeedbackRecord]:
+    return [e for e in store.read_log(0, 0, 1000) if isinstance(e, FeedbackRecord)]
+
+
+def issued(signer: IdSigner, rows: int, **more: bool) -> tuple[bytes, list[str]]:
+    key, token = signer.issue(rows, **more)
+    return key, ids_of(token, rows)
+
+
+def counts(answer: Any) -> tuple[int, ...]:
+    return tuple(answer.counts[o] for o in FeedbackOutcome)
+
+
+# -- feedback --------------------------------------------------------------------------------
+
+
+def test_every_outcome(intake: FeedbackIntake, signer: IdSigner, store: SqlStore) -> None:
+    """One request tells accepted, known, unknown and conflicting items apart; ids that nobody
+    issued are named, a conflict names its item, its id, and the class that is kept."""
+    _, ids = issued(signer, 3)
+    intake.accept([Item("yes", ids[0]), Item("no", ids[1])], None)
+    answer = intake.accept(
+        [Item("yes", "nobody.0"), Item("yes", ids[0]), Item("yes", ids[1]), Item("no", ids[2]),
+         Item("no", ids[2] + "9")], None,
+    )  # fmt: skip
+    assert counts(answer) == (1, 1, 2, 1)
+    assert answer.unknown == ["nobody.0", ids[2] + "9"]
+    assert answer.conflicts == [{"item": 2, "prediction_id": ids[1], "given": "yes", "kept": "no"}]
+    assert [r.label for r in kept(store)] == [1, 0, 0]
+
+
+def test_corrects(intake: FeedbackIntake, signer: IdSigner, store: SqlStore) -> None:
+    """An item that corrects replaces the label, with its source and trace on record."""
+    _, [one] = issued(signer, 1)
+    intake.accept([Item("yes", one)], None)
+    trace = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    answer = intake.accept([Item("no", one, source="review", corrects=True)], trace)
+    assert counts(answer) == (1, 0, 0, 0)
+    newest = kept(store)[-1]
+    assert (newest.label, newest.corrects, newest.source, newest.trace) == (
+        0, True, "review", trace,
+    )  # fmt: skip
+
+
+def test_rows_without_ids(intake: FeedbackIntake, store: SqlStore) -> None:
+    """Without an id a row is known by its content and source, as list or object alike, or by the
+    client's own key."""
+    first = intake.accept([Item("yes", features=[1, 2])], None)
+    same = intake.accept([Item("yes", features={"b": 2.0, "a": 1.0})], None)
+    other = intake.accept(
+        [Item("yes", features=[1, 2], source="lab"), Item("yes", features=[1, 3]),
+         Item("yes", features=[1, 2], key="row 1"), Item("yes", features=[9, 9], key="row 1"),
+         Item("no", features=[1, 2], key="row 2")], None,
+    )  # fmt: skip
+    assert [counts(a) for a in (first, same, other)] == [(1, 0, 0, 0), (0, 1, 0, 0), (4, 1, 0, 0)]
+    assert next(r.features.tolist() for r in kept(store) if r.features is not None) == [1.0, 2.0]
+    clash = intake.accept([Item("no", features=[1, 2])], None)
+    assert clash.conflicts == [{"item": 0, "prediction_id": None, "given": "no", "kept": "yes"}]
+
+
+@pytest.mark.parametrize(
+    ("bad", "loc"),
+    [
+        (Item("maybe", "x"), ("items", 1, "label")),
+        (Item(1, "x"), ("items", 1, "label")),
+        (Item("yes"), ("items", 1)),
+        (Item("yes", "x", features=[1, 2]), ("items", 1)),
+        (Item("yes", features=[1, 2, 3]), ("items", 1, "features")),
+        (Item("yes", features=[1, float("nan")]), ("items", 1, "features", "b")),
+        (Item("yes", features={"a": 1, "zz": 2}), ("items", 1, "features", "zz")),
+        (Item("yes", features="text"), ("items", 1, "features")),
+    ],
+)
+def test_malformed(intake: FeedbackIntake, signer: IdSigner, store: SqlStore, bad: Item,
+                   loc: tuple[Any, ...]) -> None:  # fmt: skip
+    """A malformed item is refused at its place, and nothing of its request is kept."""
+    _, [good] = issued(signer, 1)
+    with pytest.raises(InvalidInput) as refused:
+        intake.accept([Item("yes", good), bad], None)
+    assert refused.value.loc == loc
+    assert kept(store) == []
+
+
+def test_sizes(intake: FeedbackIntake) -> None:
+    """No items, and more than the limit, are refused with the count."""
+    with pytest.raises(InvalidInput, match="no items"):
+        intake.accept([], None)
+    with pytest.raises(InvalidInput, match="6 items") as refused:
+        intake.accept([Item("yes", "x")] * 6, None)
+    assert refused.value.kind == "too_many"
+
+
+def test_no_store(intake: FeedbackIntake, signer: IdSigner, store: SqlStore,
+                  monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """Feedback that the store did not take is not acknowledged; sent again, it counts once."""
+    _, [one] = issued(signer, 1)
+    real = store.add_feedback
+
+    def away(_: Any) -> Any:
+        raise StoreError("away")
+
+    monkeypatch.setattr(store, "add_feedback", away)
+    with pytest.raises(StoreError):
+        intake.accept([Item("yes", one)], None)
+    monkeypatch.setattr(store, "add_feedback", real)
+    assert counts(intake.accept([Item("yes", one)], None)) == (1, 0, 0, 0)
+
+
+# -- the prediction log ----------------------------------------------------------------------
+
+
+def record(number: int, rows: int = 2) -> PredictionRecord:
+    return PredictionRecord(number.to_bytes(12, "big"), np.zeros((rows, 2), dtype=np.float32),
+                            np.zeros(rows, dtype=np.float32), 1, 1.0)  # fmt: skip
+
+
+def logged(store: SqlStore) -> list[int]:
+    return [int.from_bytes(e.request, "big") for e in store.read_log(0, 0, 10_000)]
+
+
+def test_written_in_order(store: SqlStore) -> None:
+    """What is appended stands in the store, in order, without being waited for."""
+    log = PredictionLog(store, interval=0.005, limit=10_000)
+    log.start()
+    for n in range(1, 1201):
+        log.append(record(n))
+    wait_for(lambda: log.waiting == 0, "an empty queue")
+    log.close()
+    assert logged(store) == list(range(1, 1201))
+    assert (log.written, log.dropped) == (2400, 0)
+
+
+def test_close_writes_what_is_left(store: SqlStore) -> None:
+    """A worker that stops in order loses no prediction."""
+    log = PredictionLog(store, interval=60, limit=100)
+    log.start()
+    log.append(record(1))
+    log.close()
+    assert logged(store) == [1]
+
+
+def test_bounded(store: SqlStore) -> None:
+    """While the store stalls at most the limit waits; what is over it is dropped and counted, and
+    after that new rows are taken again."""
+    log = PredictionLog(store, interval=60, limit=5)
+    for n in (1, 2, 3):
+        log.append(record(n))
+    assert (log.waiting, log.dropped) == (4, 2)
+    log.flush()
+    log.append(record(4))
+    log.flush()
+    assert logged(store) == [1, 2, 4]
+
+
+def test_drops_are_explained(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the store takes predictions again, an event says how many were dropped, from when to
+    when, and why."""
+    log, real = PredictionLog(store, interval=0.001, limit=4), store.append_predictions
+
+    def away(records: Any) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr("bento_selfheal.serving.prediction_log.RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(store, "append_predictions", away)
+    for n in (1, 2, 3, 4):
+        log.append(record(n))
+    log.start()
+    wait_for(lambda: log._gap is not None and log._gap.reason, "the store's reason")
+    note, noted = store.add_event, threading.Event()
+
+    def away_again(happened: Any) -> None:
+        monkeypatch.setattr(store, "add_event", note)
+        noted.set()
+        raise StoreError("gone again")
+
+    monkeypatch.setattr(store, "add_event", away_again)
+    monkeypatch.setattr(store, "append_predictions", real)
+    [event] = wait_for(store.events, "the event")
+    assert noted.is_set()
+    assert event.kind == "dropped"
+    assert (event.detail["rows"], event.detail["reason"]) == (4, "the disk is full")
+    assert event.detail["since"] <= event.detail["until"]
+    log.close()
+    assert logged(store) == [1, 2]
+
+
+def test_labels_of_many_requests_are_one_commit(
+    store: SqlStore, intake: FeedbackIntake, signer: IdSigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes while a commit runs is committed together; each request gets its own outcome."""
+    commits, entered, go, real = [], threading.Event(), threading.Event(), store.add_feedback
+
+    def slow(records: Any) -> Any:
+        commits.append(len(records))
+        entered.set()
+        assert go.wait(30)
+        return real(records)
+
+    monkeypatch.setattr(store, "add_feedback", slow)
+    _, ids = issued(signer, 3)
+    asked = [[Item("yes", ids[0])], [Item("yes", ids[1]), Item("no", ids[0])], [Item("no", ids[2])]]
+    answers: dict[int, Any] = {}
+    threads = [
+        threading.Thread(target=lambda n=n: answers.update({n: intake.accept(asked[n], None)}))
+        for n in range(3)
+    ]
+    threads[0].start()
+    assert entered.wait(30)
+    for n in (1, 2):
+        threads[n].start()
+        wait_for(lambda n=n: intake._log._queue.qsize() == n, "the next request waits")
+    go.set()
+    for thread in threads:
+        thread.join(30)
+    assert commits == [1, 3]
+    assert [counts(answers[n]) for n in range(3)] == [(1, 0, 0, 0), (1, 0, 0, 1), (1, 0, 0, 0)]
+    assert answers[1].conflicts[0]["item"] == 1
+    assert len(kept(store)) == 3
+
+
+def test_failed_commit_is_told_to_all(
+    store: SqlStore, intake: FeedbackIntake, signer: IdSigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit that fails is no acknowledgement, and the next one goes through."""
+    _, ids = issued(signer, 1)
+    real = store.add_feedback
+
+    def away(records: Any) -> Any:
+        raise StoreError("away")
+
+    monkeypatch.setattr(store, "add_feedback", away)
+    with pytest.raises(StoreError, match="away"):
+        intake.accept([Item("yes", ids[0])], None)
+    monkeypatch.setattr(store, "add_feedback", real)
+    assert counts(intake.accept([Item("yes", ids[0])], None)) == (1, 0, 0, 0)
+
+
+def test_unmatched(intake: FeedbackIntake, signer: IdSigner, store: SqlStore) -> None:
+    """A label for a request that was left out of the log is kept, and said to be unmatched."""
+    _, logged_ids = issued(signer, 1)
+    _, left_out = issued(signer, 2, logged=False)
+    answer = intake.accept([Item("yes", i) for i in (*logged_ids, *left_out)], None)
+    assert counts(answer) == (3, 0, 0, 0)
+    assert answer.unmatched == 2
+    assert len(kept(store)) == 3
+
+
+def test_stalled_store(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer never waits for the store: while a write hangs, appending goes on."""
+    entered, go, real = threading.Event(), threading.Event(), store.append_predictions
+
+    def hang(records: Any) -> None:
+        entered.set()
+        assert go.wait(30)
+        real(records)
+
+    monkeypatch.setattr(store, "append_predictions", hang)
+    log = PredictionLog(store, interval=0.001, limit=1000)
+    log.start()
+    log.append(record(1))
+    assert entered.wait(30)
+    for n in range(2, 51):
+        log.append(record(n))
+    assert log.waiting == 100
+    go.set()
+    wait_for(lambda: log.waiting == 0, "an empty queue")
+    log.close()
+    assert logged(store) == list(range(1, 51))
+
+
+def test_answer_of_a_commit_lost(store: SqlStore) -> None:
+    """A group that is in the store though its answer never came is not written twice, and what
+    waits behind it is written."""
+    log, real = PredictionLog(store, interval=60, limit=1000), store.append_predictions
+
+    def cut_off(records: Any) -> None:
+        real(records)
+        raise StoreError("server closed the connection unexpectedly")
+
+    store.append_predictions = cut_off  # type: ignore[method-assign]
+    log.append(record(1))
+    with pytest.raises(StoreError):
+        log.flush()
+    store.append_predictions = real  # type: ignore[method-assign]
+    log.append(record(2))
+    log.flush()
+    assert logged(store) == [1, 2]
+    assert log.waiting == 0
+
+
+def test_slow_store(
+    store: SqlStore, intake: FeedbackIntake, signer: IdSigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Feedback that a store takes too long for is refused, and so is what waits behind it; sent
+    again later both count once."""
+    monkeypatch.setattr("bento_selfheal.serving.feedback.ANSWER_SECONDS", 0.1)
+    _, ids = issued(signer, 2)
+    go, commits, real = threading.Event(), [], store.add_feedback
+
+    def slow(records: Any) -> Any:
+        assert go.wait(30)
+        commits.append(len(records))
+        return real(records)
+
+    monkeypatch.setattr(store, "add_feedback", slow)
+    for one in ids:
+        with pytest.raises(StoreError, match="send again"):
+            intake.accept([Item("yes", one)], None)
+    monkeypatch.setattr("bento_selfheal.serving.feedback.ANSWER_SECONDS", 30)
+    go.set()
+    answer = intake.accept([Item("yes", one) for one in ids], None)
+    assert counts(answer)[:2] == (1, 1)
+    assert commits == [1, 2]
+    assert len(kept(store)) == 2
+
+
+def test_broken_store(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a failing store did not take is written once it works again, each row once."""
+    monkeypatch.setattr("bento_selfheal.serving.prediction_log.RETRY_SECONDS", 0.005)
+    real, failures = store.append_predictions, []
+
+    def fails(records: Any) -> None:
+        if len(failures) < 3:
+            failures.append(1)
+            raise StoreError("away")
+        real(records)
+
+    monkeypatch.setattr(store, "append_predictions", fails)
+    log = PredictionLog(store, interval=0.001, limit=1000)
+    log.start()
+    for n in range(1, 11):
+        log.append(record(n))
+    wait_for(lambda: log.waiting == 0, "an empty queue")
+    log.close()
+    assert logged(store) == list(range(1, 11))
+    assert len(failures) == 3

@@ -1,0 +1,172 @@
+"""A worker follows the promotion log: what it serves was verified, or it is the one before."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import wait_for
+from test_registry import adapter, file_of, flip
+
+from bento_selfheal.core.records import Event, Phase, Promotion, PromotionKind, Snapshot
+from bento_selfheal.errors import SnapshotError, StoreError
+from bento_selfheal.packaging.adapters import Registry
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.serving.follower import Follower
+from bento_selfheal.store import Checkpoint, SqlStore
+from bento_selfheal.telemetry.spans import Telemetry
+
+
+class World:
+    """A store with snapshots to promote."""
+
+    def __init__(self, package: Package, path: Path) -> None:
+        self.store = SqlStore(f"sqlite:///{path}")
+        self.store.create()
+        self.store.begin_status({})
+        self.registry = Registry(package, self.store.meta("store_id") or "")
+        self.package = package
+
+    def snapshot(self, version: int) -> Snapshot:
+        state = adapter(self.package)
+        state["adapter.2.bias"] += version / 100
+        made = self.registry.save(
+            version, Phase.POST, state, heal=version, batch=version, reason="r"
+        )
+        token = self.store.acquire_lease("test", 60)
+        assert token is not None
+        newest = self.store.newest_promotion()
+        self.store.commit(
+            token, Checkpoint(b"", {}, [made], after_promotion=newest.seq if newest else 0)
+        )
+        return made
+
+    def promote(self, snapshot: Snapshot, kind: PromotionKind = PromotionKind.PROMOTE) -> None:
+        promotion = Promotion(kind, snapshot.version, snapshot.tag, snapshot.sha256, "r", 1.0)
+        self.store.promote(promotion, Event("promote", {}, 1.0))
+
+    def follower(self, interval: float = 0.01) -> Follower:
+        return Follower(self.store, self.registry, interval=interval, telemetry=Telemetry())
+
+
+@pytest.fixture
+def world(package: Package, tmp_path: Path) -> Iterator[World]:
+    world = World(package, tmp_path / "selfheal.db")
+    yield world
+    world.store.close()
+
+
+def refusals(world: World) -> list[int]:
+    return [e.detail["version"] for e in world.store.events() if e.kind == "refused"]
+
+
+def test_follows(world: World) -> None:
+    """A worker serves the newest promotion, also when that is an older version again."""
+    first, second = world.snapshot(1), world.snapshot(2)
+    world.promote(first)
+    follower = world.follower()
+    assert follower.champion.version == 1
+    old = follower.champion
+    world.promote(second)
+    follower.look()
+    assert follower.champion.version == 2
+    rows = torch.from_numpy(np.zeros((1, 10), dtype=np.float32))
+    assert not torch.equal(follower.champion.model(rows), old.model(rows))
+    assert old.version == 1  # who holds the old one can finish with it
+    world.promote(first, PromotionKind.ROLLBACK)
+    follower.look()
+    assert (follower.champion.version, follower.champion.tag) == (1, first.tag)
+
+
+def test_refuses_a_bad_one(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """A promotion that does not verify is refused: the old one serves on, an event and a log
+    line name it, once, and the next good one is served."""
+    good, bad, later = world.snapshot(1), world.snapshot(2), world.snapshot(3)
+    world.promote(good)
+    follower = world.follower()
+    flip(file_of(bad), "")
+    world.promote(bad)
+    with caplog.at_level(logging.ERROR):
+        for _ in range(3):
+            follower.look()
+    assert follower.champion.version == 1
+    assert refusals(world) == [2]
+    [line] = [r.getMessage() for r in caplog.records]
+    assert bad.tag in line
+    world.promote(later)
+    follower.look()
+    assert follower.champion.version == 3
+
+
+def test_start_with_damage(world: World) -> None:
+    """A worker that starts serves the newest promotion that verifies and notes what it passed
+    over."""
+    snapshots = [world.snapshot(v) for v in (1, 2, 3)]
+    for snapshot in snapshots:
+        world.promote(snapshot)
+    for snapshot in snapshots[1:]:
+        flip(file_of(snapshot), "")
+    follower = world.follower()
+    assert follower.champion.version == 1
+    assert refusals(world) == [3, 2]
+    world.promote(world.snapshot(4))
+    follower.look()
+    assert follower.champion.version == 4
+
+
+def test_nothing_verifies(world: World) -> None:
+    """With nothing that verifies a worker does not start: it would serve something unknown."""
+    with pytest.raises(SnapshotError):
+        world.follower()
+    snapshot = world.snapshot(1)
+    world.promote(snapshot)
+    flip(file_of(snapshot), "")
+    with pytest.raises(SnapshotError):
+        world.follower()
+
+
+def test_store_gone_in_between(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A promotion whose adapter could not be fetched, as the store went away after it was seen,
+    is served once the store is back."""
+    world.promote(world.snapshot(1))
+    follower = world.follower()
+    world.promote(world.snapshot(2))
+    with monkeypatch.context() as patched:
+        patched.setattr(Registry, "load", _away)
+        with pytest.raises(StoreError):
+            follower.look()
+    assert follower.champion.version == 1
+    follower.look()
+    assert follower.champion.version == 2
+
+
+def _away(*_: Any) -> Any:
+    raise StoreError("away")
+
+
+def test_thread(world: World) -> None:
+    """Started, it follows by itself, and it outlives a store that cannot be read for a while."""
+    world.promote(world.snapshot(1))
+    follower = world.follower()
+    follower.start()
+    try:
+        world.promote(world.snapshot(2))
+        wait_for(lambda: follower.champion.version == 2, "version 2")
+        real, calls = world.store.serving_state, []
+
+        def away() -> Any:
+            calls.append(1)
+            raise StoreError("away") if len(calls) % 2 else RuntimeError("nobody foresaw this")
+
+        world.store.serving_state = away  # type: ignore[method-assign]
+        wait_for(lambda: len(calls) > 2, "looks at the broken store")
+        world.store.serving_state = real  # type: ignore[method-assign]
+        world.promote(world.snapshot(3))
+        wait_for(lambda: follower.champion.version == 3, "version 3")
+    finally:
+        follower.stop()

@@ -1,0 +1,106 @@
+"""A user's file through the pipeline offline."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.simulation.backtest import Backtest
+from bento_selfheal.simulation.demo import demo_stream
+
+COMMAND = [sys.executable, "-c", "from bento_selfheal.cli.main import main; main()", "backtest"]
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stream whose class turns round after a third."""
+    generator = np.random.default_rng(3)
+    rows = generator.normal(size=(3000, 2))
+    sign = np.where(np.arange(3000) < 1000, 1, -1)
+    label = np.where(rows[:, 0] * sign > 0, "yes", "no")
+    path = tmp_path_factory.mktemp("stream") / "stream.csv"
+    lines = [f"{a:.6f},{b:.6f},{y}" for (a, b), y in zip(rows.tolist(), label, strict=True)]
+    path.write_text("\n".join(["a,b,answer", *lines]) + "\n")
+    return path
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120)
+
+
+def result_of(file: Path, *more: str) -> dict[str, Any]:
+    done = run(str(file), "--label", "answer", "--train-fraction", "0.2", "--json", *more)
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+@pytest.mark.slow
+def test_one_json_object(file: Path) -> None:
+    """It prints the figures of frozen, champion and challenger, the lift with its interval and
+    the counts; equal seeds give equal figures, and healing beats the frozen model here."""
+    one, two = result_of(file), result_of(file)
+    for result in (one, two):
+        assert result.pop("seconds") > 0
+    assert one == two
+    assert set(one) == {"frozen", "champion", "challenger", "lift", "promotions", "rollbacks"}
+    for name in ("frozen", "champion", "challenger"):
+        assert set(one[name]) == {"accuracy", "auc", "average_precision", "log_loss"}
+    assert one["frozen"]["accuracy"] < 0.3
+    assert one["champion"]["accuracy"] > 0.5
+    difference = one["champion"]["accuracy"] - one["frozen"]["accuracy"]
+    assert one["lift"]["accuracy"] == pytest.approx(difference)
+    assert one["lift"]["low"] > 0
+    assert one["promotions"] >= 1
+
+
+@pytest.mark.slow
+def test_later_labels_heal_later(file: Path) -> None:
+    """With labels a thousand rows late less is won than with labels a hundred rows late."""
+    early, late = result_of(file, "--delay", "100"), result_of(file, "--delay", "1000")
+    assert late["champion"]["accuracy"] < early["champion"]["accuracy"]
+
+
+def test_bad_column_is_named(file: Path) -> None:
+    """A label that is no column ends with exit code 2 and its name."""
+    done = run(str(file), "--label", "nothing")
+    assert done.returncode == 2
+    assert "nothing" in done.stderr
+
+
+def test_served_is_never_healed_on_its_own_label(package: Package) -> None:
+    """Until the first labels are due, what is served is the frozen model, row for row."""
+    stream = demo_stream(6, 0, 2.2, 1)
+    run = Backtest(package, Settings())
+    reports = list(run.run(stream))
+    assert [r.champion for r in reports[:2]] == [r.shadow for r in reports[:2]]
+
+
+@pytest.mark.slow
+def test_side_by_side(file: Path) -> None:
+    """Other settings run beside, and it is said by how much they would have been better."""
+    result = result_of(file, "--try", "mode=observe", "--try", "heal_lr=0.01,heal_rows=50")
+    observed, faster = result["tries"]
+    assert observed["settings"] == {"mode": "observe"}
+    assert observed["champion"] == result["frozen"]
+    assert observed["better"]["accuracy"] == pytest.approx(-result["lift"]["accuracy"])
+    assert observed["better"]["high"] < 0
+    assert faster["settings"] == {"heal_lr": 0.01, "heal_rows": 50}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [("heal_lr=fast", "heal_lr"), ("speed=3", "speed"), ("mode", "NAME=VALUE")]
+)
+def test_wrong_try(file: Path, given: str, said: str) -> None:
+    """A try that is no setting is refused with its name."""
+    done = run(str(file), "--label", "answer", "--try", given)
+    assert done.returncode == 2
+    assert said in done.stderr
