@@ -1,4 +1,9 @@
-"""Write the README's tables from the result files, so that no figure is typed by hand."""
+"""Write the tables of the README and the docs from the result files.
+
+    python benchmarks/readme.py
+
+No figure is typed by hand.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,7 @@ README = Path(__file__).parent.parent / "README.md"
 
 def streams_table(results: dict[str, Any]) -> str:
     rows = [
-        "| stream | frozen | served | last 10 batches | lift, 95 % interval |",
+        "| stream | baseline | served | served, last 10 batches | lift, 95 % interval |",
         "|---|---|---|---|---|",
     ]
     for name, r in results.items():
@@ -29,37 +34,49 @@ def streams_table(results: dict[str, Any]) -> str:
 
 
 def serving_table(results: dict[str, Any]) -> str:
-    """Each row of the table with what is asked and what was measured; rows not there are left."""
+    """Each measurement with its target; measurements that were not made are left out."""
     t, p = results.get("throughput", {}), results.get("p99_under_heals", {})
     f, s = results.get("feedback", {}), results.get("size", {})
     r, d = results.get("replicas", {}), results.get("disk", {})
     rows = [
-        ("requests/s, 1 row: over plain BentoML", "1.6", t.get("over_plain_1_row")),
-        ("requests/s, 100 rows: over plain BentoML", "1.8", t.get("over_plain_100_rows")),
-        ("requests/s over LitServe: 1, 100, 1,000 rows", "1.0", _each(t.get("over_litserve"))),
-        ("requests/s over FastAPI: 1, 100, 1,000 rows", "", _each(t.get("over_fastapi"))),
-        (".npy, 1,000 rows: over JSON to plain BentoML", "5", t.get("npy_over_plain_json")),
-        (".npy, 1,000 rows: over our own JSON", "", t.get("npy_over_own_json")),
-        ("memory of a worker over a plain one", "at most 1.10", t.get("memory_over_plain")),
-        ("p99 under heals over p99 without", "at most 1.10", p.get("ours", {}).get("p99_ratio")),
-        ("the same, the article's design", "", p.get("article", {}).get("p99_ratio")),
-        ("label acknowledged to serving, p95, s", "at most 1",
+        ("requests/s with 1 row, relative to plain BentoML", "at least 1.6",
+         t.get("over_plain_1_row")),
+        ("requests/s with 100 rows, relative to plain BentoML", "at least 1.8",
+         t.get("over_plain_100_rows")),
+        ("requests/s with 1, 100 and 1,000 rows, relative to LitServe", "at least 1.0",
+         _each(t.get("over_litserve"))),
+        ("requests/s with 1, 100 and 1,000 rows, relative to FastAPI", "",
+         _each(t.get("over_fastapi"))),
+        (".npy with 1,000 rows, relative to JSON on plain BentoML", "at least 5",
+         t.get("npy_over_plain_json")),
+        (".npy with 1,000 rows, relative to JSON on this service", "", t.get("npy_over_own_json")),
+        ("memory of a worker, relative to a plain BentoML worker", "at most 1.10",
+         t.get("memory_over_plain")),
+        ("p99 latency during heals, relative to no heals", "at most 1.10",
+         p.get("ours", {}).get("p99_ratio")),
+        ("the same, with the article's design", "", p.get("article", {}).get("p99_ratio")),
+        ("seconds from a label's acknowledgement to serving, p95", "at most 1",
          results.get("label_to_serving", {}).get("p95_s")),
-        ("labels/s durable, SQLite", "20,000", f.get("SQLite", {}).get("labels_a_second")),
-        ("labels/s durable, PostgreSQL", "10,000", f.get("PostgreSQL", {}).get("labels_a_second")),
-        ("predict p99, 10 million predictions in the store over none", "at most 1.2",
+        ("durable labels/s, SQLite", "at least 20,000", f.get("SQLite", {}).get("labels_a_second")),
+        ("durable labels/s, PostgreSQL", "at least 10,000",
+         f.get("PostgreSQL", {}).get("labels_a_second")),
+        ("predict p99 with 10 million stored predictions, relative to none", "at most 1.2",
          s.get("p99_ratio")),
-        ("join time a label, the same", "at most 1.2", s.get("join_ratio")),
-        ("bytes on disk a prediction of 10 features", "at most 80", d.get("bytes_a_prediction")),
-        ("leader killed: seconds to a new one, worst", "at most 10", r.get("new_leader_worst_s")),
+        ("join time per label, the same comparison", "at most 1.2", s.get("join_ratio")),
+        ("bytes on disk per prediction with 10 features", "at most 80",
+         d.get("bytes_a_prediction")),
+        ("seconds until a new leader takes over from a killed one, worst", "at most 10",
+         r.get("new_leader_worst_s")),
         ("heals done twice", "0", r.get("double_heals")),
-        ("promotion on all replicas, worst, s", "at most 2",
+        ("seconds until a promotion serves on all replicas, worst", "at most 2",
          r.get("promotion_on_all_replicas_worst_s")),
-        ("promotions by a leader stopped past its lease", "0",
+        ("promotions by a leader that was stopped past its lease", "0",
          r.get("promotions_by_stopped_leaders")),
     ]  # fmt: skip
-    lines = ["| measured in one run | asked | measured |", "|---|---|---|"]
-    lines += [f"| {what} | {asked} | {value} |" for what, asked, value in rows if value is not None]
+    lines = ["| measured in one run | target | measured |", "|---|---|---|"]
+    lines += [
+        f"| {what} | {target} | {value} |" for what, target, value in rows if value is not None
+    ]
     return "\n".join(lines)
 
 
@@ -72,18 +89,28 @@ def requests_table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+STEP_NAMES = {
+    "BentoML's stack": "BentoML's stack",
+    "lane, with access log": "fast path, with access log",
+    "lane": "fast path",
+    "lane, 1 % logged": "fast path, 1 % of requests logged",
+}
+"""How a step of the results is shown."""
+
+
 def steps_table(results: dict[str, Any]) -> str:
     per = results.get("steps", {})
     lines = ["| | 1 row | 100 rows |", "|---|---|---|"]
     for name, found in per.items():
         if isinstance(found, dict):
-            lines.append(f"| {name} | {_number(found['1 rows'])} | {_number(found['100 rows'])} |")
+            shown = STEP_NAMES.get(name, name)
+            lines.append(f"| {shown} | {_number(found['1 rows'])} | {_number(found['100 rows'])} |")
     return "\n".join(lines)
 
 
 def log_table(results: dict[str, Any]) -> str:
     lines = [
-        "| store, rows a request | rows/s logged | bytes a row | rows/s the runner reads |",
+        "| store, rows per request | rows/s logged | bytes per row | rows/s read by the runner |",
         "|---|---|---|---|",
     ]
     for name, found in results.get("disk", {}).items():
@@ -100,10 +127,10 @@ DAILY_ROWS = 1e9
 
 
 def billion_table(results: dict[str, Any]) -> str:
-    """What a billion predictions a day take, worked out from what one row was measured to cost."""
+    """What a billion predictions a day need, computed from the measured cost of one row."""
     rate = results.get("throughput", {}).get("requests_a_second", {}).get("bento_selfheal", {})
     lines = [
-        "| | in requests of 100 | in requests of 1 |",
+        "| | requests of 100 rows | requests of 1 row |",
         "|---|---|---|",
     ]
     cells: dict[str, list[str]] = {}
@@ -113,9 +140,9 @@ def billion_table(results: dict[str, Any]) -> str:
             return ""
         day = log["bytes_a_row"] * DAILY_ROWS / 1e9
         for name, value in {
-            "workers at the peak, at half load": PEAK_ROWS / rows / rate[column] * 2,
-            "PostgreSQL: share of one writer's time at the peak": PEAK_ROWS / log["rows_a_second"],
-            "PostgreSQL: GB a day": day,
+            "workers at the peak, each at half load": PEAK_ROWS / rows / rate[column] * 2,
+            "PostgreSQL: share of one writer's time, at the peak": PEAK_ROWS / log["rows_a_second"],
+            "PostgreSQL: GB per day": day,
             "PostgreSQL: TB for 30 days": day * 30 / 1000,
             "cores that read the log, at the peak": PEAK_ROWS / log["runner_rows_a_second"],
         }.items():
@@ -133,21 +160,67 @@ def _each(by_rows: dict[str, float] | None) -> str | None:
 
 
 def quality_table(results: dict[str, Any]) -> str:
-    rows = ["| row | figures | seconds |", "|---|---|---|"]
+    rows = ["| experiment | results | seconds |", "|---|---|---|"]
     for name, found in sorted(results.items()):
         if isinstance(found, dict):
-            cells = ", ".join(f"{k} {_short(v)}" for k, v in found.items() if k != "seconds")
+            cells = ", ".join(_figure(k, v) for k, v in found.items() if k != "seconds")
             rows.append(f"| {name} | {cells} | {found['seconds']:.0f} |")
     return "\n".join(rows)
 
 
 def faults_table(results: dict[str, Any]) -> str:
-    rows = ["| what was done | what came of it |", "|---|---|"]
+    rows = ["| fault | result |", "|---|---|"]
     for name, found in results.items():
         if isinstance(found, dict):
-            cells = ", ".join(f"{k.replace('_', ' ')} {_short(v)}" for k, v in found.items())
+            cells = ", ".join(_figure(k, v) for k, v in found.items())
             rows.append(f"| {name} | {cells} |")
     return "\n".join(rows)
+
+
+FIGURE_NAMES = {
+    # quality.json
+    "frozen": "baseline",
+    "full": "lift with all labels",
+    "few": "lift with 5 % of them",
+    "kept": "share of the lift kept",
+    "kept_by_seed": "by seed",
+    "served_by_seed": "served by seed",
+    "clean": "honest labels",
+    "clean_quarantined": "quarantined then",
+    "poisoned": "with the random source",
+    "poisoned_quarantined": "quarantined",
+    "loss": "accuracy lost",
+    "harmful_share": "share with a harmful promotion",
+    "runs_with_promotion": "runs with a promotion",
+    "arf10": "adaptive random forest (10 trees)",
+    "hat": "Hoeffding adaptive tree",
+    "logistic": "logistic regression",
+    "tent": "TENT",
+    "retrain_all_weights": "retraining all weights",
+    "retrain_daily": "retraining daily",
+    "article_recipe": "the article's recipe",
+    "auc": "AUC",
+    # faults.json
+    "slowest_s": "slowest (s)",
+    "slowest_seconds": "slowest (s)",
+    "others_slowest_s": "slowest for others (s)",
+    "given_up_after_s": "closed after (s)",
+    "successor_heals_after_s": "successor heals after (s)",
+    "unverified": "answers not verified",
+    "passed": "tests passed",
+    "most_examples": "examples at most",
+    "requests_a_second": "requests per second",
+    "disk_megabytes_most": "disk megabytes at most",
+    "log_megabytes_asked": "log megabytes allowed",
+    "led": "times each runner led",
+    "announced": "size announced",
+    "deep": "deep JSON",
+}
+"""How a key of the results is shown; the others are shown as they are."""
+
+
+def _figure(key: str, value: Any) -> str:
+    return f"{FIGURE_NAMES.get(key, key.replace('_', ' '))} {_short(value)}"
 
 
 def _short(value: Any) -> str:
@@ -159,7 +232,7 @@ def _short(value: Any) -> str:
 
 
 def poisoning_table(results: dict[str, Any]) -> str:
-    """A table for each stream: what each attack cost, and who was caught when."""
+    """A table for each stream: what each attack cost, and which sources were quarantined when."""
     lines = []
     for world in ("Elec2", "article"):
         found = results.get(world)
@@ -167,11 +240,12 @@ def poisoning_table(results: dict[str, Any]) -> str:
             continue
         one = next(iter(found.values()))
         lines += [
-            f"**{world}**, mean of seeds: {one['seeds']}; served clean {_percent(one['clean'])}, "
-            f"frozen {_percent(one['frozen'])}\n",
-            "| lies | served | points lost | since the first lie | recall since, clean → lied to "
-            "| AUC since | liars caught | after batches | honest quarantined | labels forgotten "
-            "| promotions, rollbacks |",
+            f"**{world}**, mean of {one['seeds']} seeds; accuracy served with honest labels "
+            f"{_percent(one['clean'])}, baseline {_percent(one['frozen'])}\n",
+            "| attack | served | points lost | lost since the attack began "
+            "| recall since, honest → attacked | AUC since, honest → attacked "
+            "| attackers quarantined | after batches | honest sources quarantined "
+            "| labels forgotten | promotions, rollbacks |",
             "|---" * 11 + "|",
         ]
         lines += [_attack(name, row) for name, row in found.items()]
@@ -180,9 +254,9 @@ def poisoning_table(results: dict[str, Any]) -> str:
 
 
 def honest_table(results: dict[str, Any]) -> str:
-    """What it costs that honest sources differ."""
+    """Honest sources whose rows differ: the accuracy served, and how many are quarantined."""
     lines = [
-        "| each source has a tenth of | served | honest quarantined | labels forgotten |",
+        "| each source labels a tenth of | served | honest sources quarantined | labels forgotten |",
         "|---|---|---|---|",
     ]
     lines += [
@@ -196,7 +270,7 @@ def honest_table(results: dict[str, Any]) -> str:
 def _attack(name: str, row: dict[str, Any]) -> str:
     waits = row["batches_to_quarantine"]
     cells = (
-        name, _percent(row["served"]),
+        name.replace("at once", "sudden").replace("slowly", "gradual"), _percent(row["served"]),
         _points(row["loss"]), _points(row["loss_since"]),
         f"{row['recall_clean']:.2f} → {row['recall']:.2f}",
         f"{row['auc_clean']:.2f} → {row['auc']:.2f}",
@@ -231,7 +305,7 @@ TABLES = {
 
 
 def update(name: str) -> None:
-    """Put one result file's tables between their marks, wherever they stand."""
+    """Write the tables of one result file between their markers, in every page that has them."""
     results = json.loads((RESULTS / f"{name}.json").read_text())
     for mark, table in TABLES[name].items():
         pattern = rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)"
@@ -239,3 +313,8 @@ def update(name: str) -> None:
             text = page.read_text()
             body = table(results)
             page.write_text(re.sub(pattern, rf"\g<1>{body}\n\g<2>", text, flags=re.DOTALL))
+
+
+if __name__ == "__main__":
+    for result in TABLES:
+        update(result)
