@@ -8,21 +8,20 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
-from bento_selfheal.config.parameters import HealParameters
-from bento_selfheal.config.settings import Settings
-from bento_selfheal.config.thresholds import Thresholds
+from bento_selfheal.config import HealParameters, Settings, Thresholds
 
 PAGE = Path(__file__).parent / "settings.md"
-HEAD = """# Every setting
+HEAD = """# Settings
 
-Written by `make docs` from the docstrings in `bento_selfheal/config/`. A setting is an
-environment variable `SELFHEAL_NAME`, or a line `name = value` in `selfheal.toml` (another file by
-`SELFHEAL_CONFIG`); the variable wins. An unknown name and a wrong value are refused at the start,
-by name.
+`make docs` writes this page from the docstrings of the settings in `bento_selfheal/config/`.
+
+Set a setting with the environment variable `SELFHEAL_NAME`, or with a line `name = value` in
+`selfheal.toml` (`SELFHEAL_CONFIG` names another file). The variable takes precedence. The service
+does not start with an unknown name or an invalid value; the message names it.
 """
-THRESHOLDS = """Operations' own, in `threshold_config.json` in the state folder, apart from the
-model. An edit is in force within a second while the service runs; a bad one is refused in the log
-and the values before it stay.
+THRESHOLDS = """Operational thresholds are stored in `threshold_config.json` in the state folder, separate from the
+model. A change takes effect within a second while the service runs. An invalid change is logged as an
+error, and the previous values stay in force.
 """
 
 
@@ -35,7 +34,7 @@ def settings_page() -> str:
             HEAD,
             "## The service\n",
             *_table(Settings, service, "SELFHEAL_"),
-            "\n## How it watches and heals\n",
+            "\n## Drift detection and healing\n",
             *_table(Settings, [n for n in Settings.model_fields if n in heal], "SELFHEAL_"),
             "\n## Thresholds\n",
             THRESHOLDS,
@@ -46,7 +45,7 @@ def settings_page() -> str:
 
 
 def _table(model: type[BaseModel], names: list[str], prefix: str) -> list[str]:
-    rows = ["| setting | default | what it is |", "|---|---|---|"]
+    rows = ["| setting | default | description |", "|---|---|---|"]
     for name in names:
         field = model.model_fields[name]
         shown = prefix + (name.upper() if prefix else name)
