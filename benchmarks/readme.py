@@ -256,7 +256,8 @@ def poisoning_table(results: dict[str, Any]) -> str:
 def honest_table(results: dict[str, Any]) -> str:
     """Honest sources whose rows differ: the accuracy served, and how many are quarantined."""
     lines = [
-        "| each source labels a tenth of | served | honest sources quarantined | labels forgotten |",
+        "| each source labels a tenth of | served | honest sources quarantined "
+        "| labels forgotten |",
         "|---|---|---|---|",
     ]
     lines += [

@@ -19,9 +19,9 @@ Set a setting with the environment variable `SELFHEAL_NAME`, or with a line `nam
 `selfheal.toml` (`SELFHEAL_CONFIG` names another file). The variable takes precedence. The service
 does not start with an unknown name or an invalid value; the message names it.
 """
-THRESHOLDS = """Operational thresholds are stored in `threshold_config.json` in the state folder, separate from the
-model. A change takes effect within a second while the service runs. An invalid change is logged as an
-error, and the previous values stay in force.
+THRESHOLDS = """Operational thresholds are stored in `threshold_config.json` in the state folder,
+separate from the model. A change takes effect within a second while the service runs. An invalid
+change is logged as an error, and the previous values stay in force.
 """
 
 

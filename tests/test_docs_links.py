@@ -72,7 +72,8 @@ def test_broken_links_are_reported(tmp_path: Path) -> None:
     (tmp_path / "other.md").write_text("# Quick start\n")
     page = tmp_path / "page.md"
     page.write_text(
-        "# Here\n[1](other.md#quick-start) [2](#here) [3](gone.md) [4](other.md#start) [5](#there)\n"
+        "# Here\n[1](other.md#quick-start) [2](#here) [3](gone.md) [4](other.md#start) "
+        "[5](#there)\n"
     )
     assert broken(page) == [
         "gone.md: no such file",
