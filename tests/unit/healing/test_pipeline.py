@@ -126,7 +126,7 @@ class Rig:
     def kinds(self) -> list[str]:
         return [e.kind for e in self.done.events]
 
-    def decide_classes(self) -> list[tuple[Any, ...]]:
+    def decided(self) -> list[tuple[Any, ...]]:
         """All promotions but their times."""
         return [(p.kind, p.version, p.tag, p.reason, p.evidence) for p in self.done.promotions]
 
@@ -240,7 +240,7 @@ def test_replay(package: Package, healed: Live) -> None:
         again.take(entry)
         torch.rand(1)
     assert again.memory.bits() == healed.rig.memory.bits()
-    assert again.decide_classes() == healed.rig.decide_classes()
+    assert again.decided() == healed.rig.decided()
     assert again.status() == healed.rig.status()
     assert again.kinds() == healed.rig.kinds()
 
