@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bento_selfheal.config.validation import Positive, Share, describe
+from bento_selfheal.config.watched_file import WatchedFile
 from bento_selfheal.errors import SettingsError
-
-log = logging.getLogger(__name__)
 
 
 class Thresholds(BaseModel):
@@ -37,55 +35,22 @@ class Thresholds(BaseModel):
         return self.alarm_cost / (self.alarm_cost + self.miss_cost)
 
 
-class ThresholdFile:
+class ThresholdFile(WatchedFile[Thresholds]):
     """``threshold_config.json``, watched while the service runs.
-
-    A bad edit is refused with a log line and the values in force stay.
 
     Args:
         path: The file; it is written with the defaults where it is missing.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.current = Thresholds()
-        self._seen: tuple[int, int] | None = None
+        super().__init__(path, _parse, Thresholds())
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(self.current.model_dump(), indent=2) + "\n")
 
-    def check(self) -> None:
-        """See whether `refresh` would take the file.
 
-        Raises:
-            SettingsError: It would not; each wrong field is named.
-        """
-        try:
-            Thresholds.model_validate_json(self.path.read_bytes())
-        except ValidationError as error:
-            raise SettingsError(describe(error)) from error
-
-    def refresh(self) -> bool:
-        """Look at the file again; True when other values are in force now."""
-        try:
-            stat = self.path.stat()
-            stamp = (stat.st_mtime_ns, stat.st_size)
-            if stamp == self._seen:
-                return False
-            self._seen = stamp
-            fresh = Thresholds.model_validate_json(self.path.read_bytes())
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            log.error("cannot read %s: %s; still in force: %s", self.path, error, self.current)
-            return False
-        except ValidationError as error:
-            log.error(
-                "refused %s: %s; still in force: %s", self.path, describe(error), self.current
-            )
-            return False
-        changed = fresh != self.current
-        if changed:
-            log.info("thresholds from %s: %s (before: %s)", self.path, fresh, self.current)
-        self.current = fresh
-        return changed
+def _parse(content: bytes) -> Thresholds:
+    try:
+        return Thresholds.model_validate_json(content)
+    except ValidationError as error:
+        raise SettingsError(describe(error)) from error

@@ -187,7 +187,7 @@ def _thresholds(settings: Settings) -> Iterator[Finding]:
         return
     file = ThresholdFile(path)
     try:
-        file.check()
+        file.read()
     except SelfHealError as error:
         yield Finding("thresholds", Grade.BAD, str(error), f"mend {path}")
     else:

@@ -57,6 +57,7 @@ ITEMS = "selfheal.feedback"
 LOSS = "selfheal.loss"
 EVIDENCE = "selfheal.gate"
 STATE = "selfheal.state"
+THREAD = "selfheal.thread"
 LINKED = "selfheal.link.trace_ids"
 STATUS_CODE = "http.response.status_code"
 
@@ -84,6 +85,7 @@ ATTRIBUTES = {
     LINKED: ("string[]", "Trace ids of the span's links, for backends that drop links"),
     STATUS_CODE: ("int", "Status of the answers that `selfheal.refused` counts"),
     STATE: ("string", "The state that a value of the metric `selfheal.state` is about"),
+    THREAD: ("string", "Name of the background thread"),
 }  # fmt: skip
 """Attribute → type and meaning; what stands in angle brackets varies."""
 
@@ -199,8 +201,17 @@ DROPPED_METRIC = Metric(
     "selfheal.dropped", "{row}", "Predictions that the log dropped: the store stalled",
     kind="counter",
 )  # fmt: skip
+# Of every process: its background threads.
+THREAD_ALIVE_METRIC = Metric(
+    "selfheal.thread.alive", "{thread}", "1 while a background thread runs, 0 when it is dead",
+    attribute=THREAD,
+)  # fmt: skip
+THREAD_FAILURES_METRIC = Metric(
+    "selfheal.thread.failures", "{failure}", "Errors of a background thread; it tries again",
+    kind="counter", attribute=THREAD,
+)  # fmt: skip
 
 ALL_METRICS = (
     STATE_METRIC, *METRICS, ALIVE_METRIC, FEEDBACK_METRIC, REFUSED_METRIC, QUEUE_METRIC,
-    DROPPED_METRIC,
+    DROPPED_METRIC, THREAD_ALIVE_METRIC, THREAD_FAILURES_METRIC,
 )  # fmt: skip
