@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 export BENTOML_DO_NOT_TRACK := True
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve container test test-slow test-faults lint format docs pictures bench-serving bench-streams bench-quality bench-poisoning clean
+.PHONY: help install demo serve container test test-slow test-faults structure lint format docs pictures bench-serving bench-streams bench-quality bench-poisoning clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ test-slow: $(STAMP)  ## the slower checks
 
 test-faults: $(STAMP)  ## kills, power cuts, damage, stores that go away; writes benchmarks/results/faults.json (two and a half hours)
 	$(BIN)/pytest -m faults --hypothesis-profile=faults --kills=100 --cuts=20 --away=60 --requests=10000 --soak=60 --record-faults
+
+structure: $(STAMP)  ## check layers, sizes and docstrings against the limits in tools/structure.py
+	$(BIN)/python tools/structure.py
 
 lint: $(STAMP)  ## ruff (with bandit's rules), mypy, and known vulnerabilities of what is installed (asks PyPI)
 	$(BIN)/ruff check .

@@ -10,28 +10,107 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structure
 
 import bento_selfheal
 
 PACKAGE = Path(bento_selfheal.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-FRAMEWORKS = ("bentoml", "_bentoml_sdk", "_bentoml_impl", "sqlalchemy", "opentelemetry",
-              "fastapi", "starlette")  # fmt: skip
+REPOSITORY = Path(__file__).parents[2]
+FRAMEWORKS = ("bentoml", "_bentoml_sdk", "_bentoml_impl", "sqlalchemy", "alembic",
+              "opentelemetry", "prometheus_client", "fastapi", "starlette", "httpx")  # fmt: skip
+
+LAYERS: dict[str, set[str]] = {
+    "errors": set(),
+    "core": {"errors"},
+    "config": {"errors"},
+    "model": set(),
+    "wire": {"core"},
+    "client": {"core", "errors", "wire"},
+    "rules": {"core", "errors"},
+    "telemetry": {"config"},
+    "scoring": {"config", "core", "model"},
+    "packaging.package": {"core", "errors", "model", "rules"},
+    "healing": {
+        "config", "core", "errors", "model", "packaging.package", "rules", "scoring", "telemetry",
+    },
+    "store": {"core", "errors"},
+    "packaging": {"config", "core", "errors", "model", "packaging.package", "rules", "scoring"},
+    "image": {"config"},
+    "dashboard": set(),
+    "deployment": {
+        "config", "core", "errors", "healing", "image", "packaging", "packaging.package", "store",
+        "telemetry",
+    },
+    "serving": {
+        "config", "core", "dashboard", "deployment", "errors", "image", "model", "packaging",
+        "scoring", "store", "telemetry", "wire",
+    },
+    "runner": {
+        "config", "core", "deployment", "errors", "healing", "packaging", "packaging.package",
+        "store", "telemetry",
+    },
+    "service": {"config", "runner", "serving", "telemetry"},
+    "default_service": {"config", "image", "service"},
+    "simulation": {
+        "client", "config", "core", "deployment", "errors", "healing", "model", "packaging",
+        "packaging.package", "rules", "scoring", "store", "telemetry", "wire",
+    },
+    "reports": {
+        "config", "core", "deployment", "errors", "packaging", "scoring", "serving", "simulation",
+        "store",
+    },
+    "cli": {
+        "client", "config", "deployment", "errors", "packaging", "packaging.package", "reports",
+        "simulation",
+    },
+    "__init__": {"client", "config", "model", "packaging", "packaging.package", "rules", "wire"},
+}  # fmt: skip
+"""Which layer imports which, lowest first; imports for type checking and in functions included.
+
+An entry is a module or a folder below `bento_selfheal`. `tools/structure.py` reads this table too.
+"""
 
 
-def test_core_imports_no_framework() -> None:
-    """`records, rules, fidi, gate` and what they import load no BentoML, SQLAlchemy,
-    OpenTelemetry or web framework."""
-    code = (
-        "import sys\n"
-        "from bento_selfheal import rules\n"
-        "from bento_selfheal.core import records\n"
-        "from bento_selfheal.healing.drift import fidi\n"
-        "from bento_selfheal.healing.evidence import gate\n"
-        f"print([m for m in sys.modules if m.split('.')[0] in {FRAMEWORKS!r}])"
-    )
+def test_layers_import_what_the_table_says() -> None:
+    """The imports between layers are the table's, no more and no fewer, and none goes up."""
+    modules = structure.read_modules(REPOSITORY)
+    found = structure.layer_imports(modules, LAYERS)
+    assert {layer: set(imports) for layer, imports in found.items()} == LAYERS
+    order = list(LAYERS)
+    assert [
+        (layer, imported)
+        for layer, imports in LAYERS.items()
+        for imported in imports
+        if order.index(imported) > order.index(layer)
+    ] == []
+
+
+def loaded_by(code: str) -> set[str]:
+    """The modules that a fresh interpreter has loaded after some code."""
+    code += "\nimport sys\nprint(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
+    return set(out.stdout.split())
+
+
+def test_healing_loads_no_framework() -> None:
+    """All of `healing` together loads no BentoML, SQLAlchemy, HTTP or web framework; of
+    OpenTelemetry the API alone."""
+    names = [name for name in structure.read_modules(REPOSITORY) if name.startswith("healing")]
+    loaded = loaded_by("\n".join(f"import bento_selfheal.{name}" for name in names))
+    assert [m for m in loaded if m.split(".")[0] in FRAMEWORKS and not opentelemetry_api(m)] == []
+
+
+def opentelemetry_api(module: str) -> bool:
+    """Whether a module is of the OpenTelemetry API, which does nothing without an SDK."""
+    parts = module.split(".")
+    return parts[0] == "opentelemetry" and parts[1:2] not in (["sdk"], ["exporter"])
+
+
+def test_a_worker_loads_no_healing() -> None:
+    """A predict worker answers without the code that heals."""
+    loaded = loaded_by("import bento_selfheal.serving.worker")
+    assert [m for m in loaded if m.startswith("bento_selfheal.healing")] == []
 
 
 def trees() -> Iterator[tuple[str, ast.Module]]:
