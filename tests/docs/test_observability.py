@@ -6,17 +6,15 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT
+from observability import FOLDER, dashboard, dashboard_queries, plain, rules
 
 from bento_selfheal.telemetry.names import ALL_METRICS, STATES
 
-FOLDER = ROOT / "examples" / "observability"
 ASKED = {
     "SelfHealDrifting", "SelfHealLiftNegative", "SelfHealRolledBack", "SelfHealRunnerDead",
     "SelfHealLabelsMissing", "SelfHealRetrainNeeded", "SelfHealPredictionsDropped",
@@ -31,32 +29,6 @@ def promtool(*arguments: str | Path) -> None:
     """Run promtool, which must have nothing to say against it."""
     done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def rules() -> list[dict[str, Any]]:
-    groups = yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"]
-    return [rule for group in groups for rule in group["rules"]]
-
-
-def dashboard() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((FOLDER / "dashboard.json").read_text())
-    return found
-
-
-def dashboard_queries() -> Iterator[str]:
-    board = dashboard()
-    for panel in board["panels"]:
-        yield from (target["expr"] for target in panel["targets"])
-    yield from (annotation["expr"] for annotation in board["annotations"]["list"])
-
-
-def plain(query: str) -> str:
-    """A query of the dashboard with Grafana's variables filled in."""
-    filled = {"$job": "selfheal", "$__rate_interval": "1m", "$__range": "6h"}
-    for variable, value in filled.items():
-        query = query.replace(variable, value)
-    assert "$" not in query
-    return query
 
 
 # -- the rules ------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 from backends import Phoenix, Prometheus, Unavailable, phoenix, prometheus, sends_to
 from conftest import ROOT, wait_for
 from live import BRISK, Client, Feeder, processes
-from test_observability import dashboard_queries, plain, rules
+from observability import dashboard_queries, plain, rules
 
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.server import ServedService

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import COMMAND
 from conftest import ROOT
 
-COMMAND = [sys.executable, "-c", "from bento_selfheal.cli.main import main; main()"]
 DATA = Path(os.environ.get("BENTO_SELFHEAL_DATA", ROOT.parent / "shared" / "data"))
 LIFT = re.compile(r"lift ([+-]\d\.\d+) \[([+-]\d\.\d+), ([+-]\d\.\d+)\]")
 

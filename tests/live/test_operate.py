@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import COMMAND
 from conftest import wait_for
 from live import Client, Feeder, served
-from test_commands import COMMAND
 
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.server import ServedService, free_port

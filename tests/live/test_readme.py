@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import COMMAND
 from conftest import ROOT
-from test_commands import COMMAND
 
 LINES = re.findall(r"^\$ bento-selfheal (.*?)(?:\s+#.*)?$", (ROOT / "README.md").read_text(), re.M)
 

@@ -19,9 +19,9 @@ from typing import Any
 import bentoml
 import httpx
 import pytest
+from commands import COMMAND
 from conftest import ROOT, wait_for
 from live import WIDTH, served
-from test_commands import COMMAND
 
 from bento_selfheal.client.client import Client
 from bento_selfheal.errors import AccessDenied, SelfHealError, ServiceUnavailable

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, event
-from test_runner import Item
+from steps import Item
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.records import FeedbackRecord, PredictionRecord

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_pipeline import Live, Memory, Rig, drifting, live
+from rigs import Live, Memory, Rig, drifting, live
 from torch import nn
 
 from bento_selfheal.config.parameters import HealParameters

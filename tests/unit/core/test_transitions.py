@@ -21,10 +21,10 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from rigs import drifting
 from sqlalchemy import create_engine, select, text
 from sqlalchemy.engine import make_url
-from test_pipeline import drifting
-from test_runner import untimed, work_off
+from steps import untimed, work_off
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.ids import IdSigner

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from test_pipeline import BATCH, Live, Memory, Rig, bits, correct, drifting, feed, live
+from rigs import BATCH, Live, Memory, Rig, bits, correct, drifting, feed, live
 
 from bento_selfheal.core.records import FeedbackRecord, PredictionRecord, Promotion, PromotionKind
 from bento_selfheal.errors import StoreError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from rigs import BATCH, Live, Rig, bits, correct, drifting, feed, live
 
-from bento_selfheal.config.settings import Settings
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.records import (
     FeedbackRecord,
@@ -20,185 +18,19 @@ from bento_selfheal.core.records import (
     PredictionRecord,
     Promotion,
     PromotionKind,
-    Snapshot,
     State,
 )
-from bento_selfheal.errors import SnapshotError
 from bento_selfheal.healing.challenger.challenger import Challenger
 from bento_selfheal.healing.checkpoint import dump, restore
 from bento_selfheal.healing.evidence.e_process import EProcess
 from bento_selfheal.healing.journal import Outcome
 from bento_selfheal.healing.labels.join import JoinedRow
 from bento_selfheal.healing.labels.labelled_rows import LabelledRows
-from bento_selfheal.healing.pipeline import Pipeline
-from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.rules import RuleSet
 from bento_selfheal.scoring.losses import cost_of
 from bento_selfheal.scoring.scores import Scores
 from bento_selfheal.simulation.streams import article_rows
-from bento_selfheal.telemetry.spans import Telemetry
-
-BATCH = 50
-Entry = tuple[PredictionRecord | FeedbackRecord, PredictionRecord | None]
-
-
-class Memory:
-    """Snapshots in memory; some may be damaged on purpose."""
-
-    def __init__(self, package: Package) -> None:
-        self.package = package
-        self.kept: dict[str, dict[str, Tensor]] = {}
-        self.damaged: set[str] = set()
-
-    def save(
-        self,
-        version: int,
-        phase: Phase,
-        state: Mapping[str, Tensor],
-        *,
-        heal: int,
-        batch: int,
-        reason: str,
-        facts: Mapping[str, Any] | None = None,
-    ) -> Snapshot:
-        if not all(bool(torch.isfinite(v).all()) for v in state.values()):
-            raise SnapshotError(f"version {version} is not finite")
-        self.kept[f"m:{version}"] = {k: v.clone() for k, v in state.items()}
-        return Snapshot(version, f"m:{version}", phase, "ab", heal, batch, reason, 0.0)
-
-    def load(self, tag: str, sha256: str) -> SelfHealingModel:
-        if tag in self.damaged:
-            raise SnapshotError(f"{tag} is damaged")
-        return self.package.model.with_adapter(self.kept[tag]).requires_grad_(False)
-
-    def bits(self) -> dict[str, dict[str, bytes]]:
-        """Every adapter ever saved, to the bit."""
-        return {tag: bits(state) for tag, state in self.kept.items()}
-
-
-def bits(state: Mapping[str, Tensor]) -> dict[str, bytes]:
-    return {name: value.numpy().tobytes() for name, value in state.items()}
-
-
-def settings_of(**more: Any) -> Settings:
-    return Settings(**{"batch_size": BATCH, "buffer_rows": 400, "retrain_batches": 1000, **more})
-
-
-class Rig:
-    """A pipeline with its snapshots and everything that it decided so far."""
-
-    def __init__(
-        self,
-        package: Package,
-        memory: Memory | None = None,
-        *,
-        thresholds: Thresholds | None = None,
-        adopt: bool = True,
-        **more: Any,
-    ) -> None:
-        self.memory = memory or Memory(package)
-        self.announced: list[State] = []
-        self.pipeline = Pipeline(
-            package, settings_of(**more), self.memory, thresholds=thresholds or Thresholds(),
-            telemetry=Telemetry(), announce=self.announced.append,
-        )  # fmt: skip
-        self.done = Outcome()
-        if adopt:
-            clean = self.memory.save(
-                1, Phase.CLEAN, package.model.adapter_state(), heal=0, batch=0, reason="packaged"
-            )
-            self.pipeline.adopt(
-                Promotion(PromotionKind.INITIAL, 1, clean.tag, "ab", "packaged", 0.0, seq=1)
-            )
-
-    def take(self, entry: Entry) -> None:
-        self.pipeline.take(*entry)
-        self.collect()
-
-    def collect(self) -> None:
-        new = self.pipeline.collect()
-        self.done.snapshots |= new.snapshots
-        self.done.promotions += new.promotions
-        self.done.events += new.events
-        self.done.measurements += new.measurements
-
-    def kinds(self) -> list[str]:
-        return [e.kind for e in self.done.events]
-
-    def decided(self) -> list[tuple[Any, ...]]:
-        """All promotions but their times."""
-        return [(p.kind, p.version, p.tag, p.reason, p.evidence) for p in self.done.promotions]
-
-    def status(self) -> dict[str, Any]:
-        return self.pipeline.status()
-
-
-class Live:
-    """Serves a stream with a rig's champion, gives late labels, and keeps the log."""
-
-    def __init__(self, rig: Rig, delay: int = BATCH) -> None:
-        self.rig, self.delay = rig, delay
-        self.log: list[Entry] = []
-        self.requests = self.labels = 0
-        self.owed: list[tuple[PredictionRecord, int, int]] = []
-        self.pace = 1.0
-        """Seconds from one request to the next."""
-
-    def send(self, rows: NDArray[np.float32], labels: NDArray[Any]) -> None:
-        for at in range(0, len(rows), BATCH):
-            self._batch(rows[at : at + BATCH], labels[at : at + BATCH])
-
-    def _batch(self, rows: NDArray[np.float32], labels: NDArray[Any]) -> None:
-        self.requests += 1
-        p = self.rig.pipeline
-        with torch.no_grad():
-            answers = p.champion(torch.from_numpy(rows)).numpy()
-        asked = PredictionRecord(
-            self.requests.to_bytes(12, "big"), rows, answers, p.serving.version,  # type: ignore[union-attr]
-            self.requests * self.pace, self.requests,
-        )  # fmt: skip
-        self._take(asked, None)
-        self.owed += [(asked, i, int(label)) for i, label in enumerate(labels)]
-        while len(self.owed) > self.delay:
-            self.label(*self.owed.pop(0))
-
-    def label(self, asked: PredictionRecord, row: int, label: int, **more: Any) -> None:
-        self.labels += 1
-        given = FeedbackRecord(asked.request, row, label, self.requests * self.pace,
-                               after=self.requests, seq=self.labels, **more)  # fmt: skip
-        self._take(given, asked)
-
-    def _take(self, entry: PredictionRecord | FeedbackRecord, asked: PredictionRecord | None) -> (
-        None
-    ):  # fmt: skip
-        self.log.append((entry, asked))
-        self.rig.take((entry, asked))
-
-
-def drifting(seed: int = 0, clean: int = 300, drifted: int = 1200, drift: float = 2.2) -> tuple[
-    NDArray[np.float32], NDArray[Any]
-]:  # fmt: skip
-    """The article's stream: clean rows, then drifted ones."""
-    generator = np.random.default_rng([seed, 9])
-    parts = [article_rows(clean, 0.0, generator), article_rows(drifted, drift, generator)]
-    return (np.concatenate([t.rows for t in parts]), np.concatenate([t.labels for t in parts]))
-
-
-def live(package: Package, **more: Any) -> Live:
-    """A whole drifting stream, served."""
-    ran = Live(Rig(package, **more))
-    ran.send(*drifting())
-    return ran
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Small tensors only wait for a second thread, as in the service."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -408,23 +240,6 @@ def test_calm(package: Package) -> None:
 
 
 # -- labels ---------------------------------------------------------------------------------
-
-
-def feed(rig: Rig, n: int = BATCH + 10) -> tuple[PredictionRecord, list[int]]:
-    """One request with labels for all its rows; the last 10 still wait for their batch."""
-    table = article_rows(n, 0.0, np.random.default_rng(3))
-    answers = rig.pipeline.package.shadow(table.rows)
-    asked = PredictionRecord(b"k" * 12, table.rows, answers, 1, 1.0, 1)
-    rig.take((asked, None))
-    labels = [int(v) for v in table.labels]
-    for i, label in enumerate(labels):
-        rig.take((FeedbackRecord(asked.request, i, label, 2.0, after=1, seq=i + 1), asked))
-    return asked, labels
-
-
-def correct(rig: Rig, asked: PredictionRecord, row: int, label: int) -> None:
-    given = FeedbackRecord(asked.request, row, label, 3.0, corrects=True, after=1, seq=900 + row)
-    rig.take((given, asked))
 
 
 def test_correction(package: Package) -> None:

@@ -17,10 +17,10 @@ import torch
 from deployed import Deployed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rigs import drifting
 from safetensors.torch import load, save
-from test_pipeline import drifting
-from test_registry import adapter, file_of
-from test_runner import BATCH, send
+from snapshots import adapter, file_of
+from steps import BATCH, send
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.records import Phase, Promotion, Snapshot

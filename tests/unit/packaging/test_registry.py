@@ -13,6 +13,7 @@ import pytest
 import torch
 from bentoml._internal.models.model import Model, ModelStore
 from safetensors.torch import load_file, save_file
+from snapshots import adapter, file_of, flip
 from torch import Tensor
 
 from bento_selfheal.core.records import Phase, Snapshot
@@ -29,22 +30,9 @@ def registry(package: Package) -> Registry:
     return Registry(package, "a1b2c3")
 
 
-def adapter(package: Package) -> dict[str, Tensor]:
-    """An adapter unlike the clean one."""
-    generator = torch.Generator().manual_seed(1)
-    return {
-        name: value + 0.05 * torch.rand(value.shape, generator=generator)
-        for name, value in package.model.adapter_state().items()
-    }
-
-
 def saved(registry: Registry, version: int = 3) -> Snapshot:
     return registry.save(version, Phase.POST, adapter(registry.package), heal=2, batch=11,
                          reason="z=1.50 on V14", facts={"recipe": "replay"})  # fmt: skip
-
-
-def file_of(snapshot: Snapshot) -> Path:
-    return Path(home_store().get(snapshot.tag).path_of(ADAPTER))
 
 
 def test_round_trip(registry: Registry) -> None:
@@ -75,13 +63,6 @@ def test_model_store_shows_it(registry: Registry) -> None:
     assert metadata["sha256"] == snapshot.sha256
     assert metadata["recipe"] == "replay"
     assert file_of(snapshot).stat().st_size < 100_000
-
-
-def flip(path: Path, sha: str) -> str:
-    blob = bytearray(path.read_bytes())
-    blob[-10] ^= 1
-    path.write_bytes(blob)
-    return sha
 
 
 def truncate(path: Path, sha: str) -> str:

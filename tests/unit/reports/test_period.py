@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from test_pipeline import drifting
-from test_runner import send
+from rigs import drifting
+from steps import send
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.deployment.deploy import prepare

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ import bentoml
 import numpy as np
 import pyarrow.parquet
 import pytest
-import torch
 from conftest import wait_for
-from test_pipeline import drifting
+from rigs import drifting
+from steps import BATCH, Item, handed_over, send, untimed, work_off
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.records import Event, PromotionKind
@@ -32,28 +32,6 @@ from bento_selfheal.simulation.comparison import backtest_log
 from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry.spans import Telemetry
-
-BATCH = 50
-
-
-@dataclass
-class Item:
-    """An item of feedback as the service hands it on."""
-
-    prediction_id: str | None
-    label: int
-    source: str | None = None
-    features: Any = None
-    key: str | None = None
-    corrects: bool = False
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -89,38 +67,6 @@ def worker(store: SqlStore, settings: Settings) -> Iterator[Worker]:
     worker = Worker(settings, Telemetry())
     yield worker
     worker.store.close()
-
-
-def send(worker: Worker, rows: Any, labels: Any, *, drain: Runner | None = None) -> list[str]:
-    """Predict and give every label, a batch at a time; the runner works off each one."""
-    sent: list[str] = []
-    for at in range(0, len(rows), BATCH):
-        ids = worker.answer(rows[at : at + BATCH]).ids
-        worker.log.flush()
-        items = [Item(i, int(v)) for i, v in zip(ids, labels[at : at + BATCH], strict=True)]
-        worker.feedback.accept(items, None)
-        sent += ids
-        if drain is not None:
-            work_off(drain)
-            worker.follower.look()
-    return sent
-
-
-def work_off(runner: Runner) -> int:
-    """Step until there is nothing left."""
-    steps = 0
-    while runner.step():
-        steps += 1
-    return steps
-
-
-def untimed(status: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in status.items() if k not in ("time", "runner")}
-
-
-def handed_over(old: Runner) -> None:
-    """The old runner is dead and its lease has run out."""
-    old.store.release_lease(old.owner)
 
 
 def test_catches_up(store: SqlStore, worker: Worker, make: Callable[..., Runner],

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import wait_for
-from test_registry import adapter, file_of, flip
+from snapshots import adapter, file_of, flip
 
 from bento_selfheal.core.records import Event, Phase, Promotion, PromotionKind, Snapshot
 from bento_selfheal.errors import SnapshotError, StoreError

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from deployed import Deployed, whole_log
-from test_pipeline import drifting
-from test_runner import BATCH, handed_over, work_off
+from rigs import drifting
+from steps import BATCH, handed_over, work_off
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.records import FeedbackRecord, PredictionRecord

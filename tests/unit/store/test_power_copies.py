@@ -10,9 +10,9 @@ import pytest
 from deployed import Deployed, whole_log
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rigs import drifting
 from sqlalchemy import Connection, event
-from test_pipeline import drifting
-from test_runner import BATCH, work_off
+from steps import BATCH, work_off
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.records import FeedbackRecord, Promotion

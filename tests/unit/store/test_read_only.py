@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from deployed import Deployed
+from rigs import drifting
 from sqlalchemy import Connection, event
-from test_pipeline import drifting
-from test_runner import BATCH, work_off
+from steps import BATCH, work_off
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.errors import StoreError

@@ -18,7 +18,7 @@ from deployed import Deployed
 from postgres import Postgres
 from safetensors.torch import save
 from sqlalchemy import create_engine, text
-from test_runner import work_off
+from steps import work_off
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.records import FeedbackOutcome

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_pipeline import Live, Rig, drifting
+from rigs import Live, Rig, drifting
 
 from bento_selfheal.packaging.build import Training, package_model
 from bento_selfheal.packaging.package import Package
