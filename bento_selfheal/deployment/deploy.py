@@ -6,6 +6,7 @@ import getpass
 import json
 import logging
 import time
+from dataclasses import replace
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.config.thresholds import Thresholds
@@ -17,7 +18,7 @@ from bento_selfheal.image import STATE, goes_with_container
 from bento_selfheal.packaging.model_store import bentoml_home
 from bento_selfheal.packaging.opening import find_device, open_package
 from bento_selfheal.packaging.package import Package
-from bento_selfheal.store import OPERATING_POINT, SqlStore
+from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry.spans import Telemetry
 
 log = logging.getLogger(__name__)
@@ -67,8 +68,8 @@ def _warn_of_loss(settings: Settings) -> None:
 
 def _take_over(settings: Settings, store: SqlStore, package: Package, before: str | None) -> int:
     """Promote a package's clean adapter; the runner begins anew behind what is logged."""
-    older = store.snapshots(kept_only=False)
-    version = max((s.version for s in older), default=0) + 1
+    # Only kept snapshots lie in the model store; a store may have seen any number of others.
+    older, version = store.snapshots(), store.newest_version() + 1
     predictions_from, feedback_from, commands_from = store.ends()
     reason = f"{package.tag} was deployed"
     registry = registry_of(package, store, settings)
@@ -90,11 +91,9 @@ def _take_over(settings: Settings, store: SqlStore, package: Package, before: st
         "next_version": version + 1,
     }
     store.take_over(
-        clean, initial, event, status=pipeline.status(),
-        facts={
-            "start": json.dumps(start), "package": package.tag,
-            OPERATING_POINT: json.dumps(pipeline.operating.as_dict()),
-        },
+        clean, replace(initial, operating_point=pipeline.operating), event,
+        status=pipeline.status(),
+        facts={"start": json.dumps(start), "package": package.tag},
         before=before,
     )  # fmt: skip
     # Another package's adapters fit nothing that may ever serve from here again.

@@ -41,7 +41,7 @@ from bento_selfheal.healing.pipeline import Pipeline
 from bento_selfheal.packaging.opening import open_package
 from bento_selfheal.runner.retention import Retention
 from bento_selfheal.runner.retrain_export import write_labelled
-from bento_selfheal.store import Checkpoint
+from bento_selfheal.store import StepRecord
 from bento_selfheal.telemetry.spans import Telemetry, within
 
 log = logging.getLogger(__name__)
@@ -207,9 +207,9 @@ class Runner:
         """
         _begin(pipeline, start)
         pipeline.predictions_from, pipeline.feedback_from, _ = self.store.ends()
-        used = (s.version for s in self.store.snapshots(kept_only=False))
-        pipeline.history.take_up(self.store.snapshots(), next_version=max(used, default=0) + 1)
-        pipeline.scoreboard.heals = max((s.heal for s in self.store.snapshots()), default=0)
+        kept = self.store.snapshots()
+        pipeline.history.take_up(kept, next_version=self.store.newest_version() + 1)
+        pipeline.scoreboard.heals = max((s.heal for s in kept), default=0)
         for command in self.store.commands(pipeline.commands_from):
             pipeline.commands_from = forward("commands", pipeline.commands_from, command.seq)
             if command.kind != "heal":
@@ -306,7 +306,7 @@ class Runner:
         status = self._status(pipeline)
         pipeline.promotion_seq = self.store.commit(
             self._token,
-            Checkpoint(
+            StepRecord(
                 state=dump(pipeline),
                 status=status,
                 snapshots=list(outcome.snapshots.values()),

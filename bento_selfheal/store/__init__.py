@@ -1,5 +1,8 @@
 """The store: the only thing that the processes share."""
 
-from .store import OPERATING_POINT, Checkpoint, FeedbackResult, SqlStore
+from .leadership import StepRecord
+from .logs import FeedbackResult
+from .promotions import OPERATING_POINT
+from .store import SqlStore
 
-__all__ = ["OPERATING_POINT", "Checkpoint", "FeedbackResult", "SqlStore"]
+__all__ = ["OPERATING_POINT", "FeedbackResult", "SqlStore", "StepRecord"]

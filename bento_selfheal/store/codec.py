@@ -1,24 +1,45 @@
-"""Records as rows of the tables, and back."""
+"""Converts records to rows of the tables, and back."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Row
 
+from bento_selfheal.core.decision import point_of
 from bento_selfheal.core.records import (
     Event,
     FeedbackRecord,
     Measurement,
+    OperatingPoint,
     Phase,
     PredictionRecord,
     Promotion,
     PromotionKind,
     Snapshot,
 )
+
+PROMOTION_FIELDS = [field.name for field in fields(Promotion)]
+
+
+def check_text(name: str, text: str | None) -> str | None:
+    """A text that every database can hold.
+
+    Raises:
+        ValueError: It holds a NUL, or half of a surrogate pair, which is not valid Unicode.
+    """
+    if text is None:
+        return None
+    try:
+        kept = b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        kept = False
+    if not kept:
+        raise ValueError(f"{name}: {text!a} holds a character that the store cannot keep")
+    return text
 
 
 def pack(values: NDArray[np.float32]) -> bytes:
@@ -65,7 +86,7 @@ def feedback_row(r: FeedbackRecord, revision: int, after: int) -> dict[str, Any]
         "revision": revision,
         "label": r.label,
         "time": r.time,
-        "source": r.source,
+        "source": check_text("source", r.source),
         "features": None if r.features is None else pack(r.features),
         "trace": r.trace,
         "after": after,
@@ -92,18 +113,25 @@ def snapshot_row(s: Snapshot) -> dict[str, Any]:
 
 
 def snapshot(r: Row[Any]) -> Snapshot:
-    values = {k: v for k, v in r._mapping.items() if k != "kept"}
+    values = {k: v for k, v in r._mapping.items() if k not in ("kept", "operating_point")}
     return replace(Snapshot(**values), phase=Phase(r.phase))
 
 
 def promotion_row(p: Promotion) -> dict[str, Any]:
-    row = {**asdict(p), "kind": p.kind.value}
+    point = p.operating_point
+    row = {**asdict(p), "kind": p.kind.value, "operating_point": point and point.as_dict()}
     del row["seq"]
     return row
 
 
 def promotion(r: Row[Any]) -> Promotion:
-    return replace(Promotion(**r._mapping), kind=PromotionKind(r.kind))
+    values = {name: r._mapping[name] for name in PROMOTION_FIELDS}
+    values |= {"kind": PromotionKind(r.kind), "operating_point": point(r.operating_point)}
+    return Promotion(**values)
+
+
+def point(values: dict[str, Any] | None) -> OperatingPoint | None:
+    return None if values is None else point_of(values)
 
 
 def measurement_row(m: Measurement) -> dict[str, Any]:
@@ -120,3 +148,7 @@ def event_row(e: Event) -> dict[str, Any]:
     row = asdict(e)
     del row["seq"]
     return row
+
+
+def event(r: Row[Any]) -> Event:
+    return Event(**r._mapping)

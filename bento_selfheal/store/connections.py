@@ -1,4 +1,4 @@
-"""Connections to SQLite or PostgreSQL: consistent reads, and writes that wait their turn."""
+"""Connections to SQLite or PostgreSQL: consistent reads, and one writer at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,17 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Row,
+    Table,
+    create_engine,
+    event,
+    select,
+    text,
+)
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
@@ -20,30 +30,30 @@ BUSY_SECONDS = 30
 CONNECT_SECONDS = 5
 IDLE_SECONDS = 3
 SILENT_SECONDS = 10
-"""After so long without a sign of life a connection to PostgreSQL counts as broken."""
+"""A connection to PostgreSQL that shows no sign of life for this long counts as broken."""
 
 
-class Turn(IntEnum):
-    """What a write waits for; on SQLite all writes wait for one another.
+class WriteLock(IntEnum):
+    """The lock that a write holds on PostgreSQL; on SQLite all writes share a single lock.
 
-    Places in a log are given when rows are written and seen when they are committed. One writer at
-    a time keeps the two orders the same, so that a reader's cursor passes nothing over.
+    A row gets its place in a log when it is written, and readers see it once it is committed. With
+    one writer at a time both orders agree, so a reader's cursor never skips a row.
     """
 
     LOGS = 7_356_001
-    """Predictions and feedback: the common order of both logs."""
+    """Predictions and feedback: keeps the common order of both logs."""
     RUNNER = 7_356_002
-    """All else. A large checkpoint must not hold up feedback."""
+    """Everything else: a large checkpoint must not delay feedback."""
 
 
 class Connections:
-    """The engine behind a store, with its transactions.
+    """The database engine of a store, with its transactions.
 
     Args:
         url: SQLAlchemy URL: ``sqlite:///…`` or ``postgresql+psycopg://…``.
 
     Raises:
-        StoreError: The URL names no database that a store can be in.
+        StoreError: The URL is malformed, or names a database that is not supported.
     """
 
     def __init__(self, url: str) -> None:
@@ -56,7 +66,7 @@ class Connections:
         self.name = parsed.render_as_string(hide_password=True)
 
     def close(self) -> None:
-        """Let go of every connection."""
+        """Close every connection."""
         self.engine.dispose()
 
     @contextmanager
@@ -69,19 +79,21 @@ class Connections:
             raise StoreError(f"cannot read the store: {_brief(error)}") from error
 
     @contextmanager
-    def write(self, turn: Turn = Turn.RUNNER, *, lasting: bool = True) -> Iterator[Connection]:
-        """One write of a kind at a time, over all processes and machines.
+    def write(
+        self, lock: WriteLock = WriteLock.RUNNER, *, lasting: bool = True
+    ) -> Iterator[Connection]:
+        """A write transaction; one at a time per lock, across all processes and machines.
 
         Args:
-            turn: The writes to wait for.
-            lasting: Whether a commit is on disk when the block has ended; otherwise a crash of the
-                machine may take the last moments back, in order and whole.
+            lock: The writes to wait for.
+            lasting: Whether the commit is on disk when the block ends. Without it, a crash of the
+                machine may lose the newest transactions: whole ones, newest first.
         """
         try:
             options = {"writes": True, "lasting": lasting}
             with self.engine.connect().execution_options(**options) as c, c.begin():
                 if self.shared:
-                    c.execute(text("select pg_advisory_xact_lock(:turn)"), {"turn": int(turn)})
+                    c.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": int(lock)})
                     if not lasting:
                         c.execute(text("set local synchronous_commit = off"))
                 yield c
@@ -99,14 +111,14 @@ def _is_shared(url: URL) -> bool:
     """Whether many machines may use the database at once."""
     backend = url.get_backend_name()
     if backend not in ("sqlite", "postgresql"):
-        raise StoreError(f"store_url: {backend} is no store; use sqlite or postgresql+psycopg")
+        raise StoreError(f"store_url: {backend} is not supported; use sqlite or postgresql+psycopg")
     return backend == "postgresql"
 
 
 def _open_sqlite(url: URL) -> Engine:
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    # Hidden: feature values have no business in the text of an error.
+    # Hidden: an error message must not show feature values.
     engine = create_engine(url, json_serializer=_to_json, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
@@ -122,12 +134,12 @@ def _open_sqlite(url: URL) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         options = connection.get_execution_options()
-        # The log is written in order: the next lasting commit takes what came before it along.
+        # The log is written in order: the next lasting commit also saves what came before it.
         wanted = "FULL" if options.get("lasting", True) else "NORMAL"
         if connection.info.get("synchronous") != wanted:
             connection.exec_driver_sql(f"PRAGMA synchronous={wanted}")
             connection.info["synchronous"] = wanted
-        # A write takes its lock at the start: a later upgrade would fail instead of waiting.
+        # A write takes its lock at the start: upgrading a read lock later would fail, not wait.
         connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes") else "BEGIN")
 
     return engine
@@ -156,7 +168,7 @@ def _open_postgres(url: URL) -> Engine:
         connection.autocommit = True
         connection.execute(f"set lock_timeout = '{BUSY_SECONDS}s'")
         connection.execute(f"set statement_timeout = '{BUSY_SECONDS}s'")
-        # A process that is stopped inside a transaction holds its turn: nobody else could lead.
+        # A process that is stopped inside a transaction holds its lock: nobody else could lead.
         connection.execute(f"set idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
         connection.autocommit = False
 
@@ -164,7 +176,7 @@ def _open_postgres(url: URL) -> Engine:
 
 
 def _to_json(value: Any) -> str:
-    """JSON that every database takes: what is no number becomes null."""
+    """JSON that every database accepts: NaN and infinity become null."""
     try:
         return json.dumps(value, allow_nan=False)
     except ValueError:
@@ -182,5 +194,43 @@ def _finite(value: Any) -> Any:
 
 
 def _brief(error: SQLAlchemyError) -> str:
-    """The database's own words, without the statement and its parameters."""
+    """The database's own message, without the statement and its parameters."""
     return " ".join(str(getattr(error, "orig", None) or error).split())
+
+
+class Part:
+    """One concern of the store: its statements, on the connections that all parts share.
+
+    Args:
+        db: The connections.
+    """
+
+    def __init__(self, db: Connections) -> None:
+        self._db = db
+
+    def page(
+        self,
+        table: Table,
+        place: Column[int],
+        after: int | None = None,
+        before: int | None = None,
+        limit: int | None = None,
+    ) -> list[Row[Any]]:
+        """Rows of a table in the order of their places, at most ``limit`` of them.
+
+        Args:
+            table: Where the rows are.
+            place: The column to order them by.
+            after: Only rows after this place, the oldest of them; without it, the newest rows.
+            before: Only rows before this place.
+            limit: Most rows to return; None for all.
+        """
+        newest_first = after is None
+        query = select(table).order_by(place.desc() if newest_first else place).limit(limit)
+        if after is not None:
+            query = query.where(place > after)
+        if before is not None:
+            query = query.where(place < before)
+        with self._db.read() as c:
+            rows = list(c.execute(query))
+        return rows[::-1] if newest_first else rows

@@ -1,9 +1,9 @@
 """The tables, portable between SQLite and PostgreSQL.
 
-A prediction is one row a request, its numbers as little-endian float32 blobs. Both logs are
-append-only; retention takes their oldest rows. Every feedback row notes the newest prediction
-that it followed (``after``), so that the two logs have one common order and a replay is exact.
-What changes here needs a migration beside it; a test compares the two.
+The prediction log has one row per request, with the numbers as little-endian float32 blobs. Both
+logs are append-only; retention deletes their oldest rows. Every feedback row holds the place of
+the newest prediction before it (``after``), so that the two logs have one common order and a
+replay is exact. A change here needs a migration; a test compares the tables with the migrations.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Float,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -24,7 +25,7 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-# SQLite numbers rows by itself only when the key is exactly INTEGER.
+# SQLite numbers rows itself only if the type of the key is exactly INTEGER.
 Sequence = BigInteger().with_variant(Integer, "sqlite")
 
 meta = Table(
@@ -42,7 +43,7 @@ predictions = Table(
     Column("rows", Integer, nullable=False),
     Column("version", Integer, nullable=False),
     Column("time", Float, nullable=False),
-    # Bytes of all requests ever logged up to this one: what the log holds is a difference of two.
+    # Bytes of all requests up to this one, so that the size of the log is a difference of two.
     Column("upto", BigInteger, nullable=False),
     Column("features", LargeBinary, nullable=False),
     Column("probabilities", LargeBinary, nullable=False),
@@ -81,9 +82,13 @@ snapshots = Table(
     Column("f1", Float),
     Column("rows", Integer, nullable=False),
     Column("kept", Boolean, nullable=False),
+    # The last operating point that it served with, for a rollback to it.
+    Column("operating_point", JSON(none_as_null=True)),
+    # Kept ones are few among all that ever were, and are asked for all the time.
+    Index("ix_snapshots_kept", "kept", "version"),
 )
 
-# Adapters by their hash, for replicas that have no model store in common.
+# Adapters by their hash, for replicas that do not share a model store.
 adapters = Table(
     "adapters",
     metadata,
@@ -106,6 +111,8 @@ promotions = Table(
     Column("by", String(20), nullable=False),
     Column("evidence", JSON, nullable=False),
     Column("trace", String(55)),
+    Column("operating_point", JSON(none_as_null=True)),
+    Index("ix_promotions_version", "version", "seq"),
     sqlite_autoincrement=True,
 )
 
@@ -120,7 +127,7 @@ events = Table(
     sqlite_autoincrement=True,
 )
 
-# Figures over time, for charts and exports; of signals alone, or of a labelled batch as well.
+# Figures over time, for charts and exports: of the signals alone, or of a labelled batch too.
 measurements = Table(
     "measurements",
     metadata,
@@ -144,7 +151,7 @@ commands = Table(
     sqlite_autoincrement=True,
 )
 
-# One row: the leader's lease, its checkpoint and what it shows of itself.
+# One row: the leader's lease, its checkpoint and its status.
 runner = Table(
     "runner",
     metadata,

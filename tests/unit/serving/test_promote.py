@@ -18,7 +18,7 @@ from bento_selfheal.errors import SnapshotError, StoreError
 from bento_selfheal.packaging.adapters import Registry
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.serving.follower import Follower
-from bento_selfheal.store import Checkpoint, SqlStore
+from bento_selfheal.store import SqlStore, StepRecord
 from bento_selfheal.telemetry.spans import Telemetry
 
 
@@ -42,7 +42,7 @@ class World:
         assert token is not None
         newest = self.store.newest_promotion()
         self.store.commit(
-            token, Checkpoint(b"", {}, [made], after_promotion=newest.seq if newest else 0)
+            token, StepRecord(b"", {}, [made], after_promotion=newest.seq if newest else 0)
         )
         return made
 

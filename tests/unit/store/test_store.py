@@ -35,9 +35,9 @@ from bento_selfheal.core.records import (
     Snapshot,
 )
 from bento_selfheal.errors import IllegalTransition, LeaseLost, PromotionMoved, StoreError
-from bento_selfheal.store import Checkpoint, SqlStore
+from bento_selfheal.store import SqlStore, StepRecord
 from bento_selfheal.store import tables as t
-from bento_selfheal.store.store import _revisions
+from bento_selfheal.store.schema import revisions
 
 ACCEPTED, KNOWN, CONFLICT = (
     FeedbackOutcome.ACCEPTED,
@@ -396,8 +396,8 @@ def promotion(version: int, by: str = "runner") -> Promotion:
                      evidence={"log_e": 3.5, "thresholds": {"rollback_f1_drop": 0.08}})  # fmt: skip
 
 
-def step(number: int = 1, after: int = 0, **more: Any) -> Checkpoint:
-    return Checkpoint(
+def step(number: int = 1, after: int = 0, **more: Any) -> StepRecord:
+    return StepRecord(
         state=str(number).encode(), status={"step": number},
         **{"snapshots": [snapshot(number)], "promotions": [promotion(number)],
            "events": [Event("heal", {"n": number}, 9.0, 3)], **more},
@@ -697,7 +697,7 @@ def test_other_schema(store: SqlStore, url: str) -> None:
     engine = create_engine(url)
     with engine.begin() as c:
         c.execute(text("update alembic_version set version_num = '9999'"))
-    with pytest.raises(StoreError, match=r"9999.*0004"):
+    with pytest.raises(StoreError, match=r"9999.*0005"):
         store.create()
     with engine.connect() as c:
         assert c.execute(text("select version_num from alembic_version")).scalar() == "9999"
@@ -710,7 +710,7 @@ def test_store_of_before_migrations(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'old.db'}"
     engine = create_engine(url)
     with engine.begin() as c:
-        config, _ = _revisions(c)
+        config, _ = revisions(c)
         command.upgrade(config, "0001")
         c.execute(text("drop table alembic_version"))
         c.execute(text("insert into meta values ('schema', '2'), ('secret', 'ab'), "

@@ -28,7 +28,7 @@ from bento_selfheal.healing import checkpoint
 from bento_selfheal.packaging.model_store import use_home
 from bento_selfheal.reports.period import period_of_store
 from bento_selfheal.store import SqlStore
-from bento_selfheal.store.store import _revisions
+from bento_selfheal.store.schema import revisions
 
 pytestmark = pytest.mark.faults
 
@@ -221,7 +221,7 @@ def test_postgres(postgres: Postgres) -> None:
     url = postgres.database()
     engine = create_engine(url)
     with engine.begin() as c:
-        config, _ = _revisions(c)
+        config, _ = revisions(c)
         command.upgrade(config, "0002")
         c.execute(text("insert into meta values ('secret', 'ab'), ('store_id', 'f00')"))
         c.execute(text("insert into feedback (request, row, revision, label, time, after) "

@@ -1,0 +1,194 @@
+"""The runner's side of the store: its lease, its status, and the steps that it writes whole."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, text, update
+
+from bento_selfheal.core.records import Event, Measurement, Promotion, Snapshot
+from bento_selfheal.core.transitions import LEASES, Asker, Grant, lease_at
+from bento_selfheal.errors import LeaseLost, PromotionMoved, StoreError
+from bento_selfheal.store import codec
+from bento_selfheal.store import tables as t
+from bento_selfheal.store.connections import Part
+from bento_selfheal.store.logs import newest_place
+from bento_selfheal.store.promotions import append_promotions, move_point
+from bento_selfheal.store.schema import get_meta, put_meta
+
+
+@dataclass
+class StepRecord:
+    """All that one step of the runner changes; written at once or not at all."""
+
+    state: bytes
+    """The runner's checkpoint after the step."""
+    status: dict[str, Any]
+    """What the runner shows of itself after the step."""
+    snapshots: list[Snapshot] = field(default_factory=list)
+    """New snapshots, and ones whose figures have changed."""
+    dropped: list[int] = field(default_factory=list)
+    """Versions that leave the model store."""
+    promotions: list[Promotion] = field(default_factory=list)
+    after_promotion: int = 0
+    """The newest promotion when the step began; a newer one voids the step."""
+    events: list[Event] = field(default_factory=list)
+    measurements: list[Measurement] = field(default_factory=list)
+    operating_point: str = ""
+    """The operating point that moved, as JSON for the workers; empty while it has not moved."""
+
+
+class Leadership(Part):
+    """The one runner that leads, and what it writes."""
+
+    def take_over(
+        self,
+        clean: Snapshot,
+        promotion: Promotion,
+        happened: Event,
+        *,
+        status: dict[str, Any],
+        facts: dict[str, str],
+        before: str | None,
+    ) -> None:
+        """Let a package take over in one transaction.
+
+        Its clean snapshot is promoted, no older snapshot is kept, the runner's checkpoint is
+        void, and the facts say where the runner begins.
+
+        Raises:
+            PromotionMoved: Another package than ``before`` serves now; nothing was written.
+        """
+        s = t.snapshots.c
+        with self._db.write() as c:
+            if get_meta(c, "package") != before:
+                raise PromotionMoved("another package took over at the same time")
+            older = s.kept & (s.version < clean.version)
+            c.execute(update(t.snapshots).where(older).values(kept=False))
+            c.execute(insert(t.snapshots).values(codec.snapshot_row(clean)))
+            append_promotions(c, [promotion])
+            c.execute(insert(t.events), [codec.event_row(happened)])
+            for key, value in facts.items():
+                put_meta(c, key, value)
+            _begin(c, status)
+
+    def status(self) -> dict[str, Any]:
+        """The status that the runner last showed; empty before its first step."""
+        with self._db.read() as c:
+            return dict(c.execute(select(t.runner.c.status)).scalar() or {})
+
+    def state(self) -> bytes | None:
+        """The runner's checkpoint."""
+        with self._db.read() as c:
+            return c.execute(select(t.runner.c.state)).scalar()
+
+    def begin_status(self, status: dict[str, Any]) -> None:
+        """Show where a deployment starts, before any runner leads; voids the checkpoint."""
+        with self._db.write() as c:
+            _begin(c, status)
+
+    def acquire_lease(self, owner: str, seconds: float) -> int | None:
+        """Take or renew the lease.
+
+        Returns:
+            The fencing token; None while another runner leads.
+
+        Raises:
+            StoreError: Nothing was deployed yet.
+        """
+        with self._db.write() as c:
+            row = c.execute(select(t.runner.c.owner, t.runner.c.token, t.runner.c.until)).first()
+            now = _now(c)
+            if row is None:
+                raise StoreError("the store has no package yet; deploy one first")
+            asker = Asker.HOLDER if row.owner == owner else Asker.OTHER
+            grant = LEASES[lease_at(row.until, now, seconds), asker]
+            if grant is Grant.REFUSE:
+                return None
+            token = row.token + 1 if grant is Grant.SUCCEED else row.token
+            c.execute(update(t.runner).values(owner=owner, token=token, until=now + seconds))
+            return int(token)
+
+    def leader(self) -> str | None:
+        """The runner that holds the lease; None while there is none."""
+        with self._db.read() as c:
+            row = c.execute(select(t.runner.c.owner, t.runner.c.until)).first()
+            return row.owner if row is not None and row.until > _now(c) else None
+
+    def release_lease(self, owner: str) -> None:
+        """Give the lease back, so that a successor can lead at once."""
+        with self._db.write() as c:
+            c.execute(update(t.runner).where(t.runner.c.owner == owner).values(until=0.0))
+
+    def show_status(self, token: int, status: dict[str, Any]) -> None:
+        """Show the runner's status between two steps.
+
+        Raises:
+            LeaseLost: Another runner leads now.
+        """
+        with self._db.write() as c:
+            _fenced(c, token, {"status": status})
+
+    def commit(self, token: int, step: StepRecord) -> int:
+        """Write one step of the runner.
+
+        Returns:
+            The place of the newest promotion.
+
+        Raises:
+            LeaseLost: Another runner leads now; nothing was written.
+            PromotionMoved: An operator's promotion came first; nothing was written.
+        """
+        place = newest_place(t.promotions)
+        with self._db.write() as c:
+            _fenced(c, token, {"state": step.state, "status": step.status})
+            if c.execute(place).scalar_one() != step.after_promotion:
+                raise PromotionMoved("an operator changed what serves during this step")
+            _write_snapshots(c, step.snapshots)
+            if step.dropped:
+                gone = t.snapshots.c.version.in_(step.dropped)
+                c.execute(update(t.snapshots).where(gone).values(kept=False))
+            append_promotions(c, step.promotions)
+            if step.operating_point:
+                move_point(c, json.loads(step.operating_point))
+            if step.events:
+                c.execute(insert(t.events), [codec.event_row(e) for e in step.events])
+            if step.measurements:
+                rows = [codec.measurement_row(m) for m in step.measurements]
+                c.execute(insert(t.measurements), rows)
+            return int(c.execute(place).scalar_one())
+
+
+def _begin(c: Connection, status: dict[str, Any]) -> None:
+    """Make or void the runner's row."""
+    if c.execute(update(t.runner).values(state=None, status=status)).rowcount == 0:
+        c.execute(
+            insert(t.runner).values(id=1, owner="", token=0, until=0.0, state=None, status=status)
+        )
+
+
+def _write_snapshots(c: Connection, snapshots: Iterable[Snapshot]) -> None:
+    """Write new snapshots, and the figures of known ones."""
+    for snapshot in snapshots:
+        values = codec.snapshot_row(snapshot)
+        known = t.snapshots.c.version == snapshot.version
+        if c.execute(update(t.snapshots).where(known).values(values)).rowcount == 0:
+            c.execute(insert(t.snapshots).values(values))
+
+
+def _fenced(c: Connection, token: int, values: dict[str, Any]) -> None:
+    """Change the runner's row, if this token still leads."""
+    done = c.execute(update(t.runner).where(t.runner.c.token == token).values(values))
+    if done.rowcount != 1:
+        raise LeaseLost(f"the lease with token {token} has passed to another runner")
+
+
+def _now(c: Connection) -> float:
+    """Seconds since the epoch, by the clock that all processes of a store share."""
+    if c.dialect.name == "postgresql":
+        return float(c.execute(text("select extract(epoch from clock_timestamp())")).scalar_one())
+    return time.time()

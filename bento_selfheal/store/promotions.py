@@ -1,0 +1,171 @@
+"""What may serve and what serves: snapshots, their adapters, and the promotion log."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, insert, select, update
+
+from bento_selfheal.core.records import Event, Phase, Promotion, Snapshot
+from bento_selfheal.core.transitions import may_serve
+from bento_selfheal.errors import CommandError
+from bento_selfheal.store import codec
+from bento_selfheal.store import tables as t
+from bento_selfheal.store.connections import Part
+from bento_selfheal.store.schema import put_meta
+
+OPERATING_POINT = "operating_point"
+"""The fact that holds the operating point that was put in force last, with its version."""
+_MOVED_POINT = select(t.meta.c.value).where(t.meta.c.key == OPERATING_POINT).scalar_subquery()
+# Built once: every worker asks ten times a second.
+_SERVING = (
+    select(t.promotions, _MOVED_POINT.label("moved")).order_by(t.promotions.c.seq.desc()).limit(1)
+)
+
+
+class Promotions(Part):
+    """Snapshots, adapters and promotions."""
+
+    def snapshots(
+        self, *, kept_only: bool = True, after: int = 0, limit: int | None = None
+    ) -> list[Snapshot]:
+        """Snapshots by version, oldest first.
+
+        Args:
+            kept_only: Leave out those that were dropped from the model store.
+            after: Only later versions.
+            limit: Most snapshots to return; None for all.
+        """
+        s = t.snapshots.c
+        query = select(t.snapshots).where(s.version > after).order_by(s.version).limit(limit)
+        if kept_only:
+            query = query.where(s.kept)
+        with self._db.read() as c:
+            return [codec.snapshot(r) for r in c.execute(query)]
+
+    def newest_version(self) -> int:
+        """The highest version that any snapshot ever had; 0 without snapshots."""
+        with self._db.read() as c:
+            return int(c.execute(select(func.max(t.snapshots.c.version))).scalar() or 0)
+
+    def newest_promotion(self) -> Promotion | None:
+        """The promotion that decides what serves now."""
+        return self.serving_state()[0]
+
+    def serving_state(self) -> tuple[Promotion | None, str | None]:
+        """The newest promotion, and the operating point that was put in force last as JSON.
+
+        Both are read in one statement, so they never come from two moments;
+        `core.decision.serving_point` says which operating point belongs to the promotion.
+        """
+        with self._db.read() as c:
+            row = c.execute(_SERVING).first()
+        return (codec.promotion(row), row.moved) if row else (None, None)
+
+    def promotions(
+        self, after: int | None = None, limit: int = 1000, before: int | None = None
+    ) -> list[Promotion]:
+        """One page of the promotion log, oldest first; see `Part.page` for which one."""
+        rows = self.page(t.promotions, t.promotions.c.seq, after, before, limit)
+        return [codec.promotion(r) for r in rows]
+
+    def servable(self) -> list[Promotion]:
+        """The newest promotion of each kept snapshot, oldest first: the fallbacks for when the
+        newest promotion of all does not verify."""
+        p, s = t.promotions.c, t.snapshots.c
+        query = (
+            select(t.promotions, s.operating_point.label("last_point"))
+            .join_from(t.promotions, t.snapshots, s.version == p.version)
+            .where(p.seq.in_(newest_of_kept()))
+            .order_by(p.seq)
+        )
+        with self._db.read() as c:
+            rows = [(codec.promotion(r), codec.point(r.last_point)) for r in c.execute(query)]
+        return [replace(p, operating_point=last or p.operating_point) for p, last in rows]
+
+    def promote(self, promotion: Promotion, happened: Event) -> Promotion:
+        """Write an operator's promotion, which belongs to no step of the runner.
+
+        Without an operating point of its own it gets the last one that its snapshot served with.
+
+        Returns:
+            The promotion as it was written.
+
+        Raises:
+            CommandError: The snapshot is no longer kept.
+        """
+        s = t.snapshots.c
+        with self._db.write() as c:
+            query = select(s.kept, s.operating_point).where(s.version == promotion.version)
+            found = c.execute(query).first()
+            if found is None or not found.kept:
+                raise CommandError(
+                    f"version: snapshot {promotion.version} is no longer kept; choose one of "
+                    "`bento-selfheal snapshots`"
+                )
+            point = promotion.operating_point or codec.point(found.operating_point)
+            [written] = append_promotions(c, [replace(promotion, operating_point=point)])
+            c.execute(insert(t.events), [codec.event_row(happened)])
+        return written
+
+    def keep_adapter(self, sha256: str, blob: bytes, signature: str) -> None:
+        """Keep an adapter's bytes under their hash, with their signature or ``""``."""
+        with self._db.write() as c:
+            known = t.adapters.c.sha256 == sha256
+            signed = update(t.adapters).where(known).values(signature=signature)
+            if not c.execute(signed).rowcount:
+                values = {"sha256": sha256, "time": time.time(), "blob": blob}
+                c.execute(insert(t.adapters).values(**values, signature=signature))
+
+    def adapter(self, sha256: str) -> tuple[bytes, str] | None:
+        """The bytes of an adapter and their signature; None where the store has no such adapter."""
+        a = t.adapters.c
+        with self._db.read() as c:
+            found = c.execute(select(a.blob, a.signature).where(a.sha256 == sha256)).first()
+        return None if found is None else (bytes(found.blob), found.signature)
+
+
+def newest_of_kept() -> Select[tuple[int]]:
+    """The statement for the place of the newest promotion of each kept snapshot."""
+    p, s = t.promotions.c, t.snapshots.c
+    return (
+        select(func.max(p.seq))
+        .join_from(t.snapshots, t.promotions, s.version == p.version)
+        .where(s.kept)
+        .group_by(p.version)
+    )
+
+
+def append_promotions(c: Connection, promotions: Iterable[Promotion]) -> list[Promotion]:
+    """Write promotions that the tables of `transitions` allow; as written, with their places."""
+    return [_append(c, promotion) for promotion in promotions]
+
+
+def _append(c: Connection, promotion: Promotion) -> Promotion:
+    s = t.snapshots.c
+    found = c.execute(select(s.phase, s.kept).where(s.version == promotion.version)).one()
+    may_serve(promotion.kind, Phase(found.phase), kept=found.kept)
+    done = c.execute(insert(t.promotions).values(codec.promotion_row(promotion)))
+    if promotion.operating_point is not None:
+        move_point(c, {**promotion.operating_point.as_dict(), "version": promotion.version})
+    return replace(promotion, seq=int(done.inserted_primary_key[0]))  # type: ignore[index]
+
+
+def move_point(c: Connection, point: dict[str, Any]) -> None:
+    """Put an operating point in force, and note it for a rollback to its snapshot.
+
+    Args:
+        c: A transaction that lets nobody else promote.
+        point: The point's JSON values. Without a ``version`` it belongs to the newest promotion.
+    """
+    if "version" not in point:
+        p = t.promotions.c
+        newest = c.execute(select(p.version).order_by(p.seq.desc()).limit(1)).scalar()
+        point = {**point, "version": newest}
+    put_meta(c, OPERATING_POINT, json.dumps(point))
+    known = t.snapshots.c.version == point["version"]
+    c.execute(update(t.snapshots).where(known).values(operating_point=point))
