@@ -23,9 +23,11 @@ Token = Annotated[
     ),
 ]  # fmt: skip
 AsJson = Annotated[bool, typer.Option("--json", help="JSON, as the service gives it.")]
-Last = Annotated[int, typer.Option(min=1, help="Show the newest so many.")]
+Last = Annotated[int, typer.Option(min=1, help="How many to show: the newest, newest last.")]
 RETRY_SECONDS = 5.0
 LOCAL = "http://127.0.0.1:3000"
+PAGE = 1000
+"""Entries to ask for at once."""
 
 
 @app.command()
@@ -68,7 +70,7 @@ def promotions(
     from bento_selfheal.client.client import Client
 
     with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
-        _show(client.promotions()[-last:], as_json, print_promotions)
+        _show(_newest(client.promotions, last), as_json, print_promotions)
 
 
 @app.command()
@@ -78,7 +80,7 @@ def events(url: Url = LOCAL, token: Token = None, last: Last = 20, as_json: AsJs
     from bento_selfheal.client.client import Client
 
     with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
-        _show(client.events()[-last:], as_json, print_events)
+        _show(_newest(client.events, last), as_json, print_events)
 
 
 @app.command()
@@ -143,6 +145,18 @@ def _command(kind: str, url: str, token: str | None, as_json: bool) -> None:
     with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
         asked = getattr(client, kind)()
     _show(asked, as_json, lambda a, console: console.print(f"asked: {kind} (command {a['seq']})"))
+
+
+def _newest(read: Callable[..., list[Any]], count: int) -> list[Any]:
+    """The newest entries of a log, oldest first, read in pages from its end."""
+    found: list[Any] = []
+    while len(found) < count:
+        before = found[0].seq if found else None
+        page = read(limit=min(count - len(found), PAGE), before=before)
+        if not page:
+            break
+        found = page + found
+    return found
 
 
 def _show(found: Any, as_json: bool, show: Callable[[Any, Console], None]) -> None:

@@ -108,8 +108,9 @@ def _status() -> Call[dict[str, Any]]:
     return Call("GET", "/status", lambda response: dict(response.json()))
 
 
-def _list(path: str, kind: TypeAdapter[list[T]], **params: int) -> Call[list[T]]:
-    return Call("GET", path, lambda r: kind.validate_json(r.content), params=params)
+def _list(path: str, kind: TypeAdapter[list[T]], **params: int | None) -> Call[list[T]]:
+    given = {name: value for name, value in params.items() if value is not None}
+    return Call("GET", path, lambda r: kind.validate_json(r.content), params=given)
 
 
 def _rollback(version: int | None) -> Call[Promotion]:

@@ -119,13 +119,31 @@ class Client(AbstractContextManager["Client"]):
         """What it could go back to."""
         return self._send(_list("/snapshots", SNAPSHOTS))
 
-    def promotions(self, after: int = 0, limit: int = 1000) -> list[Promotion]:
-        """What served when, and why; behind a place of the log, oldest first."""
-        return self._send(_list("/promotions", PROMOTIONS, after=after, limit=limit))
+    def promotions(
+        self, after: int | None = None, limit: int = 1000, before: int | None = None
+    ) -> list[Promotion]:
+        """The newest promotions, oldest first: what served when, and why.
 
-    def events(self, after: int = 0, limit: int = 1000) -> list[Event]:
-        """What happened; behind a place of the log, oldest first."""
-        return self._send(_list("/events", EVENTS, after=after, limit=limit))
+        Args:
+            after: Only those after this place of the log, the oldest of them.
+            limit: Most to return, at most 10,000.
+            before: Only those before this place of the log.
+        """
+        page = {"after": after, "before": before, "limit": limit}
+        return self._send(_list("/promotions", PROMOTIONS, **page))
+
+    def events(
+        self, after: int | None = None, limit: int = 1000, before: int | None = None
+    ) -> list[Event]:
+        """The newest events, oldest first.
+
+        Args:
+            after: Only those after this place of the log, the oldest of them.
+            limit: Most to return, at most 10,000.
+            before: Only those before this place of the log.
+        """
+        page = {"after": after, "before": before, "limit": limit}
+        return self._send(_list("/events", EVENTS, **page))
 
     def rollback(self, version: int | None = None) -> Promotion:
         """Serve an older snapshot, the best one where none is named.
@@ -215,13 +233,19 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
         """As `Client.snapshots`."""
         return await self._send(_list("/snapshots", SNAPSHOTS))
 
-    async def promotions(self, after: int = 0, limit: int = 1000) -> list[Promotion]:
+    async def promotions(
+        self, after: int | None = None, limit: int = 1000, before: int | None = None
+    ) -> list[Promotion]:
         """As `Client.promotions`."""
-        return await self._send(_list("/promotions", PROMOTIONS, after=after, limit=limit))
+        page = {"after": after, "before": before, "limit": limit}
+        return await self._send(_list("/promotions", PROMOTIONS, **page))
 
-    async def events(self, after: int = 0, limit: int = 1000) -> list[Event]:
+    async def events(
+        self, after: int | None = None, limit: int = 1000, before: int | None = None
+    ) -> list[Event]:
         """As `Client.events`."""
-        return await self._send(_list("/events", EVENTS, after=after, limit=limit))
+        page = {"after": after, "before": before, "limit": limit}
+        return await self._send(_list("/events", EVENTS, **page))
 
     async def rollback(self, version: int | None = None) -> Promotion:
         """As `Client.rollback`."""

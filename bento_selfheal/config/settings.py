@@ -127,6 +127,9 @@ class Settings(BaseSettings, HealParameters):
     history_days: Positive = 90.0
     """Days that the figures for charts and exports stay in the store; those of signals alone are
     thinned out after one day."""
+    record_days: Positive = 365.0
+    """Days that events, promotions and the rows of dropped snapshots stay in the store. The
+    promotion in force stays, and every one that could still serve."""
     access_log: bool = False
     """Write BentoML's access log for predictions too; it takes a tenth of a request's time."""
     monitor: bool = False

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from bento_selfheal.config.settings import Settings
-from bento_selfheal.core.records import Event, Measurement, Phase
+from bento_selfheal.core.records import Event, Measurement, Phase, Promotion, Snapshot
 from bento_selfheal.deployment.locations import open_store
 from bento_selfheal.errors import SettingsError, StoreError
 from bento_selfheal.packaging.opening import open_package
@@ -18,9 +19,13 @@ from bento_selfheal.simulation.article import ExperimentResult
 from bento_selfheal.store import SqlStore
 
 MOST = 100_000
+"""Readings of the signals in one export; of more than that, every n-th."""
+PAGE = 10_000
+"""Rows to read at once."""
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 LIMITS = ("fidi_threshold", "conflict_min")
 COUNTS = ("tp", "tn", "fp", "fn")
+Entry = TypeVar("Entry", Event, Promotion)
 
 
 @dataclass(frozen=True)
@@ -80,13 +85,9 @@ def _read(store: SqlStore, settings: Settings, since: float, until: float) -> Pe
         title=tag,
         batches=scored,
         signals=[_row(m) for m in within],
-        events=[asdict(e) for e in _events(store) if since <= e.time <= until],
-        promotions=[
-            asdict(p) for p in store.promotions(limit=MOST) if since <= p.time <= until
-        ],
-        snapshots=[
-            asdict(s) for s in store.snapshots(kept_only=False) if since <= s.time <= until
-        ],
+        events=[asdict(e) for e in _all(store.events) if since <= e.time <= until],
+        promotions=[asdict(p) for p in _all(store.promotions) if since <= p.time <= until],
+        snapshots=[asdict(s) for s in _snapshots(store) if since <= s.time <= until],
         stages=_stages(tag, status, scored),
         thresholds=status["thresholds"],
         limits={name: status["signals"][name] for name in LIMITS},
@@ -97,11 +98,20 @@ def _row(m: Measurement) -> dict[str, Any]:
     return {"time": m.time, "batch": m.labelled_batch if m.scored else m.batch, **m.figures}
 
 
-def _events(store: SqlStore) -> list[Event]:
-    events: list[Event] = []
-    while page := store.events(events[-1].seq if events else 0, MOST):
-        events += page
-    return events
+def _all(read: Callable[..., list[Entry]]) -> Iterator[Entry]:
+    """Every entry of a log, oldest first, read in pages."""
+    place = 0
+    while page := read(after=place, limit=PAGE):
+        yield from page
+        place = page[-1].seq
+
+
+def _snapshots(store: SqlStore) -> Iterator[Snapshot]:
+    """Every snapshot that the store knows, kept or dropped, oldest first, read in pages."""
+    version = 0
+    while page := store.snapshots(kept_only=False, after=version, limit=PAGE):
+        yield from page
+        version = page[-1].version
 
 
 def _stages(

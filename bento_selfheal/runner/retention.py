@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.errors import StoreError
@@ -21,14 +22,18 @@ STEP_PAUSE = 0.02
 DAY = 86_400.0
 ADAPTER_SECONDS = 3600.0
 """Age from which on an adapter that no snapshot has was left over by a step that failed."""
+RECORDS_KEPT = 100_000
+"""Most events, promotions and dropped snapshots that the store keeps of each: some 100 MB in all.
+A service in order writes a few hundred a day; this bounds what one in trouble can write."""
 
 
 class Retention:
-    """Retires the oldest predictions, labels and figures, and adapters that nothing needs.
+    """Retires the oldest rows of the store, and adapters that nothing needs.
 
     Args:
         store: What is kept within bounds.
-        settings: The bounds: ``log_days``, ``log_megabytes``, ``feedback_days``, ``history_days``.
+        settings: The bounds: ``log_days``, ``log_megabytes``, ``feedback_days``, ``history_days``
+            and ``record_days``.
     """
 
     def __init__(self, store: SqlStore, settings: Settings) -> None:
@@ -52,10 +57,13 @@ class Retention:
             self._thread.join(timeout=10)
 
     def run_once(self, now: float) -> int:
-        """Retire all that is over the bounds; how many rows of both logs went.
+        """Retire everything that is over the bounds.
 
         Args:
             now: Seconds since the epoch.
+
+        Returns:
+            How many rows of both logs and how many records were deleted.
 
         Raises:
             StoreError: The store is out of reach; what went is gone, the rest stays.
@@ -68,9 +76,16 @@ class Retention:
         thin = (self._thinned, now - DAY)
         self._store.retire_measurements(now - s.history_days * DAY, *thin)
         self._thinned = thin[1]
+        gone += self._retire_records(now - s.record_days * DAY)
         if self._store.shared:
             self._store.retire_adapters(now - ADAPTER_SECONDS)
         return gone
+
+    def _retire_records(self, before: float) -> int:
+        """Retire events, then promotions, then the snapshots that no promotion names any more."""
+        store = self._store
+        retired = (store.retire_events, store.retire_promotions, store.retire_snapshots)
+        return sum(self._steps(partial(r, before, RECORDS_KEPT, STEP_ROWS)) for r in retired)
 
     def _steps(self, step: Callable[[], int]) -> int:
         gone = 0
@@ -87,6 +102,6 @@ class Retention:
             try:
                 if leads() and (gone := self.run_once(time.time())):
                     wait = BUSY_SECONDS
-                    log.debug("retention took %d rows of the logs", gone)
+                    log.debug("retention deleted %d rows", gone)
             except StoreError as error:
                 log.warning("retention waits for the store: %s", error)

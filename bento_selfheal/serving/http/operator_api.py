@@ -21,7 +21,6 @@ from bento_selfheal.telemetry import names as names
 from bento_selfheal.telemetry.spans import Telemetry
 from bento_selfheal.wire.messages import NO_NUL, CommandAnswer, KeptSnapshot
 
-RUNNER_SILENT_SECONDS = 10.0
 MOST = 2**63 - 1
 """What a database takes for an integer."""
 
@@ -119,8 +118,7 @@ class Operations:
                 PromotionKind.ROLLBACK, target.version, target.tag, target.sha256, reason, now,
                 by=by, trace=self._telemetry.traceparent(),
             )  # fmt: skip
-            self._store.promote(promotion, Event("rollback", detail, now))
-        return promotion
+            return self._store.promote(promotion, Event("rollback", detail, now))
 
     def command(self, kind: str, by: str = "operator") -> CommandAnswer:
         """Ask the runner for something, in somebody's name."""
@@ -130,11 +128,13 @@ class Operations:
         """Ask the runner to learn from a source no more."""
         return CommandAnswer(command="forget", seq=self._store.add_command("forget", source, by=by))
 
-    def promotions(self, after: int, limit: int) -> list[dict[str, Any]]:
-        return [asdict(p) for p in self._store.promotions(after, limit)]
+    def promotions(self, page: LogPage) -> list[dict[str, Any]]:
+        """One page of the promotion log, oldest first."""
+        return [asdict(p) for p in self._store.promotions(page.after, page.limit, page.before)]
 
-    def events(self, after: int, limit: int) -> list[dict[str, Any]]:
-        return [asdict(e) for e in self._store.events(after, limit)]
+    def events(self, page: LogPage) -> list[dict[str, Any]]:
+        """One page of the events, oldest first."""
+        return [asdict(e) for e in self._store.events(page.after, page.limit, page.before)]
 
     def history(self, since: float, after: int, limit: int) -> list[dict[str, Any]]:
         return [asdict(m) for m in self._store.measurements(since, after, limit=limit)]
@@ -193,8 +193,24 @@ MEASUREMENT_EXAMPLE = {
 }  # fmt: skip
 
 Since = Annotated[float, Query(ge=0, description="Seconds since the epoch.")]
-After = Annotated[int, Query(ge=0, le=MOST, description="Only what stands behind this place.")]
+After = Annotated[int, Query(ge=0, le=MOST, description="Only entries after this place.")]
 Limit = Annotated[int, Query(ge=1, le=10_000)]
+
+
+class LogPage(BaseModel):
+    """Which part of a log to read. Without `after` it is the newest part."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    after: Annotated[int, Field(ge=0, le=MOST)] | None = None
+    """Only entries after this `seq`, the oldest of them: to follow the log."""
+    before: Annotated[int, Field(ge=0, le=MOST)] | None = None
+    """Only entries before this `seq`: to page back."""
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    """Most entries to return."""
+
+
+Paged = Annotated[LogPage, Query()]
 
 
 def _shows(example: Any) -> dict[int | str, dict[str, Any]]:
@@ -245,16 +261,18 @@ def _add_reads(app: FastAPI, operations: Callable[[], Operations]) -> None:
         summary="What served when, and why",
         responses=_shows([PROMOTION_EXAMPLE]),
     )
-    def promotions(after: After = 0, limit: Limit = 1000) -> list[dict[str, Any]]:
-        """The promotion log, oldest first, with its evidence, label ids and thresholds."""
-        return operations().promotions(after, limit)
+    def promotions(page: Paged) -> list[dict[str, Any]]:
+        """The newest promotions, oldest first, with their evidence, label ids and thresholds.
+        With `after` the first ones after that `seq`; with `before` those before it."""
+        return operations().promotions(page)
 
     @app.get(
         "/events", tags=["self-healing"], summary="What happened", responses=_shows([EVENT_EXAMPLE])
     )
-    def events(after: After = 0, limit: Limit = 1000) -> list[dict[str, Any]]:
-        """Heals, promotions, rollbacks, refusals and commands, oldest first."""
-        return operations().events(after, limit)
+    def events(page: Paged) -> list[dict[str, Any]]:
+        """The newest heals, promotions, rollbacks, refusals and commands, oldest first.
+        With `after` the first ones after that `seq`; with `before` those before it."""
+        return operations().events(page)
 
     @app.get(
         "/history",
