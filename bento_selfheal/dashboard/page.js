@@ -6,7 +6,9 @@ const BASE = new URL("../", location.href);
 const TOKEN = "token";
 const EVERY = 2000;
 const POINTS = 1000;
+const EVENTS_PAGE = 1000;
 const EVENTS_KEPT = 2000;
+const EVENTS_SHOWN = 200;
 const RANGES = { "15 min": 900, "1 h": 3600, "6 h": 21600, "24 h": 86400, "7 d": 604800, "90 d": 7776000 };
 const SAYS = {
   HEALTHY: "No drift",
@@ -18,7 +20,7 @@ const SAYS = {
 const QUIET = new Set(["undecided", "change"]);
 
 const charts = new Charts();
-const now = { status: null, range: 3600, measurements: [], events: [], snapshots: [], last: 0 };
+const now = { status: null, range: 3600, measurements: [], events: [], shown: EVENTS_SHOWN, older: false, snapshots: [] };
 const at = (id) => document.getElementById(id);
 const number = (value, digits = 3) => (value == null ? "–" : value.toFixed(digits));
 const signed = (value) => (value == null ? "–" : (value >= 0 ? "+" : "−") + Math.abs(value).toFixed(3));
@@ -95,18 +97,51 @@ async function look() {
     const after = now.measurements.at(-1)?.seq ?? 0;
     const [fresh, events] = await Promise.all([
       call(`history?since=${since}&after=${after}&limit=${POINTS}`),
-      call(`events?after=${now.last}&limit=${EVENTS_KEPT}`),
+      newEvents(),
     ]);
     if (events.length || !now.status) now.snapshots = await call("snapshots");
     now.measurements = [...now.measurements, ...fresh].filter((m) => m.time >= since);
-    now.events = [...now.events, ...events].slice(-EVENTS_KEPT);
-    now.last = now.events.at(-1)?.seq ?? 0;
+    keepEvents([...now.events, ...events]);
     now.status = status;
     alarm("");
     draw();
   } catch (error) {
     if (error instanceof Denied) return askToken(`${error.message}. What you give is kept until this tab is closed.`);
     alarm(`The service does not answer: ${error.message}. Trying again.`);
+  }
+}
+
+/** Events since the last look. At first, and after a long absence, the newest page instead of all in between. */
+async function newEvents() {
+  const last = now.events.at(-1)?.seq;
+  if (last !== undefined) {
+    const events = await call(`events?after=${last}&limit=${EVENTS_PAGE}`);
+    if (events.length < EVENTS_PAGE) return events;
+  }
+  const newest = await call(`events?limit=${EVENTS_PAGE}`);
+  Object.assign(now, { events: [], shown: EVENTS_SHOWN, older: newest.length === EVENTS_PAGE });
+  return newest;
+}
+
+/** Keep the newest events only, unless somebody reads back. */
+function keepEvents(events) {
+  const most = Math.max(EVENTS_KEPT, now.shown + EVENTS_PAGE);
+  now.older ||= events.length > most;
+  now.events = events.slice(-most);
+}
+
+/** Show more events; where all that were loaded are shown, load the page before them. */
+async function olderEvents() {
+  try {
+    if (now.shown + EVENTS_SHOWN > now.events.length && now.older) {
+      const page = await call(`events?before=${now.events[0].seq}&limit=${EVENTS_PAGE}`);
+      now.events = [...page, ...now.events];
+      now.older = page.length === EVENTS_PAGE;
+    }
+    now.shown += EVENTS_SHOWN;
+    drawEvents();
+  } catch (error) {
+    toast(`The older events could not be read: ${error.message}`);
   }
 }
 
@@ -241,13 +276,14 @@ function told(event) {
 }
 
 function drawEvents() {
-  const items = now.events.slice(-200).toReversed().map((event) => {
+  const items = now.events.slice(-now.shown).toReversed().map((event) => {
     const item = make("li", make("span", ago(event.time), "muted"));
     item.append(make("span", told(event)));
     item.title = new Date(event.time * 1000).toLocaleString();
     return item;
   });
   at("events").replaceChildren(...(items.length ? items : [make("li", "Nothing happened yet.", "muted")]));
+  at("older").hidden = !now.older && now.events.length <= now.shown;
 }
 
 function drawSources(sources) {
@@ -315,6 +351,7 @@ function toast(words) {
 }
 
 function listen() {
+  at("older").addEventListener("click", () => { turn = turn.then(olderEvents); });
   at("heal").addEventListener("click", () => ask("Heal now?", "One heal on the labels that are there, whatever the signals say. The gate decides as always.", "Heal", "heal"));
   at("rollback").addEventListener("click", () => rollBack(best()));
   at("pause").addEventListener("click", () => now.status.paused

@@ -140,7 +140,9 @@ def test_operators(client: Client, package: Package) -> None:
         getpass.getuser(),
     )
     assert client.promotions(after=initial.seq) == []
-    assert [e.kind for e in client.events(limit=1)] == ["deployed"]
+    assert [e.kind for e in client.events(after=0, limit=1)] == ["deployed"]
+    newest = client.events(limit=1)[0]
+    assert client.events(before=newest.seq + 1)[-1] == newest
     with pytest.raises(CommandError, match="no snapshot 99"):
         client.rollback(99)
     assert client.pause().command == "pause"

@@ -12,18 +12,21 @@ from typing import Any
 import pytest
 from commands import COMMAND
 from conftest import wait_for
-from live import Client, Feeder, served
+from live import Client, Feeder, flood, served
 
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.server import ServedService, free_port
 
 
 @pytest.fixture(scope="module")
-def server(
-    home: Path, package: Package, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ServedService]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the service's state."""
+    return tmp_path_factory.mktemp("operate")
+
+
+@pytest.fixture(scope="module")
+def server(home: Path, package: Package, folder: Path) -> Iterator[ServedService]:
     """A service that has healed and promoted."""
-    folder = tmp_path_factory.mktemp("operate")
     with served(home, package, folder, workers=1) as server, Client(server) as client:
         feeder = Feeder(client, workers=1)
         while feeder.batch()["promotions"] == 0:
@@ -87,6 +90,19 @@ def test_commands(server: ServedService) -> None:
         wait_for(lambda: client.read("/status")["heals"] > heals, "the heal")
         run(server.url, "forget", "desk")
         wait_for(lambda: client.events("quarantine"), "the source to be forgotten")
+
+
+def test_newest_of_many(server: ServedService, folder: Path) -> None:
+    """After thousands of events the newest are shown, newest last, as many as were asked for."""
+    run(server.url, "pause")
+    with Client(server) as client:
+        wait_for(lambda: client.read("/status")["paused"], "the pause")
+    flood(folder / "state", 2500)
+    newest = read(server.url, "events")
+    assert [e["detail"]["reason"] for e in newest] == [f"no. {n}" for n in range(2480, 2500)]
+    many = read(server.url, "events", "--last", "2200")
+    assert [e["detail"]["reason"] for e in many] == [f"no. {n}" for n in range(300, 2500)]
+    assert len(read(server.url, "events", "--last", "100000")) > 2500
 
 
 def test_nobody_there() -> None:

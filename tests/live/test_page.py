@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import wait_for
-from live import Client, Feeder, served
+from live import Client, Feeder, flood, served
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from bento_selfheal.packaging.package import Package
@@ -24,10 +24,14 @@ SECONDS = 30_000
 
 
 @pytest.fixture(scope="module")
-def server(
-    home: Path, package: Package, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ServedService]:
-    with served(home, package, tmp_path_factory.mktemp("page"), workers=1) as server:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the service's state."""
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="module")
+def server(home: Path, package: Package, folder: Path) -> Iterator[ServedService]:
+    with served(home, package, folder, workers=1) as server:
         yield server
 
 
@@ -148,6 +152,30 @@ def test_narrow_and_dark(browser: Browser, server: ServedService, feeder: Feeder
     assert max(int(v) for v in ground[4:-1].split(",")) < 64
     picture(page, "page-narrow")
     context.close()
+
+
+def test_many_events(browser: Browser, server: ServedService, folder: Path) -> None:
+    """Of thousands of events the page shows the newest at once, and older ones page by page when
+    it is asked to, to the first."""
+    flood(folder / "state", 2500)
+    page = browser.new_page()
+    asked: list[str] = []
+    page.on("request", lambda r: asked.append(r.url) if "/events" in r.url else None)
+    page.goto(f"{server.url}/selfheal/")
+    events, older = page.locator("#events li"), page.get_by_role("button", name="Show older")
+    expect(events.first).to_contain_text("no. 2499", timeout=SECONDS)
+    expect(events).to_have_count(200)
+    assert len([url for url in asked if "after=" not in url]) == 1
+    older.click()
+    expect(events).to_have_count(400)
+    expect(events.last).to_contain_text("no. 2100")
+    while older.is_visible():
+        shown = events.count()
+        older.click()
+        expect(events).not_to_have_count(shown, timeout=SECONDS)
+    expect(events.last).to_contain_text("deployed")
+    expect(events.first).to_contain_text("no. 2499")
+    page.close()
 
 
 @pytest.mark.slow

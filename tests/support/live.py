@@ -11,10 +11,13 @@ import httpx
 import numpy as np
 import psutil
 from conftest import ROOT, wait_for
+from sqlalchemy import insert
 
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.server import ServedService
 from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows
+from bento_selfheal.store import SqlStore
+from bento_selfheal.store import tables as t
 
 BRISK = {"SELFHEAL_HEAL_SHARE": "1"}  # no rests: a test waits for the next heal
 WIDTH = len(ARTICLE_FEATURES)
@@ -104,6 +107,17 @@ class Client(httpx.Client):
 
         wait_for(everyone, f"{workers} workers on version {version}, so far {sorted(seen)}")
         return seen
+
+
+def flood(state: Path, count: int) -> None:
+    """Write so many events into a service's SQLite store, as a long life leaves them."""
+    store = SqlStore(f"sqlite:///{state / 'selfheal.db'}")
+    with store._db.write() as c:
+        filler = {"kind": "drifting", "time": 1.0, "batch": 1}
+        c.execute(
+            insert(t.events), [{**filler, "detail": {"reason": f"no. {n}"}} for n in range(count)]
+        )
+    store.close()
 
 
 class Feeder:

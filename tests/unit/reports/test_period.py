@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -94,6 +97,27 @@ def test_a_stretch_of_time(settings: Settings) -> None:
     assert 0 < len(late.batches) < len(whole.batches)
     assert all(row["time"] >= middle for row in [*late.batches, *late.events, *late.promotions])
     assert all(row["time"] <= middle for row in [*early.batches, *early.events])
+
+
+def test_all_of_a_long_time(settings: Settings, tmp_path: Path) -> None:
+    """Nothing is left out of an export, however much there was: no promotion, no event."""
+    shutil.copytree(settings.state_dir, tmp_path / "state")
+    own = settings.model_copy(update={"state_dir": tmp_path / "state"})
+    before = period_of_store(own)
+    with closing(sqlite3.connect(tmp_path / "state" / "selfheal.db")) as c, c:
+        c.execute(
+            "insert into promotions (kind, version, tag, sha256, reason, time, by, evidence) "
+            "with recursive n(i) as (select 1 union all select i + 1 from n where i < 100500) "
+            "select 'rollback', 1, 'a:1', 'ab', 'why', 1.0, 'anna', '{}' from n"
+        )
+        c.execute(
+            "insert into promotions (kind, version, tag, sha256, reason, time, by, evidence) "
+            "values ('rollback', 1, 'a:1', 'ab', 'the newest', 2.0, 'anna', '{}')"
+        )
+    found = period_of_store(own)
+    assert len(found.promotions) == len(before.promotions) + 100_501
+    assert found.promotions[-1]["reason"] == "the newest"
+    assert (found.events, found.snapshots) == (before.events, before.snapshots)
 
 
 def test_no_store(package: Package, tmp_path: Path) -> None:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from deployed import whole_log
 
 from bento_selfheal.config.settings import Settings
-from bento_selfheal.core.records import FeedbackRecord, PredictionRecord
+from bento_selfheal.core.records import (
+    Event,
+    FeedbackRecord,
+    Phase,
+    PredictionRecord,
+    Promotion,
+    PromotionKind,
+    Snapshot,
+)
+from bento_selfheal.runner import retention
 from bento_selfheal.runner.retention import DAY, STEP_ROWS, Retention
-from bento_selfheal.store import SqlStore
+from bento_selfheal.store import SqlStore, StepRecord
 
 NOW = 100 * DAY
 
@@ -53,6 +63,50 @@ def test_size(store: SqlStore) -> None:
     assert keeper.run_once(NOW) == 40
     assert store.logged()[0] == 200_000
     assert left(store) == (10, 50)
+
+
+def with_records(store: SqlStore, days: list[float]) -> None:
+    """One event a day given, and a promotion of a snapshot that is dropped on the next one."""
+    store.begin_status({})
+    token = store.acquire_lease("runner", 3600)
+    assert token is not None
+    for n, day in enumerate(days):
+        at = day * DAY
+        snapshot = Snapshot(n + 1, "m:1", Phase.POST, "ab", 1, 1, "why", at)
+        promotion = Promotion(PromotionKind.PROMOTE, n + 1, "m:1", "ab", "why", at)
+        store.commit(token, StepRecord(
+            b"", {}, [snapshot], [n], [promotion], after_promotion=n,
+            events=[Event("heal", {}, at)],
+        ))  # fmt: skip
+
+
+def records(store: SqlStore) -> tuple[list[int], list[int], list[int]]:
+    """Places of the events and promotions, and the versions of all snapshots."""
+    versions = [s.version for s in store.snapshots(kept_only=False)]
+    return [e.seq for e in store.events()], [p.seq for p in store.promotions()], versions
+
+
+def test_records_by_age(store: SqlStore) -> None:
+    """Events, promotions and dropped snapshots go by their age, a year where nothing else is set;
+    what serves stays, however old."""
+    with_records(store, [10.0, 20.0, 30.0, 90.0])
+    keeper = Retention(store, Settings())
+    assert keeper.run_once(NOW) == 0
+    assert keeper.run_once(10 * DAY + 366 * DAY) == 3
+    assert records(store) == ([2, 3, 4],) * 3
+    assert Retention(store, Settings(record_days=30)).run_once(NOW) == 6
+    assert records(store) == ([4], [4], [4])
+    assert keeper.run_once(1e6 * DAY) == 1
+    assert records(store) == ([], [4], [4])
+
+
+def test_records_by_number(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much a service in trouble writes, no more than so many of each stay."""
+    monkeypatch.setattr(retention, "RECORDS_KEPT", 3)
+    monkeypatch.setattr(retention, "STEP_ROWS", 2)
+    with_records(store, [99.0] * 9)
+    assert Retention(store, Settings()).run_once(NOW) == 18
+    assert records(store) == ([7, 8, 9],) * 3
 
 
 def test_stops_between_steps(store: SqlStore) -> None:

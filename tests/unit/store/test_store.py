@@ -3,6 +3,7 @@ whole, and in one order."""
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -23,18 +24,27 @@ from hypothesis import strategies as st
 from postgres import Postgres
 from sqlalchemy import create_engine, func, select, text
 
+from bento_selfheal.core.decision import serving_point
 from bento_selfheal.core.records import (
     Event,
     FeedbackOutcome,
     FeedbackRecord,
     Measurement,
+    OperatingPoint,
     Phase,
+    PointKind,
     PredictionRecord,
     Promotion,
     PromotionKind,
     Snapshot,
 )
-from bento_selfheal.errors import IllegalTransition, LeaseLost, PromotionMoved, StoreError
+from bento_selfheal.errors import (
+    CommandError,
+    IllegalTransition,
+    LeaseLost,
+    PromotionMoved,
+    StoreError,
+)
 from bento_selfheal.store import SqlStore, StepRecord
 from bento_selfheal.store import tables as t
 from bento_selfheal.store.schema import revisions
@@ -623,6 +633,165 @@ def test_adapters(store: SqlStore) -> None:
     assert store.adapter("ab") is not None
 
 
+# -- pages and records -----------------------------------------------------------------------
+
+
+def with_history(store: SqlStore, count: int, *, at: float = 0.0) -> int:
+    """Steps that each promote a snapshot, note an event and drop the snapshot before."""
+    token = led(store)
+    for n in range(1, count + 1):
+        when = {"time": at + n}
+        store.commit(token, step(
+            n, n - 1, dropped=[n - 1], snapshots=[replace(snapshot(n), **when)],
+            promotions=[replace(promotion(n), **when)], events=[Event("heal", {"n": n}, at + n)],
+        ))  # fmt: skip
+    return token
+
+
+def places(entries: Sequence[Event | Promotion]) -> list[int]:
+    return [e.seq for e in entries]
+
+
+@pytest.mark.parametrize("log", ["events", "promotions"])
+def test_pages(store: SqlStore, log: str) -> None:
+    """A page is the newest part of a log, or the part before a place, or the one after it; it is
+    always in the order of time."""
+    with_history(store, 9)
+    read: Callable[..., Sequence[Event | Promotion]] = getattr(store, log)
+    assert places(read()) == [*range(1, 10)]
+    assert places(read(limit=3)) == [7, 8, 9]
+    assert places(read(before=7, limit=3)) == [4, 5, 6]
+    assert places(read(before=1)) == []
+    assert places(read(after=0, limit=3)) == [1, 2, 3]
+    assert places(read(after=3, limit=3)) == [4, 5, 6]
+    assert places(read(after=3, before=5, limit=3)) == [4]
+    assert read(after=9) == []
+
+
+def test_every_snapshot_in_pages(store: SqlStore) -> None:
+    """Kept or dropped, snapshots can be read part by part; the highest version is known."""
+    assert store.newest_version() == 0
+    token = with_history(store, 5)
+    assert [s.version for s in store.snapshots(kept_only=False, after=1, limit=3)] == [2, 3, 4]
+    store.commit(token, step(6, 5, snapshots=[], promotions=[], dropped=[5]))
+    assert store.newest_version() == 5
+
+
+def test_events_are_retired(store: SqlStore) -> None:
+    """Events go by age or number, the oldest first and a few at a time."""
+    with_history(store, 9, at=100.0)
+    assert store.retire_events(104.0, 100, limit=2) == 2
+    assert store.retire_events(104.0, 100, limit=2) == 1
+    assert store.retire_events(104.0, 100, limit=2) == 0
+    assert places(store.events()) == [*range(4, 10)]
+    assert store.retire_events(0.0, 3, limit=100) == 3
+    assert places(store.events()) == [7, 8, 9]
+    store.add_event(Event("heal", {}, 1.0))
+    assert places(store.events())[-1] == 10  # places go on, they are never given twice
+
+
+def test_promotions_are_retired(store: SqlStore) -> None:
+    """Promotions go as events do, but never the one in force, nor the newest one of a snapshot
+    that may still serve."""
+    token = with_history(store, 3)
+    for n, version in enumerate((4, 5, 4, 5)):
+        new = [snapshot(version)] if n < 2 else []
+        store.commit(token, step(9, 3 + n, snapshots=new, promotions=[promotion(version)]))
+    store.commit(token, step(9, 7, snapshots=[snapshot(6)], promotions=[promotion(6)]))
+    store.commit(token, step(9, 8, snapshots=[], promotions=[], dropped=[6]))
+    may_serve = store.servable()
+    assert [(p.version, p.seq) for p in may_serve] == [(3, 3), (4, 6), (5, 7)]
+    assert store.retire_promotions(1e12, 0, limit=3) == 3
+    assert places(store.promotions()) == [3, 5, 6, 7, 8]
+    assert store.retire_promotions(1e12, 0, limit=3) == 1
+    assert store.retire_promotions(1e12, 0, limit=3) == 0
+    assert places(store.promotions()) == [3, 6, 7, 8]
+    newest = store.newest_promotion()
+    assert newest is not None
+    assert newest.seq == 8
+    assert store.servable() == may_serve
+    assert store.commit(token, step(9, 8, snapshots=[snapshot(7)], promotions=[promotion(7)])) == 9
+
+
+def test_dropped_snapshots_are_retired(store: SqlStore) -> None:
+    """The rows of dropped snapshots go, but not while a promotion names them, and never the
+    highest version: no other snapshot may get it again."""
+    token = led(store)
+    known = [replace(snapshot(n), time=100.0 + n) for n in range(1, 10)]
+    store.commit(token, step(snapshots=known, promotions=[promotion(2), promotion(5)]))
+    store.commit(token, step(2, 2, snapshots=[], promotions=[], dropped=[1, 2, 3, 4, 6, 7, 8, 9]))
+
+    def left() -> list[int]:
+        return [s.version for s in store.snapshots(kept_only=False)]
+
+    assert store.retire_snapshots(104.0, 100, limit=1) == 1
+    assert store.retire_snapshots(104.0, 100, limit=100) == 1
+    assert left() == [2, 4, 5, 6, 7, 8, 9]
+    assert store.retire_snapshots(0.0, 2, limit=100) == 3
+    assert left() == [2, 5, 8, 9]
+    assert store.retire_snapshots(1e12, 0, limit=100) == 1
+    assert left() == [2, 5, 9]
+    assert store.newest_version() == 9
+    assert store.retire_promotions(1e12, 0, limit=100) == 1
+    assert store.retire_snapshots(1e12, 0, limit=100) == 1
+    assert left() == [5, 9]
+
+
+# -- operating points ------------------------------------------------------------------------
+
+COSTS = OperatingPoint(0.25, PointKind.COSTS)
+HELD = OperatingPoint(0.75, PointKind.UNVERIFIED)
+
+
+def in_force(store: SqlStore) -> OperatingPoint:
+    newest, moved = store.serving_state()
+    assert newest is not None
+    return serving_point(newest, moved)
+
+
+def test_promoted_with_its_point(store: SqlStore) -> None:
+    """An operating point is written with its promotion and is in force with it, in one."""
+    token = led(store)
+    store.commit(token, step(1, promotions=[replace(promotion(1), operating_point=COSTS)]))
+    assert [p.operating_point for p in store.promotions()] == [COSTS]
+    assert in_force(store) == COSTS
+    store.commit(token, step(2, 1, promotions=[replace(promotion(2), operating_point=HELD)]))
+    assert in_force(store) == HELD
+    store.commit(token, step(3, 2, promotions=[promotion(3)]))
+    assert in_force(store) == OperatingPoint()
+
+
+def test_rollback_restores_the_point(store: SqlStore) -> None:
+    """A snapshot that serves again does so with the operating point that it served with last,
+    not with that of the model which it replaces."""
+    token = led(store)
+    default = replace(promotion(1), operating_point=OperatingPoint())
+    store.commit(token, step(1, promotions=[default]))
+    moved = json.dumps(COSTS.as_dict())
+    store.commit(token, step(2, 1, snapshots=[], promotions=[], operating_point=moved))
+    assert in_force(store) == COSTS
+    assert [p.operating_point for p in store.promotions()] == [OperatingPoint()]
+    store.commit(token, step(2, 1, promotions=[replace(promotion(2), operating_point=HELD)]))
+    assert in_force(store) == HELD
+    back = replace(promotion(1, "anna"), kind=PromotionKind.ROLLBACK)
+    written = store.promote(back, Event("rollback", {}, 9.0))
+    assert written == store.newest_promotion() == replace(back, operating_point=COSTS, seq=3)
+    assert in_force(store) == COSTS
+    assert [p.operating_point for p in store.servable()] == [HELD, COSTS]
+
+
+def test_texts_that_no_database_holds(store: SqlStore) -> None:
+    """NUL and half surrogate pairs are refused by name, on every database alike."""
+    for bad in ("a\0b", "\ud800"):
+        with pytest.raises(CommandError, match="argument: '"):
+            store.add_command("forget", bad)
+        with pytest.raises(ValueError, match="source: '"):
+            store.add_feedback([label(1), label(2, source=bad)])
+    assert store.ends() == (0, 0, 0)
+    store.add_command("forget", "")
+    assert store.add_feedback([label(1, source="Prüfstand 7 🙂")]).outcomes == [ACCEPTED]
+
+
 # -- the rest --------------------------------------------------------------------------------
 
 
@@ -636,7 +805,7 @@ def test_operators_words(store: SqlStore) -> None:
     assert [(c.argument, c.by) for c in store.commands(places[-1])] == [("desk", "operator")]
     for n in range(3):
         store.add_event(Event("deployed", {"n": n}, 1.0))
-    assert [e.detail["n"] for e in store.events(1)] == [1, 2]
+    assert [e.detail["n"] for e in store.events(after=1)] == [1, 2]
     assert [e.detail["n"] for e in store.events(0, limit=1)] == [0]
 
 

@@ -8,6 +8,7 @@ import sqlite3
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from sqlalchemy import create_engine, text
 from steps import work_off
 
 from bento_selfheal.config.settings import Settings
-from bento_selfheal.core.records import FeedbackOutcome
+from bento_selfheal.core.decision import serving_point
+from bento_selfheal.core.records import Event, FeedbackOutcome, PromotionKind
 from bento_selfheal.deployment.locations import open_store
 from bento_selfheal.errors import NewerRelease, StoreError
 from bento_selfheal.healing import checkpoint
@@ -199,6 +201,27 @@ def test_flipped_bit(old: Old) -> None:
     service.runner().step()
     [event] = [e for e in service.store.events() if e.kind == "begun_anew"]
     assert "checksum" in event.detail["reason"]
+    service.close()
+
+
+def test_keeps_its_operating_point(old: Old) -> None:
+    """The operating point that was in force stays with what served, also when an operator comes
+    back to it later."""
+    point = {"threshold": 0.125, "kind": "costs", "verified": True}
+    with closing(sqlite3.connect(old.file)) as c, c:
+        c.execute("update meta set value = ? where key = 'operating_point'", (json.dumps(point),))
+    service = Deployed(old.settings)
+    newest, moved = service.store.serving_state()
+    assert newest is not None
+    assert serving_point(newest, moved).as_dict() == point
+    clean = service.store.promotions()[0]
+    for target in (clean, newest):
+        back = replace(target, kind=PromotionKind.ROLLBACK)
+        written = service.store.promote(back, Event("rollback", {}, 1.0))
+        assert written.version == target.version
+    now, moved = service.store.serving_state()
+    assert now is not None
+    assert serving_point(now, moved).as_dict() == point
     service.close()
 
 

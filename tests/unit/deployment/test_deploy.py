@@ -1,0 +1,63 @@
+"""A deployment on a store with a long past."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert
+from test_runner import other_package
+
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.core.decision import serving_point
+from bento_selfheal.core.records import Event, OperatingPoint, PointKind, PromotionKind
+from bento_selfheal.deployment.deploy import prepare
+from bento_selfheal.deployment.locations import open_store
+from bento_selfheal.packaging.adapters import Registry
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.store import SqlStore
+from bento_selfheal.store import tables as t
+
+
+def drop_many(store: SqlStore, count: int) -> None:
+    """As years leave it: so many snapshots that are no longer kept."""
+    row = {"tag": "old:1", "phase": "post-heal", "sha256": "ab", "heal": 1, "batch": 1,
+           "reason": "", "time": 1.0, "rows": 0, "kept": False}  # fmt: skip
+    with store._db.write() as c:
+        c.execute(insert(t.snapshots), [{**row, "version": 2 + n} for n in range(count)])
+
+
+def test_only_what_is_kept_is_removed(
+    package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new package removes the adapters that are kept, however many others there ever were; its
+    version is above all of them."""
+    settings = Settings(model=package.tag, state_dir=tmp_path / "state")
+    prepare(settings)
+    store = open_store(settings)
+    drop_many(store, 3000)
+    [clean] = store.snapshots()
+    removed: list[str] = []
+    monkeypatch.setattr(Registry, "delete", lambda _, tag: removed.append(tag))
+    prepare(settings.model_copy(update={"model": other_package("after-years").tag}))
+    assert removed == [clean.tag]
+    assert [s.version for s in store.snapshots()] == [3002]
+    store.close()
+
+
+def test_begins_at_its_own_operating_point(package: Package, tmp_path: Path) -> None:
+    """The threshold of the package before does not outlive it."""
+    settings = Settings(model=package.tag, state_dir=tmp_path / "state")
+    prepare(settings)
+    store = open_store(settings)
+    [initial] = store.promotions()
+    point = OperatingPoint(0.9, PointKind.COSTS)
+    back = replace(initial, kind=PromotionKind.ROLLBACK, operating_point=point)
+    store.promote(back, Event("rollback", {}, 1.0))
+    prepare(settings.model_copy(update={"model": other_package("at-its-own").tag}))
+    newest, moved = store.serving_state()
+    assert newest is not None
+    assert newest.operating_point == OperatingPoint()
+    assert serving_point(newest, moved) == OperatingPoint()
+    store.close()
