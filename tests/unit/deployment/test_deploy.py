@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from packages import other_package
 from sqlalchemy import insert
-from test_runner import other_package
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.decision import serving_point

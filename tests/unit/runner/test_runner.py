@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 from conftest import wait_for
+from packages import other_package
 from rigs import drifting
 from steps import BATCH, Item, handed_over, send, untimed, work_off
 
@@ -344,12 +345,6 @@ def test_status_before_any_runner(store: SqlStore, package: Package) -> None:
     status = store.status()
     assert (status["state"], status["model"], status["heals"]) == ("HEALTHY", package.tag, 0)
     assert status["serving"]["version"] == 1
-
-
-def other_package(name: str) -> Package:
-    table = article_rows(400, 0.0, np.random.default_rng(8))
-    return package_model(name, table.rows, table.labels, features=ARTICLE_FEATURES,
-                         sensitive=["V14"], training=Training(epochs=2), seed=3)  # fmt: skip
 
 
 def test_new_package_takes_over(
