@@ -56,6 +56,7 @@ def unpack(blob: bytes) -> NDArray[np.float32]:
 
 
 def prediction_row(r: PredictionRecord) -> dict[str, Any]:
+    """A request of the prediction log, without its place and size."""
     return {
         "request": r.request,
         "rows": len(r.probabilities),
@@ -67,6 +68,7 @@ def prediction_row(r: PredictionRecord) -> dict[str, Any]:
 
 
 def prediction(r: Row[Any]) -> PredictionRecord:
+    """A request of the prediction log, from its row."""
     flat = unpack(r.probabilities)
     return PredictionRecord(
         request=bytes(r.request),
@@ -80,6 +82,7 @@ def prediction(r: Row[Any]) -> PredictionRecord:
 
 
 def feedback_row(r: FeedbackRecord, revision: int, after: int) -> dict[str, Any]:
+    """A label under its revision, with the newest prediction before it."""
     return {
         "request": r.request,
         "row": r.row,
@@ -94,6 +97,7 @@ def feedback_row(r: FeedbackRecord, revision: int, after: int) -> dict[str, Any]
 
 
 def feedback(r: Row[Any]) -> FeedbackRecord:
+    """A label of the feedback log, from its row."""
     return FeedbackRecord(
         request=bytes(r.request),
         row=r.row,
@@ -109,15 +113,18 @@ def feedback(r: Row[Any]) -> FeedbackRecord:
 
 
 def snapshot_row(s: Snapshot) -> dict[str, Any]:
+    """A snapshot that is kept; what it served with last is left as it is."""
     return {**asdict(s), "phase": s.phase.value, "kept": True}
 
 
 def snapshot(r: Row[Any]) -> Snapshot:
+    """A snapshot, kept or dropped, from its row."""
     values = {k: v for k, v in r._mapping.items() if k not in ("kept", "operating_point")}
     return replace(Snapshot(**values), phase=Phase(r.phase))
 
 
 def promotion_row(p: Promotion) -> dict[str, Any]:
+    """A promotion, without its place."""
     point = p.operating_point
     row = {**asdict(p), "kind": p.kind.value, "operating_point": point and point.as_dict()}
     del row["seq"]
@@ -125,30 +132,36 @@ def promotion_row(p: Promotion) -> dict[str, Any]:
 
 
 def promotion(r: Row[Any]) -> Promotion:
+    """A promotion, from its row; further columns are ignored."""
     values = {name: r._mapping[name] for name in PROMOTION_FIELDS}
     values |= {"kind": PromotionKind(r.kind), "operating_point": point(r.operating_point)}
     return Promotion(**values)
 
 
 def point(values: dict[str, Any] | None) -> OperatingPoint | None:
+    """An operating point, from its JSON values; None where there are none."""
     return None if values is None else point_of(values)
 
 
 def measurement_row(m: Measurement) -> dict[str, Any]:
+    """The figures of one moment, without their place."""
     row = asdict(m)
     del row["seq"]
     return row
 
 
 def measurement(r: Row[Any]) -> Measurement:
+    """The figures of one moment, from their row."""
     return Measurement(**r._mapping)
 
 
 def event_row(e: Event) -> dict[str, Any]:
+    """An event, without its place."""
     row = asdict(e)
     del row["seq"]
     return row
 
 
 def event(r: Row[Any]) -> Event:
+    """An event, from its row."""
     return Event(**r._mapping)

@@ -225,12 +225,11 @@ class Part:
             before: Only rows before this place.
             limit: Most rows to return; None for all.
         """
-        newest_first = after is None
-        query = select(table).order_by(place.desc() if newest_first else place).limit(limit)
+        query = select(table).order_by(place.desc() if after is None else place).limit(limit)
         if after is not None:
             query = query.where(place > after)
         if before is not None:
             query = query.where(place < before)
         with self._db.read() as c:
             rows = list(c.execute(query))
-        return rows[::-1] if newest_first else rows
+        return rows[::-1] if after is None else rows

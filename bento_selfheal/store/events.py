@@ -24,12 +24,7 @@ class Events(Part):
         return [codec.event(r) for r in self.page(t.events, t.events.c.seq, after, before, limit)]
 
     def measurements(
-        self,
-        since: float = 0.0,
-        after: int = 0,
-        *,
-        scored_only: bool = False,
-        limit: int = 100_000,
+        self, since: float = 0.0, after: int = 0, *, scored_only: bool = False, limit: int = 100_000
     ) -> list[Measurement]:
         """Figures over time, oldest first; where there are more than ``limit``, every n-th.
 

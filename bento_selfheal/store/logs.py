@@ -152,11 +152,11 @@ def _horizon(c: Connection) -> Horizon | None:
 def _judge(
     records: Sequence[FeedbackRecord], newest: Labels, horizon: Horizon | None, after: int
 ) -> tuple[FeedbackResult, list[dict[str, Any]]]:
-    """The outcome of each label against what is kept, and the rows to write.
+    """The outcome of each label, and the rows to write.
 
     Args:
         records: The labels.
-        newest: What is kept; brought up to date with each accepted label.
+        newest: The labels that are kept; gets each accepted one.
         horizon: Where the prediction log begins.
         after: The newest place of the prediction log.
     """
