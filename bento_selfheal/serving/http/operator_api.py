@@ -137,6 +137,7 @@ class Operations:
         return [asdict(e) for e in self._store.events(page.after, page.limit, page.before)]
 
     def history(self, since: float, after: int, limit: int) -> list[dict[str, Any]]:
+        """Figures over time, oldest first; every n-th where there are more than the limit."""
         return [asdict(m) for m in self._store.measurements(since, after, limit=limit)]
 
     def _serving_version(self) -> int | None:

@@ -10,6 +10,7 @@ SEQUENCE = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
+    """Make the tables of the first release."""
     op.create_table(
         "meta",
         sa.Column("key", sa.String(40), primary_key=True),

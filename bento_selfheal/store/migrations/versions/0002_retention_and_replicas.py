@@ -8,6 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
+    """Note the size of what is logged, and keep adapters for replicas."""
     if op.get_bind().dialect.name == "sqlite":
         _copy_log()
     else:

@@ -8,6 +8,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
+    """Make the table of figures over time."""
     seq = sa.BigInteger().with_variant(sa.Integer, "sqlite")
     op.create_table(
         "measurements",

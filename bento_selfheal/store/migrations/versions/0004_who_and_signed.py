@@ -8,6 +8,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
+    """Add who asked for a command, and the signatures of adapters."""
     op.add_column(
         "commands", sa.Column("by", sa.String(20), nullable=False, server_default="operator")
     )

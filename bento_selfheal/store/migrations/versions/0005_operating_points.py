@@ -12,6 +12,7 @@ KEY = "operating_point"
 
 
 def upgrade() -> None:
+    """Add the operating points and the indexes."""
     op.add_column("promotions", sa.Column(KEY, sa.JSON))
     op.add_column("snapshots", sa.Column(KEY, sa.JSON))
     op.create_index("ix_promotions_version", "promotions", ["version", "seq"])
