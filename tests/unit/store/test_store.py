@@ -780,6 +780,19 @@ def test_rollback_restores_the_point(store: SqlStore) -> None:
     assert [p.operating_point for p in store.servable()] == [HELD, COSTS]
 
 
+def test_point_of_an_earlier_turn(store: SqlStore) -> None:
+    """A snapshot that the runner promotes again has the point of this promotion, not the one that
+    moved while it served before."""
+    token = led(store)
+    moved = json.dumps(COSTS.as_dict())
+    store.commit(token, step(1, promotions=[promotion(1)], operating_point=moved))
+    again = replace(promotion(1), kind=PromotionKind.ROLLBACK, operating_point=HELD)
+    for n, promoted in enumerate((replace(promotion(2), operating_point=COSTS), again)):
+        new = [snapshot(2)] if n == 0 else []
+        store.commit(token, step(2, 1 + n, snapshots=new, promotions=[promoted]))
+    assert in_force(store) == HELD
+
+
 def test_texts_that_no_database_holds(store: SqlStore) -> None:
     """NUL and half surrogate pairs are refused by name, on every database alike."""
     for bad in ("a\0b", "\ud800"):
