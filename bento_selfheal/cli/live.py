@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as Grid
 
+from bento_selfheal.cli.terminal import add_row, say
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.driver import BatchReport, Driver, Summary
 from bento_selfheal.simulation.server import ServedService
@@ -25,14 +26,14 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Show:
-    """A served model and a stream to drive against it.
+class Demo:
+    """A model to serve and a stream to send to it.
 
     Attributes:
         package: The packaged model, in the model store of ``home``.
-        stream: What is sent.
-        home: BENTOML_HOME of the server; what it leaves there stays for a look.
-        every: Print one batch in so many.
+        stream: The batches to send.
+        home: BENTOML_HOME of the server; its files stay there afterwards.
+        every: Print one batch out of this many.
         env: Settings of the service, as environment variables.
     """
 
@@ -43,30 +44,30 @@ class Show:
     env: dict[str, str] = field(default_factory=dict)
 
 
-def run_show(show: Show, console: Console, target: str, cwd: Path | None = None) -> Summary:
-    """Serve, drive, print; the server is ended when this returns."""
-    console.print(f"serving [bold]{show.package.tag}[/] with {WORKERS} predict workers …")
-    log = show.home / "server.log"
+def run_demo(demo: Demo, console: Console, target: str, cwd: Path | None = None) -> Summary:
+    """Serve the model, send it the stream and print each batch; stop the server at the end."""
+    say(console, f"serving {demo.package.tag} with {WORKERS} predict workers …", "bold")
+    log = demo.home / "server.log"
     env = {
-        "SELFHEAL_MODEL": show.package.tag,
+        "SELFHEAL_MODEL": demo.package.tag,
         "SELFHEAL_WORKERS": str(WORKERS),
-        **show.env,
+        **demo.env,
     }
     reports: list[BatchReport] = []
-    with ServedService(target, home=show.home, log=log, cwd=cwd, env=env) as server:
-        console.print(f"ready at {server.url}, server log in {log}\n")
-        driver = Driver(server.url, show.package, WORKERS)
-        console.print(_header(), soft_wrap=True)
+    with ServedService(target, home=demo.home, log=log, cwd=cwd, env=env) as server:
+        say(console, f"ready at {server.url}, server log in {log}\n")
+        driver = Driver(server.url, demo.package, WORKERS)
+        say(console, _header(), "bold")
         with _progress(console) as progress:
-            task = progress.add_task("batches", total=len(show.stream))
-            for report in driver.run(show.stream):
+            task = progress.add_task("batches", total=len(demo.stream))
+            for report in driver.run(demo.stream):
                 reports.append(report)
                 progress.advance(task)
                 if any(word in report.action for word in ("promote", "rollback")) or (
-                    report.number % show.every == 0
+                    report.number % demo.every == 0
                 ):
-                    progress.console.print(_line(report), soft_wrap=True)
-        with_status = Driver(server.url, show.package, WORKERS)
+                    say(progress.console, _line(report))
+        with_status = Driver(server.url, demo.package, WORKERS)
         return Summary(reports, with_status.status())
 
 
@@ -79,16 +80,17 @@ def print_summary(summary: Summary, console: Console, tail: int) -> None:
     ends = (("frozen (shadow)", summary.shadow, None), ("served (champion)", summary.champion, 1))
     for name, scores, own in ends:
         late = summary.tail(tail) if own else frozen_tail
-        grid.add_row(
-            name, f"{scores.accuracy:.3f}", f"{scores.precision:.3f}", f"{scores.recall:.3f}",
+        add_row(
+            grid, name, f"{scores.accuracy:.3f}", f"{scores.precision:.3f}", f"{scores.recall:.3f}",
             f"{scores.f1:.3f}", f"{late.accuracy:.3f}",
         )  # fmt: skip
     console.print(grid)
     status = summary.status
-    console.print(
+    say(
+        console,
         f"lift {summary.lift} (accuracy, 95 % interval)   heals {status['heals']}   "
         f"promotions {status['promotions']}   rollbacks {status['rollbacks']}   "
-        f"serving snapshot {status['serving']['version']}"
+        f"serving snapshot {status['serving']['version']}",
     )
 
 
@@ -104,7 +106,7 @@ def _progress(console: Console) -> Progress:
 
 
 def _header() -> str:
-    return "[bold]" + "  ".join(f"{name:>{width}}" for name, width in COLUMNS) + "  action[/]"
+    return "  ".join(f"{name:>{width}}" for name, width in COLUMNS) + "  action"
 
 
 def _line(r: BatchReport) -> str:

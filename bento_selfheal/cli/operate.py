@@ -1,4 +1,4 @@
-"""Commands that ask a running service, over HTTP: where it stands, and what an operator wants."""
+"""Commands that call a running service over HTTP: its status, and what an operator changes."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from pydantic_core import to_jsonable_python
 from rich.console import Console
 
 from bento_selfheal.cli.app import app
+from bento_selfheal.cli.terminal import say
 
 Url = Annotated[
-    str, typer.Option(help="Where the service is.", envvar="BENTO_SELFHEAL_URL", metavar="URL")
+    str, typer.Option(help="Address of the service.", envvar="BENTO_SELFHEAL_URL", metavar="URL")
 ]
 Token = Annotated[
     str | None,
     typer.Option(
-        help="Bearer token; better in the variable, for others see what is typed.",
+        help="Bearer token. Prefer the variable: other users can read a command line.",
         envvar="BENTO_SELFHEAL_TOKEN", metavar="TOKEN", show_default=False,
     ),
 ]  # fmt: skip
-AsJson = Annotated[bool, typer.Option("--json", help="JSON, as the service gives it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the JSON that the service returns.")]
 Last = Annotated[int, typer.Option(min=1, help="How many to show: the newest, newest last.")]
 RETRY_SECONDS = 5.0
 LOCAL = "http://127.0.0.1:3000"
@@ -40,111 +41,115 @@ def status(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Where the service stands: state, signals, accuracy, lift, what serves."""
+    """Show the state of the service: signals, accuracy, lift and the snapshot that serves."""
     from bento_selfheal.cli.output import print_status
     from bento_selfheal.client.client import Client
 
     with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
         found = client.status()
-    _show(found, as_json, print_status)
+    _print(found, as_json, print_status)
     if check and (found.get("retrain") or not found.get("runner_alive")):
         raise typer.Exit(1)
 
 
 @app.command()
 def snapshots(url: Url = LOCAL, token: Token = None, as_json: AsJson = False) -> None:
-    """Snapshots in the model store: figures, what serves, what a rollback would restore."""
+    """List the snapshots: their figures, which one serves, and which one a rollback restores."""
     from bento_selfheal.cli.output import print_snapshots
     from bento_selfheal.client.client import Client
 
     with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
-        _show(client.snapshots(), as_json, print_snapshots)
+        _print(client.snapshots(), as_json, print_snapshots)
 
 
 @app.command()
 def promotions(
     url: Url = LOCAL, token: Token = None, last: Last = 20, as_json: AsJson = False
 ) -> None:
-    """What served when, why, and who said so."""
+    """List what served when, why, and who decided it."""
     from bento_selfheal.cli.output import print_promotions
     from bento_selfheal.client.client import Client
 
     with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
-        _show(_newest(client.promotions, last), as_json, print_promotions)
+        _print(_newest(client.promotions, last), as_json, print_promotions)
 
 
 @app.command()
 def events(url: Url = LOCAL, token: Token = None, last: Last = 20, as_json: AsJson = False) -> None:
-    """What happened: heals, promotions, rollbacks, refusals, commands."""
+    """List what happened: heals, promotions, rollbacks, refusals and commands."""
     from bento_selfheal.cli.output import print_events
     from bento_selfheal.client.client import Client
 
     with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
-        _show(_newest(client.events, last), as_json, print_events)
+        _print(_newest(client.events, last), as_json, print_events)
 
 
 @app.command()
 def rollback(
     version: Annotated[
-        int | None, typer.Argument(min=1, help="A snapshot; the best one when not given.")
+        int | None, typer.Argument(min=1, help="Version of a snapshot; by default the best one.")
     ] = None,
     url: Url = LOCAL,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
-    """Serve an older snapshot; works with the runner dead."""
+    """Serve an older snapshot. This works even when the runner is dead."""
     from bento_selfheal.client.client import Client
 
     with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
         done = client.rollback(version)
-    _show(done, as_json, lambda p, console: console.print(f"snapshot {p['version']} serves"))
+    _print(done, as_json, lambda p, console: say(console, f"snapshot {p['version']} serves"))
 
 
 @app.command()
 def heal(url: Url = LOCAL, token: Token = None, as_json: AsJson = False) -> None:
-    """Heal once on the labels that are there, whatever the signals say."""
+    """Heal once on the labels received so far, whatever the signals say."""
     _command("heal", url, token, as_json)
 
 
 @app.command()
 def pause(url: Url = LOCAL, token: Token = None, as_json: AsJson = False) -> None:
-    """Stop heals, promotions and rollbacks; signals and figures go on."""
+    """Stop heals, promotions and rollbacks; signals and figures continue."""
     _command("pause", url, token, as_json)
 
 
 @app.command()
 def observe(url: Url = LOCAL, token: Token = None, as_json: AsJson = False) -> None:
-    """Heal, but promote nothing."""
+    """Keep healing, but promote nothing."""
     _command("observe", url, token, as_json)
 
 
 @app.command()
 def resume(url: Url = LOCAL, token: Token = None, as_json: AsJson = False) -> None:
-    """Take healing and promotions up again."""
+    """Resume heals and promotions."""
     _command("resume", url, token, as_json)
 
 
 @app.command()
 def forget(
-    source: Annotated[str, typer.Argument(help="As its feedback names it.")],
+    source: Annotated[str, typer.Argument(help="Name of the source, as its feedback gives it.")],
     url: Url = LOCAL,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
-    """Quarantine a source of feedback and remove what it taught."""
+    """Quarantine a source of labels and remove what it taught."""
     from bento_selfheal.client.client import Client
 
     with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
-        asked = client.forget(source)
-    _show(asked, as_json, lambda a, console: console.print(f"asked to forget {source}"))
+        done = client.forget(source)
+    _print(done, as_json, lambda command, console: say(console, f"requested: forget {source}"))
 
 
 def _command(kind: str, url: str, token: str | None, as_json: bool) -> None:
     from bento_selfheal.client.client import Client
 
     with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
-        asked = getattr(client, kind)()
-    _show(asked, as_json, lambda a, console: console.print(f"asked: {kind} (command {a['seq']})"))
+        done = getattr(client, kind)()
+    _print(
+        done,
+        as_json,
+        lambda command, console: say(console, f"requested: {kind} (command {command['seq']})"),
+    )
 
 
 def _newest(read: Callable[..., list[Any]], count: int) -> list[Any]:
@@ -159,9 +164,9 @@ def _newest(read: Callable[..., list[Any]], count: int) -> list[Any]:
     return found
 
 
-def _show(found: Any, as_json: bool, show: Callable[[Any, Console], None]) -> None:
+def _print(found: Any, as_json: bool, printer: Callable[[Any, Console], None]) -> None:
     plain = to_jsonable_python(found)
     if as_json:
         typer.echo(json.dumps(plain))
     else:
-        show(plain, Console())
+        printer(plain, Console())

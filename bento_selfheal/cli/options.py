@@ -9,6 +9,14 @@ import typer
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random draw.")]
 Tries = Annotated[
     list[str] | None,
-    typer.Option("--try", metavar="NAME=VALUE,…", help="Settings to run beside; repeatable."),
+    typer.Option("--try", metavar="NAME=VALUE,…", help="Other settings to run too. Repeatable."),
 ]
+Sensitive = Annotated[
+    list[str] | None, typer.Option(help="Feature for FIDI to watch; all by default. Repeatable.")
+]
+Drop = Annotated[list[str] | None, typer.Option(help="Column to leave out. Repeatable.")]
+TrainFraction = Annotated[
+    float, typer.Option(min=0.001, max=0.999, help="Share of the rows, the first, to train on.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 DEFAULT_TARGET = "bento_selfheal.default_service:SelfHealing"

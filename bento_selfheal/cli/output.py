@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from bento_selfheal.cli.terminal import add_row, literal, say
 from bento_selfheal.simulation.article import ExperimentResult
 
 if TYPE_CHECKING:
@@ -30,19 +31,19 @@ def print_experiment(result: ExperimentResult, console: Console) -> None:
     console.print(_registry(result))
     facts = result.as_dict()
     lift, before, best = facts["lift"], facts["lift_before_heal"], facts["best_snapshot"]
-    console.print(
+    say(
+        console,
         f"mu {result.mu:.3f}   sigma {result.sigma:.3f}   "
         f"V14 mean {result.v14_clean:.3f} clean, {result.v14_drifted:.3f} drifted\n"
         f"lift per batch {lift['min']:+.3f} to {lift['max']:+.3f}, mean {lift['mean']:+.3f} "
         f"(on the batch just healed on; before the heal {before['mean']:+.3f})\n"
         f"heals {result.heals} in {len(result.log)} batches   rollbacks {result.rollbacks}",
-        highlight=False,
     )
     if best is not None:
-        console.print(
+        say(
+            console,
             f"best post-heal snapshot: version {best['version']}, batch {best['batch']}, "
             f"accuracy {best['accuracy']:.3f}, F1 {best['f1']:.3f}",
-            highlight=False,
         )
 
 
@@ -52,23 +53,23 @@ def print_backtest(result: dict[str, Any], console: Console) -> None:
                    "average precision", "log loss")  # fmt: skip
     for name in ("frozen", "champion", "challenger"):
         values = result[name].values()
-        table.add_row(name, *("-" if v is None else f"{v:.4f}" for v in values))
+        add_row(table, name, *("-" if v is None else f"{v:.4f}" for v in values))
     console.print(table)
     lift = result["lift"]
-    console.print(
+    say(
+        console,
         f"lift {lift['accuracy']:+.4f} [{lift['low']:+.4f}, {lift['high']:+.4f}] (accuracy, 95 % "
         f"interval)   promotions {result['promotions']}   rollbacks {result['rollbacks']}   "
         f"{result['seconds']:.1f} s",
-        highlight=False,
     )
     for other in result.get("tries", []):
         better = other["better"]
         names = ", ".join(f"{name}={value}" for name, value in other["settings"].items())
-        console.print(
+        say(
+            console,
             f"with {names or 'the same settings'}: accuracy {other['champion']['accuracy']:.4f}, "
             f"{better['accuracy']:+.4f} [{better['low']:+.4f}, {better['high']:+.4f}] against it   "
             f"promotions {other['promotions']}   rollbacks {other['rollbacks']}",
-            highlight=False,
         )
 
 
@@ -76,7 +77,8 @@ def _stages(result: ExperimentResult) -> Table:
     table = _table("stages", "stage", "acc", "precision", "recall", "F1", "TP", "TN", "FP", "FN")
     for key, name in STAGE_NAMES.items():
         s = result.stages[key]
-        table.add_row(
+        add_row(
+            table,
             name, f"{s.accuracy:.1%}", f"{s.precision:.3f}", f"{s.recall:.3f}", f"{s.f1:.3f}",
             str(s.tp), str(s.tn), str(s.fp), str(s.fn),
         )  # fmt: skip
@@ -87,7 +89,8 @@ def _log(result: ExperimentResult) -> Table:
     table = _table("batches", "batch", "state", "z", "conflicts", "shadow", "acc", "F1", "lift",
                    "action")  # fmt: skip
     for row in result.log:
-        table.add_row(
+        add_row(
+            table,
             str(row.batch), row.state, f"{row.z:.2f}", str(row.conflicts), f"{row.shadow:.2f}",
             f"{row.accuracy:.2f}", f"{row.f1:.3f}", f"{row.lift:+.2f}", row.action,
         )  # fmt: skip
@@ -99,7 +102,8 @@ def _registry(result: ExperimentResult) -> Table:
     table = _table("registry", "version", "phase", "batch", "acc", "F1", "reason")
     for row in result.registry:
         mark = " (best)" if best is not None and row.version == best.version else ""
-        table.add_row(
+        add_row(
+            table,
             f"{row.version}{mark}", row.phase, str(row.batch), f"{row.accuracy:.3f}",
             f"{row.f1:.3f}", row.reason,
         )  # fmt: skip
@@ -117,16 +121,17 @@ def _table(title: str, first: str, *others: str) -> Table:
 def print_suggestion(found: dict[str, Any], console: Console) -> None:
     """Sensitive features and candidate rules."""
     names = ", ".join(f"{name} ({found['strength'][name]:.2f})" for name in found["sensitive"])
-    console.print(f"sensitive features: {names or 'none stands out'}", highlight=False)
+    say(console, f"sensitive features: {names or 'none stands out'}")
     if not found["rules"]:
-        console.print("no rule holds on rows that it was not chosen on")
+        say(console, "no rule holds on rows that it was not chosen on")
         return
     grid = Table(title="candidate rules, measured on held-out rows")
     for column in ("rule", "class", "precision", "coverage", "recall", "F1"):
         grid.add_column(column, justify="left" if column in {"rule", "class"} else "right")
     for row in found["rules"]:
         rule = row["rule"]
-        grid.add_row(
+        add_row(
+            grid,
             f"{rule['feature']} {rule['operator']} {rule['value']:g}", str(row["class"]),
             *(f"{row[name]:.3f}" for name in ("precision", "coverage", "recall", "f1")),
         )  # fmt: skip
@@ -161,7 +166,7 @@ def print_status(status: dict[str, Any], console: Console) -> None:
         **({"retrain": status["retrain"]} if status.get("retrain") else {}),
     }
     for name, value in rows.items():
-        grid.add_row(f"[bold]{name}[/]", str(value))
+        add_row(grid, literal(name, "bold"), value)
     console.print(grid, highlight=False)
 
 
@@ -170,7 +175,8 @@ def print_snapshots(snapshots: list[dict[str, Any]], console: Console) -> None:
     table = _columns("version", "phase", "labels", "accuracy", "F1", "made", "")
     for s in reversed(snapshots):
         marks = " ".join(word for word in ("serving", "best") if s[word])
-        table.add_row(
+        add_row(
+            table,
             str(s["version"]), s["phase"], str(s["rows"]), _figure(s["accuracy"]),
             _figure(s["f1"]), _moment(s["time"]), marks,
         )  # fmt: skip
@@ -181,7 +187,7 @@ def print_promotions(promotions: list[dict[str, Any]], console: Console) -> None
     """What served when, newest last."""
     table = _columns("when", "what", "snapshot", "by", "reason")
     for p in promotions:
-        table.add_row(_moment(p["time"]), p["kind"], str(p["version"]), p["by"], p["reason"])
+        add_row(table, _moment(p["time"]), p["kind"], str(p["version"]), p["by"], p["reason"])
     console.print(table)
 
 
@@ -190,16 +196,20 @@ def print_events(events: list[dict[str, Any]], console: Console) -> None:
     table = _columns("when", "batch", "what", "detail")
     for e in events:
         detail = ", ".join(f"{k} {_short(v)}" for k, v in e["detail"].items())
-        table.add_row(_moment(e["time"]), str(e["batch"]), e["kind"], detail)
+        add_row(table, _moment(e["time"]), str(e["batch"]), e["kind"], detail)
     console.print(table)
 
 
 def print_findings(findings: Iterable[Finding], console: Console) -> None:
-    """What the doctor found, with how to mend it."""
+    """What the doctor found, with how to fix it."""
     table = _columns("", "what", "found", "to do")
-    marks = {"good": "[green]ok[/]", "warn": "[yellow]look[/]", "bad": "[red]mend[/]"}
+    marks = {
+        "good": literal("ok", "green"),
+        "warn": literal("check", "yellow"),
+        "bad": literal("fix", "red"),
+    }
     for f in findings:
-        table.add_row(marks[f.grade], f.what, f.found, f.mend)
+        add_row(table, marks[f.grade], f.what, f.found, f.mend)
     console.print(table)
 
 

@@ -1,4 +1,4 @@
-"""Commands that read a deployment's own store: exports, plots, the report, the doctor."""
+"""Commands that read a deployment's store: exports, plots, the report and the doctor."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ import typer
 from rich.console import Console
 
 from bento_selfheal.cli.app import app
+from bento_selfheal.cli.options import AsJson
+from bento_selfheal.cli.terminal import say
 
 if TYPE_CHECKING:
     from bento_selfheal.reports.period import Period
 
 
 class Format(StrEnum):
-    """Files that plots can be."""
+    """File formats of a plot."""
 
     PNG = "png"
     SVG = "svg"
@@ -26,14 +28,14 @@ class Format(StrEnum):
 
 
 Since = Annotated[
-    str | None, typer.Option(help="From when: a length such as 24h or 7d, or an ISO date and time.")
+    str | None,
+    typer.Option(help="Start: a length such as 24h or 7d, or an ISO date and time."),
 ]
-Until = Annotated[str | None, typer.Option(help="Until when, likewise; now when not given.")]
+Until = Annotated[str | None, typer.Option(help="End, in the same form; now by default.")]
 Experiment = Annotated[
-    bool, typer.Option("--experiment", help="Of the article's experiment instead of the store.")
+    bool, typer.Option("--experiment", help="Use the article's experiment instead of the store.")
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the experiment.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 
 @app.command()
@@ -51,7 +53,7 @@ def export(
     """
     from bento_selfheal.reports.export import write_period
 
-    _say_files(write_period(_period(since, until, experiment, seed), folder), as_json)
+    _print_files(write_period(_period(since, until, experiment, seed), folder), as_json)
 
 
 @app.command()
@@ -64,10 +66,10 @@ def plots(
     kind: Annotated[Format, typer.Option("--format")] = Format.PNG,
     as_json: AsJson = False,
 ) -> None:
-    """Draw the article's eight plots; needs the extra `plots`."""
+    """Draw the article's eight plots. Needs the extra `plots`."""
     from bento_selfheal.reports.plots import write_plots
 
-    _say_files(write_plots(_period(since, until, experiment, seed), folder, kind), as_json)
+    _print_files(write_plots(_period(since, until, experiment, seed), folder, kind), as_json)
 
 
 @app.command()
@@ -79,18 +81,18 @@ def report(
     seed: Seed = 42,
     as_json: AsJson = False,
 ) -> None:
-    """Write one HTML file: figures, plots, what was done and why; needs the extra `plots`."""
+    """Write one HTML file with figures, plots and what was done. Needs the extra `plots`."""
     from bento_selfheal.reports.html import render_report
 
     file.write_text(render_report(_period(since, until, experiment, seed)))
-    _say_files([file], as_json)
+    _print_files([file], as_json)
 
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """Look the deployment over: versions, model, store, permissions, telemetry, settings.
+    """Check the deployment: versions, model, store, permissions, telemetry and settings.
 
-    Exit code 1 when something needs mending. The SELFHEAL_ settings say what is looked at.
+    Exits with code 1 when something must be fixed. The SELFHEAL_ settings say what to check.
     """
     from bento_selfheal.config.settings import load_settings
     from bento_selfheal.reports.doctor import Grade, examine
@@ -118,9 +120,9 @@ def _period(since: str | None, until: str | None, experiment: bool, seed: int) -
     return period_of_store(load_settings(), start, moment(until, "--until") if until else 0.0)
 
 
-def _say_files(files: list[Path], as_json: bool) -> None:
+def _print_files(files: list[Path], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"files": [str(path) for path in files]}))
         return
     for path in files:
-        Console().print(f"{path}  {path.stat().st_size:,} bytes", highlight=False, soft_wrap=True)
+        say(Console(), f"{path}  {path.stat().st_size:,} bytes")

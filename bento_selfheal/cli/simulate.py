@@ -1,4 +1,4 @@
-"""Commands that try healing out: on the demo, on a user's stream, on a log, on the article."""
+"""Commands that try healing out: the demo, a user's stream, a log, the article's experiment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from rich.console import Console
 
 from bento_selfheal.cli.app import app
 from bento_selfheal.cli.models import _name_value
-from bento_selfheal.cli.options import DEFAULT_TARGET, Seed, Tries
+from bento_selfheal.cli.options import (
+    DEFAULT_TARGET,
+    AsJson,
+    Drop,
+    Seed,
+    Tries,
+)
+from bento_selfheal.cli.terminal import say
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.errors import SettingsError
 
@@ -25,36 +32,35 @@ def demo(
     batches: Annotated[int, typer.Option(min=2, help="Batches of 100 rows.")] = 40,
     clean: Annotated[int, typer.Option(min=0, help="Batches before the drift.")] = 5,
     seed: Seed = 42,
-    home: Annotated[Path, typer.Option(help="BENTOML_HOME of the demo; made anew.")] = Path(
+    home: Annotated[Path, typer.Option(help="BENTOML_HOME of the demo; emptied first.")] = Path(
         ".demo"
     ),
 ) -> None:
-    """Serve the article's classifier, let its world drift, watch it heal."""
-    from bento_selfheal.cli.live import Show, print_summary, run_show
+    """Serve the article's fraud classifier, let its data drift and watch it heal."""
+    from bento_selfheal.cli.live import Demo, print_summary, run_demo
     from bento_selfheal.packaging.model_store import use_home
     from bento_selfheal.simulation.demo import demo_stream, package_demo
 
     console = Console()
     shutil.rmtree(home, ignore_errors=True)
     use_home(home)
-    console.print("training and packaging the article's fraud classifier …")
+    say(console, "training and packaging the article's fraud classifier …")
     package = package_demo(seed)
     target, cwd = _service_here()
-    summary = run_show(
-        Show(package, demo_stream(batches, clean, drift, seed), home.resolve()),
+    summary = run_demo(
+        Demo(package, demo_stream(batches, clean, drift, seed), home.resolve()),
         console,
         target,
         cwd,
     )
     print_summary(summary, console, tail=10)
-    console.print(
+    say(
+        console,
         f"\nwhere to look next\n"
         f"  BENTOML_HOME={home} bentoml models list        the snapshots of every heal\n"
         f"  {home}/server.log                              what the server said\n"
         f"  {home}/selfheal/                               the store and threshold_config.json\n"
         f"  make serve                                    the same service, staying up\n",
-        highlight=False,
-        soft_wrap=True,
     )
 
 
@@ -64,22 +70,26 @@ def replay(
     label: Annotated[str, typer.Option(help="Column with the label: two classes.")],
     delay: Annotated[int, typer.Option(min=0, help="Rows between a row and its label.")] = 100,
     train_fraction: Annotated[
-        float, typer.Option(min=0.001, max=0.999, help="Share of the rows to train on, the first.")
+        float,
+        typer.Option(min=0.001, max=0.999, help="Share of the rows to train on, from the start."),
     ] = 0.1,
     sensitive: Annotated[
-        list[str] | None, typer.Option(help="Feature that FIDI watches; all when not given.")
+        list[str] | None,
+        typer.Option(help="Feature that FIDI watches; all by default. Repeatable."),
     ] = None,
-    drop: Annotated[list[str] | None, typer.Option(help="Column to leave out.")] = None,
-    limit: Annotated[int, typer.Option(min=0, help="Stream at most so many rows; 0: all.")] = 0,
-    every: Annotated[int, typer.Option(min=1, help="Print one batch in so many.")] = 10,
+    drop: Drop = None,
+    limit: Annotated[
+        int, typer.Option(min=0, help="Stream at most this many rows; 0 means all.")
+    ] = 0,
+    every: Annotated[int, typer.Option(min=1, help="Print one batch out of this many.")] = 10,
     recipe: Annotated[str, typer.Option(help="replay or article")] = "replay",
     seed: Seed = 42,
     home: Annotated[
-        Path | None, typer.Option(help="BENTOML_HOME to keep; a temporary one when not given.")
+        Path | None, typer.Option(help="BENTOML_HOME to keep; a temporary one by default.")
     ] = None,
 ) -> None:
     """Train on the first part of your own stream, serve it, and stream the rest."""
-    from bento_selfheal.cli.live import Show, print_summary, run_show
+    from bento_selfheal.cli.live import Demo, print_summary, run_demo
     from bento_selfheal.packaging.model_store import use_home
     from bento_selfheal.simulation.streams import read_table
     from bento_selfheal.simulation.table import package_table, table_stream
@@ -91,11 +101,11 @@ def replay(
         table = read_table(file, label, drop or [])
         use_home(folder)
         train, rest = table.split(train_fraction)
-        console.print(f"training on {len(train.rows)} rows, streaming {len(rest.rows)} …")
+        say(console, f"training on {len(train.rows)} rows, streaming {len(rest.rows)} …")
         package = package_table("replay", train, seed, sensitive)
         stream = table_stream(rest, package, delay, limit)
-        summary = run_show(
-            Show(package, stream, folder.resolve(), every, {"SELFHEAL_RECIPE": recipe}),
+        summary = run_demo(
+            Demo(package, stream, folder.resolve(), every, {"SELFHEAL_RECIPE": recipe}),
             console,
             DEFAULT_TARGET,
         )
@@ -110,21 +120,23 @@ def backtest(
     file: Annotated[Path, typer.Argument(help="CSV or Parquet, rows in time order.")],
     label: Annotated[str, typer.Option(help="Column with the label: two classes.")],
     train_fraction: Annotated[
-        float, typer.Option(min=0.001, max=0.999, help="Share of the rows to train on, the first.")
+        float,
+        typer.Option(min=0.001, max=0.999, help="Share of the rows to train on, from the start."),
     ] = 0.1,
     delay: Annotated[int, typer.Option(min=0, help="Rows between a row and its label.")] = 100,
     sensitive: Annotated[
-        list[str] | None, typer.Option(help="Feature that FIDI watches; all when not given.")
+        list[str] | None,
+        typer.Option(help="Feature that FIDI watches; all by default. Repeatable."),
     ] = None,
-    drop: Annotated[list[str] | None, typer.Option(help="Column to leave out.")] = None,
+    drop: Drop = None,
     try_: Tries = None,
     seed: Seed = 42,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Stream a file through the healing pipeline offline, with no server.
+    """Stream a file through the healing pipeline offline, without a server.
 
-    Healing follows the SELFHEAL_ settings, as the service does; with --try, others run beside
-    them, and it is said which would have been better and by how much.
+    Healing follows the SELFHEAL_ settings, as in the service. Each --try runs other settings too
+    and says whether they would have been better, and by how much.
     """
     from bento_selfheal.cli.output import print_backtest
     from bento_selfheal.config.settings import load_settings
@@ -147,11 +159,11 @@ def backtest(
 @app.command()
 def backtest_log(
     try_: Tries = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Run the store's own log through the healing pipeline again, offline.
+    """Replay the store's own log through the healing pipeline, offline.
 
-    The SELFHEAL_ settings say which store, and how to heal; what --try names runs beside them.
+    The SELFHEAL_ settings say which store and how to heal. Each --try runs other settings too.
     """
     from bento_selfheal.cli.output import print_backtest
     from bento_selfheal.config.settings import load_settings
@@ -174,9 +186,9 @@ def reproduce(
     ablation: Annotated[
         str | None, typer.Option(help="One of the article's iterations, v1 to v7.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Run the article's experiment: its table, its log by batch, its registry."""
+    """Run the article's experiment and print its table, its log by batch and its snapshots."""
     from bento_selfheal.cli.output import print_experiment
     from bento_selfheal.simulation.article import experiment_settings, run_experiment
 

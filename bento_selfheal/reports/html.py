@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from bento_selfheal.core.text import visible
 from bento_selfheal.reports.period import Period
 from bento_selfheal.reports.plots import PLOTS, drawn
 from bento_selfheal.scoring.scores import batch_interval
@@ -22,7 +23,7 @@ def render_report(period: Period) -> str:
     plots = {name: _svg(period, name) for name in PLOTS}
     from jinja2 import Environment, StrictUndefined
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_shown)
     environment.filters["moment"] = _moment
     template = environment.from_string(TEMPLATE.read_text())
     return template.render(
@@ -32,6 +33,12 @@ def render_report(period: Period) -> str:
         events=[e for e in period.events if e["kind"] not in KINDS_LEFT_OUT],
         made=time.time(),
     )
+
+
+def _shown(value: Any) -> Any:
+    """Text from the store with its control characters escaped; pictures stay as they are."""
+    plain = isinstance(value, str) and not hasattr(value, "__html__")
+    return visible(value) if plain else value
 
 
 def _facts(period: Period) -> dict[str, Any]:

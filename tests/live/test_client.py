@@ -166,7 +166,7 @@ def test_forget_command(server: ServedService, client: Client) -> None:
         return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60)
 
     done = forget("till-7", "--url", f"{server.url}/")
-    assert "asked to forget till-7" in done.stdout, done.stderr
+    assert "requested: forget till-7" in done.stdout, done.stderr
     wait_for(
         lambda: any("till-7" in str(e.detail) for e in client.events()), "the source forgotten"
     )

@@ -79,7 +79,7 @@ def test_rollback(server: ServedService) -> None:
 def test_commands(server: ServedService) -> None:
     """Pause, observe and resume are in force soon after; a source is forgotten."""
     with Client(server) as client:
-        assert "asked: pause" in run(server.url, "pause")
+        assert "requested: pause" in run(server.url, "pause")
         wait_for(lambda: client.read("/status")["paused"], "the pause")
         run(server.url, "observe")
         wait_for(lambda: client.read("/status")["mode"] == "observe", "observing")

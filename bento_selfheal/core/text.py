@@ -1,0 +1,20 @@
+"""Text from elsewhere, made fit to be shown to a person."""
+
+from __future__ import annotations
+
+
+def visible(text: str) -> str:
+    r"""Text with everything that is not printable written as an escape.
+
+    Names of sources and reasons come from whoever sends them. Shown as they are, an escape
+    sequence would operate the terminal that shows it, a line feed would forge a line, and a
+    surrogate cannot be written at all.
+
+    >>> visible("bank\x1b[2J\n")
+    'bank\\x1b[2J\\n'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text
+    )
