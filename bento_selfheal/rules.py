@@ -1,8 +1,7 @@
-"""Symbolic rules: what a domain expert knows, checked against what the model says."""
+"""Symbolic rules: what a domain expert knows, compared with what the model predicts."""
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Sequence
 from typing import Any, Literal, Self
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bento_selfheal.core.decision import decide_classes
+from bento_selfheal.core.importing import import_function
 from bento_selfheal.core.records import Label
 from bento_selfheal.errors import SettingsError
 
@@ -41,7 +41,7 @@ class Rule(BaseModel):
     @model_validator(mode="after")
     def _one_form(self) -> Self:
         if bool(self.feature) == bool(self.function):
-            raise ValueError("a rule names a feature, or a function, and not both")
+            raise ValueError("a rule needs either a feature or a function, not both")
         return self
 
     def __str__(self) -> str:
@@ -53,14 +53,15 @@ class RuleSet:
     """Rules bound to the order of a model's features.
 
     Args:
-        rules: Any number of rules; none is allowed, and then nothing ever conflicts.
+        rules: Any number of rules; without rules nothing ever conflicts.
         features: Names in the order of the columns.
 
     Attributes:
         trust: Share of each rule's weight that labels have left it, ``(rules,)``, 1 at first.
 
     Raises:
-        ValueError: A rule names a feature that the model does not have, or no function.
+        ValueError: A rule names a feature that the model does not have, or a function that cannot
+            be imported.
     """
 
     def __init__(self, rules: Sequence[Rule], features: Sequence[str]) -> None:
@@ -70,7 +71,7 @@ class RuleSet:
             raise ValueError(f"rules name unknown features {missing}; known: {list(features)}")
         self.rules = list(rules)
         self._columns = [list(features).index(r.feature) if r.feature else -1 for r in rules]
-        self._functions = [_import(r.function) if r.function else None for r in rules]
+        self._functions = [_function(rule) for rule in rules]
         self.trust: NDArray[np.float64] = np.ones(len(self.rules))
 
     def __len__(self) -> int:
@@ -88,10 +89,10 @@ class RuleSet:
         return out
 
     def verdicts(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The rules' soft verdict on class 1 for each row, ``(n,)``.
+        """Soft verdict of the rules on class 1 for each row, ``(n,)``.
 
         With the article's single rule this is its 0/1 verdict. Several rules vote with their
-        weights and what labels have left of them: the share of the firing ones that name class
+        weights times their trust: the verdict is the share of the rules that fire and name class
         1. A row on which none fires gets 0 when some rule names class 1, else 1.
         """
         power = np.asarray([rule.weight for rule in self.rules]) * self.trust
@@ -105,7 +106,7 @@ class RuleSet:
     def conflicts(
         self, rows: NDArray[np.float32], probabilities: NDArray[np.float32], threshold: float
     ) -> NDArray[np.bool_]:
-        """Rows that a rule flags and to whose class the model gives less than ``threshold``.
+        """Rows that a rule flags and whose class the model gives less than ``threshold``.
 
         Shape ``(n,)``; article.md, section 2.
         """
@@ -117,8 +118,10 @@ class RuleSet:
     def agreement(
         self, rows: NDArray[np.float32], probabilities: NDArray[np.float32]
     ) -> NDArray[np.bool_]:
-        """Where rules and model agree, ``(n,)``: the model decides for a class exactly where a
-        rule for that class fires."""
+        """Where rules and model agree, ``(n,)``.
+
+        They agree on a row when the model decides for a class exactly where a rule for it fires.
+        """
         fires, said = self.fires(rows), decide_classes(probabilities)
         agree = np.ones(len(rows), dtype=bool)
         for target in {rule.target for rule in self.rules}:
@@ -133,19 +136,21 @@ def _given(probabilities: NDArray[np.float32], target: int) -> NDArray[np.float3
     return probabilities if target == 1 else 1 - probabilities
 
 
-def _import(path: str) -> Any:
-    module, colon, name = path.partition(":")
+def _function(rule: Rule) -> Any:
+    """The function of a rule; None for a rule on a feature."""
+    if not rule.function:
+        return None
     try:
-        return getattr(importlib.import_module(module), name) if colon else None
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"function: cannot import {path!r}: {error}") from error
+        return import_function(rule.function)
+    except ValueError as error:
+        raise ValueError(f"function: {error}") from error
 
 
 def parse_rule(text: str, classes: Sequence[Label]) -> Rule:
-    """``V14 < -1.5 -> fraud``; without a class the second one is meant.
+    """A rule from text such as ``V14 < -1.5 -> fraud``; the class is the second one by default.
 
     Raises:
-        SettingsError: It is not of that form, or names no class.
+        SettingsError: It is not of that form, or names an unknown class.
     """
     found = re.fullmatch(r"\s*(.+?)\s*(<=|>=|<|>)\s*(\S+?)\s*(?:->\s*(.+?))?\s*", text)
     try:
@@ -155,7 +160,7 @@ def parse_rule(text: str, classes: Sequence[Label]) -> Rule:
         raise SettingsError(f"--rule: {text!r} is not 'feature < value -> class'") from None
     index = {str(label): i for i, label in enumerate(classes)}
     if named is not None and named not in index:
-        raise SettingsError(f"--rule: {named!r} is no class; classes are {', '.join(index)}")
+        raise SettingsError(f"--rule: {named!r} is not a class; the classes are {', '.join(index)}")
     target = 1 if named is None else index[named]
     return Rule.model_validate(
         {"feature": feature, "operator": operator, "value": bound, "target": target}

@@ -1,4 +1,4 @@
-"""Builds, trains, calibrates and stores a package."""
+"""Builds a package: trains or takes a model, calibrates the signals, stores it all."""
 
 from __future__ import annotations
 
@@ -12,20 +12,29 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from safetensors.torch import save_file
+from torch import Tensor
 
 from bento_selfheal.core.decision import decide_classes
 from bento_selfheal.core.records import Label
 from bento_selfheal.errors import PackageError
 from bento_selfheal.model import SelfHealingModel, Standardize
 from bento_selfheal.packaging.model_store import new_model
-from bento_selfheal.packaging.opening import INFO, REFERENCE, WEIGHTS, _build, _sha256, open_package
+from bento_selfheal.packaging.opening import (
+    INFO,
+    REFERENCE,
+    WEIGHTS,
+    build_model,
+    hash_file,
+    open_package,
+)
 from bento_selfheal.packaging.package import (
     CANARY_ROWS,
-    Calibration,
+    FeatureStatistics,
     Package,
     PackageInfo,
     _answers,
 )
+from bento_selfheal.packaging.training_data import check_rows
 from bento_selfheal.rules import Rule, RuleSet
 from bento_selfheal.scoring.probabilities import cross_entropy, targets
 from bento_selfheal.scoring.scores import Scores
@@ -41,7 +50,7 @@ class Training:
     lr: float = 0.001
     batch: int = 100
     rule_weight: float = 0.0
-    """Share of the loss that goes to consistency with the rules (hybrid training)."""
+    """Weight of consistency with the rules in the loss, 0 to 1 (hybrid training)."""
 
 
 def package_model(
@@ -59,48 +68,41 @@ def package_model(
     reference_share: float = 0.1,
     seed: int = 42,
 ) -> Package:
-    """Put a model, its calibration and its reference set into the BentoML model store.
+    """Package a model with its calibration and its reference set into the BentoML model store.
 
-    With ``model`` a trained torch backbone and head is taken as it is; without, the builder
-    makes one and it is trained here on all rows but the reference set.
+    With ``model``, a trained torch backbone and head is packaged as it is. Without, the builder
+    makes a model, which is trained here on all rows except the reference set.
 
     Args:
-        name: Name in the model store; the version is made anew.
+        name: Name in the model store; each call makes a new version.
         rows: Training data, ``(n, features)``, finite numbers.
-        labels: Class of each row, ``(n,)``, of two classes or more, kept in sorted order; of two
-            the last one is class 1, the one whose probability is served.
+        labels: Class of each row, ``(n,)``, of two or more classes, kept in sorted order. Of two
+            classes the last one is class 1, whose probability is served.
         features: Names of the columns.
-        sensitive: Features that FIDI watches; None watches every one that is not constant.
+        sensitive: Features that FIDI watches; None watches every feature that is not constant.
         rules: Symbolic rules, by feature name.
-        model: A trained model; ``builder`` and ``builder_args`` must build its like.
-        builder: ``module:function`` that builds the architecture; it is imported on load.
+        model: A trained model; ``builder`` and ``builder_args`` must build the same architecture.
+        builder: ``module:function`` that builds the architecture; imported when the package opens.
         builder_args: Keyword arguments of the builder, JSON values only.
         training: How to train; ignored when ``model`` is given.
         reference_share: Share of the rows held out as reference set.
         seed: Seed of the split, the initial weights and the training order.
 
     Raises:
-        PackageError: The parts do not fit together; the message names which.
+        PackageError: The parts do not fit together; the message names the part and its value.
     """
     x, y, classes = _checked(rows, labels, features)
-    order = np.random.default_rng(seed).permutation(len(x))
-    held = max(CANARY_ROWS, int(len(x) * reference_share))
-    if len(x) < held + 2:
-        raise PackageError(f"rows: {len(x)} are too few; {held + 2} are needed")
-    reference, train = order[:held], order[held:]
+    reference, train = _split(len(x), reference_share, seed)
     if builder_args is None:
         builder_args = _default_args(x.shape[1], len(classes)) if builder == DEFAULT_BUILDER else {}
     if model is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = _build(builder, builder_args)
+            model = build_model(builder, builder_args)
             fit(model, x[train], y[train], training or Training(), _rule_set(rules, features))
     model = copy.deepcopy(model).cpu().requires_grad_(False).eval()
     _rebuild(builder, builder_args, model)
-    probabilities = _answers(model, x[reference])
-    width = probabilities.shape[1] if probabilities.ndim == 2 else 2
-    if width != len(classes):
-        raise PackageError(f"model: tells {width} classes apart, the labels have {len(classes)}")
+    probabilities = _reference_probabilities(model, x[reference], len(classes))
     scores = Scores.of(probabilities, y[reference])
     watched = list(features) if sensitive is None else list(sensitive)
     info = PackageInfo(
@@ -122,29 +124,46 @@ def package_model(
     return open_package(_store(name, info, model, x[reference], y[reference]))
 
 
+def _split(
+    n: int, reference_share: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which rows are the reference set, and which ones train."""
+    order = np.random.default_rng(seed).permutation(n)
+    held = max(CANARY_ROWS, int(n * reference_share))
+    if n < held + 2:
+        raise PackageError(f"rows: {n} rows are too few; at least {held + 2} are needed")
+    return order[:held], order[held:]
+
+
+def _reference_probabilities(
+    model: SelfHealingModel, rows: NDArray[np.float32], classes: int
+) -> NDArray[np.float32]:
+    """The model's probabilities for the reference set; it must have one for each class."""
+    probabilities = _answers(model, rows)
+    width = probabilities.shape[1] if probabilities.ndim == 2 else 2
+    if width != classes:
+        raise PackageError(f"model: it predicts {width} classes, but the labels have {classes}")
+    return probabilities
+
+
 def _checked(
     rows: ArrayLike, labels: Sequence[Label] | NDArray[Any], features: Sequence[str]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], list[Label]]:
-    x = np.asarray(rows, dtype=np.float32)
-    if x.ndim != 2 or x.shape[1] != len(features):
-        raise PackageError(f"rows: shape {x.shape} does not fit {len(features)} features")
-    if len(set(features)) != len(features):
-        raise PackageError(f"features: names repeat in {list(features)}")
-    bad = np.argwhere(~np.isfinite(x))
-    if len(bad):
-        row, column = bad[0]
-        raise PackageError(f"rows: row {row}, {features[column]} is {x[row, column]}")
-    given = np.asarray(labels)
-    if given.shape != (len(x),):
-        raise PackageError(f"labels: shape {given.shape} does not fit {len(x)} rows")
-    classes: list[Label] = [as_label(v) for v in np.unique(given)]
+    try:
+        x = check_rows(rows, features)
+    except ValueError as error:
+        raise PackageError(str(error)) from error
+    values = np.asarray(labels)
+    if values.shape != (len(x),):
+        raise PackageError(f"labels: shape {values.shape} does not match {len(x)} rows")
+    classes: list[Label] = [as_label(v) for v in np.unique(values)]
     if len(classes) < 2:
-        raise PackageError(f"labels: at least two classes are needed, got {classes}")
-    return x, np.unique(given, return_inverse=True)[1].astype(np.float32), classes
+        raise PackageError(f"labels: at least two classes are needed, found {classes}")
+    return x, np.unique(values, return_inverse=True)[1].astype(np.float32), classes
 
 
 def as_label(value: Any) -> Label:
-    """A class as JSON can carry it: whole numbers as int, all else as text."""
+    """A class as JSON holds it: whole numbers as int, everything else as text."""
     if isinstance(value, np.bool_ | np.integer) or (
         isinstance(value, np.floating) and float(value).is_integer()
     ):
@@ -157,15 +176,17 @@ def _default_args(width: int, classes: int) -> dict[str, int]:
 
 
 def _rebuild(builder: str, builder_args: Mapping[str, Any], model: SelfHealingModel) -> None:
-    """Make sure that the builder makes a model which these weights fit, before it is stored."""
+    """Check that the builder builds a model that these weights fit."""
     with torch.random.fork_rng(devices=[]):
-        like = _build(builder, builder_args)
+        like = build_model(builder, builder_args)
     try:
         like.load_state_dict(model.state_dict())
     except RuntimeError as error:
         raise PackageError(f"builder: {builder!r} does not build the model: {error}") from error
     if like.output != model.output:
-        raise PackageError(f"builder: gives output {like.output!r}, the model {model.output!r}")
+        raise PackageError(
+            f"builder: its output is {like.output!r}, the model's is {model.output!r}"
+        )
 
 
 def _rule_set(rules: Sequence[Rule], features: Sequence[str], classes: int = 0) -> RuleSet:
@@ -175,7 +196,7 @@ def _rule_set(rules: Sequence[Rule], features: Sequence[str], classes: int = 0) 
         raise PackageError(f"rules: {error}") from error
     strange = [str(rule) for rule in rules if classes and rule.target >= classes]
     if strange:
-        raise PackageError(f"rules: {strange} name no class; there are {classes}")
+        raise PackageError(f"rules: {strange} name a class beyond the {classes} of the labels")
     return bound
 
 
@@ -186,15 +207,9 @@ def fit(
     plan: Training,
     rules: RuleSet | None = None,
 ) -> None:
-    """Train every parameter; a `Standardize` in front takes its scale from the rows."""
+    """Train every parameter; each `Standardize` takes its scale from the rows."""
     rows, labels = torch.from_numpy(x), torch.from_numpy(y)
-    for part in model.modules():
-        if isinstance(part, Standardize):
-            # The spread of a constant is 0, whatever rounding makes of it.
-            moves = rows.amax(dim=0) > rows.amin(dim=0)
-            spread = rows.std(dim=0, correction=0) * moves
-            fitted = Standardize(rows.mean(dim=0), spread, part.limit)
-            part.load_state_dict(fitted.state_dict())
+    _standardize(model, rows)
     hybrid = rules is not None and len(rules) and plan.rule_weight > 0
     verdicts = torch.from_numpy(rules.verdicts(x)) if rules is not None and hybrid else None
     model.unfreeze_all()
@@ -214,9 +229,19 @@ def fit(
             optimizer.step()
 
 
+def _standardize(model: SelfHealingModel, rows: Tensor) -> None:
+    for part in model.modules():
+        if isinstance(part, Standardize):
+            # The spread of a constant is 0, whatever rounding makes of it.
+            moves = rows.amax(dim=0) > rows.amin(dim=0)
+            spread = rows.std(dim=0, correction=0) * moves
+            fitted = Standardize(rows.mean(dim=0), spread, part.limit)
+            part.load_state_dict(fitted.state_dict())
+
+
 def _calibrate(
     x: NDArray[np.float32], features: Sequence[str], watched: list[str], *, keep_constant: bool
-) -> list[Calibration]:
+) -> list[FeatureStatistics]:
     unknown = [name for name in watched if name not in features]
     if unknown:
         raise PackageError(f"sensitive: unknown features {unknown}; known: {list(features)}")
@@ -225,7 +250,7 @@ def _calibrate(
         column = x[:, list(features).index(name)].astype(np.float64)
         std = float(column.std()) if np.ptp(column) > 0 else 0.0  # rounding gives a constant one
         if std > 0 or keep_constant:
-            out.append(Calibration(feature=name, mean=float(column.mean()), std=std))
+            out.append(FeatureStatistics(feature=name, mean=float(column.mean()), std=std))
     return out
 
 
@@ -255,6 +280,6 @@ def _store(
             {"rows": torch.from_numpy(rows.copy()), "labels": torch.from_numpy(labels.copy())},
             folder / REFERENCE,
         )
-        done = info.model_copy(update={"weights_sha256": _sha256(folder / WEIGHTS)})
+        done = info.model_copy(update={"weights_sha256": hash_file(folder / WEIGHTS)})
         (folder / INFO).write_text(json.dumps(done.model_dump(), indent=2) + "\n")
     return tag

@@ -1,19 +1,21 @@
-"""Opens a package from the model store, checked and on its device."""
+"""Opens a package from the model store: checks it and brings it to its device."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from bento_selfheal.config.validation import describe
+from bento_selfheal.core.importing import import_function
 from bento_selfheal.errors import PackageError, SettingsError
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.model_store import find_model
@@ -26,12 +28,12 @@ def find_device(name: str | torch.device) -> torch.device:
     """The device that the setting `device` names.
 
     Raises:
-        SettingsError: It is no CPU or CUDA device, or torch finds no such one here.
+        SettingsError: It is neither a CPU nor a CUDA device, or torch does not find it here.
     """
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise SettingsError(f"device: {name!r} is no torch device: {error}") from error
+        raise SettingsError(f"device: {name!r} is not a torch device: {error}") from error
     if device.type == "cpu":
         return device
     if device.type != "cuda":
@@ -39,8 +41,8 @@ def find_device(name: str | torch.device) -> torch.device:
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not 0 <= (device.index or 0) < found:
         raise SettingsError(
-            f"device: {str(name)!r} is not there; torch {torch.__version__} finds {found} CUDA"
-            " devices"
+            f"device: {str(name)!r} is not available; torch {torch.__version__} finds {found}"
+            " CUDA devices"
         )
     return device
 
@@ -49,38 +51,52 @@ def open_package(tag: str, device: str | torch.device = "cpu") -> Package:
     """Open a packaged model, on a device.
 
     Raises:
-        bentoml.exceptions.NotFound: No such model.
-        PackageError: It is not one of ours, damaged, or does not run on the device.
+        bentoml.exceptions.NotFound: There is no such model.
+        PackageError: It was not packaged by this project, is damaged, or does not run on the
+            device.
         SettingsError: There is no such device.
     """
     place = find_device(device)
     stored = find_model(tag)
-    folder = Path(stored.path)
-    exact = str(stored.tag)
-    if not (folder / INFO).exists():
-        raise PackageError(f"{exact} was not made by bento_selfheal: it has no {INFO}")
-    try:
-        info = PackageInfo.model_validate_json((folder / INFO).read_bytes())
-    except ValidationError as error:
-        raise PackageError(f"{exact}: {INFO}: {describe(error)}") from error
-    if not (folder / WEIGHTS).exists() or _sha256(folder / WEIGHTS) != info.weights_sha256:
-        raise PackageError(f"{exact}: {WEIGHTS} does not have the hash noted in {INFO}")
-    with torch.random.fork_rng(devices=[]):  # its first weights are drawn only to be replaced
-        model = _build(info.builder, info.builder_args)
-    try:
-        model.load_state_dict(load_file(folder / WEIGHTS))
-    except RuntimeError as error:
-        raise PackageError(f"{exact}: the weights do not fit {info.builder}: {error}") from error
-    model.requires_grad_(False).eval()
-    try:
-        reference = load_file(folder / REFERENCE)
-        rows, labels = reference["rows"].numpy(), reference["labels"].numpy()
-    except (OSError, SafetensorError, KeyError) as error:
-        raise PackageError(f"{exact}: {REFERENCE} cannot be read: {error}") from error
+    folder, exact = Path(stored.path), str(stored.tag)
+    info = _read_info(folder, exact)
+    model = _read_model(folder, exact, info)
+    rows, labels = _read_reference(folder, exact)
     package = Package(exact, info, model, rows, labels)
     if place.type != "cpu":
         _move(package, place)
     return package
+
+
+def _read_info(folder: Path, tag: str) -> PackageInfo:
+    path = folder / INFO
+    if not path.exists():
+        raise PackageError(f"{tag} was not packaged by bento_selfheal: it has no {INFO}")
+    try:
+        return PackageInfo.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise PackageError(f"{tag}: {INFO}: {describe(error)}") from error
+
+
+def _read_model(folder: Path, tag: str, info: PackageInfo) -> SelfHealingModel:
+    path = folder / WEIGHTS
+    if not path.exists() or hash_file(path) != info.weights_sha256:
+        raise PackageError(f"{tag}: {WEIGHTS} does not have the hash noted in {INFO}")
+    with torch.random.fork_rng(devices=[]):  # its first weights are drawn only to be replaced
+        model = build_model(info.builder, info.builder_args)
+    try:
+        model.load_state_dict(load_file(path))
+    except RuntimeError as error:
+        raise PackageError(f"{tag}: the weights do not fit {info.builder}: {error}") from error
+    return model.requires_grad_(False).eval()
+
+
+def _read_reference(folder: Path, tag: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    try:
+        reference = load_file(folder / REFERENCE)
+        return reference["rows"].numpy(), reference["labels"].numpy()
+    except (OSError, SafetensorError, KeyError) as error:
+        raise PackageError(f"{tag}: {REFERENCE} cannot be read: {error}") from error
 
 
 def _move(package: Package, device: torch.device) -> None:
@@ -94,24 +110,29 @@ def _move(package: Package, device: torch.device) -> None:
         raise PackageError(f"{package.tag}: does not run on device {device}: {error}") from error
 
 
-def _build(builder: str, builder_args: Mapping[str, Any]) -> SelfHealingModel:
-    module, colon, function = builder.partition(":")
-    if not colon:
-        raise PackageError(f"builder: {builder!r} is not 'module:function'")
+def build_model(builder: str, builder_args: Mapping[str, Any]) -> SelfHealingModel:
+    """A fresh model from its builder, ``module:function``.
+
+    Raises:
+        PackageError: The builder cannot be imported, refuses its arguments, or builds something
+            else.
+    """
     try:
-        make = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise PackageError(f"builder: cannot import {builder!r}: {error}") from error
+        make = import_function(builder)
+    except ValueError as error:
+        raise PackageError(f"builder: {error}") from error
     try:
         model = make(**builder_args)
     except TypeError as error:
-        raise PackageError(f"builder_args: {builder!r} refuses them: {error}") from error
+        raise PackageError(f"builder_args: {builder!r} rejects them: {error}") from error
     if not isinstance(model, SelfHealingModel):
         raise PackageError(
-            f"builder: {builder!r} gave {type(model).__name__}, a SelfHealingModel is needed"
+            f"builder: {builder!r} returned a {type(model).__name__}; it must return a"
+            " SelfHealingModel"
         )
     return model
 
 
-def _sha256(path: Path) -> str:
+def hash_file(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

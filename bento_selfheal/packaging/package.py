@@ -1,7 +1,7 @@
-"""Package a model: train or take it, calibrate the signals, keep a reference set, store it.
+"""A packaged model: what it holds, and what healing and serving ask of it.
 
-A packaged model holds no code. Its architecture is the name of a builder function that is
-imported when it is loaded; its weights and its reference set are safetensors.
+It holds no code. Its architecture is the name of a builder function that is imported when the
+package is opened; its weights and its reference set are safetensors.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from bento_selfheal.rules import Rule, RuleSet
 CANARY_ROWS = 32
 
 
-class Calibration(BaseModel):
-    """What FIDI compares a sensitive feature with."""
+class FeatureStatistics(BaseModel):
+    """The training data of one sensitive feature, which FIDI compares new rows with."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -36,7 +36,7 @@ class Calibration(BaseModel):
 
 
 class PackageInfo(BaseModel):
-    """Everything about a packaged model but its numbers."""
+    """Everything about a packaged model except its tensors, as `package.json` stores it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,13 +45,13 @@ class PackageInfo(BaseModel):
     output: Output
     features: list[str]
     classes: list[Label]
-    calibration: list[Calibration]
+    calibration: list[FeatureStatistics]
     rules: list[Rule]
     hidden_dim: int
     positive_rate: float
-    """Share of rows that are not of the first class."""
+    """Share of the training rows that are not of the first class."""
     flagged_rate: float = 0.0
-    """Share of the reference set that the model as trained gives class 1."""
+    """Share of the reference set to which the model as trained assigns class 1."""
     accuracy: float
     f1: float
     weights_sha256: str
@@ -63,8 +63,8 @@ class Package:
 
     Attributes:
         tag: Its exact tag in the model store.
-        info: What it is.
-        model: The model with its clean adapter, frozen, in eval mode, on the device asked for.
+        info: Its description.
+        model: The model with its clean adapter: frozen, in eval mode, on the requested device.
         reference_rows: Held-out clean rows, ``(m, features)``.
         reference_labels: Their labels, ``(m,)``, indices of classes.
     """
@@ -77,6 +77,7 @@ class Package:
 
     @property
     def name(self) -> str:
+        """Its name in the model store, without the version."""
         return self.tag.split(":")[0]
 
     @property
@@ -92,11 +93,15 @@ class Package:
 
     @property
     def canary(self) -> Tensor:
-        """The rows on which an adapter must answer sanely before it serves, where the model is."""
-        return torch.from_numpy(self.reference_rows[:CANARY_ROWS]).to(self.model.device)
+        """Rows on which an adapter must answer as when it was made, on the model's device.
+
+        A copy: a model that works in place must not change the reference set.
+        """
+        return torch.tensor(self.reference_rows[:CANARY_ROWS], device=self.model.device)
 
     @property
     def sensitive_columns(self) -> list[int]:
+        """The columns that FIDI watches, in the order of the calibration."""
         return [self.info.features.index(c.feature) for c in self.info.calibration]
 
     def shadow(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -109,6 +114,7 @@ class Package:
         return Fidi([c.feature for c in cal], [c.mean for c in cal], [c.std for c in cal], window)
 
     def rules(self) -> RuleSet:
+        """Its rules, bound to its columns, with full trust."""
         return RuleSet(self.info.rules, self.info.features)
 
 

@@ -32,6 +32,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bento_selfheal.errors import SettingsError
+from bento_selfheal.packaging.class_counts import ClassCounts, Floats
+from bento_selfheal.packaging.training_data import check_rows
 from bento_selfheal.rules import Operator, Rule
 
 HELD_OUT = 1 / 3
@@ -50,8 +52,6 @@ RIGHT = 0.5
 """Precision, at least: a rule is right more often than wrong."""
 CONFIDENCE = 0.99
 """One-sided confidence of a bound on a precision."""
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def suggest(
     Raises:
         SettingsError: An argument does not fit; the message names it and its value.
 
-    >>> from bento_selfheal.streams import article_rows
+    >>> from bento_selfheal.simulation.streams import article_rows
     >>> data = article_rows(5000, 0.0, np.random.default_rng(42))
     >>> found = suggest(data.rows, data.labels, data.features)
     >>> found.sensitive, str(found.rules[0].rule), round(found.rules[0].f1, 2)
@@ -125,75 +125,34 @@ def suggest(
     order = np.random.default_rng(seed).permutation(len(x))
     cut = int(len(x) * HELD_OUT)
     held, chosen = order[:cut], order[cut:]
-    tallies = {n: _Tally.of(x[chosen, i], y[chosen], classes) for i, n in enumerate(names)}
-    strength = {name: tally.strength() for name, tally in tallies.items()}
+    counts = {n: ClassCounts.of(x[chosen, i], y[chosen], classes) for i, n in enumerate(names)}
+    strength = {name: each.strength() for name, each in counts.items()}
     strength = dict(sorted(strength.items(), key=lambda item: -item[1]))
     level = NormalDist().inv_cdf(1 - FALSE_ALARM / (2 * len(names) * classes))
     least = SHARE * max(strength.values())
-    sensitive = [n for n, s in strength.items() if s >= least and tallies[n].surprise() > level]
+    sensitive = [n for n, s in strength.items() if s >= least and counts[n].surprise() > level]
     measured = [
         _measure(rule, x[held, names.index(name)], y[held])
         for name in sensitive
-        for rule in _rules(name, tallies[name])
+        for rule in _rules(name, counts[name])
     ]
     rules = sorted((m for m in measured if m is not None), key=lambda found: -found.f1)
     return Suggestion(sensitive, strength, rules[:most])
 
 
-@dataclass(frozen=True)
-class _Tally:
-    """How often each class comes with each value of one feature.
-
-    Attributes:
-        values: Distinct values, rising, ``(u,)``, in the feature's own unit.
-        counts: Rows of each class at each value, ``(u, classes)``.
-    """
-
-    values: Floats
-    counts: Floats
-
-    @classmethod
-    def of(cls, column: NDArray[np.float32], y: NDArray[np.int64], classes: int) -> _Tally:
-        values, where = np.unique(column, return_inverse=True)
-        counts = np.bincount(where * classes + y, minlength=len(values) * classes)
-        return cls(values.astype(np.float64), counts.reshape(-1, classes).astype(np.float64))
-
-    def _separation(self) -> tuple[Floats, Floats]:
-        """``2·AUC - 1`` of each class, ``(classes,)``, and its spread under no relation."""
-        size = self.counts.sum(axis=0)
-        at = self.counts.sum(axis=1)
-        total = at.sum()
-        ranks = np.cumsum(at) - (at - 1) / 2
-        pairs = size * (total - size)
-        excess = self.counts.T @ ranks - size * (total + 1) / 2
-        ties = (at**3 - at).sum() / max(total * (total - 1), 1)
-        spread = np.sqrt(pairs * max(total + 1 - ties, 0) / 12)
-        pairs = np.maximum(pairs, 1)  # a class with no row, or with all: no excess either
-        return 2 * excess / pairs, 2 * spread / pairs
-
-    def strength(self) -> float:
-        """Strength of the feature, 0 to 1."""
-        return min(float(np.abs(self._separation()[0]).max()), 1.0)
-
-    def surprise(self) -> float:
-        """The strongest class's separation, in spreads of what shuffled labels give."""
-        separation, spread = self._separation()
-        return float((np.abs(separation) / np.where(spread > 0, spread, np.inf)).max())
-
-
-def _rules(feature: str, tally: _Tally) -> list[Rule]:
+def _rules(feature: str, counts: ClassCounts) -> list[Rule]:
     """The best rule of each class and side, where one clears the margin."""
-    below = np.cumsum(tally.counts, axis=0)[:-1]
+    below = np.cumsum(counts.counts, axis=0)[:-1]
     sides: list[tuple[Operator, Floats]] = [
         ("<", below),
-        (">", tally.counts.sum(axis=0) - below),
+        (">", counts.counts.sum(axis=0) - below),
     ]
-    total = tally.counts.sum()
+    total = counts.counts.sum()
     out = []
-    for target in range(tally.counts.shape[1]):
-        size = tally.counts[:, target].sum()
+    for target in range(counts.counts.shape[1]):
+        size = counts.counts[:, target].sum()
         for operator, flagged in sides:
-            value = _threshold(tally.values, flagged[:, target], flagged.sum(axis=1), size, total)
+            value = _threshold(counts.values, flagged[:, target], flagged.sum(axis=1), size, total)
             if value is not None:
                 out.append(_rule(feature, operator, value, target))
     return out
@@ -272,9 +231,7 @@ def _rule(feature: str, operator: Operator, value: float, target: int) -> Rule:
 
 def _check_settings(names: list[str], classes: int, seed: int, most: int) -> None:
     if not names:
-        raise SettingsError("features: none given")
-    if len(set(names)) < len(names):
-        raise SettingsError(f"features: names repeat in {names}")
+        raise SettingsError("features: there are none")
     for name, value, least in (("classes", classes, 2), ("seed", seed, 0), ("most", most, 0)):
         if value < least:
             raise SettingsError(f"{name}: {value} is below {least}")
@@ -282,25 +239,20 @@ def _check_settings(names: list[str], classes: int, seed: int, most: int) -> Non
 
 def _checked_rows(rows: ArrayLike, names: list[str]) -> NDArray[np.float32]:
     try:
-        with np.errstate(over="ignore"):  # what is too large for float32 is refused below
-            x = np.asarray(rows, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise SettingsError(f"rows: numbers are needed: {error}") from error
-    if x.ndim != 2 or x.shape[1] != len(names) or not len(x):
-        raise SettingsError(f"rows: shape {x.shape} does not fit {len(names)} features")
-    bad = np.argwhere(~np.isfinite(x))
-    if len(bad):
-        row, column = bad[0]
-        raise SettingsError(f"rows: row {row}, {names[column]} is {x[row, column]}")
+        x = check_rows(rows, names)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    if not len(x):
+        raise SettingsError("rows: there are none")
     return x
 
 
 def _checked_labels(labels: ArrayLike, n: int, classes: int) -> NDArray[np.int64]:
     given = np.asarray(labels)
     if given.shape != (n,):
-        raise SettingsError(f"labels: shape {given.shape} does not fit {n} rows")
+        raise SettingsError(f"labels: shape {given.shape} does not match {n} rows")
     if given.dtype.kind not in "biuf":
-        raise SettingsError(f"labels: {given[0]!r} is no class index")
+        raise SettingsError(f"labels: {given[0]!r} is not a class index")
     wrong = ~np.isin(given, np.arange(classes))
     if wrong.any():
         row = int(wrong.argmax())

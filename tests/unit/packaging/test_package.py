@@ -199,18 +199,22 @@ def _nan() -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"features": FEATURES[:3]}, r"rows: shape \(400, 4\) does not fit 3"),
-        ({"features": ["a", "b", "b", "c"]}, "features: names repeat"),
+        ({"features": FEATURES[:3]}, r"rows: shape \(400, 4\) does not match 3"),
+        ({"features": ["a", "b", "b", "c"]}, "features: names occur more than once"),
         ({"rows": _nan()}, "rows: row 17, age is nan"),
         ({"rows": np.zeros(400)}, "rows: shape"),
-        ({"rows": data(20)[0], "labels": data(20)[1]}, "rows: 20 are too few"),
+        ({"rows": data(20)[0], "labels": data(20)[1]}, "rows: 20 rows are too few"),
         ({"labels": [0, 1]}, "labels: shape"),
         ({"labels": np.zeros(400)}, "labels: at least two classes"),
-        ({"rules": [Rule(feature="load", value=0, target=2)]}, "rules: .* name no class"),
+        (
+            {"rules": [Rule(feature="load", value=0, target=2)]},
+            "rules: .* name a class beyond the 2",
+        ),
         ({"rules": [Rule(function="no.such:f")]}, "rules: function: cannot import"),
         ({"sensitive": ["load", "V14"]}, r"sensitive: unknown features \['V14'\]"),
         ({"rules": [Rule(feature="V14", operator="<", value=0)]}, "rules: .*V14"),
-        ({"builder": "no_colon"}, "builder: 'no_colon'"),
+        ({"builder": "no_colon"}, "builder: 'no_colon' is not of the form 'module:function'"),
+        ({"rules": [Rule(function="no_colon")]}, "rules: function: 'no_colon' is not of the form"),
         ({"builder": "no.such.module:f"}, "builder: cannot import"),
         ({"builder": "test_package:no_such"}, "builder: cannot import"),
         ({"builder": "test_package:no_model"}, "builder: .*Linear"),
@@ -281,3 +285,39 @@ def test_damaged(damage: Callable[[Path], Any], said: str) -> None:
         open_package(package.tag)
     assert package.tag in str(refused.value)
     assert said in str(refused.value)
+
+
+class InPlace(nn.Module):
+    """A backbone that works on its input in place, as a `clamp_` does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Hidden representation ``(n, 4)``; no row is no row to this model."""
+        assert len(x) > 0
+        out: torch.Tensor = self.linear(x.clamp_(-0.1, 0.1))
+        return out
+
+
+def in_place() -> SelfHealingModel:
+    head = nn.Sequential(nn.Linear(4, 1), nn.Sigmoid())
+    return SelfHealingModel(InPlace(), ReflexiveLayer(4), head)
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["given", "trained here"])
+def test_a_model_that_works_in_place(given: bool) -> None:
+    """Its reference set holds the rows as they were given, also after its canary was answered,
+    and at no time is it asked for no rows."""
+    rows, labels = data()
+    kept = rows.copy()
+    package = made(
+        rows=rows, labels=labels, model=in_place() if given else None,
+        builder="test_package:in_place", builder_args={}, training=Training(epochs=1),
+    )  # fmt: skip
+    with torch.no_grad():
+        package.model(package.canary)
+    assert np.array_equal(rows, kept)
+    known = {row.tobytes() for row in kept.astype(np.float32)}
+    assert {row.tobytes() for row in package.reference_rows} <= known

@@ -1,0 +1,32 @@
+"""Checks of training data, whoever asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def check_rows(rows: ArrayLike, features: Sequence[str]) -> NDArray[np.float32]:
+    """Training rows as float32, ``(n, features)``.
+
+    Raises:
+        ValueError: They are not numbers, not finite, or do not match the features; or two
+            features share a name.
+    """
+    names = list(features)
+    if len(set(names)) < len(names):
+        raise ValueError(f"features: names occur more than once in {names}")
+    try:
+        with np.errstate(over="ignore"):  # what is too large for float32 is refused below
+            x = np.asarray(rows, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"rows: not all are numbers: {error}") from error
+    if x.ndim != 2 or x.shape[1] != len(names):
+        raise ValueError(f"rows: shape {x.shape} does not match {len(names)} features")
+    bad = np.argwhere(~np.isfinite(x))
+    if len(bad):
+        row, column = bad[0]
+        raise ValueError(f"rows: row {row}, {names[column]} is {x[row, column]}")
+    return x
