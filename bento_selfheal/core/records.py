@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -140,6 +141,19 @@ class FeedbackRecord:
 
 
 @dataclass(frozen=True)
+class NewSnapshot:
+    """What a store of snapshots keeps beside an adapter's weights; as in `Snapshot`."""
+
+    version: int
+    phase: Phase
+    heal: int
+    batch: int
+    reason: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """More that is kept with it, JSON values."""
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """An adapter in the BentoML model store."""
 
@@ -159,6 +173,12 @@ class Snapshot:
     f1: float | None = None
     rows: int = 0
     """How many such labels."""
+
+
+def best_healed(snapshots: Iterable[Snapshot]) -> Snapshot | None:
+    """The post-heal snapshot with the highest F1 on later labels; the newer one of two equals."""
+    measured = [s for s in snapshots if s.phase is Phase.POST and s.f1 is not None]
+    return max(measured, key=lambda s: (s.f1 or 0.0, s.version), default=None)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.config.thresholds import Thresholds
-from bento_selfheal.core.records import Event, Phase, Promotion, PromotionKind
+from bento_selfheal.core.records import Event, NewSnapshot, Phase, Promotion, PromotionKind
 from bento_selfheal.deployment.locations import exact_tag, open_store, registry_of, state_dir
 from bento_selfheal.errors import PromotionMoved, SettingsError
 from bento_selfheal.healing.pipeline import Pipeline
@@ -74,7 +74,8 @@ def _take_over(settings: Settings, store: SqlStore, package: Package, before: st
     reason = f"{package.tag} was deployed"
     registry = registry_of(package, store, settings)
     clean = registry.save(
-        version, Phase.CLEAN, package.model.adapter_state(), heal=0, batch=0, reason=reason
+        NewSnapshot(version, Phase.CLEAN, heal=0, batch=0, reason=reason),
+        package.model.adapter_state(),
     )
     now = time.time()
     initial = Promotion(

@@ -45,6 +45,6 @@ def registry_of(package: Package, store: SqlStore, settings: Settings) -> Regist
     return Registry(
         package,
         store.meta("store_id") or "",
-        shelf=store if store.shared else None,
+        adapters=store if store.shared else None,
         key=settings.signing_key.get_secret_value().encode(),
     )

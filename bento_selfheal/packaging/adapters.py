@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from bento_selfheal.core.records import Phase, Snapshot
+from bento_selfheal.core.records import NewSnapshot, Phase, Snapshot
 from bento_selfheal.errors import SnapshotError
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.model_store import (
@@ -37,46 +37,53 @@ SIGNATURE = "signature"
 YOUNG_SECONDS = 600.0
 LOCK_SECONDS = 30.0
 CANARY_TOLERANCE = 1e-4
-"""Answers of one adapter on two machines or devices: float32 sums are taken in another order."""
+"""How far answers may differ between machines or devices: float32 sums depend on the order."""
 
 
 class AdapterStore(Protocol):
     """Adapters by their hash, where every replica reaches them; the shared store is one."""
 
-    def keep_adapter(self, sha256: str, blob: bytes, signature: str) -> None: ...
+    def keep_adapter(self, sha256: str, blob: bytes, signature: str) -> None:
+        """Keep an adapter's bytes and their signature under their hash."""
 
-    def adapter(self, sha256: str) -> tuple[bytes, str] | None: ...
+    def adapter(self, sha256: str) -> tuple[bytes, str] | None:
+        """The bytes and the signature under a hash; None where it is not known."""
 
 
 class Registry:
     """The snapshots of one packaged model in one store.
 
-    All lie under one name, ``<package>-adapter``; which of them serves is the promotion
-    log's to say. Only the leading runner writes here, so versions are never made at once.
+    All lie under one name, ``<package>-adapter``; the promotion log says which of them serves.
+    Only the leading runner writes here, so no two versions are made at the same time.
 
-    Where replicas have a model store each, the adapters' bytes lie on a shelf that all reach, and
-    each materialises in its own store what it needs.
+    Where each replica has a model store of its own, the adapters' bytes also lie in a store that
+    all of them reach, and each replica copies what it needs into its own.
 
     Args:
         package: The packaged model that the adapters belong to.
         store_id: The store's own id, which keeps two stores' snapshots apart.
-        shelf: Where replicas find each other's adapters; None where they share a model store.
+        adapters: Where replicas find each other's adapters; None where they share a model store.
         key: Signs what is saved, and what is loaded must be signed with it; empty for neither.
     """
 
     def __init__(
-        self, package: Package, store_id: str, shelf: AdapterStore | None = None, key: bytes = b""
+        self,
+        package: Package,
+        store_id: str,
+        adapters: AdapterStore | None = None,
+        key: bytes = b"",
     ) -> None:
         self.package = package
         self._store_id = store_id
-        self._shelf = shelf
+        self._adapters = adapters
         self._key = key
 
     def of(self, package: Package) -> Registry:
         """The snapshots of another package in the same store."""
-        return Registry(package, self._store_id, self._shelf, self._key)
+        return Registry(package, self._store_id, self._adapters, self._key)
 
     def tag(self, version: int, phase: Phase) -> str:
+        """Where a snapshot lies in the model store."""
         return f"{self.tag_name}:{self._store_id}-{version:06d}-{phase.value}"
 
     @property
@@ -84,44 +91,42 @@ class Registry:
         """The one name of all snapshots of this package."""
         return f"{self.package.name}-adapter"
 
-    def save(
-        self,
-        version: int,
-        phase: Phase,
-        state: Mapping[str, Tensor],
-        *,
-        heal: int,
-        batch: int,
-        reason: str,
-        facts: Mapping[str, Any] | None = None,
-    ) -> Snapshot:
+    def save(self, new: NewSnapshot, state: Mapping[str, Tensor]) -> Snapshot:
         """Write an adapter with its canary answers; a half-written one is written again.
 
         Raises:
             SnapshotError: The weights are not finite.
         """
+        what = f"version {new.version}"
         model = self.package.model.with_adapter(state)
-        self._check_finite(state, f"version {version}")
-        canary = self._canary_answers(model, f"version {version}")
-        header = json.dumps({"package": self.package.tag, "version": version, "phase": phase})
-        blob = save({**state, "canary": canary}, metadata={"selfheal": header})
-        tag, sha256 = self.tag(version, phase), hashlib.sha256(blob).hexdigest()
-        labels = {"selfheal": "adapter", "phase": phase.value, "heal": str(heal)}
-        metadata = {
-            "version": version,
-            "phase": phase.value,
-            "heal": heal,
-            "batch": batch,
-            "reason": reason,
+        self._check_finite(state, what)
+        canary = self._canary_answers(model, what)
+        known = {"package": self.package.tag, "version": new.version, "phase": new.phase}
+        blob = save({**state, "canary": canary}, metadata={"selfheal": json.dumps(known)})
+        tag, sha256 = self.tag(new.version, new.phase), hashlib.sha256(blob).hexdigest()
+        self._write(tag, blob, *self._facts(new, blob, sha256))
+        if self._adapters is not None:
+            self._adapters.keep_adapter(sha256, blob, self._signed(blob))
+        return Snapshot(
+            new.version, tag, new.phase, sha256, new.heal, new.batch, new.reason, time.time()
+        )
+
+    def _facts(
+        self, new: NewSnapshot, blob: bytes, sha256: str
+    ) -> tuple[dict[str, str], dict[str, Any]]:
+        """Labels and metadata of a snapshot in the model store."""
+        phase = new.phase.value
+        return {"selfheal": "adapter", "phase": phase, "heal": str(new.heal)}, {
+            "version": new.version,
+            "phase": phase,
+            "heal": new.heal,
+            "batch": new.batch,
+            "reason": new.reason,
             "package": self.package.tag,
             "sha256": sha256,
             SIGNATURE: self._signed(blob),
-            **(facts or {}),
+            **new.facts,
         }
-        self._write(tag, blob, labels, metadata)
-        if self._shelf is not None:
-            self._shelf.keep_adapter(sha256, blob, self._signed(blob))
-        return Snapshot(version, tag, phase, sha256, heal, batch, reason, time.time())
 
     def load(self, tag: str, sha256: str) -> SelfHealingModel:
         """The packaged model with a verified adapter: hash, signature, shapes, finite, canary.
@@ -147,7 +152,7 @@ class Registry:
         if expected.shape != answers.shape or not torch.allclose(
             answers, expected, atol=CANARY_TOLERANCE
         ):
-            raise SnapshotError(f"{tag}: answers the canary batch otherwise than when it was made")
+            raise SnapshotError(f"{tag}: it answers the canary batch differently from before")
         return model
 
     def sign(self, tag: str, sha256: str) -> None:
@@ -156,37 +161,37 @@ class Registry:
         Raises:
             SnapshotError: It is not what was promoted.
         """
-        shelved = self._shelf.adapter(sha256) if self._shelf is not None else None
-        blob = self._read(tag) if shelved is None else shelved[0]
+        shared = self._adapters.adapter(sha256) if self._adapters is not None else None
+        blob = self._read(tag) if shared is None else shared[0]
         if problem := _mismatch(tag, blob, sha256):
             raise SnapshotError(problem)
         known = home_store().get(tag).info if model_folder(tag).exists() else None
         if known is not None:
             facts = {**known.metadata, SIGNATURE: self._signed(blob)}
             self._write(tag, blob, known.labels, facts)
-        if self._shelf is not None:
-            self._shelf.keep_adapter(sha256, blob, self._signed(blob))
+        if self._adapters is not None:
+            self._adapters.keep_adapter(sha256, blob, self._signed(blob))
 
     def delete(self, tag: str) -> None:
         """Remove one snapshot from the model store."""
         delete_model(tag)
 
     def prune(self, kept: set[str]) -> None:
-        """Remove what is kept no more: copies of this replica's, and what killed runners left."""
+        """Remove snapshots that are no longer kept: local copies, and what killed runners left."""
         folder = bentoml_home() / "models" / self.tag_name
         prefix = f"{self._store_id}-"
         for copy in folder.glob(f"{prefix}*"):
             tag = f"{self.tag_name}:{copy.name}"
             try:
-                # A young one may be of a step that is still being written.
+                # A young one may belong to a step that is still being written.
                 if tag not in kept and time.time() - copy.stat().st_mtime > YOUNG_SECONDS:
                     with self._lock():
                         delete_model(tag)
             except (OSError, Timeout) as error:
-                log.warning("%s is kept no more and could not be removed: %s", tag, error)
+                log.warning("%s is no longer kept, but could not be removed: %s", tag, error)
 
     def _fetch(self, tag: str, sha256: str) -> bytes:
-        """The bytes with this hash: from the model store, else from the shelf and kept here too."""
+        """The bytes with this hash: from the model store, else copied from the shared one."""
         try:
             blob = self._read(tag)
             signature = self._signature_of(tag)
@@ -195,10 +200,10 @@ class Registry:
             problem = str(error)
         if not problem:
             return blob
-        shelved = self._shelf.adapter(sha256) if self._shelf is not None else None
-        if shelved is None:
+        shared = self._adapters.adapter(sha256) if self._adapters is not None else None
+        if shared is None:
             raise SnapshotError(problem)
-        blob, signature = shelved
+        blob, signature = shared
         if _mismatch(tag, blob, sha256):
             raise SnapshotError(problem)
         if unsigned := self._unsigned(tag, blob, signature):
@@ -207,7 +212,7 @@ class Registry:
         try:
             self._write(tag, blob, {"selfheal": "adapter"}, facts)
         except (OSError, Timeout) as error:
-            log.warning("%s serves without a copy in the model store: %s", tag, error)
+            log.warning("%s is used without a copy in the model store: %s", tag, error)
         return blob
 
     def _signed(self, blob: bytes) -> str:
@@ -219,8 +224,8 @@ class Registry:
         if hmac.compare_digest(signature.encode(), self._signed(blob).encode()) or not self._key:
             return ""
         if not signature:
-            return f"{tag}: is not signed; `bento-selfheal sign` signs what was made before the key"
-        return f"{tag}: its signature is not by the key in force"
+            return f"{tag}: is not signed; if it was made before the key, run `bento-selfheal sign`"
+        return f"{tag}: its signature was not made with the key in force"
 
     def _signature_of(self, tag: str) -> str:
         if not self._key:
@@ -233,7 +238,7 @@ class Registry:
     def _write(
         self, tag: str, blob: bytes, labels: Mapping[str, str], metadata: Mapping[str, Any]
     ) -> None:
-        """BentoML bears no two writers of one model name."""
+        """Under a lock: BentoML does not support concurrent writers of one model name."""
         with self._lock(), new_model(tag, labels=labels, metadata=metadata) as folder:
             (folder / ADAPTER).write_bytes(blob)
 
@@ -253,7 +258,7 @@ class Registry:
         with torch.no_grad():
             answers: Tensor = model(self.package.canary).cpu()
         if not bool(torch.isfinite(answers).all()):
-            raise SnapshotError(f"{what}: the canary batch gets answers that are not finite")
+            raise SnapshotError(f"{what}: its answers to the canary batch are not finite")
         return answers
 
     @staticmethod
@@ -264,6 +269,6 @@ class Registry:
 
 
 def _mismatch(tag: str, blob: bytes, sha256: str) -> str:
-    """What is wrong with the bytes of an adapter; empty when they are the promoted ones."""
+    """What is wrong with the bytes of an adapter; empty when they are those promoted."""
     found = hashlib.sha256(blob).hexdigest()
     return "" if found == sha256 else f"{tag}: hash {found[:12]}… is not {sha256[:12]}… as promoted"

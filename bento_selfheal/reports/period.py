@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from bento_selfheal.config.settings import Settings
-from bento_selfheal.core.records import Event, Measurement, Phase, Promotion, Snapshot
+from bento_selfheal.core.records import Event, Measurement, Phase, Promotion, Snapshot, best_healed
 from bento_selfheal.deployment.locations import open_store
 from bento_selfheal.errors import SettingsError, StoreError
 from bento_selfheal.packaging.opening import open_package
@@ -42,6 +42,7 @@ class Period:
         stages: Accuracy, precision, recall and F1 by stage, in order.
         thresholds: What operations may set.
         limits: From which readings on signals ask for a heal.
+        best: Version of the best post-heal snapshot among them.
     """
 
     title: str
@@ -53,6 +54,7 @@ class Period:
     stages: dict[str, dict[str, float]]
     thresholds: dict[str, Any]
     limits: dict[str, float]
+    best: int | None = None
 
 
 def period_of_store(settings: Settings, since: float = 0.0, until: float = 0.0) -> Period:
@@ -80,17 +82,19 @@ def _read(store: SqlStore, settings: Settings, since: float, until: float) -> Pe
         raise StoreError("the store has no package yet; deploy one first")
     within = [m for m in store.measurements(since, limit=MOST) if m.time <= until]
     scored = [_row(m) for m in store.measurements(since, scored_only=True) if m.time <= until]
-    status = store.status()
+    snapshots = [s for s in _snapshots(store) if since <= s.time <= until]
+    best, status = best_healed(snapshots), store.status()
     return Period(
         title=tag,
         batches=scored,
         signals=[_row(m) for m in within],
         events=[asdict(e) for e in _all(store.events) if since <= e.time <= until],
         promotions=[asdict(p) for p in _all(store.promotions) if since <= p.time <= until],
-        snapshots=[asdict(s) for s in _snapshots(store) if since <= s.time <= until],
+        snapshots=[asdict(s) for s in snapshots],
         stages=_stages(tag, status, scored),
         thresholds=status["thresholds"],
         limits={name: status["signals"][name] for name in LIMITS},
+        best=best.version if best else None,
     )  # fmt: skip
 
 
@@ -141,8 +145,7 @@ def period_of_experiment(result: ExperimentResult) -> Period:
         {**{k: v for k, v in row.items() if k != "shadow"}, "shadow_accuracy": row["shadow"]}
         for row in log
     ]
-    facts = result.as_dict()
-    s = result.settings
+    facts, best, s = result.as_dict(), result.best_snapshot, result.settings
     return Period(
         title=f"the article's experiment, drift {s.drift_strength}, seed {s.seed}",
         batches=batches,
@@ -157,6 +160,7 @@ def period_of_experiment(result: ExperimentResult) -> Period:
         stages=facts["stages"],
         thresholds=s.thresholds.model_dump(include={"rollback_f1_drop", "rollback_acc_drop"}),
         limits={name: getattr(s, name) for name in LIMITS},
+        best=best.version if best else None,
     )
 
 

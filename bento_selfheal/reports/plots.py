@@ -110,9 +110,7 @@ def registry(period: Period, axes: Axes) -> None:
                      facecolors="none" if phase is Phase.PRE else CHAMPION,
                      label=f"F1, {phase.value}")  # fmt: skip
         axes.scatter(x, [s["accuracy"] for s in own], marker=marker, s=16, color=SHADOW, alpha=0.6)
-    healed = [s for s in measured if s["phase"] == Phase.POST]
-    if healed:
-        best = max(healed, key=lambda s: (s["f1"], s["version"]))
+    for best in (s for s in measured if s["version"] == period.best):
         axes.annotate(
             f"best: {best['version']}", (best["version"], best["f1"]), (4, 6),
             textcoords="offset points", color=CHAMPION,

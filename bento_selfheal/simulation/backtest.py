@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from bento_selfheal.core.decision import THRESHOLD, decide_classes
 from bento_selfheal.core.records import (
     Event,
     FeedbackRecord,
+    NewSnapshot,
     Phase,
     PredictionRecord,
     Promotion,
@@ -91,25 +91,17 @@ class MemorySnapshots:
         self._package = package
         self._blobs: dict[str, bytes] = {}
 
-    def save(
-        self,
-        version: int,
-        phase: Phase,
-        state: Mapping[str, Tensor],
-        *,
-        heal: int,
-        batch: int,
-        reason: str,
-        facts: Mapping[str, Any] | None = None,
-    ) -> Snapshot:
+    def save(self, new: NewSnapshot, state: Mapping[str, Tensor]) -> Snapshot:
         """Keep an adapter."""
         if not all(bool(torch.isfinite(value).all()) for value in state.values()):
-            raise SnapshotError(f"version {version}: weights are not finite")
+            raise SnapshotError(f"version {new.version}: weights are not finite")
         blob = save(dict(state))
-        tag = f"memory:{version}"
+        tag = f"memory:{new.version}"
         self._blobs[tag] = blob
         sha256 = hashlib.sha256(blob).hexdigest()
-        return Snapshot(version, tag, phase, sha256, heal, batch, reason, time.time())
+        return Snapshot(
+            new.version, tag, new.phase, sha256, new.heal, new.batch, new.reason, time.time()
+        )
 
     def load(self, tag: str, sha256: str) -> SelfHealingModel:
         """The packaged model with a kept adapter."""
@@ -142,7 +134,8 @@ class Backtest:
             telemetry=Telemetry(),
         )
         clean = self._snapshots.save(
-            1, Phase.CLEAN, package.model.adapter_state(), heal=0, batch=0, reason="packaged"
+            NewSnapshot(1, Phase.CLEAN, heal=0, batch=0, reason="packaged"),
+            package.model.adapter_state(),
         )
         self.pipeline.adopt(
             Promotion(PromotionKind.INITIAL, 1, clean.tag, clean.sha256, "packaged", 0.0, seq=1)

@@ -14,6 +14,7 @@ from bento_selfheal.config.settings import Settings
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.records import (
     FeedbackRecord,
+    NewSnapshot,
     Phase,
     PredictionRecord,
     Promotion,
@@ -41,21 +42,12 @@ class Memory:
         self.kept: dict[str, dict[str, Tensor]] = {}
         self.damaged: set[str] = set()
 
-    def save(
-        self,
-        version: int,
-        phase: Phase,
-        state: Mapping[str, Tensor],
-        *,
-        heal: int,
-        batch: int,
-        reason: str,
-        facts: Mapping[str, Any] | None = None,
-    ) -> Snapshot:
+    def save(self, new: NewSnapshot, state: Mapping[str, Tensor]) -> Snapshot:
         if not all(bool(torch.isfinite(v).all()) for v in state.values()):
-            raise SnapshotError(f"version {version} is not finite")
-        self.kept[f"m:{version}"] = {k: v.clone() for k, v in state.items()}
-        return Snapshot(version, f"m:{version}", phase, "ab", heal, batch, reason, 0.0)
+            raise SnapshotError(f"version {new.version} is not finite")
+        tag = f"m:{new.version}"
+        self.kept[tag] = {k: v.clone() for k, v in state.items()}
+        return Snapshot(new.version, tag, new.phase, "ab", new.heal, new.batch, new.reason, 0.0)
 
     def load(self, tag: str, sha256: str) -> SelfHealingModel:
         if tag in self.damaged:
@@ -98,7 +90,8 @@ class Rig:
         self.done = Outcome()
         if adopt:
             clean = self.memory.save(
-                1, Phase.CLEAN, package.model.adapter_state(), heal=0, batch=0, reason="packaged"
+                NewSnapshot(1, Phase.CLEAN, heal=0, batch=0, reason="packaged"),
+                package.model.adapter_state(),
             )
             self.pipeline.adopt(
                 Promotion(PromotionKind.INITIAL, 1, clean.tag, "ab", "packaged", 0.0, seq=1)

@@ -12,7 +12,7 @@ from torch import nn
 
 from bento_selfheal.config.parameters import HealParameters
 from bento_selfheal.config.settings import Settings, load_settings
-from bento_selfheal.core.records import Phase
+from bento_selfheal.core.records import NewSnapshot, Phase
 from bento_selfheal.deployment.deploy import prepare
 from bento_selfheal.errors import PackageError, SettingsError
 from bento_selfheal.healing.challenger.anchor import Anchor, Basis
@@ -269,7 +269,7 @@ def test_snapshot_moves(package: Package, device: str, there_first: bool) -> Non
     first, second = packages if there_first else reversed(packages)
     line = healed(first)
     kept = Registry(first, "d0d0d0").save(
-        2, Phase.POST, line.answers.adapter_state(), heal=1, batch=1, reason="x"
+        NewSnapshot(2, Phase.POST, heal=1, batch=1, reason="x"), line.answers.adapter_state()
     )
     model = Registry(second, "d0d0d0").load(kept.tag, kept.sha256)
     assert model.device == second.model.device

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from bento_selfheal.core.records import Phase, Promotion, Snapshot
+from bento_selfheal.core.records import NewSnapshot, Phase, Promotion, Snapshot, best_healed
 from bento_selfheal.errors import SnapshotError
 from bento_selfheal.healing.labels.labelled_rows import LabelledRows
 from bento_selfheal.model import SelfHealingModel
@@ -21,19 +21,19 @@ from bento_selfheal.telemetry.spans import Telemetry
 class SnapshotStore(Protocol):
     """Where snapshots go; `Registry` in a service, memory in a backtest."""
 
-    def save(
-        self,
-        version: int,
-        phase: Phase,
-        state: Mapping[str, Tensor],
-        *,
-        heal: int,
-        batch: int,
-        reason: str,
-        facts: Mapping[str, Any] | None = None,
-    ) -> Snapshot: ...
+    def save(self, new: NewSnapshot, state: Mapping[str, Tensor]) -> Snapshot:
+        """Keep an adapter's weights.
 
-    def load(self, tag: str, sha256: str) -> SelfHealingModel: ...
+        Raises:
+            SnapshotError: They are not finite.
+        """
+
+    def load(self, tag: str, sha256: str) -> SelfHealingModel:
+        """The packaged model with a kept adapter.
+
+        Raises:
+            SnapshotError: It does not verify.
+        """
 
 
 class History:
@@ -87,10 +87,8 @@ class History:
         with self._telemetry.span(
             names.SNAPSHOT, {names.VERSION: version, names.PHASE: phase.value}
         ):
-            snapshot = self._store.save(
-                version, phase, model.adapter_state(),
-                heal=heal, batch=batch, reason=reason, facts=facts,
-            )  # fmt: skip
+            new = NewSnapshot(version, phase, heal, batch, reason, facts)
+            snapshot = self._store.save(new, model.adapter_state())
         self.next_version += 1
         self.snapshots[version] = self.changed[version] = snapshot
         return snapshot
@@ -142,10 +140,8 @@ class History:
     def best(self, *, other_than: int | None = None) -> Snapshot | None:
         """The post-heal snapshot with the highest F1 on later labels; else the clean one."""
         others = [s for s in self.snapshots.values() if s.version != other_than]
-        measured = [s for s in others if s.phase is Phase.POST and s.f1 is not None]
-        if measured:
-            return max(measured, key=lambda s: (s.f1 or 0.0, s.version))
-        return next((s for s in others if s.phase is Phase.CLEAN), None)
+        clean = next((s for s in others if s.phase is Phase.CLEAN), None)
+        return best_healed(others) or clean
 
     def before(self, batch: int, *, other_than: int) -> list[Snapshot]:
         """Post-heal snapshots of before a labelled batch; the clean one where there is none."""

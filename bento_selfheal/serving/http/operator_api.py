@@ -147,10 +147,8 @@ class Operations:
     @staticmethod
     def _best(snapshots: list[Snapshot], serving: int | None) -> Snapshot | None:
         others = [s for s in snapshots if s.version != serving]
-        measured = [s for s in others if s.phase is Phase.POST and s.f1 is not None]
-        if measured:
-            return max(measured, key=lambda s: (s.f1 or 0.0, s.version))
-        return next((s for s in reversed(others) if s.phase is Phase.CLEAN), None)
+        clean = next((s for s in reversed(others) if s.phase is Phase.CLEAN), None)
+        return best_healed(others) or clean
 
 
 STATUS_EXAMPLE = {

@@ -14,6 +14,7 @@ from rigs import BATCH, Live, Rig, bits, correct, drifting, feed, live
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.records import (
     FeedbackRecord,
+    NewSnapshot,
     Phase,
     PredictionRecord,
     Promotion,
@@ -366,8 +367,8 @@ def promoted_badly(package: Package, **more: Any) -> Live:
         bad["adapter.2.bias"] += 40.0 * package.model.head[0].weight[0].sign()  # all is fraud
     version = p.history.next_version
     p.history.next_version += 1
-    snapshot = memory.save(version, Phase.POST, bad, heal=99, batch=p.scoreboard.labelled_batches,
-                           reason="bad")  # fmt: skip
+    new = NewSnapshot(version, Phase.POST, 99, p.scoreboard.labelled_batches, "bad")
+    snapshot = memory.save(new, bad)
     p.history.snapshots[version] = snapshot
     p.adopt(Promotion(PromotionKind.PROMOTE, version, snapshot.tag, "ab", "bad", 0.0, seq=999))
     p.health.begin(0.95, 0.9)

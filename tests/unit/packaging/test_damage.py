@@ -23,7 +23,7 @@ from snapshots import adapter, file_of
 from steps import BATCH, send
 
 from bento_selfheal.config.settings import Settings
-from bento_selfheal.core.records import Phase, Promotion, Snapshot
+from bento_selfheal.core.records import NewSnapshot, Phase, Promotion, Snapshot
 from bento_selfheal.errors import SnapshotError
 from bento_selfheal.packaging.adapters import CANARY_TOLERANCE, Registry
 from bento_selfheal.packaging.build import Training, package_model
@@ -45,7 +45,8 @@ def registry(package: Package) -> Registry:
 @pytest.fixture(scope="module")
 def snapshot(registry: Registry) -> Snapshot:
     return registry.save(
-        3, Phase.POST, adapter(registry.package), heal=1, batch=1, reason="to be damaged"
+        NewSnapshot(3, Phase.POST, heal=1, batch=1, reason="to be damaged"),
+        adapter(registry.package),
     )
 
 
@@ -164,7 +165,7 @@ def _foreign() -> bytes:
     other = package_model("foreigner", table.rows, table.labels, features=ARTICLE_FEATURES,
                           training=Training(epochs=1))  # fmt: skip
     made = Registry(other, "f0e1d2").save(
-        1, Phase.CLEAN, other.model.adapter_state(), heal=0, batch=0, reason="packaged"
+        NewSnapshot(1, Phase.CLEAN, heal=0, batch=0, reason="packaged"), other.model.adapter_state()
     )
     return file_of(made).read_bytes()
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from snapshots import adapter, file_of, flip
 from torch import Tensor
 
-from bento_selfheal.core.records import Phase, Snapshot
+from bento_selfheal.core.records import NewSnapshot, Phase, Snapshot
 from bento_selfheal.errors import SnapshotError
 from bento_selfheal.packaging.adapters import ADAPTER, Registry
 from bento_selfheal.packaging.build import Training, package_model
@@ -31,8 +31,10 @@ def registry(package: Package) -> Registry:
 
 
 def saved(registry: Registry, version: int = 3) -> Snapshot:
-    return registry.save(version, Phase.POST, adapter(registry.package), heal=2, batch=11,
-                         reason="z=1.50 on V14", facts={"recipe": "replay"})  # fmt: skip
+    new = NewSnapshot(
+        version, Phase.POST, heal=2, batch=11, reason="z=1.50 on V14", facts={"recipe": "replay"}
+    )
+    return registry.save(new, adapter(registry.package))
 
 
 def test_round_trip(registry: Registry) -> None:
@@ -183,7 +185,8 @@ def test_other_package(registry: Registry) -> None:
             builder_args={"input_dim": 10, "hidden_dim": hidden}, training=Training(epochs=1),
         )  # fmt: skip
         foreign = Registry(other, "a1b2c3").save(
-            1, Phase.CLEAN, other.model.adapter_state(), heal=0, batch=0, reason="packaged"
+            NewSnapshot(1, Phase.CLEAN, heal=0, batch=0, reason="packaged"),
+            other.model.adapter_state(),
         )
         with pytest.raises(SnapshotError, match=foreign.tag):
             registry.load(foreign.tag, foreign.sha256)
@@ -194,7 +197,7 @@ def test_not_finite_is_not_saved(registry: Registry) -> None:
     state = adapter(registry.package)
     state["adapter.0.bias"][0] = float("nan")
     with pytest.raises(SnapshotError, match=r"version 77.*adapter\.0\.bias"):
-        registry.save(77, Phase.POST, state, heal=1, batch=1, reason="x")
+        registry.save(NewSnapshot(77, Phase.POST, heal=1, batch=1, reason="x"), state)
     with pytest.raises(bentoml.exceptions.NotFound):
         bentoml.models.get(registry.tag(77, Phase.POST))
 
@@ -288,7 +291,8 @@ def test_materialises(package: Package, harm: str) -> None:
         flip(file_of(snapshot), snapshot.sha256)
     else:
         Registry(package, "f0f0f0").save(
-            3, Phase.POST, package.model.adapter_state(), heal=1, batch=1, reason="another leader's"
+            NewSnapshot(3, Phase.POST, heal=1, batch=1, reason="another leader's"),
+            package.model.adapter_state(),
         )
     model = registry.load(snapshot.tag, snapshot.sha256)
     assert torch.equal(model.reflexive.scale, adapter(package)["scale"])
@@ -325,7 +329,7 @@ def test_signed(package: Package) -> None:
                          ((4, b""), (5, OTHER_KEY)))  # fmt: skip
     with pytest.raises(SnapshotError, match=f"{unsigned.tag}: is not signed"):
         signing.load(unsigned.tag, unsigned.sha256)
-    with pytest.raises(SnapshotError, match=f"{foreign.tag}: its signature is not"):
+    with pytest.raises(SnapshotError, match=f"{foreign.tag}: its signature was not made"):
         signing.load(foreign.tag, foreign.sha256)
     Registry(package, "f3f3f3").load(foreign.tag, foreign.sha256)
 
@@ -337,7 +341,7 @@ def test_forged_whole(package: Package) -> None:
     signing = Registry(package, "f4f4f4", shelf, KEY)
     good, forged = saved(signing, 3), saved(Registry(package, "f4f4f4", shelf), 4)
     shelf[forged.sha256] = shelf[forged.sha256][0], shelf[good.sha256][1]
-    with pytest.raises(SnapshotError, match="signature is not by the key in force"):
+    with pytest.raises(SnapshotError, match="signature was not made with the key in force"):
         signing.load(forged.tag, forged.sha256)
 
 

@@ -13,7 +13,14 @@ import torch
 from conftest import wait_for
 from snapshots import adapter, file_of, flip
 
-from bento_selfheal.core.records import Event, Phase, Promotion, PromotionKind, Snapshot
+from bento_selfheal.core.records import (
+    Event,
+    NewSnapshot,
+    Phase,
+    Promotion,
+    PromotionKind,
+    Snapshot,
+)
 from bento_selfheal.errors import SnapshotError, StoreError
 from bento_selfheal.packaging.adapters import Registry
 from bento_selfheal.packaging.package import Package
@@ -36,7 +43,7 @@ class World:
         state = adapter(self.package)
         state["adapter.2.bias"] += version / 100
         made = self.registry.save(
-            version, Phase.POST, state, heal=version, batch=version, reason="r"
+            NewSnapshot(version, Phase.POST, heal=version, batch=version, reason="r"), state
         )
         token = self.store.acquire_lease("test", 60)
         assert token is not None
