@@ -113,7 +113,8 @@ def _period(since: str | None, until: str | None, experiment: bool, seed: int) -
     from bento_selfheal.reports.period import moment, period_of_experiment, period_of_store
 
     if experiment:
-        from bento_selfheal.simulation.article import experiment_settings, run_experiment
+        from bento_selfheal.simulation.article import run_experiment
+        from bento_selfheal.simulation.article_settings import experiment_settings
 
         return period_of_experiment(run_experiment(experiment_settings(seed)))
     start = moment(since, "--since") if since else 0.0

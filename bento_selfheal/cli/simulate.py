@@ -190,7 +190,8 @@ def reproduce(
 ) -> None:
     """Run the article's experiment and print its table, its log by batch and its snapshots."""
     from bento_selfheal.cli.output import print_experiment
-    from bento_selfheal.simulation.article import experiment_settings, run_experiment
+    from bento_selfheal.simulation.article import run_experiment
+    from bento_selfheal.simulation.article_settings import experiment_settings
 
     changes = dict(_name_value(text) for text in set_ or [])
     result = run_experiment(experiment_settings(seed, ablation, changes))

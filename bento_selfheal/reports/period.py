@@ -15,7 +15,7 @@ from bento_selfheal.deployment.locations import open_store
 from bento_selfheal.errors import SettingsError, StoreError
 from bento_selfheal.packaging.opening import open_package
 from bento_selfheal.scoring.scores import Scores
-from bento_selfheal.simulation.article import ExperimentResult
+from bento_selfheal.simulation.article_results import ExperimentResult
 from bento_selfheal.store import SqlStore
 
 MOST = 100_000

@@ -5,21 +5,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, ValidationError
-from torch import Tensor, nn
+from torch import nn
 
-from bento_selfheal.config.parameters import HealParameters
-from bento_selfheal.config.thresholds import Thresholds
-from bento_selfheal.config.validation import Count, Positive, Share, describe
 from bento_selfheal.core.records import Phase, State
-from bento_selfheal.errors import SettingsError
 from bento_selfheal.healing.challenger.challenger import Challenger
 from bento_selfheal.healing.challenger.recipes import ArticleRecipe, fraud_fraction
 from bento_selfheal.healing.drift.fidi import Fidi, SignalReading
@@ -28,170 +22,13 @@ from bento_selfheal.healing.labels.labelled_rows import LabelledRows
 from bento_selfheal.model import BaselineMLP, SelfHealingMLP, SelfHealingModel
 from bento_selfheal.rules import Rule, RuleSet
 from bento_selfheal.scoring.scores import Scores
-
-
-class ExperimentSettings(HealParameters):
-    """Every parameter of the article, under its own name."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-
-    recipe: Literal["article"] = "article"
-    """The experiment is the article's, and so is its heal."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
-    """Seed of torch's and NumPy's global generators."""
-    drift_strength: float = 2.2
-    """How far V14 of normal rows moves down."""
-    n_train: Count = 5000
-    """Rows to train on."""
-    n_test: Count = 1000
-    """Clean rows to test on."""
-    n_drift: Count = 1000
-    """Drifted rows, from which the batches are drawn."""
-    fraud_rate: Share = 0.15
-    """Share of fraud in each data set."""
-    input_dim: Annotated[int, Field(ge=1)] = 10
-    """Number of features."""
-    hidden_dim: Count = 64
-    """Width of the hidden layers and of the adapter."""
-    sensitive_index: Annotated[int, Field(ge=0)] = 7
-    """Column of V14."""
-    rule_value: float = -1.5
-    """V14 below it means fraud, says the rule."""
-    epochs: Count = 20
-    """Epochs of the first training."""
-    train_lr: Positive = 0.001
-    """Adam's learning rate in the first training."""
-    train_batch: Count = 100
-    """Rows of a minibatch in the first training."""
-    batches: Count = 25
-    """Drifted batches that are streamed."""
-    rollback_f1_drop: Share = 0.08
-    """F1 this far below the first heal's, as a rolling mean, rolls back."""
-    rollback_acc_drop: Share = 0.10
-    """Accuracy this far below the first heal's, as a rolling mean, rolls back."""
-    conflicts_are_fraud: bool = False
-    """Ablation v1: conflicting rows are labelled fraud outright."""
-    heal_fraud_floor: Share = 0.0
-    """Ablation v6: heal only when this share of the conflicting rows is fraud."""
-
-    @property
-    def thresholds(self) -> Thresholds:
-        return Thresholds(
-            rollback_f1_drop=self.rollback_f1_drop, rollback_acc_drop=self.rollback_acc_drop
-        )
-
-
-NO_CLASS_WEIGHT = {"pos_weight_base": 1.0, "pos_weight_slope": 0.0, "pos_weight_max": 1.0}
-ABLATIONS: dict[str, dict[str, Any]] = {
-    "v1": {"conflicts_are_fraud": True},
-    "v2": {"fidi_threshold": 2.0},
-    "v3": NO_CLASS_WEIGHT,
-    "v4": {"pos_weight_floor": 0.0, "pos_weight_base": 6.0, "pos_weight_slope": 0.0,
-           "pos_weight_max": 6.0},
-    "v5": {"pos_weight_floor": 0.0, "pos_weight_base": 2.0, "pos_weight_slope": 0.0},
-    "v6": {"heal_fraud_floor": 0.10},
-    "v7": {**NO_CLASS_WEIGHT, "entropy_weight": 0.0},
-}  # fmt: skip
-"""The article's iterations (article.md, section 9) as changes of its final settings."""
-
-
-@dataclass(frozen=True)
-class BatchRow:
-    """One batch of the article's log."""
-
-    batch: int
-    state: State
-    z: float
-    conflicts: int
-    fraud_frac: float
-    baseline: float
-    shadow: float
-    accuracy: float
-    f1: float
-    precision: float
-    recall: float
-    lift: float
-    lift_before_heal: float
-    action: str
-
-
-@dataclass(frozen=True)
-class RegistryRow:
-    """One snapshot of the article's registry."""
-
-    version: int
-    phase: Phase
-    batch: int
-    accuracy: float
-    f1: float
-    reason: str
-    state: dict[str, Tensor] = field(repr=False)
-
-
-@dataclass(frozen=True)
-class ExperimentResult:
-    """All that the article publishes."""
-
-    settings: ExperimentSettings
-    stages: dict[str, Scores]
-    log: list[BatchRow]
-    registry: list[RegistryRow]
-    mu: float
-    sigma: float
-    v14_clean: float
-    v14_drifted: float
-    rollbacks: int
-
-    @property
-    def heals(self) -> int:
-        return sum(row.phase is Phase.POST for row in self.registry)
-
-    @property
-    def best_snapshot(self) -> RegistryRow | None:
-        """The post-heal snapshot with the highest F1."""
-        healed = [row for row in self.registry if row.phase is Phase.POST]
-        return max(healed, key=lambda row: row.f1, default=None)
-
-    def as_dict(self) -> dict[str, Any]:
-        """One JSON object: stages, lift, heals, rollbacks, best snapshot, settings, log."""
-        best = self.best_snapshot
-        return {
-            "stages": {name: scores.as_dict() for name, scores in self.stages.items()},
-            "lift": _spread([row.lift for row in self.log]),
-            "lift_before_heal": _spread([row.lift_before_heal for row in self.log]),
-            "heals": self.heals,
-            "rollbacks": self.rollbacks,
-            "best_snapshot": None if best is None else _registry_facts(best),
-            "mu": self.mu,
-            "sigma": self.sigma,
-            "v14_mean": {"clean": self.v14_clean, "drifted": self.v14_drifted},
-            "settings": self.settings.model_dump(),
-            "log": [row.__dict__ for row in self.log],
-            "registry": [_registry_facts(row) for row in self.registry],
-        }
-
-
-def experiment_settings(
-    seed: int, ablation: str | None = None, changes: dict[str, str] | None = None
-) -> ExperimentSettings:
-    """Settings from a seed, an ablation and ``NAME=VALUE`` changes, the last winning.
-
-    Raises:
-        SettingsError: A name or a value does not fit; each is named.
-    """
-    if ablation is not None and ablation not in ABLATIONS:
-        raise SettingsError(f"ablation: {ablation!r} is none of {', '.join(ABLATIONS)}")
-    chosen = {"seed": seed, **ABLATIONS.get(ablation or "", {}), **(changes or {})}
-    try:
-        settings = ExperimentSettings.model_validate(chosen)
-    except ValidationError as error:
-        raise SettingsError(describe(error)) from error
-    if settings.sensitive_index >= settings.input_dim:
-        raise SettingsError(
-            f"sensitive_index: {settings.sensitive_index} is beyond the "
-            f"{settings.input_dim} features"
-        )
-    return settings
+from bento_selfheal.simulation.article_results import (
+    BatchRow,
+    ExperimentResult,
+    RegistryRow,
+    best_healed,
+)
+from bento_selfheal.simulation.article_settings import ExperimentSettings
 
 
 def run_experiment(settings: ExperimentSettings) -> ExperimentResult:
@@ -216,14 +53,21 @@ def article_data(s: ExperimentSettings, n: int, mean: float) -> Rows:
     return np.vstack(parts).astype(np.float32)[order], labels[order]
 
 
+class _Data:
+    """The three data sets, drawn in the article's order."""
+
+    def __init__(self, s: ExperimentSettings) -> None:
+        self.train = article_data(s, s.n_train, 0.0)
+        self.test = article_data(s, s.n_test, 0.0)
+        self.drifted = article_data(s, s.n_drift, -s.drift_strength)
+
+
 class _Experiment:
     """One run; its methods stand in the order in which the article draws its numbers."""
 
     def __init__(self, s: ExperimentSettings) -> None:
         self.s = s
-        self.train = article_data(s, s.n_train, 0.0)
-        self.test = article_data(s, s.n_test, 0.0)
-        self.drifted = article_data(s, s.n_drift, -s.drift_strength)
+        self.data = _Data(s)
         trained = SelfHealingMLP(s.input_dim, s.hidden_dim)
         baseline = BaselineMLP(s.input_dim, s.hidden_dim)
         self._fit(trained)
@@ -235,7 +79,7 @@ class _Experiment:
         features[s.sensitive_index] = "V14"
         rule = Rule(feature="V14", operator="<", value=s.rule_value)
         self.rules = RuleSet([rule], features)
-        v14 = self.train[0][:, s.sensitive_index]
+        v14 = self.data.train[0][:, s.sensitive_index]
         self.mu, self.sigma = float(v14.mean()), float(v14.std())
         self.fidi = Fidi(["V14"], [self.mu], [self.sigma], s.fidi_window)
         self.recipe = ArticleRecipe(s)
@@ -245,26 +89,27 @@ class _Experiment:
         self.rollbacks = 0
 
     def run(self) -> ExperimentResult:
-        self._snapshot(Phase.CLEAN, 0, _score(self.clean, self.test), "as trained")
+        """Stream all batches."""
+        self._snapshot(Phase.CLEAN, 0, _score(self.clean, self.data.test), "as trained")
         for number in range(1, self.s.batches + 1):
             picked = np.random.choice(self.s.n_drift, self.s.batch_size, replace=True)
-            self._batch(number, (self.drifted[0][picked], self.drifted[1][picked]))
+            self._batch(number, (self.data.drifted[0][picked], self.data.drifted[1][picked]))
         column = self.s.sensitive_index
-        frozen = _score(self.shadow, self.drifted)
+        frozen = _score(self.shadow, self.data.drifted)
         return ExperimentResult(
             settings=self.s,
             stages={
-                "clean": _score(self.clean, self.test),
+                "clean": _score(self.clean, self.data.test),
                 "drift_no_healing": frozen,
                 "shadow": frozen,
-                "self_healed": _score(self.challenger.model, self.drifted),
+                "self_healed": _score(self.challenger.model, self.data.drifted),
             },
             log=self.log,
             registry=self.registry,
             mu=self.mu,
             sigma=self.sigma,
-            v14_clean=float(self.test[0][:, column].mean()),
-            v14_drifted=float(self.drifted[0][:, column].mean()),
+            v14_clean=float(self.data.test[0][:, column].mean()),
+            v14_drifted=float(self.data.drifted[0][:, column].mean()),
             rollbacks=self.rollbacks,
         )
 
@@ -304,9 +149,9 @@ class _Experiment:
         self.health.begin(after.accuracy, after.f1)
 
     def _roll_back(self) -> None:
-        healed = [row for row in self.registry if row.phase is Phase.POST]
-        best = max(healed, key=lambda row: row.f1).state
-        self.challenger.load(best, best)
+        best = best_healed(self.registry)
+        if best is not None:
+            self.challenger.load(best.state, best.state)
         self.rollbacks += 1
 
     def _snapshot(self, phase: Phase, batch: int, scores: Scores, reason: str) -> None:
@@ -353,7 +198,7 @@ class _Experiment:
         return State.DRIFTING if reading.drifting else State.HEALTHY
 
     def _fit(self, model: nn.Module) -> None:
-        rows, labels = torch.from_numpy(self.train[0]), torch.from_numpy(self.train[1])
+        rows, labels = torch.from_numpy(self.data.train[0]), torch.from_numpy(self.data.train[1])
         optimizer = torch.optim.Adam(model.parameters(), lr=self.s.train_lr)
         for _ in range(self.s.epochs):
             order = torch.randperm(len(rows))
@@ -389,11 +234,3 @@ def _answers(model: nn.Module | SelfHealingModel, rows: NDArray[np.float32]) -> 
 
 def _score(model: nn.Module | SelfHealingModel, data: Rows) -> Scores:
     return Scores.of(_answers(model, data[0]), data[1])
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    return {"min": min(values), "mean": float(np.mean(values)), "max": max(values)}
-
-
-def _registry_facts(row: RegistryRow) -> dict[str, Any]:
-    return {k: v for k, v in row.__dict__.items() if k != "state"}

@@ -6,17 +6,12 @@ taken from answers given before their label was known.
 
 from __future__ import annotations
 
-import hashlib
-import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from safetensors.torch import load, save
-from torch import Tensor
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.config.thresholds import Thresholds
@@ -29,87 +24,18 @@ from bento_selfheal.core.records import (
     PredictionRecord,
     Promotion,
     PromotionKind,
-    Snapshot,
 )
-from bento_selfheal.errors import SettingsError, SnapshotError
 from bento_selfheal.healing.labels.join import row_key
 from bento_selfheal.healing.pipeline import Pipeline
-from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.probabilities import predict_probabilities
 from bento_selfheal.scoring.scores import Scores
 from bento_selfheal.simulation.driver import BatchReport
+from bento_selfheal.simulation.memory_snapshots import MemorySnapshots
+from bento_selfheal.simulation.ranking import ranking_figures
 from bento_selfheal.simulation.streams import Stream
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry.spans import Telemetry
-
-
-def ranking_figures(
-    probabilities: NDArray[np.float32], labels: NDArray[np.float32]
-) -> dict[str, float | None]:
-    """Accuracy, AUC, average precision and log loss, all ``(n,)``.
-
-    Of many classes the two rankings are means of one class against the others; both are None
-    where a class is missing.
-
-    Raises:
-        SettingsError: scikit-learn is not installed.
-    """
-    try:
-        from sklearn import metrics
-    except ImportError as error:
-        raise SettingsError(
-            "a backtest needs scikit-learn: pip install 'bento-selfheal[backtest]'"
-        ) from error
-    said, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(labels).astype(int)
-    classes = 2 if said.ndim == 1 else said.shape[1]
-    whole = len(np.unique(truth)) == classes
-    if classes > 2:
-        said = said / said.sum(axis=1, keepdims=True)
-        one_hot = np.eye(classes)[truth]
-        auc = metrics.roc_auc_score(truth, said, multi_class="ovr") if whole else None
-        precision = metrics.average_precision_score(one_hot, said) if whole else None
-    else:
-        auc = metrics.roc_auc_score(truth, said) if whole else None
-        precision = metrics.average_precision_score(truth, said) if whole else None
-    return {
-        "accuracy": Scores.of(probabilities, truth, THRESHOLD).accuracy,
-        "auc": None if auc is None else float(auc),
-        "average_precision": None if precision is None else float(precision),
-        "log_loss": float(metrics.log_loss(truth, said, labels=list(range(classes)))),
-    }
-
-
-class MemorySnapshots:
-    """Snapshots that live as long as the backtest.
-
-    Args:
-        package: The packaged model that the adapters belong to.
-    """
-
-    def __init__(self, package: Package) -> None:
-        self._package = package
-        self._blobs: dict[str, bytes] = {}
-
-    def save(self, new: NewSnapshot, state: Mapping[str, Tensor]) -> Snapshot:
-        """Keep an adapter."""
-        if not all(bool(torch.isfinite(value).all()) for value in state.values()):
-            raise SnapshotError(f"version {new.version}: weights are not finite")
-        blob = save(dict(state))
-        tag = f"memory:{new.version}"
-        self._blobs[tag] = blob
-        sha256 = hashlib.sha256(blob).hexdigest()
-        return Snapshot(
-            new.version, tag, new.phase, sha256, new.heal, new.batch, new.reason, time.time()
-        )
-
-    def load(self, tag: str, sha256: str) -> SelfHealingModel:
-        """The packaged model with a kept adapter."""
-        return self._package.model.with_adapter(load(self._blobs[tag])).requires_grad_(False)
-
-    def delete(self, tag: str) -> None:
-        """Forget an adapter."""
-        del self._blobs[tag]
 
 
 class Backtest:

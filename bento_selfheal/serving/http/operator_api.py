@@ -11,7 +11,14 @@ from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from bento_selfheal.core.records import Event, Phase, Promotion, PromotionKind, Snapshot
+from bento_selfheal.core.records import (
+    Event,
+    Phase,
+    Promotion,
+    PromotionKind,
+    Snapshot,
+    best_healed,
+)
 from bento_selfheal.dashboard import Page
 from bento_selfheal.errors import CommandError, SnapshotError, StoreError
 from bento_selfheal.packaging.adapters import Registry

@@ -26,7 +26,9 @@ from bento_selfheal.reports.period import Period, moment, period_of_experiment, 
 from bento_selfheal.reports.plots import write_plots
 from bento_selfheal.runner.runner import Runner
 from bento_selfheal.serving.worker import Worker
-from bento_selfheal.simulation.article import ExperimentResult, experiment_settings, run_experiment
+from bento_selfheal.simulation.article import run_experiment
+from bento_selfheal.simulation.article_results import ExperimentResult
+from bento_selfheal.simulation.article_settings import experiment_settings
 from bento_selfheal.telemetry.spans import Telemetry
 
 ARTICLE = ["accuracy", "f1", "precision", "recall", "z", "conflicts", "lift", "state"]

@@ -17,12 +17,12 @@ from bento_selfheal.core.records import Phase, State
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.scoring.scores import Scores
 from bento_selfheal.simulation import article as experiment
-from bento_selfheal.simulation.article import (
+from bento_selfheal.simulation.article import run_experiment
+from bento_selfheal.simulation.article_results import ExperimentResult
+from bento_selfheal.simulation.article_settings import (
     ABLATIONS,
-    ExperimentResult,
     ExperimentSettings,
     experiment_settings,
-    run_experiment,
 )
 
 COMMAND = Path(sys.executable).with_name("bento-selfheal")

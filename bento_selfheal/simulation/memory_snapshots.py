@@ -1,0 +1,48 @@
+"""Snapshots without a model store."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from bento_selfheal.core.records import NewSnapshot, Snapshot
+from bento_selfheal.errors import SnapshotError
+from bento_selfheal.model import SelfHealingModel
+from bento_selfheal.packaging.package import Package
+
+
+class MemorySnapshots:
+    """Snapshots that live as long as the backtest.
+
+    Args:
+        package: The packaged model that the adapters belong to.
+    """
+
+    def __init__(self, package: Package) -> None:
+        self._package = package
+        self._blobs: dict[str, bytes] = {}
+
+    def save(self, new: NewSnapshot, state: Mapping[str, Tensor]) -> Snapshot:
+        """Keep an adapter."""
+        if not all(bool(torch.isfinite(value).all()) for value in state.values()):
+            raise SnapshotError(f"version {new.version}: weights are not finite")
+        blob = save(dict(state))
+        tag = f"memory:{new.version}"
+        self._blobs[tag] = blob
+        sha256 = hashlib.sha256(blob).hexdigest()
+        return Snapshot(
+            new.version, tag, new.phase, sha256, new.heal, new.batch, new.reason, time.time()
+        )
+
+    def load(self, tag: str, sha256: str) -> SelfHealingModel:
+        """The packaged model with a kept adapter."""
+        return self._package.model.with_adapter(load(self._blobs[tag])).requires_grad_(False)
+
+    def delete(self, tag: str) -> None:
+        """Forget an adapter."""
+        del self._blobs[tag]
