@@ -1,20 +1,20 @@
-"""Every error this package raises on purpose.
+"""Every error that this package raises on purpose.
 
 SelfHealError
 ├── SettingsError          a settings file, variable or threshold is wrong
 ├── InvalidInput           a row, label or id from outside is wrong (HTTP 400)
-├── PackageError           a packaged model is damaged or does not fit
+├── PackageError           a packaged model is damaged or its parts do not match
 ├── SnapshotError          an adapter snapshot failed verification
-├── StoreError             the store is unreachable or not ours
+├── StoreError             the store is unreachable or not one of this project
 │   ├── LeaseLost          another healing runner leads now
 │   ├── PromotionMoved     an operator changed what serves during a step
 │   ├── CheckpointError    the runner's checkpoint cannot be used; it begins anew
 │   ├── NewerRelease       only a newer release reads what is there
 │   └── ServiceUnavailable a client found the service or its store out of reach (HTTP 503, 429)
-├── CommandError           an operator asked for what cannot be done (HTTP 409)
+├── CommandError           an operator's command cannot be carried out (HTTP 409)
 ├── AccessDenied           the token is missing, unknown or of another role (HTTP 401, 403)
-├── IllegalTransition      a state was to change as no table allows: a defect of ours
-└── ServiceError           a client got an answer that nothing above explains
+├── IllegalTransition      a state was to change in a forbidden way: a defect of this project
+└── ServiceError           a client got any other error
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class InvalidInput(SelfHealError):
         super().__init__(f"{'.'.join(str(part) for part in loc)}: {msg}")
 
     def body(self) -> dict[str, Any]:
-        """The HTTP body, in the shape BentoML gives its own validation errors."""
+        """The HTTP body, in the shape of BentoML's own validation errors."""
         return {
             "error": str(self),
             "detail": [{"loc": list(self.loc), "msg": self.msg, "type": self.kind}],
@@ -54,7 +54,7 @@ class InvalidInput(SelfHealError):
 
 
 class PackageError(SelfHealError):
-    """A packaged model is damaged, or its parts do not fit together."""
+    """A packaged model is damaged, or its parts do not match."""
 
 
 class SnapshotError(SelfHealError):
@@ -78,15 +78,15 @@ class CheckpointError(StoreError):
 
 
 class NewerRelease(StoreError):
-    """What is there was written by a newer release; serve it with that one."""
+    """The store was written by a newer release; use that release."""
 
 
 class ServiceUnavailable(StoreError):
-    """The service or its store was out of reach, through all that a client tried.
+    """The service or its store was out of reach in every attempt of a client.
 
     Args:
-        message: Where, and what was said.
-        retry_after: Seconds after which the service asks to be tried again.
+        message: The address and the answer.
+        retry_after: Seconds after which the service asks for the next attempt.
     """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
@@ -95,22 +95,22 @@ class ServiceUnavailable(StoreError):
 
 
 class CommandError(SelfHealError):
-    """An operator's command cannot be carried out as things stand."""
+    """An operator's command cannot be carried out now."""
 
 
 class AccessDenied(SelfHealError):
-    """The service wants a token, or one of another role."""
+    """The service needs a token, or a token of another role."""
 
 
 class IllegalTransition(SelfHealError):
-    """A state was to change in a way that no table of `transitions` allows; nothing was written."""
+    """A state was to change in a way that `transitions` forbids; nothing was written."""
 
 
 class ServiceError(SelfHealError):
-    """The service failed, or what answered is no service of ours.
+    """The service failed, or something else answered.
 
     Args:
-        message: Where, and what was said.
+        message: The address and the answer.
         status: The HTTP status.
     """
 

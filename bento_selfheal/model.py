@@ -1,4 +1,4 @@
-"""A frozen backbone, a small residual adapter that heals, a frozen head."""
+"""The model: a frozen backbone, a small residual adapter that heals, and a frozen head."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Output = Literal["probability", "logit"]
 class ReflexiveLayer(nn.Module):
     """Residual adapter ``x + scale * adapter(x)`` (article.md, section 1).
 
-    It can only correct what the backbone says, never overwrite it.
+    It corrects the backbone's representation and cannot overwrite it.
 
     Args:
         dim: Width of the hidden representation; input and output are ``(n, dim)``.
@@ -27,6 +27,7 @@ class ReflexiveLayer(nn.Module):
         self.scale = nn.Parameter(torch.tensor(0.1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """The corrected representation, ``(n, dim)``."""
         out: Tensor = x + self.scale * self.adapter(x)
         return out
 
@@ -34,14 +35,14 @@ class ReflexiveLayer(nn.Module):
 class Standardize(nn.Module):
     """Scale features to the spread of the training data and compress what lies far outside.
 
-    A drifted feature would otherwise saturate everything behind it; clipped, it would lose the
-    order of its values. So beyond ``limit`` it grows as a logarithm does. A feature that was
-    constant in the training data is only shifted: its spread of 0 divides nothing.
+    Unscaled, a drifted feature would saturate the layers behind it; clipped, it would lose the
+    order of its values. So it grows as a logarithm beyond ``limit``. A feature that was constant
+    in the training data is only shifted, not divided by its spread of 0.
 
     Args:
         mean: Means, ``(features,)``.
         std: Population standard deviations, ``(features,)``.
-        limit: Magnitude let through as it is, in standard deviations.
+        limit: Magnitude up to which values pass unchanged, in standard deviations.
     """
 
     mean: Tensor
@@ -54,6 +55,7 @@ class Standardize(nn.Module):
         self.limit = limit
 
     def forward(self, x: Tensor) -> Tensor:
+        """Scaled rows, ``(n, features)``."""
         z = (x - self.mean) / self.std
         beyond = (z.abs() - self.limit).clamp(0, torch.finfo(z.dtype).max)  # a spread may overflow
         return z.clamp(-self.limit, self.limit) + z.sign() * torch.log1p(beyond)
@@ -67,7 +69,7 @@ class SelfHealingModel(nn.Module):
         reflexive: The adapter over the hidden representation.
         head: Maps ``(n, hidden)`` to ``(n, 1)`` or ``(n,)`` of two classes, or to
             ``(n, classes)``.
-        output: What the head gives: probabilities (of the second class, or of each), or logits.
+        output: What the head returns: probabilities (of the second class, or of each), or logits.
     """
 
     def __init__(
@@ -85,11 +87,11 @@ class SelfHealingModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where its weights lie; rows must be brought there."""
+        """The device of its weights; rows must be on it too."""
         return self.reflexive.scale.device
 
     def forward(self, x: Tensor) -> Tensor:
-        """Probabilities for rows ``(n, features)``: `decide` of what the backbone says."""
+        """Probabilities for rows ``(n, features)``: `decide` on the backbone's representation."""
         return self.decide(self.backbone(x))
 
     def decide(self, hidden: Tensor) -> Tensor:
@@ -106,26 +108,26 @@ class SelfHealingModel(nn.Module):
         return raw if self.output == "probability" else torch.sigmoid(raw)
 
     def freeze_for_healing(self) -> None:
-        """Leave gradients to the ReflexiveLayer alone."""
+        """Compute gradients for the ReflexiveLayer only."""
         self.requires_grad_(False)
         self.reflexive.requires_grad_(True)
 
     def unfreeze_all(self) -> None:
-        """Give gradients back to every part, for a full retrain."""
+        """Compute gradients for every part, for a full retrain."""
         self.requires_grad_(True)
 
     def adapter_state(self) -> dict[str, Tensor]:
-        """A detached copy of the adapter's weights on the CPU, all that a heal may change."""
+        """A detached copy of the adapter's weights on the CPU: all that a heal may change."""
         return {
             name: value.detach().to("cpu", copy=True)
             for name, value in self.reflexive.state_dict().items()
         }
 
     def with_adapter(self, state: Mapping[str, Tensor]) -> SelfHealingModel:
-        """A model beside this one: the same backbone and head, a new adapter on their device.
+        """A second model with the same backbone and head and a new adapter, on the same device.
 
         Raises:
-            RuntimeError: The state does not fit the adapter.
+            RuntimeError: The state does not match the adapter.
         """
         reflexive = ReflexiveLayer(self.reflexive.dim)
         reflexive.load_state_dict(dict(state))
@@ -153,10 +155,10 @@ class SelfHealingMLP(SelfHealingModel):
 
 
 class WideAndDeep(nn.Module):
-    """A backbone that hands its scaled inputs on beside what a deep part makes of them.
+    """A backbone that returns its scaled inputs beside the output of a deep part.
 
-    A frozen backbone keeps of its inputs what told the classes apart when it was trained; behind
-    it, an adapter can use no feature that begins to matter later. With the inputs in the hidden
+    A frozen backbone keeps only what told the classes apart when it was trained, so an adapter
+    behind it cannot use a feature that begins to matter later. With the inputs in the hidden
     representation it can (the wide part of Cheng et al. 2016).
 
     Args:
@@ -179,7 +181,7 @@ def wide_mlp(input_dim: int, hidden_dim: int = 64, classes: int = 2) -> SelfHeal
     """The default of `package_model`: the article's backbone behind a `Standardize`, made
     `WideAndDeep`.
 
-    The scale is filled in from the training data, or from a packaged model's weights.
+    Training fills in the scale from the data; opening a package loads it with the weights.
     """
     scale = Standardize(torch.zeros(input_dim), torch.ones(input_dim))
     backbone = WideAndDeep(scale, mlp_backbone(input_dim, hidden_dim))

@@ -1,5 +1,5 @@
 """The clients that users import."""
 
-from .client import AsyncClient, Client
+from bento_selfheal.client.client import AsyncClient, Client
 
 __all__ = ["AsyncClient", "Client"]

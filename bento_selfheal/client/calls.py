@@ -1,4 +1,4 @@
-"""The calls that both clients make: how each is sent, retried and read."""
+"""The calls that both clients make: how each one is sent, retried and read."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Table = NDArray[Any] | Sequence[Sequence[float]] | Sequence[Mapping[str, float]]
 Items = Iterable[FeedbackItem | Mapping[str, Any]]
 RETRY_SECONDS = 30.0
 AWAY = (httpx.ConnectError, httpx.ConnectTimeout)
-"""Nothing of the request can have arrived."""
+"""After these, the request cannot have arrived."""
 SNAPSHOTS, EVENTS = TypeAdapter(list[KeptSnapshot]), TypeAdapter(list[Event])
 PROMOTIONS, PROMOTION = TypeAdapter(list[Promotion]), TypeAdapter(Promotion)
 _backoff = wait_random_exponential(multiplier=0.2, max=5.0)
@@ -63,18 +63,18 @@ class Call(Generic[T]):
     headers: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, int] = field(default_factory=dict)
     again: bool = True
-    """Whether it may be sent again when the first one may have been carried out."""
+    """Whether it may be sent again although the service may have carried it out."""
 
     def answer(self, response: httpx.Response) -> T:
-        """What the service says to it, or the error that it tells of."""
+        """The answer in a response; raises the error that the response reports."""
         try:
             return self.read(_checked(response))
         except (ValueError, KeyError) as error:
-            where = f"{response.request.url}: this is no answer of ours"
+            where = f"{response.request.url}: this is not an answer of bento-selfheal"
             raise ServiceError(f"{where}: {error}", response.status_code) from error
 
     def policy(self, seconds: float) -> dict[str, Any]:
-        """When to try again, for tenacity."""
+        """When to retry, as arguments for tenacity."""
         return {
             "retry": retry_if_exception(self._worth_it),
             "wait": _pause,
@@ -85,7 +85,7 @@ class Call(Generic[T]):
     def _worth_it(self, error: BaseException) -> bool:
         if not isinstance(error, ServiceUnavailable):
             return False
-        cause = error.__cause__  # none where the service itself refused
+        cause = error.__cause__  # none when the service itself refused
         return self.again or cause is None or isinstance(cause, AWAY)
 
 
@@ -125,14 +125,14 @@ def _command(path: str, body: Any = None, *, again: bool = True) -> Call[Command
 def _post(
     path: str, body: Any, read: Callable[[httpx.Response], T], *, again: bool = True
 ) -> Call[T]:
-    # The standard library writes NaN as it is, so that the service can say where it stands.
+    # The standard library writes NaN, so that the service can name the place of the bad value.
     content = b"" if body is None else json.dumps(body, default=_plain).encode()
     headers = {"Content-Type": "application/json"}
     return Call("POST", path, read, content, headers, again=again)
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's numbers and arrays as JSON has them."""
+    """NumPy's numbers and arrays as JSON values."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise InvalidInput(("body",), f"JSON cannot carry {value!r}", "type")
@@ -143,7 +143,7 @@ def _model(kind: Any) -> Callable[[httpx.Response], Any]:
 
 
 def _from_file(response: httpx.Response) -> Predictions:
-    """A NumPy file of probabilities; the rest stands in headers."""
+    """Read a NumPy file of probabilities; everything else is in the headers."""
     said, probabilities = response.headers, npy.read(response.content)
     threshold, classes = float(said[THRESHOLD_HEADER]), json.loads(said[CLASSES_HEADER])
     return Predictions(
@@ -157,7 +157,7 @@ def _from_file(response: httpx.Response) -> Predictions:
 
 
 def _checked(response: httpx.Response) -> httpx.Response:
-    """The response, if it is a good one; else the error that it tells of."""
+    """The response if it succeeded; raises the error that it reports otherwise."""
     if response.is_success:
         return response
     where, status = f"{response.request.url}: {response.status_code}", response.status_code
@@ -203,7 +203,7 @@ def _seconds(retry_after: str | None) -> float | None:
 
 
 def _pause(state: RetryCallState) -> float:
-    """Seconds until the next try: what the service asks for, or ever longer ones."""
+    """Seconds until the next attempt: what the service asks for, or growing pauses."""
     error = state.outcome.exception() if state.outcome else None
     asked = error.retry_after if isinstance(error, ServiceUnavailable) else None
     return _backoff(state) if asked is None else asked

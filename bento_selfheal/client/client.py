@@ -9,9 +9,9 @@ with Client("http://localhost:3000") as client:
     )
 ```
 
-What is worth another try is tried again, until `retry_seconds` are over: a connection that fails,
-503 and 429, after the seconds that `Retry-After` asks for. A label counts once, so feedback may
-be sent twice; `heal` and `rollback` are sent again only where nothing can have arrived.
+Failed connections and the statuses 503 and 429 are retried for `retry_seconds`, after the pause
+that `Retry-After` asks for. A label counts once, so feedback may be sent twice; `heal` and
+`rollback` are sent again only when the first request cannot have arrived.
 """
 
 from __future__ import annotations
@@ -55,15 +55,15 @@ class Client(AbstractContextManager["Client"]):
     """A client of one service.
 
     Args:
-        url: Where it is, e.g. ``http://localhost:3000``; also the ``url`` of a service that another
-            one depends on, a local socket.
-        timeout: Seconds that one try may take.
-        retry_seconds: Seconds after which no further try begins; 0 tries once.
+        url: Its address, e.g. ``http://localhost:3000``; or the ``url`` of a BentoML dependency,
+            which is a local socket.
+        timeout: Seconds that one attempt may take.
+        retry_seconds: Seconds after which no further attempt begins; 0 makes one attempt.
         headers: Sent with every request.
-        token: Bearer token; the variable BENTO_SELFHEAL_TOKEN where none is given.
+        token: Bearer token; by default that of the variable BENTO_SELFHEAL_TOKEN.
 
     Raises:
-        SettingsError: The URL is none.
+        SettingsError: The URL has no known scheme.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Client(AbstractContextManager["Client"]):
         self._retry_seconds = retry_seconds
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._http.close()
 
     def __exit__(
@@ -93,30 +93,30 @@ class Client(AbstractContextManager["Client"]):
         self.close()
 
     def predict(self, rows: Table) -> Predictions:
-        """Answer a batch of rows; an array of numbers goes as a NumPy file, which is fastest.
+        """Predict a batch of rows. A NumPy array is sent as a NumPy file, which is fastest.
 
         Raises:
-            InvalidInput: Names the row, the field and the value, as the service said.
-            AccessDenied: The token is missing, unknown or of another role; so for every call.
-            ServiceUnavailable: Out of reach, through all tries; so for every call.
-            ServiceError: The service failed; so for every call.
+            InvalidInput: The service refused a value; the message names row, field and value.
+            AccessDenied: The token is missing, unknown or of another role; any call may raise it.
+            ServiceUnavailable: No attempt reached the service; any call may raise it.
+            ServiceError: The service failed; any call may raise it.
         """
         return self._send(_predict(rows))
 
     def feedback(self, items: Items) -> FeedbackCounts:
-        """Give labels. Accepted ones are on disk when this returns; each counts once.
+        """Send labels. Accepted ones are on disk when this returns; each counts once.
 
         Raises:
-            InvalidInput: An item is malformed; none of them was kept.
+            InvalidInput: An item is malformed; none of the items was kept.
         """
         return self._send(_feedback(items))
 
     def status(self) -> dict[str, Any]:
-        """Where the service stands."""
+        """The status of the service."""
         return self._send(_status())
 
     def snapshots(self) -> list[KeptSnapshot]:
-        """What it could go back to."""
+        """The snapshots that a rollback can restore."""
         return self._send(_list("/snapshots", SNAPSHOTS))
 
     def promotions(
@@ -146,7 +146,7 @@ class Client(AbstractContextManager["Client"]):
         return self._send(_list("/events", EVENTS, **page))
 
     def rollback(self, version: int | None = None) -> Promotion:
-        """Serve an older snapshot, the best one where none is named.
+        """Serve an older snapshot; by default the best one.
 
         Raises:
             CommandError: There is no such snapshot, or it serves already.
@@ -154,23 +154,23 @@ class Client(AbstractContextManager["Client"]):
         return self._send(_rollback(version))
 
     def pause(self) -> CommandAnswer:
-        """Stop healing for now."""
+        """Stop heals, promotions and rollbacks until `resume`."""
         return self._send(_command("/pause"))
 
     def observe(self) -> CommandAnswer:
-        """Heal, but promote nothing."""
+        """Keep healing, but promote nothing."""
         return self._send(_command("/observe"))
 
     def resume(self) -> CommandAnswer:
-        """Heal again."""
+        """Resume heals and promotions."""
         return self._send(_command("/resume"))
 
     def heal(self) -> CommandAnswer:
-        """Heal now."""
+        """Heal once on the labels received so far."""
         return self._send(_command("/heal", again=False))
 
     def forget(self, source: str) -> CommandAnswer:
-        """Learn from a source of feedback no more and drop what it taught."""
+        """Quarantine a source of labels and remove what it taught."""
         return self._send(_command("/forget", {"source": source}))
 
     def _send(self, call: Call[T]) -> T:
@@ -189,7 +189,7 @@ class Client(AbstractContextManager["Client"]):
 
 
 class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
-    """The same for asyncio: takes what `Client` takes, answers and raises what it does."""
+    """`Client` for asyncio, with the same arguments, answers and errors."""
 
     def __init__(
         self,
@@ -206,7 +206,7 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
         self._retry_seconds = retry_seconds
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def __aexit__(
@@ -256,7 +256,7 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
         return await self._send(_command("/pause"))
 
     async def observe(self) -> CommandAnswer:
-        """Heal, but promote nothing."""
+        """As `Client.observe`."""
         return await self._send(_command("/observe"))
 
     async def resume(self) -> CommandAnswer:
@@ -291,12 +291,12 @@ def _headers(headers: Mapping[str, str] | None, token: str | None) -> dict[str, 
 
 
 def _way(url: str, transport: Callable[..., Any]) -> dict[str, Any]:
-    """To the service over TCP, or over a local socket; httpx's arguments."""
+    """Arguments for httpx to reach the service over TCP or over a local socket."""
     parts = urlsplit(url)
     if parts.scheme == "file":
         socket = transport(uds=unquote(parts.path), verify=False)
         return {"base_url": "http://localhost", "transport": socket}
     if parts.scheme not in ("http", "https"):
-        raise SettingsError(f"url: {url!r} begins with neither http://, https:// nor file://")
-    # Certificates are slow to load, and only https asks for them.
+        raise SettingsError(f"url: {url!r} must begin with http://, https:// or file://")
+    # Loading certificates is slow, and only https needs them.
     return {"base_url": url, "verify": parts.scheme == "https"}

@@ -54,6 +54,7 @@ class OperatingPoint:
     kind: PointKind = PointKind.DEFAULT
 
     def as_dict(self) -> dict[str, Any]:
+        """As the status reports it."""
         return {
             "threshold": self.threshold,
             "kind": self.kind.value,

@@ -1,7 +1,7 @@
-"""The BentoML model store, as far as we need it.
+"""The BentoML model store.
 
-BentoML swaps its container's store for the bento's own one inside an image; snapshots must
-go to the store of ``BENTOML_HOME``, which is where a volume is mounted.
+Inside an image, BentoML replaces its store by the bento's own. Snapshots must go to the store of
+``BENTOML_HOME``, where a volume is mounted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def bentoml_home() -> Path:
 def use_home(home: Path) -> None:
     """Make ``home`` the BENTOML_HOME of this process and of those that it starts.
 
-    BentoML reads the variable once and keeps what it found, hence the second way.
+    BentoML reads the variable only once, so its container is set as well.
     """
     (home / "models").mkdir(parents=True, exist_ok=True)
     os.environ["BENTOML_HOME"] = str(home.resolve())
@@ -57,7 +57,7 @@ def find_model(tag: str) -> Any:
 
 
 def model_folder(tag: str) -> Path:
-    """Where the home store keeps a model, whether it is there or not."""
+    """Where the home store keeps a model, whether or not it exists."""
     name, version = tag.split(":")
     return bentoml_home() / "models" / name / version
 
@@ -68,9 +68,9 @@ def new_model(
 ) -> Iterator[Path]:
     """A folder whose files become the model ``tag`` when the block ends, all at once.
 
-    Whatever lies under that tag already goes. BentoML copies into a folder that readers already
-    see, and one that a killed process left half-written there keeps `bentoml serve` from
-    starting; so the model is made in a store beside and moved into place.
+    It replaces a model of the same tag. BentoML itself copies into a folder that readers already
+    see, and a half-written one, left by a killed process, keeps `bentoml serve` from starting. So
+    the model is made in a separate store and moved into place.
     """
     name, version = tag.split(":")
     with _aside() as aside:
@@ -88,7 +88,7 @@ def new_model(
 
 
 def _sync(folder: Path) -> None:
-    """Have all of a folder on disk: a promotion that outlives a power cut needs its snapshot."""
+    """Flush a folder to disk: a promotion that survives a power cut needs its snapshot."""
     for path in (*folder.rglob("*"), folder):
         _sync_one(path)
 
@@ -102,7 +102,7 @@ def _sync_one(path: Path) -> None:
 
 
 def delete_model(tag: str) -> None:
-    """Remove a model from the home store at once; one that is gone already is no error."""
+    """Remove a model from the home store at once; it need not exist."""
     with _aside() as aside, suppress(FileNotFoundError):
         shutil.move(model_folder(tag), aside / "model")
 
@@ -111,7 +111,7 @@ def delete_model(tag: str) -> None:
 def _aside() -> Iterator[Path]:
     """A folder that no reader looks into; gone afterwards.
 
-    It lies on the home store's file system, unless the store alone is mounted; then a move copies.
+    It lies on the file system of the home store; if only the store is mounted, a move copies.
     """
     root = bentoml_home() / "selfheal" / ".aside"
     root.mkdir(parents=True, exist_ok=True)

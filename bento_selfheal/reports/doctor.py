@@ -1,4 +1,4 @@
-"""Looks a deployment over before, and while, it serves; each finding says how to mend it."""
+"""Checks a deployment before and while it serves; each finding says how to fix it."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ class Grade(StrEnum):
     """What a finding asks for."""
 
     GOOD = "good"  # nothing
-    WARN = "warn"  # a look; the service works
-    BAD = "bad"  # mending; the service does not work, or not as asked
+    WARN = "warn"  # attention: the service works, but not as well as it could
+    BAD = "bad"  # a fix: the service does not work, or not as configured
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at."""
+    """The result of one check."""
 
     what: str
     grade: Grade
     found: str
     mend: str = ""
-    """What to do about it; empty when there is nothing to do."""
+    """What to do about it; empty when nothing needs to be done."""
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Look at everything, one finding each; what cannot be looked at is a finding as well."""
+    """Run every check. A check that fails itself is a finding too."""
     looks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
         _versions, _permissions, _access, _model, _store, _thresholds, _telemetry, _tracking,
         _threads,
@@ -63,7 +63,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         try:
             yield from look(settings)
         except Exception as error:
-            # One broken part must not hide what is wrong with the others.
+            # One broken part must not hide the state of the others.
             yield Finding(look.__name__.strip("_"), Grade.BAD, f"{type(error).__name__}: {error}")
 
 
@@ -78,7 +78,7 @@ def _versions(_: Settings) -> Iterator[Finding]:
     missing = [part for part in FAST if not _installed(part)]
     if missing:
         yield Finding(
-            "versions", Grade.WARN, f"without {', '.join(missing)} a request takes longer",
+            "versions", Grade.WARN, f"{', '.join(missing)} not installed; requests take longer",
             f"pip install {' '.join(missing)}",
         )  # fmt: skip
 
@@ -110,17 +110,17 @@ def _access(settings: Settings) -> Iterator[Finding]:
     try:
         tokens = Tokens(settings)
     except SettingsError as error:
-        yield Finding("access", Grade.BAD, str(error), "mend it: the service does not start so")
+        yield Finding("access", Grade.BAD, str(error), "fix it; the service does not start")
         return
     if tokens:
         yield Finding("access", Grade.GOOD, f"tokens of {tokens.told}")
     elif settings.open_to_all:
         yield Finding(
-            "access", Grade.WARN, "open to all: who reaches it may predict, teach and operate",
-            "name a file of tokens by SELFHEAL_TOKENS_FILE (docs/security.md)",
+            "access", Grade.WARN, "open to all: everyone may predict, send labels and operate",
+            "set SELFHEAL_TOKENS_FILE to a file of tokens (docs/security.md)",
         )  # fmt: skip
     else:
-        yield Finding("access", Grade.GOOD, "no tokens; it listens to this machine alone")
+        yield Finding("access", Grade.GOOD, "no tokens; only local connections are accepted")
 
 
 def _model(settings: Settings) -> Iterator[Finding]:
@@ -143,14 +143,14 @@ def _model(settings: Settings) -> Iterator[Finding]:
     )  # fmt: skip
     if not info.rules:
         yield Finding(
-            "model", Grade.WARN, "no rules: conflicts cannot ask for a heal",
-            "`bento-selfheal suggest` names candidates",
+            "model", Grade.WARN, "no rules, so conflicts cannot request a heal",
+            "`bento-selfheal suggest` lists candidates",
         )  # fmt: skip
 
 
 def _store(settings: Settings) -> Iterator[Finding]:
     if not settings.store_url and not (state_dir(settings) / "selfheal.db").exists():
-        yield Finding("store", Grade.WARN, "no store yet", "it is made when the service starts")
+        yield Finding("store", Grade.WARN, "no store yet", "the service creates it when it starts")
         return
     store = open_store(settings)
     try:
@@ -158,7 +158,10 @@ def _store(settings: Settings) -> Iterator[Finding]:
         yield from _store_findings(store)
     except SelfHealError as error:
         yield Finding(
-            "store", Grade.BAD, str(error), "check SELFHEAL_STORE_URL and that it can be reached"
+            "store",
+            Grade.BAD,
+            str(error),
+            "check SELFHEAL_STORE_URL and the store's server",
         )
     finally:
         store.close()
@@ -171,7 +174,7 @@ def _store_findings(store: SqlStore) -> Iterator[Finding]:
     if leader is None:
         yield Finding(
             "runner", Grade.WARN, "no healing runner leads",
-            "while the service runs that means the runner is dead: see its log",
+            "if the service is running, its runner is dead: see the log",
         )  # fmt: skip
     else:
         yield Finding("runner", Grade.GOOD, f"{leader} leads, state {status.get('state')}")
@@ -189,7 +192,7 @@ def _thresholds(settings: Settings) -> Iterator[Finding]:
     try:
         file.read()
     except SelfHealError as error:
-        yield Finding("thresholds", Grade.BAD, str(error), f"mend {path}")
+        yield Finding("thresholds", Grade.BAD, str(error), f"fix {path}")
     else:
         yield Finding("thresholds", Grade.GOOD, f"{path} is in order")
 
@@ -198,7 +201,7 @@ def _telemetry(_: Settings) -> Iterator[Finding]:
     endpoint = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     if not endpoint:
         yield Finding(
-            "telemetry", Grade.GOOD, "no OTLP endpoint is set; /metrics is there all the same"
+            "telemetry", Grade.GOOD, "no OTLP endpoint is set; /metrics works without one"
         )
         return
     parts = urlsplit(endpoint)
@@ -208,18 +211,18 @@ def _telemetry(_: Settings) -> Iterator[Finding]:
     except OSError as error:
         yield Finding(
             "telemetry", Grade.BAD, f"{endpoint} does not answer: {error}",
-            "check OTEL_EXPORTER_OTLP_ENDPOINT; predictions go on without it",
+            "check OTEL_EXPORTER_OTLP_ENDPOINT; predictions continue without it",
         )  # fmt: skip
     else:
-        yield Finding("telemetry", Grade.GOOD, f"{endpoint} takes connections")
+        yield Finding("telemetry", Grade.GOOD, f"{endpoint} accepts connections")
 
 
 def _tracking(_: Settings) -> Iterator[Finding]:
     if os.environ.get("BENTOML_DO_NOT_TRACK", "").lower() == "true":
-        yield Finding("tracking", Grade.GOOD, "BentoML reports no usage")
+        yield Finding("tracking", Grade.GOOD, "BentoML does not report usage")
     else:
         yield Finding(
-            "tracking", Grade.WARN, "BentoML reports usage; in a closed network calls stall",
+            "tracking", Grade.WARN, "BentoML reports usage; in a closed network its calls stall",
             "export BENTOML_DO_NOT_TRACK=True",
         )  # fmt: skip
 

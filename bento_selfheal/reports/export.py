@@ -1,4 +1,4 @@
-"""What leaves the service as files: figures and events of a period, labelled rows for a retrain."""
+"""Writes the figures and events of a period to files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ARTICLE_COLUMNS = (
 def write_period(period: Period, folder: Path) -> list[Path]:
     """Write ``metrics.csv``, ``signals.csv``, ``events.json`` and ``threshold_config.json``.
 
-    A row of ``metrics.csv`` is a labelled batch: the article's columns first, then the others.
+    Each row of ``metrics.csv`` is a labelled batch: the article's columns first, then the others.
 
     Returns:
         The files.

@@ -1,4 +1,4 @@
-"""A period as one HTML file that needs nothing beside it."""
+"""The report: one HTML file that needs no other file."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ KINDS_LEFT_OUT = {"undecided", "change"}
 
 
 def render_report(period: Period) -> str:
-    """The report: what it came to, plots, promotions with their evidence, events, snapshots."""
-    # First, for they say what is missing.
+    """The report: figures, plots, promotions with their evidence, events and snapshots."""
+    # First: they raise the error that names a missing extra.
     plots = {name: _svg(period, name) for name in PLOTS}
     from jinja2 import Environment, StrictUndefined
 

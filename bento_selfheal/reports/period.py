@@ -1,4 +1,4 @@
-"""A stretch of time as exports, plots and the report show it: from a store, or the experiment."""
+"""The data of exports, plots and the report: a period of a store, or the experiment."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ Entry = TypeVar("Entry", Event, Promotion)
 
 @dataclass(frozen=True)
 class Period:
-    """Figures, events and snapshots, oldest first, all as JSON values.
+    """Figures, events and snapshots of a period, oldest first, as JSON values.
 
     Attributes:
-        title: What it is of.
-        batches: One row a labelled batch: when, state, signals, champion, shadow, lift, action.
-        signals: One row a reading of the signals, with or without labels.
+        title: The package or the experiment that it shows.
+        batches: One row per labelled batch: time, state, signals, champion, shadow, lift, action.
+        signals: One row per reading of the signals, with or without labels.
         events: What happened; each with its kind, detail, time and batch.
         promotions: What served when, and why.
         snapshots: Version, phase, batch and figures on labels that came after its training.
         stages: Accuracy, precision, recall and F1 by stage, in order.
-        thresholds: What operations may set.
-        limits: From which readings on signals ask for a heal.
+        thresholds: The thresholds that operators may set.
+        limits: The readings from which signals request a heal.
         best: Version of the best post-heal snapshot among them.
     """
 
@@ -58,7 +58,7 @@ class Period:
 
 
 def period_of_store(settings: Settings, since: float = 0.0, until: float = 0.0) -> Period:
-    """What a store holds of a stretch of time.
+    """What a store holds of a period.
 
     Args:
         settings: Which store, and which thresholds are in force.
@@ -66,7 +66,7 @@ def period_of_store(settings: Settings, since: float = 0.0, until: float = 0.0) 
         until: The same; 0 for now.
 
     Raises:
-        StoreError: There is no such store, or it knows no package.
+        StoreError: There is no such store, or it has no package.
     """
     store = open_store(settings)
     try:
@@ -121,7 +121,7 @@ def _snapshots(store: SqlStore) -> Iterator[Snapshot]:
 def _stages(
     tag: str, status: dict[str, Any], scored: list[dict[str, Any]]
 ) -> dict[str, dict[str, float]]:
-    """The package on its reference set, then shadow, champion and the champion of late."""
+    """Scores of the package on its reference set, then of shadow, champion and recent champion."""
     package = open_package(tag)
     clean = Scores.of(package.shadow(package.reference_rows), package.reference_labels)
     stages = {"clean (reference set)": clean.as_dict()}
@@ -165,7 +165,7 @@ def period_of_experiment(result: ExperimentResult) -> Period:
 
 
 def moment(text: str, name: str) -> float:
-    """``24h``, ``7d`` or an ISO date and time → seconds since the epoch.
+    """Seconds since the epoch, from ``24h``, ``7d`` or an ISO date and time.
 
     Raises:
         SettingsError: It is neither.

@@ -1,4 +1,4 @@
-"""The article's eight plots, of a store's period or of the experiment, fit to print."""
+"""The article's eight plots, of a period of a store or of the experiment."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ METRICS = ("accuracy", "precision", "recall", "f1")
 
 
 def accuracy(period: Period, axes: Axes) -> None:
-    """What was served, the frozen shadow and, where there is one, challenger or baseline."""
+    """Accuracy of what was served, of the frozen model and of a challenger or baseline."""
     lines = (
         ("accuracy", "served (healed)", CHAMPION, "-", 1.8),
         ("shadow_accuracy", "frozen shadow", SHADOW, "--", 1.4),
@@ -46,7 +46,7 @@ def accuracy(period: Period, axes: Axes) -> None:
 
 
 def lift(period: Period, axes: Axes) -> None:
-    """Lift a batch, and its mean with the 95 % interval where it is known."""
+    """Lift per batch, and its mean with the 95 % interval where known."""
     x, values = _series(period, "lift")
     axes.bar(x, values, color=[CHAMPION if v >= 0 else LIMIT for v in values], alpha=0.55)
     x, mean = _series(period, "lift_mean")
@@ -89,7 +89,7 @@ def states(period: Period, axes: Axes) -> None:
 
 
 def f1_and_rollbacks(period: Period, axes: Axes) -> None:
-    """F1 of what was served, with the batches that were rolled back."""
+    """F1 of what was served, and the batches with a rollback."""
     _line(period, axes, "f1", label="F1 served", color=CHAMPION)
     _line(period, axes, "shadow_f1", label="F1 of the shadow", color=SHADOW, linestyle="--")
     at = sorted({e["batch"] for e in period.events if e["kind"] == "rollback"})
@@ -120,7 +120,7 @@ def registry(period: Period, axes: Axes) -> None:
 
 
 def stages(period: Period, axes: Axes) -> None:
-    """Four metrics at each stage."""
+    """Accuracy, precision, recall and F1 at each stage."""
     width = 0.8 / max(len(period.stages), 1)
     colors = ["#1a7f4b", SHADOW, "#b9c0c9", CHAMPION]
     for number, (name, scores) in enumerate(period.stages.items()):

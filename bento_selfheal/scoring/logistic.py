@@ -1,8 +1,8 @@
-"""Weighted logistic regression about what another model already says.
+"""Weighted logistic regression around the log odds of another model.
 
-The log odds are ``offset + basis @ weights``, of two classes or softmax of many, fitted by
-penalised maximum likelihood. The ridge pulls the weights to zero, which is to say the answer
-back to the offset.
+The log odds are ``offset + basis @ weights``, of two classes or, with a softmax, of many, fitted
+by penalised maximum likelihood. The ridge pulls the weights to zero and so the answer to the
+offset.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 REACH = 4.0
-"""Standard deviations beyond which a term grows no more."""
+"""Standard deviations beyond which a term no longer grows."""
 STEPS = 25
 LEAST_STEP = 1e-3
 LEAST_GAIN = 1e-6
@@ -23,7 +23,7 @@ def fit(
     """Newton's method with halved steps on a convex loss, from ``start`` on.
 
     Args:
-        offset: Log odds that stand already, ``(n, columns)``; one column of two classes.
+        offset: Log odds of the other model, ``(n, columns)``; one column for two classes.
         basis: Terms of each row and column, ``(n, columns, terms)``.
         truth: Labels, 0 or 1, ``(n, columns)``, or ``(n,)`` of two classes.
         weights: Weight of each row, ``(n,)``.

@@ -1,4 +1,4 @@
-"""What an answer costs, row by row."""
+"""Losses of answers, row by row."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def brier(probabilities: Numbers, labels: Numbers) -> NDArray[np.float64]:
 
 
 BRIER = 0.75
-"""Share of the Brier score in the loss: it shows a gain soonest; decisions are what costs."""
+"""Share of the Brier score in the loss. It shows a gain soonest; the rest is what mistakes cost."""
 
 
 def row_losses(
     probabilities: Numbers, labels: Numbers, costs: Thresholds, threshold: float | None = None
 ) -> NDArray[np.float64]:
-    """What the gate compares: Brier score, and to a quarter the cost of the decision, ``(n,)``.
+    """The losses that the gate compares: three quarters Brier score, one quarter cost, ``(n,)``.
 
-    All in [0, 1]: the dearer mistake costs 1. Where nothing else is said the decision is taken at
-    the Bayes threshold of the costs.
+    They lie in [0, 1]; the more expensive mistake costs 1. Decisions are taken at the Bayes
+    threshold of the costs by default.
     """
     at = costs.bayes_threshold if threshold is None else threshold
     said, true = decide_classes(probabilities, at), np.asarray(labels)
@@ -47,9 +47,9 @@ def row_losses(
 def excess_losses(
     probabilities: NDArray[np.float32], labels: Numbers, costs: Thresholds
 ) -> NDArray[np.float64]:
-    """`row_losses` less what the model itself expects of each row, ``(n,)``, in [-1, 1].
+    """`row_losses` minus the loss that the model itself expects of each row, ``(n,)``, in [-1, 1].
 
-    The mean is 0 where the probabilities are true, however hard the rows are.
+    Their mean is 0 when the probabilities are calibrated, however hard the rows are.
     """
     chances = columns(torch.from_numpy(probabilities)).double().numpy()
     chances = chances / chances.sum(axis=1, keepdims=True)
@@ -61,7 +61,7 @@ def excess_losses(
 
 
 def cost_of(scores: Scores, costs: Thresholds) -> float:
-    """Mean cost a row at the costs in force; 0 without rows."""
+    """Mean cost per row at the costs in force; 0 without rows."""
     if not scores.rows:
         return 0.0
     return (scores.fn * costs.miss_cost + scores.fp * costs.alarm_cost) / scores.rows

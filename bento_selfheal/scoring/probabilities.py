@@ -1,6 +1,6 @@
-"""What a model's probabilities say, in one shape for two classes and another for many.
+"""Probabilities of a model: their shapes, decisions and losses.
 
-Of two classes the probability of the second is kept, ``(n,)``; of more, one column a class,
+Of two classes they are the probability of the second, ``(n,)``; of more, one column per class,
 ``(n, classes)``. Labels are indices of classes.
 """
 
@@ -34,7 +34,7 @@ def probabilities_or_half(
 
 
 def confidence(probabilities: Numbers, threshold: float = 0.5) -> NDArray[np.float64]:
-    """Probability that each decision is right, as the model itself sees it, ``(n,)``."""
+    """The model's own probability that each decision is right, ``(n,)``."""
     p = np.asarray(probabilities, dtype=np.float64)
     if p.ndim == 1:
         return np.where(p >= threshold, p, 1 - p)
@@ -42,7 +42,7 @@ def confidence(probabilities: Numbers, threshold: float = 0.5) -> NDArray[np.flo
 
 
 def columns(probabilities: Tensor) -> Tensor:
-    """One column a class, ``(n, classes)``, also of two."""
+    """One column per class, ``(n, classes)``, also of two classes."""
     if probabilities.ndim == 2:
         return probabilities
     return torch.stack([1 - probabilities, probabilities], dim=1)

@@ -1,4 +1,4 @@
-"""What a model's probabilities mean by the labels: Platt scaling, with a square where asked."""
+"""Recalibration of probabilities by labels: Platt scaling, with a square term on request."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ RIDGE = 1.0
 
 
 class Recalibration:
-    """A map from a model's probabilities to probabilities as the labels have them.
+    """A map from a model's probabilities to probabilities calibrated by labels.
 
-    Its log odds go through one polynomial a class (Platt 1999; Kull et al. 2019 for many
-    classes), pulled towards the identity.
+    One polynomial per class maps the log odds (Platt 1999; Kull et al. 2019 for many classes),
+    with a penalty that pulls it towards the identity.
 
     Args:
         probabilities: The model's answers, ``(n,)`` or ``(n, classes)``.
@@ -42,7 +42,7 @@ class Recalibration:
         self._weights = fit(z, self._basis(z), truth, w, ridge, start)
 
     def __call__(self, probabilities: Tensor) -> Tensor:
-        """Recalibrated probabilities in the shape that they came in."""
+        """Recalibrated probabilities, in the shape of the input."""
         z = logits(probabilities)
         return from_logits(z + (self._basis(z) * self._weights).sum(dim=2)).float()
 

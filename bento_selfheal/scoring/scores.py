@@ -1,4 +1,4 @@
-"""What a classifier's answers were worth, once their labels are known."""
+"""How good a classifier's answers were, once their labels are known."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bento_selfheal.scoring.probabilities import cross_entropy, targets
 
 @dataclass(frozen=True)
 class Scores:
-    """The four counts of a binary decision and what follows from them."""
+    """The four counts of a binary decision, and the figures computed from them."""
 
     tp: int
     tn: int
@@ -33,8 +33,8 @@ class Scores:
     ) -> Scores:
         """Count decisions against labels, indices of classes, ``(n,)``.
 
-        Of many classes the first counts as negative: right answers are ``tn`` or ``tp`` and
-        wrong ones ``fn`` or ``fp`` by whether they name it.
+        Of many classes the first is the negative one: an answer that names it counts as ``tn`` or
+        ``fn``, any other as ``tp`` or ``fp``.
         """
         said, true = decide_classes(np.asarray(probabilities), threshold), np.asarray(labels)
         right, positive = said == true, said > 0
@@ -57,26 +57,32 @@ class Scores:
 
     @property
     def rows(self) -> int:
+        """How many rows were counted."""
         return self.tp + self.tn + self.fp + self.fn
 
     @property
     def accuracy(self) -> float:
+        """Share of right decisions; 0 without rows."""
         return (self.tp + self.tn) / self.rows if self.rows else 0.0
 
     @property
     def precision(self) -> float:
+        """Share of right ones among positive decisions; 0 without any."""
         return self.tp / (self.tp + self.fp) if self.tp + self.fp else 0.0
 
     @property
     def recall(self) -> float:
+        """Share of positive rows that were found; 0 without any."""
         return self.tp / (self.tp + self.fn) if self.tp + self.fn else 0.0
 
     @property
     def f1(self) -> float:
+        """Harmonic mean of precision and recall."""
         both = self.precision + self.recall
         return 2 * self.precision * self.recall / both if both else 0.0
 
     def as_dict(self) -> dict[str, float]:
+        """Figures and counts by name."""
         return {
             "accuracy": self.accuracy,
             "precision": self.precision,
@@ -105,8 +111,8 @@ def batch_interval(values: Sequence[float]) -> Interval:
     """Mean of per-batch values with a 95 % interval from non-overlapping batch means.
 
     Neighbouring batches of a stream resemble each other, so they are first joined into at
-    most 20 blocks whose means are nearly independent (Law & Kelton, batch means); the
-    quantile is Student's. Fewer than 2 batches give an interval as wide as lift can be.
+    most 20 blocks, whose means are nearly independent (batch means, Law & Kelton). The
+    quantile is Student's. Fewer than 2 batches give the widest interval that lift can have.
     """
     if len(values) < 2:
         mean = float(values[0]) if len(values) else 0.0

@@ -1,4 +1,4 @@
-"""The article's experiment, to the digit, on the very classes that serve (article.md)."""
+"""The article's experiment, to the digit, run on the classes that serve (article.md)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The pipeline over a stream offline: the same code as in the runner, with no server and no store.
+"""Runs the pipeline over a stream offline: the runner's code, without a server or a store.
 
-Rows are answered by the champion of the moment, in batches; labels come late. Every figure is
-taken from answers given before their label was known.
+The current champion answers the rows in batches; labels come late. Every figure comes from
+answers given before their label was known.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Backtests side by side."""
+"""Runs backtests of several settings and compares them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bento_selfheal.simulation.backtest import Backtest
 from bento_selfheal.simulation.streams import Table
 from bento_selfheal.simulation.table import package_table, table_stream
 
-Runner = Callable[[Settings], Backtest]
+Run = Callable[[Settings], Backtest]
 
 
 def backtest_table(
@@ -35,7 +35,7 @@ def backtest_table(
     sensitive: Sequence[str] | None,
     tries: Sequence[Settings] = (),
 ) -> dict[str, Any]:
-    """Train on the first share of a table, stream the rest offline; one JSON object."""
+    """Train on the first share of a table and stream the rest offline; returns one JSON object."""
     train, rest = table.split(train_fraction)
     with torch.random.fork_rng(devices=[]):
         package = package_table("backtest", train, seed, sensitive)
@@ -44,7 +44,7 @@ def backtest_table(
             there = open_package(package.tag, chosen.device)
             made = Backtest(there, chosen.model_copy(update={"seed": seed}))
             stream = table_stream(rest, package, delay)
-            # On a terminal only: what is piped on must hold nothing but the result.
+            # On a terminal only: a pipe must receive nothing but the result.
             console = Console(stderr=True)
             shown = track(
                 made.run(stream), "batches", len(stream), console=console, transient=True,
@@ -57,10 +57,10 @@ def backtest_table(
 
 
 def backtest_log(settings: Settings, tries: Sequence[Settings] = ()) -> dict[str, Any]:
-    """Run a store's own log again, offline; one JSON object.
+    """Replay a store's own log offline; returns one JSON object.
 
     Raises:
-        StoreError: The store has no package, or no label has come to it.
+        StoreError: The store has no package or no labels.
     """
     store = open_store(settings)
     try:
@@ -82,8 +82,8 @@ def backtest_log(settings: Settings, tries: Sequence[Settings] = ()) -> dict[str
         store.close()
 
 
-def _side_by_side(run: Runner, settings: Settings, tries: Sequence[Settings]) -> dict[str, Any]:
-    """The settings' own figures; and for each try whether it would have been better."""
+def _side_by_side(run: Run, settings: Settings, tries: Sequence[Settings]) -> dict[str, Any]:
+    """The figures of the settings, and for each try whether it would have been better."""
     base, found = _backtest(run, settings)
     if tries:
         found["tries"] = []
@@ -99,7 +99,7 @@ def _side_by_side(run: Runner, settings: Settings, tries: Sequence[Settings]) ->
     return found
 
 
-def _backtest(run: Runner, settings: Settings) -> tuple[Backtest, dict[str, Any]]:
+def _backtest(run: Run, settings: Settings) -> tuple[Backtest, dict[str, Any]]:
     started = time.perf_counter()
     made = run(settings)
     lift = batch_interval(_batches(made.correct("champion") - made.correct("frozen")))
@@ -114,5 +114,5 @@ def _backtest(run: Runner, settings: Settings) -> tuple[Backtest, dict[str, Any]
 
 
 def _batches(gains: NDArray[np.float64], size: int = 100) -> list[float]:
-    """Means of batches of rows, the last one as long as it is."""
+    """Means of batches of rows; the last batch may be shorter."""
     return [float(gains[at : at + size].mean()) for at in range(0, len(gains), size)]

@@ -1,4 +1,4 @@
-"""Package a model, serve it, drive a stream against it, and print what happened."""
+"""The demo's model and its stream."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEMO_RULE = Rule(feature="V14", operator="<", value=-1.5)
 
 
 def package_demo(seed: int) -> Package:
-    """The article's classifier on the article's clean data, trained and packaged."""
+    """Train the article's classifier on its clean data and package it."""
     table = article_rows(5000, 0.0, np.random.default_rng(seed))
     return package_model(
         DEMO_MODEL,

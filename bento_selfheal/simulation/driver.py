@@ -1,6 +1,6 @@
-"""Drive a served classifier with a stream whose labels come late, and see what it was worth.
+"""Sends a stream with late labels to a service and measures what healing gained.
 
-Every figure is taken from answers that were given before their label was sent.
+Every figure comes from answers given before their label was sent.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ POLL_SECONDS = 0.01
 
 @dataclass(frozen=True)
 class BatchReport:
-    """One batch as it was answered, and where the service stood after it."""
+    """The answers to one batch, and the state of the service after it."""
 
     number: int
     state: str
@@ -41,26 +41,30 @@ class BatchReport:
 
     @property
     def lift(self) -> float:
+        """Accuracy gained over the frozen model."""
         return self.champion.accuracy - self.shadow.accuracy
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A whole stream."""
+    """The figures of a whole stream."""
 
     reports: list[BatchReport]
     status: dict[str, Any]
 
     @property
     def champion(self) -> Scores:
+        """What was served."""
         return sum((r.champion for r in self.reports), Scores(0, 0, 0, 0))
 
     @property
     def shadow(self) -> Scores:
+        """The frozen model on the same rows."""
         return sum((r.shadow for r in self.reports), Scores(0, 0, 0, 0))
 
     @property
     def lift(self) -> Interval:
+        """Mean accuracy gained per batch, with its interval."""
         return batch_interval([r.lift for r in self.reports])
 
     def tail(self, batches: int) -> Scores:
@@ -69,10 +73,10 @@ class Summary:
 
 
 class Driver:
-    """A client that predicts at once and gives labels late.
+    """A client that asks for predictions at once and sends labels late.
 
     Args:
-        url: The service.
+        url: Address of the service.
         package: The packaged model; scores the frozen shadow on the same rows.
         workers: Predict workers, all of which must follow a promotion before the next batch.
     """
@@ -92,7 +96,7 @@ class Driver:
                 yield self._batch(number, rows, labels, stream.delay)
 
     def status(self) -> dict[str, Any]:
-        """Where the service stands."""
+        """The status of the service."""
         return self._client.status()
 
     def _batch(
@@ -124,7 +128,7 @@ class Driver:
         self._sent += self._client.feedback(items).accepted
 
     def _settle(self, predicted: int) -> dict[str, Any]:
-        """Wait until the runner has seen all of it, and the workers serve what it promoted."""
+        """Wait until the runner has read everything and the workers serve what it promoted."""
         deadline = time.monotonic() + SETTLE_SECONDS
         while time.monotonic() < deadline:
             status = self.status()
@@ -134,7 +138,7 @@ class Driver:
                 self._follow(status["serving"]["version"], deadline)
                 return status
             time.sleep(POLL_SECONDS)
-        raise SelfHealError(f"the runner did not catch up in {SETTLE_SECONDS:.0f} s")
+        raise SelfHealError(f"the runner did not catch up in {SETTLE_SECONDS:.0f} s; see the log")
 
     def _follow(self, version: int, deadline: float) -> None:
         """Wait until every worker serves the version; a new connection may meet another one."""

@@ -1,4 +1,4 @@
-"""A real `bentoml serve`, started on a free port and ended by its own handle."""
+"""A real `bentoml serve` on a free port, stopped by the one who started it."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class ServedService(AbstractContextManager["ServedService"]):
         target: What to serve: ``service:SelfHealing``, or a bento's tag.
         home: BENTOML_HOME of the server.
         log: File for what the server prints.
-        cwd: Folder that it is started in.
-        env: Further environment variables.
+        cwd: Folder to start it in.
+        env: More environment variables.
         port: Port to listen on; None asks the system for a free one.
 
     Raises:
-        SelfHealError: It ended or was not ready in time; the message shows its last words.
+        SelfHealError: It ended or was not ready in time; the message shows the end of its log.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class ServedService(AbstractContextManager["ServedService"]):
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
+        own = {"BENTOML_HOME": str(home.resolve()), "BENTOML_DO_NOT_TRACK": "True"}
         command = [sys.executable, "-m", "bentoml", "serve", target, "--host", "127.0.0.1"]
         with log.open("ab") as out:
             self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
@@ -57,12 +58,7 @@ class ServedService(AbstractContextManager["ServedService"]):
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
-                env={
-                    **os.environ,
-                    "BENTOML_HOME": str(home.resolve()),
-                    "BENTOML_DO_NOT_TRACK": "True",
-                    **(env or {}),
-                },
+                env={**os.environ, **own, **(env or {})},
                 start_new_session=True,
             )
         try:
@@ -72,7 +68,7 @@ class ServedService(AbstractContextManager["ServedService"]):
             raise
 
     def close(self) -> None:
-        """End the server and everything that it started, with a deadline."""
+        """Stop the server and every process that it started, within a deadline."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
@@ -80,7 +76,7 @@ class ServedService(AbstractContextManager["ServedService"]):
         self.kill()
 
     def kill(self) -> None:
-        """End the server and everything that it started at once, as a power cut would."""
+        """Kill the server and every process that it started at once, as a power cut would."""
         started: list[psutil.Process] = []
         if self.process.poll() is None:
             # Circus gives each worker a session of its own: a signal to the group misses them.
@@ -119,7 +115,7 @@ class ServedService(AbstractContextManager["ServedService"]):
 
 
 def free_port() -> int:
-    """A port that the system says is free."""
+    """A free port, as the system reports it."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return int(s.getsockname()[1])

@@ -1,4 +1,4 @@
-"""Streams to show and try self-healing on: the article's, and a user's own file."""
+"""Streams to try healing on: the article's data, and a user's own file."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from bento_selfheal.errors import SettingsError
 
 @dataclass(frozen=True)
 class Stream:
-    """Rows in time order with their classes as indices, and how late the labels come."""
+    """Rows in time order, their classes as indices, and how late their labels come."""
 
     rows: NDArray[np.float32]
     labels: NDArray[np.int64]
     delay: int
-    """Rows predicted between a row and its label."""
+    """How many rows are predicted between a row and its label."""
     batch: int = 100
 
     def __len__(self) -> int:
@@ -73,16 +73,16 @@ def read_table(path: Path, label: str, drop: Sequence[str] = ()) -> Table:
     """Read a CSV or Parquet file in time order; every column but the label is a feature.
 
     Raises:
-        SettingsError: The file or a column does not fit; the message names it.
+        SettingsError: The file or a column cannot be used; the message names it.
     """
     if not path.is_file():
-        raise SettingsError(f"file: there is no {path}")
+        raise SettingsError(f"file: {path} does not exist")
     try:
         table = pa.parquet.read_table(path) if path.suffix == ".parquet" else pa.csv.read_csv(path)
     except pa.ArrowInvalid as error:
         raise SettingsError(f"file: {path} cannot be read: {error}") from error
     if len(set(table.column_names)) < len(table.column_names):
-        raise SettingsError(f"file: column names repeat in {path}: {table.column_names}")
+        raise SettingsError(f"file: {path} repeats column names: {table.column_names}")
     for name in (label, *drop):
         if name not in table.column_names:
             raise SettingsError(f"column {name!r} is not in {path}; columns: {table.column_names}")
@@ -101,7 +101,7 @@ def _numbers(column: pa.ChunkedArray, name: str, path: Path) -> NDArray[np.float
         values: NDArray[np.float32] = pc.cast(column, pa.float32(), safe=False).to_numpy()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise SettingsError(
-            f"column {name!r} of {path} is {column.type}, a number is needed; drop or encode it"
+            f"column {name!r} of {path} has type {column.type}, not a number; drop or encode it"
         ) from error
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):

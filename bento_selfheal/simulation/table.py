@@ -1,4 +1,4 @@
-"""Packages and streams made from a table in a file."""
+"""Makes packages, streams and suggestions from a table in a file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def package_table(
     sensitive: Sequence[str] | None,
     rules: Sequence[str] = (),
 ) -> Package:
-    """A classifier trained on a user's table, packaged.
+    """Train a classifier on a user's table and package it.
 
     Raises:
         SettingsError: A rule is not of the form ``feature < value -> class``.
@@ -44,13 +44,15 @@ def table_stream(table: Table, package: Package, delay: int, limit: int = 0) -> 
     """A user's table as a stream for a packaged model.
 
     Raises:
-        SettingsError: A label of the table is no class of the model.
+        SettingsError: A label of the table is not a class of the model.
     """
     index = {label: i for i, label in enumerate(package.info.classes)}
     given = [as_label(value) for value in table.labels]
     strange = sorted({str(label) for label in given if label not in index})
     if strange:
-        raise SettingsError(f"labels {strange} are not in the training part: {list(index)}")
+        raise SettingsError(
+            f"labels: {strange} do not occur in the training part, whose classes are {list(index)}"
+        )
     end = limit or len(given)
     labels = np.asarray([index[label] for label in given[:end]], dtype=np.int64)
     return Stream(table.rows[:end], labels, delay)

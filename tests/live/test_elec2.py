@@ -42,7 +42,7 @@ def test_says_where_the_data_is(tmp_path: Path) -> None:
     """Without the file the script ends and says what to download and from where."""
     done = run("nowhere.csv", cwd=tmp_path)
     assert done.returncode == 1
-    assert "there is no nowhere.csv" in done.stderr
+    assert "nowhere.csv does not exist" in done.stderr
     assert "scikit-multiflow/streaming-datasets" in done.stderr
 
 

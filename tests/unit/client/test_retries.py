@@ -164,8 +164,8 @@ REFUSALS: dict[str, tuple[tuple[int, dict[str, str], Any], type[Exception], str]
     "unforeseen": ((500, {}, {"error": "see the log"}), ServiceError, "500 .*see the log"),
     "a proxy's": ((502, {}, b"<html>"), ServiceError, "502 <html>"),
     "moved": ((302, {"Location": "/"}, b""), ServiceError, "302"),
-    "another server": ((200, {}, b"<html>hello"), ServiceError, "no answer of ours"),
-    "other JSON": ((200, {}, {"hello": 1}), ServiceError, "no answer of ours"),
+    "another server": ((200, {}, b"<html>hello"), ServiceError, "not an answer of bento-selfheal"),
+    "other JSON": ((200, {}, {"hello": 1}), ServiceError, "not an answer of bento-selfheal"),
 }
 
 
