@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from bento_selfheal.cli.app import app
-from bento_selfheal.cli.options import DEFAULT_TARGET, AsJson, Drop, Seed
+from bento_selfheal.cli.options import DEFAULT_TARGET, AsJson, Drop, Seed, Sensitive
 from bento_selfheal.cli.terminal import say
 from bento_selfheal.errors import SettingsError
 
@@ -28,10 +28,7 @@ def package(
     file: Annotated[Path, typer.Argument(help="CSV or Parquet with the training data.")],
     label: Annotated[str, typer.Option(help="Column with the label.")],
     name: Annotated[str, typer.Option(help="Name in the BentoML model store.")],
-    sensitive: Annotated[
-        list[str] | None,
-        typer.Option(help="Feature that FIDI watches; all by default. Repeatable."),
-    ] = None,
+    sensitive: Sensitive = None,
     rule: Annotated[
         list[str] | None, typer.Option(metavar="'V14 < -1.5 -> CLASS'", help="Repeatable.")
     ] = None,

@@ -19,6 +19,8 @@ from bento_selfheal.cli.options import (
     AsJson,
     Drop,
     Seed,
+    Sensitive,
+    TrainFraction,
     Tries,
 )
 from bento_selfheal.cli.terminal import say
@@ -69,14 +71,8 @@ def replay(
     file: Annotated[Path, typer.Argument(help="CSV or Parquet, rows in time order.")],
     label: Annotated[str, typer.Option(help="Column with the label: two classes.")],
     delay: Annotated[int, typer.Option(min=0, help="Rows between a row and its label.")] = 100,
-    train_fraction: Annotated[
-        float,
-        typer.Option(min=0.001, max=0.999, help="Share of the rows to train on, from the start."),
-    ] = 0.1,
-    sensitive: Annotated[
-        list[str] | None,
-        typer.Option(help="Feature that FIDI watches; all by default. Repeatable."),
-    ] = None,
+    train_fraction: TrainFraction = 0.1,
+    sensitive: Sensitive = None,
     drop: Drop = None,
     limit: Annotated[
         int, typer.Option(min=0, help="Stream at most this many rows; 0 means all.")
@@ -119,15 +115,9 @@ def replay(
 def backtest(
     file: Annotated[Path, typer.Argument(help="CSV or Parquet, rows in time order.")],
     label: Annotated[str, typer.Option(help="Column with the label: two classes.")],
-    train_fraction: Annotated[
-        float,
-        typer.Option(min=0.001, max=0.999, help="Share of the rows to train on, from the start."),
-    ] = 0.1,
+    train_fraction: TrainFraction = 0.1,
     delay: Annotated[int, typer.Option(min=0, help="Rows between a row and its label.")] = 100,
-    sensitive: Annotated[
-        list[str] | None,
-        typer.Option(help="Feature that FIDI watches; all by default. Repeatable."),
-    ] = None,
+    sensitive: Sensitive = None,
     drop: Drop = None,
     try_: Tries = None,
     seed: Seed = 42,

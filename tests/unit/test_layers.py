@@ -61,8 +61,8 @@ LAYERS: dict[str, set[str]] = {
         "store",
     },
     "cli": {
-        "client", "config", "deployment", "errors", "packaging", "packaging.package", "reports",
-        "simulation",
+        "client", "config", "core", "deployment", "errors", "packaging", "packaging.package",
+        "reports", "simulation",
     },
     "__init__": {"client", "config", "model", "packaging", "packaging.package", "rules", "wire"},
 }  # fmt: skip
