@@ -16,7 +16,8 @@ Sensitive = Annotated[
 ]
 Drop = Annotated[list[str] | None, typer.Option(help="Column to leave out. Repeatable.")]
 TrainFraction = Annotated[
-    float, typer.Option(min=0.001, max=0.999, help="Share of the rows, the first, to train on.")
+    float,
+    typer.Option(min=0.001, max=0.999, help="Train on this share of the rows, from the start."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 DEFAULT_TARGET = "bento_selfheal.default_service:SelfHealing"

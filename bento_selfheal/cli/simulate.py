@@ -78,7 +78,7 @@ def replay(
         int, typer.Option(min=0, help="Stream at most this many rows; 0 means all.")
     ] = 0,
     every: Annotated[int, typer.Option(min=1, help="Print one batch out of this many.")] = 10,
-    recipe: Annotated[str, typer.Option(help="replay or article")] = "replay",
+    recipe: Annotated[str, typer.Option(help="Healing recipe: replay or article.")] = "replay",
     seed: Seed = 42,
     home: Annotated[
         Path | None, typer.Option(help="BENTOML_HOME to keep; a temporary one by default.")
