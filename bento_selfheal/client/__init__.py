@@ -1,5 +1,6 @@
 """The clients that users import."""
 
-from bento_selfheal.client.client import AsyncClient, Client
+from bento_selfheal.client.async_client import AsyncClient
+from bento_selfheal.client.client import Client
 
 __all__ = ["AsyncClient", "Client"]

@@ -89,14 +89,16 @@ class Call(Generic[T]):
         return self.again or cause is None or isinstance(cause, AWAY)
 
 
-def _predict(rows: Table) -> Call[Predictions]:
+def predict_call(rows: Table) -> Call[Predictions]:
+    """Ask for predictions; an array goes as a NumPy file, everything else as JSON."""
     if isinstance(rows, np.ndarray) and rows.dtype.kind in "fiu":
         headers = {"Content-Type": NPY, "Accept": NPY}
         return Call("POST", "/predict", _from_file, npy.dump(rows), headers)
     return _post("/predict", {"rows": rows}, _model(Predictions))
 
 
-def _feedback(items: Items) -> Call[FeedbackCounts]:
+def feedback_call(items: Items) -> Call[FeedbackCounts]:
+    """Send labels."""
     given = [
         item.model_dump(exclude_none=True) if isinstance(item, FeedbackItem) else dict(item)
         for item in items
@@ -104,21 +106,25 @@ def _feedback(items: Items) -> Call[FeedbackCounts]:
     return _post("/feedback", {"items": given}, _model(FeedbackCounts))
 
 
-def _status() -> Call[dict[str, Any]]:
+def status_call() -> Call[dict[str, Any]]:
+    """Ask for the status."""
     return Call("GET", "/status", lambda response: dict(response.json()))
 
 
-def _list(path: str, kind: TypeAdapter[list[T]], **params: int | None) -> Call[list[T]]:
+def list_call(path: str, kind: TypeAdapter[list[T]], **params: int | None) -> Call[list[T]]:
+    """Read a page of a list."""
     given = {name: value for name, value in params.items() if value is not None}
     return Call("GET", path, lambda r: kind.validate_json(r.content), params=given)
 
 
-def _rollback(version: int | None) -> Call[Promotion]:
+def rollback_call(version: int | None) -> Call[Promotion]:
+    """Roll back; never sent twice."""
     body = {} if version is None else {"version": version}
     return _post("/rollback", body, lambda r: PROMOTION.validate_json(r.content), again=False)
 
 
-def _command(path: str, body: Any = None, *, again: bool = True) -> Call[CommandAnswer]:
+def command_call(path: str, body: Any = None, *, again: bool = True) -> Call[CommandAnswer]:
+    """Send a command to the runner."""
     return _post(path, body, _model(CommandAnswer), again=again)
 
 
@@ -186,7 +192,8 @@ def _told(response: httpx.Response) -> str:
         return response.text
 
 
-def _away(url: str, error: httpx.TransportError) -> ServiceUnavailable:
+def unreachable(url: str, error: httpx.TransportError) -> ServiceUnavailable:
+    """The error of a service that could not be reached."""
     return ServiceUnavailable(f"{url}: {type(error).__name__} {error}".rstrip())
 
 

@@ -19,7 +19,7 @@ import pytest
 from conftest import ROOT, wait_for
 from live import served
 
-from bento_selfheal.client.client import AsyncClient, Client
+from bento_selfheal.client import AsyncClient, Client
 from bento_selfheal.core.records import Phase, PromotionKind
 from bento_selfheal.errors import CommandError, InvalidInput, StoreError
 from bento_selfheal.packaging.build import package_model

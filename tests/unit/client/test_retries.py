@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bento_selfheal.client.client import AsyncClient, Client
+from bento_selfheal.client import AsyncClient, Client
 from bento_selfheal.errors import (
     CommandError,
     InvalidInput,

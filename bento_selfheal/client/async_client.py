@@ -1,0 +1,129 @@
+"""The client for asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any
+
+import httpx
+from tenacity import AsyncRetrying
+
+from bento_selfheal.client.calls import (
+    EVENTS,
+    PROMOTIONS,
+    RETRY_SECONDS,
+    SNAPSHOTS,
+    Call,
+    Items,
+    T,
+    Table,
+    command_call,
+    feedback_call,
+    list_call,
+    predict_call,
+    rollback_call,
+    status_call,
+    unreachable,
+)
+from bento_selfheal.client.connection import TIMEOUT, headers_of, transport_of
+from bento_selfheal.core.records import Event, Promotion
+from bento_selfheal.wire.messages import CommandAnswer, FeedbackCounts, KeptSnapshot, Predictions
+
+
+class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
+    """`Client` for asyncio, with the same arguments, answers and errors."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = TIMEOUT,
+        retry_seconds: float = RETRY_SECONDS,
+        headers: Mapping[str, str] | None = None,
+        token: str | None = None,
+    ) -> None:
+        self.url = url.rstrip("/")
+        way = transport_of(url, httpx.AsyncHTTPTransport)
+        self._http = httpx.AsyncClient(timeout=timeout, headers=headers_of(headers, token), **way)
+        self._retry_seconds = retry_seconds
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def predict(self, rows: Table) -> Predictions:
+        """As `Client.predict`."""
+        return await self._send(predict_call(rows))
+
+    async def feedback(self, items: Items) -> FeedbackCounts:
+        """As `Client.feedback`."""
+        return await self._send(feedback_call(items))
+
+    async def status(self) -> dict[str, Any]:
+        """As `Client.status`."""
+        return await self._send(status_call())
+
+    async def snapshots(self) -> list[KeptSnapshot]:
+        """As `Client.snapshots`."""
+        return await self._send(list_call("/snapshots", SNAPSHOTS))
+
+    async def promotions(
+        self, after: int | None = None, limit: int = 1000, before: int | None = None
+    ) -> list[Promotion]:
+        """As `Client.promotions`."""
+        page = {"after": after, "before": before, "limit": limit}
+        return await self._send(list_call("/promotions", PROMOTIONS, **page))
+
+    async def events(
+        self, after: int | None = None, limit: int = 1000, before: int | None = None
+    ) -> list[Event]:
+        """As `Client.events`."""
+        page = {"after": after, "before": before, "limit": limit}
+        return await self._send(list_call("/events", EVENTS, **page))
+
+    async def rollback(self, version: int | None = None) -> Promotion:
+        """As `Client.rollback`."""
+        return await self._send(rollback_call(version))
+
+    async def pause(self) -> CommandAnswer:
+        """As `Client.pause`."""
+        return await self._send(command_call("/pause"))
+
+    async def observe(self) -> CommandAnswer:
+        """As `Client.observe`."""
+        return await self._send(command_call("/observe"))
+
+    async def resume(self) -> CommandAnswer:
+        """As `Client.resume`."""
+        return await self._send(command_call("/resume"))
+
+    async def heal(self) -> CommandAnswer:
+        """As `Client.heal`."""
+        return await self._send(command_call("/heal", again=False))
+
+    async def forget(self, source: str) -> CommandAnswer:
+        """As `Client.forget`."""
+        return await self._send(command_call("/forget", {"source": source}))
+
+    async def _send(self, call: Call[T]) -> T:
+        return await AsyncRetrying(**call.policy(self._retry_seconds))(self._once, call)
+
+    async def _once(self, call: Call[T]) -> T:
+        try:
+            response = await self._http.request(
+                call.method, call.path,
+                content=call.content, headers=call.headers, params=call.params,
+            )  # fmt: skip
+        except httpx.TransportError as error:
+            raise unreachable(self.url, error) from error
+        return call.answer(response)
