@@ -13,6 +13,7 @@ from rich.console import Console
 from bento_selfheal.cli import main as entry
 from bento_selfheal.cli import output
 from bento_selfheal.client.client import Client
+from bento_selfheal.core.records import Event
 from bento_selfheal.errors import StoreError
 from bento_selfheal.reports.doctor import Finding, Grade
 from bento_selfheal.reports.html import render_report
@@ -89,8 +90,8 @@ def test_a_command_shows_a_hostile_source(
 ) -> None:
     """`bento-selfheal events` ends well whatever sources are named."""
     detail = dict.fromkeys(("source", "reason"), "[/red]\x1b[2J")
-    event = {"time": 0.0, "batch": 1, "kind": "quarantine", "detail": detail}
-    monkeypatch.setattr(Client, "events", lambda *_, **__: [event])
+    event = Event("quarantine", detail, 0.0, batch=1, seq=1)
+    monkeypatch.setattr(Client, "events", lambda *_, before=None, **__: [] if before else [event])
     monkeypatch.setattr("sys.argv", ["bento-selfheal", "events"])
     with pytest.raises(SystemExit) as ended:
         entry.main()
