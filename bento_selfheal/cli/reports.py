@@ -16,7 +16,7 @@ from bento_selfheal.cli.options import AsJson
 from bento_selfheal.cli.terminal import say
 
 if TYPE_CHECKING:
-    from bento_selfheal.reports.period import Period
+    from bento_selfheal.reports.report_data import ReportData
 
 
 class Format(StrEnum):
@@ -51,9 +51,9 @@ def export(
 
     The SELFHEAL_ settings say which store.
     """
-    from bento_selfheal.reports.export import write_period
+    from bento_selfheal.reports.export import write_export
 
-    _print_files(write_period(_period(since, until, experiment, seed), folder), as_json)
+    _print_files(write_export(_report_data(since, until, experiment, seed), folder), as_json)
 
 
 @app.command()
@@ -69,7 +69,7 @@ def plots(
     """Draw the article's eight plots. Needs the extra `plots`."""
     from bento_selfheal.reports.plots import write_plots
 
-    _print_files(write_plots(_period(since, until, experiment, seed), folder, kind), as_json)
+    _print_files(write_plots(_report_data(since, until, experiment, seed), folder, kind), as_json)
 
 
 @app.command()
@@ -84,7 +84,7 @@ def report(
     """Write one HTML file with figures, plots and what was done. Needs the extra `plots`."""
     from bento_selfheal.reports.html import render_report
 
-    file.write_text(render_report(_period(since, until, experiment, seed)))
+    file.write_text(render_report(_report_data(since, until, experiment, seed)))
     _print_files([file], as_json)
 
 
@@ -108,17 +108,17 @@ def doctor(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-def _period(since: str | None, until: str | None, experiment: bool, seed: int) -> Period:
+def _report_data(since: str | None, until: str | None, experiment: bool, seed: int) -> ReportData:
     from bento_selfheal.config.settings import load_settings
-    from bento_selfheal.reports.period import moment, period_of_experiment, period_of_store
+    from bento_selfheal.reports.report_data import moment, read_experiment, read_store
 
     if experiment:
         from bento_selfheal.simulation.article import run_experiment
         from bento_selfheal.simulation.article_settings import experiment_settings
 
-        return period_of_experiment(run_experiment(experiment_settings(seed)))
+        return read_experiment(run_experiment(experiment_settings(seed)))
     start = moment(since, "--since") if since else 0.0
-    return period_of_store(load_settings(), start, moment(until, "--until") if until else 0.0)
+    return read_store(load_settings(), start, moment(until, "--until") if until else 0.0)
 
 
 def _print_files(files: list[Path], as_json: bool) -> None:

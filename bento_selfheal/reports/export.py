@@ -7,14 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bento_selfheal.reports.period import Period
+from bento_selfheal.reports.report_data import ReportData
 
 ARTICLE_COLUMNS = (
     "batch", "accuracy", "f1", "precision", "recall", "z", "conflicts", "lift", "state",
 )  # fmt: skip
 
 
-def write_period(period: Period, folder: Path) -> list[Path]:
+def write_export(data: ReportData, folder: Path) -> list[Path]:
     """Write ``metrics.csv``, ``signals.csv``, ``events.json`` and ``threshold_config.json``.
 
     Each row of ``metrics.csv`` is a labelled batch: the article's columns first, then the others.
@@ -24,12 +24,12 @@ def write_period(period: Period, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / n for n in ("metrics.csv", "signals.csv", "events.json")]
-    _write_csv(files[0], period.batches)
-    _write_csv(files[1], period.signals)
-    happened = {"events": period.events, "promotions": period.promotions}
+    _write_csv(files[0], data.batches)
+    _write_csv(files[1], data.signals)
+    happened = {"events": data.events, "promotions": data.promotions}
     files[2].write_text(json.dumps(happened, indent=2) + "\n")
     files.append(folder / "threshold_config.json")
-    files[3].write_text(json.dumps(period.thresholds, indent=2) + "\n")
+    files[3].write_text(json.dumps(data.thresholds, indent=2) + "\n")
     return files
 
 

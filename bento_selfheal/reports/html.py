@@ -9,28 +9,28 @@ from pathlib import Path
 from typing import Any
 
 from bento_selfheal.core.text import visible
-from bento_selfheal.reports.period import Period
 from bento_selfheal.reports.plots import PLOTS, drawn
+from bento_selfheal.reports.report_data import ReportData
 from bento_selfheal.scoring.scores import batch_interval
 
 TEMPLATE = Path(__file__).parent / "report.html.j2"
 KINDS_LEFT_OUT = {"undecided", "change"}
 
 
-def render_report(period: Period) -> str:
+def render_report(data: ReportData) -> str:
     """The report: figures, plots, promotions with their evidence, events and snapshots."""
     # First: they raise the error that names a missing extra.
-    plots = {name: _svg(period, name) for name in PLOTS}
+    plots = {name: _svg(data, name) for name in PLOTS}
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_shown)
     environment.filters["moment"] = _moment
     template = environment.from_string(TEMPLATE.read_text())
     return template.render(
-        period=period,
-        facts=_facts(period),
+        data=data,
+        facts=_facts(data),
         plots=plots,
-        events=[e for e in period.events if e["kind"] not in KINDS_LEFT_OUT],
+        events=[e for e in data.events if e["kind"] not in KINDS_LEFT_OUT],
         made=time.time(),
     )
 
@@ -41,8 +41,8 @@ def _shown(value: Any) -> Any:
     return visible(value) if plain else value
 
 
-def _facts(period: Period) -> dict[str, Any]:
-    batches, kinds = period.batches, Counter(e["kind"] for e in period.events)
+def _facts(data: ReportData) -> dict[str, Any]:
+    batches, kinds = data.batches, Counter(e["kind"] for e in data.events)
     lift = batch_interval([row["lift"] for row in batches])
     count = max(len(batches), 1)
     return {
@@ -56,9 +56,9 @@ def _facts(period: Period) -> dict[str, Any]:
     }
 
 
-def _svg(period: Period, name: str) -> str:
+def _svg(data: ReportData, name: str) -> str:
     text = io.StringIO()
-    with drawn(period, name) as figure:
+    with drawn(data, name) as figure:
         figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()[text.getvalue().index("<svg") :]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bento_selfheal.core.records import Phase, State
 from bento_selfheal.errors import SettingsError
-from bento_selfheal.reports.period import Period
+from bento_selfheal.reports.report_data import ReportData
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ STATE_COLORS = {
 METRICS = ("accuracy", "precision", "recall", "f1")
 
 
-def accuracy(period: Period, axes: Axes) -> None:
+def accuracy(data: ReportData, axes: Axes) -> None:
     """Accuracy of what was served, of the frozen model and of a challenger or baseline."""
     lines = (
         ("accuracy", "served (healed)", CHAMPION, "-", 1.8),
@@ -40,19 +40,19 @@ def accuracy(period: Period, axes: Axes) -> None:
         ("baseline", "baseline", CHALLENGER, ":", 1.4),
     )
     for name, label, color, style, width in lines:
-        _line(period, axes, name, label=label, color=color, linestyle=style, linewidth=width)
+        _line(data, axes, name, label=label, color=color, linestyle=style, linewidth=width)
     axes.set(title="Accuracy on labels that came later", ylabel="accuracy", ylim=(0, 1))
     axes.legend(loc="lower right", ncols=3)
 
 
-def lift(period: Period, axes: Axes) -> None:
+def lift(data: ReportData, axes: Axes) -> None:
     """Lift per batch, and its mean with the 95 % interval where known."""
-    x, values = _series(period, "lift")
+    x, values = _series(data, "lift")
     axes.bar(x, values, color=[CHAMPION if v >= 0 else LIMIT for v in values], alpha=0.55)
-    x, mean = _series(period, "lift_mean")
+    x, mean = _series(data, "lift_mean")
     if x:
-        _, low = _series(period, "lift_low")
-        _, high = _series(period, "lift_high")
+        _, low = _series(data, "lift_low")
+        _, high = _series(data, "lift_high")
         axes.fill_between(x, low, high, color=CHAMPION, alpha=0.15, linewidth=0)
         axes.plot(x, mean, color=CHAMPION, label="mean, 95 % interval")
         floor = min(0.0, *values) - 0.05
@@ -62,20 +62,20 @@ def lift(period: Period, axes: Axes) -> None:
     axes.set(title="Lift over the frozen shadow", ylabel="accuracy gained")
 
 
-def drift(period: Period, axes: Axes) -> None:
+def drift(data: ReportData, axes: Axes) -> None:
     """FIDI's z with its threshold."""
-    _line(period, axes, "z", label="z", color=CHAMPION)
-    _limit(axes, period.limits["fidi_threshold"])
+    _line(data, axes, "z", label="z", color=CHAMPION)
+    _limit(axes, data.limits["fidi_threshold"])
     axes.set(title="FIDI: z of the sensitive feature", ylabel="z")
     axes.legend(loc="lower right")
 
 
-def states(period: Period, axes: Axes) -> None:
+def states(data: ReportData, axes: Axes) -> None:
     """The state of each batch."""
     names = list(STATE_COLORS)
-    numbers = [row["batch"] for row in period.batches]
+    numbers = [row["batch"] for row in data.batches]
     ends = [*numbers[1:], (numbers[-1] if numbers else 0) + 1]
-    stretches = zip(period.batches, ends, strict=True)
+    stretches = zip(data.batches, ends, strict=True)
     for state, group in groupby(stretches, key=lambda pair: pair[0]["state"]):
         rows = list(group)
         start = rows[0][0]["batch"] - 0.5
@@ -88,20 +88,20 @@ def states(period: Period, axes: Axes) -> None:
     axes.set(title="State")
 
 
-def f1_and_rollbacks(period: Period, axes: Axes) -> None:
+def f1_and_rollbacks(data: ReportData, axes: Axes) -> None:
     """F1 of what was served, and the batches with a rollback."""
-    _line(period, axes, "f1", label="F1 served", color=CHAMPION)
-    _line(period, axes, "shadow_f1", label="F1 of the shadow", color=SHADOW, linestyle="--")
-    at = sorted({e["batch"] for e in period.events if e["kind"] == "rollback"})
+    _line(data, axes, "f1", label="F1 served", color=CHAMPION)
+    _line(data, axes, "shadow_f1", label="F1 of the shadow", color=SHADOW, linestyle="--")
+    at = sorted({e["batch"] for e in data.events if e["kind"] == "rollback"})
     for number, batch in enumerate(at):
         axes.axvline(batch, color=LIMIT, linewidth=1, label="" if number else "rollback")
     axes.set(title=f"F1, {len(at)} rollbacks", ylabel="F1", ylim=(0, 1))
     axes.legend(loc="upper right", ncols=3)
 
 
-def registry(period: Period, axes: Axes) -> None:
+def registry(data: ReportData, axes: Axes) -> None:
     """Every snapshot with labels: accuracy and F1."""
-    measured = [s for s in period.snapshots if s["f1"] is not None]
+    measured = [s for s in data.snapshots if s["f1"] is not None]
     markers = {Phase.CLEAN: "s", Phase.PRE: "o", Phase.POST: "^"}
     for phase, marker in markers.items():
         own = [s for s in measured if s["phase"] == phase]
@@ -110,7 +110,7 @@ def registry(period: Period, axes: Axes) -> None:
                      facecolors="none" if phase is Phase.PRE else CHAMPION,
                      label=f"F1, {phase.value}")  # fmt: skip
         axes.scatter(x, [s["accuracy"] for s in own], marker=marker, s=16, color=SHADOW, alpha=0.6)
-    for best in (s for s in measured if s["version"] == period.best):
+    for best in (s for s in measured if s["version"] == data.best):
         axes.annotate(
             f"best: {best['version']}", (best["version"], best["f1"]), (4, 6),
             textcoords="offset points", color=CHAMPION,
@@ -119,12 +119,12 @@ def registry(period: Period, axes: Axes) -> None:
     axes.legend(loc="lower right", fontsize=8)
 
 
-def stages(period: Period, axes: Axes) -> None:
+def stages(data: ReportData, axes: Axes) -> None:
     """Accuracy, precision, recall and F1 at each stage."""
-    width = 0.8 / max(len(period.stages), 1)
+    width = 0.8 / max(len(data.stages), 1)
     colors = ["#1a7f4b", SHADOW, "#b9c0c9", CHAMPION]
-    for number, (name, scores) in enumerate(period.stages.items()):
-        places = [i + (number - (len(period.stages) - 1) / 2) * width for i in range(len(METRICS))]
+    for number, (name, scores) in enumerate(data.stages.items()):
+        places = [i + (number - (len(data.stages) - 1) / 2) * width for i in range(len(METRICS))]
         bars = axes.bar(
             places, [scores[m] for m in METRICS], width * 0.92,
             label=name.replace("_", " "), color=colors[number % len(colors)],
@@ -135,18 +135,18 @@ def stages(period: Period, axes: Axes) -> None:
     axes.legend(loc="upper right", fontsize=8, ncols=2)
 
 
-PLOTS: dict[str, Callable[[Period, Any], None]] = {
+PLOTS: dict[str, Callable[[ReportData, Any], None]] = {
     "accuracy": accuracy, "lift": lift, "drift": drift, "states": states,
     "f1_and_rollbacks": f1_and_rollbacks, "registry": registry, "stages": stages,
 }  # fmt: skip
 DASHBOARD = ("accuracy", "lift", "drift", "states")
 
 
-def write_plots(period: Period, folder: Path, kind: str = "png") -> list[Path]:
+def write_plots(data: ReportData, folder: Path, kind: str = "png") -> list[Path]:
     """Write the eight plots; the eighth is a dashboard of four panels.
 
     Args:
-        period: What to draw.
+        data: What to draw.
         folder: Where to; made when it is missing.
         kind: ``png``, ``svg`` or ``pdf``.
 
@@ -157,14 +157,14 @@ def write_plots(period: Period, folder: Path, kind: str = "png") -> list[Path]:
     files = []
     for number, name in enumerate([*PLOTS, "dashboard"], start=1):
         path = folder / f"{number}_{name}.{kind}"
-        with drawn(period, name) as figure:
+        with drawn(data, name) as figure:
             figure.savefig(path, metadata={"Date": None} if kind == "svg" else None)
         files.append(path)
     return files
 
 
 @contextmanager
-def drawn(period: Period, name: str) -> Iterator[Figure]:
+def drawn(data: ReportData, name: str) -> Iterator[Figure]:
     """One plot as a figure that is closed at the end.
 
     Raises:
@@ -181,20 +181,20 @@ def drawn(period: Period, name: str) -> Iterator[Figure]:
         if name == "dashboard":
             figure, grid = pyplot.subplots(2, 2, figsize=(11, 6.5), layout="constrained")
             for part, axes in zip(DASHBOARD, grid.flat, strict=True):
-                _draw(period, part, axes)
-            figure.suptitle(period.title, fontsize=11)
+                _draw(data, part, axes)
+            figure.suptitle(data.title, fontsize=11)
         else:
             figure, axes = pyplot.subplots(figsize=(7.2, 3.4), layout="constrained")
-            _draw(period, name, axes)
+            _draw(data, name, axes)
         try:
             yield figure
         finally:
             pyplot.close(figure)
 
 
-def _draw(period: Period, name: str, axes: Axes) -> None:
-    if period.batches:
-        PLOTS[name](period, axes)
+def _draw(data: ReportData, name: str, axes: Axes) -> None:
+    if data.batches:
+        PLOTS[name](data, axes)
     else:
         axes.set_axis_off()
         axes.text(0.5, 0.5, "no labelled batch in this period", ha="center", va="center")
@@ -202,13 +202,13 @@ def _draw(period: Period, name: str, axes: Axes) -> None:
         axes.set_xlabel("labelled batch")
 
 
-def _series(period: Period, name: str) -> tuple[list[float], list[float]]:
-    rows = [row for row in period.batches if row.get(name) is not None]
+def _series(data: ReportData, name: str) -> tuple[list[float], list[float]]:
+    rows = [row for row in data.batches if row.get(name) is not None]
     return [row["batch"] for row in rows], [row[name] for row in rows]
 
 
-def _line(period: Period, axes: Axes, name: str, **style: Any) -> None:
-    x, y = _series(period, name)
+def _line(data: ReportData, axes: Axes, name: str, **style: Any) -> None:
+    x, y = _series(data, name)
     if x:
         axes.plot(x, y, **style)
 

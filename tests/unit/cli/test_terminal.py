@@ -17,7 +17,7 @@ from bento_selfheal.core.records import Event
 from bento_selfheal.errors import StoreError
 from bento_selfheal.reports.doctor import Finding, Grade
 from bento_selfheal.reports.html import render_report
-from bento_selfheal.reports.period import Period
+from bento_selfheal.reports.report_data import ReportData
 
 HOSTILE = {
     "[/red]": "[/red]",
@@ -121,8 +121,8 @@ def test_an_error_shows_hostile_text(
 def test_hostile_names_in_a_report(name: str) -> None:
     """A report holds them as visible text, never as HTML, and can be written as UTF-8."""
     event = {"time": 0.0, "kind": "quarantine", "batch": 1, "detail": {"source": name}}
-    period = Period("p:1", [], [], [event], [], [], {}, {}, {"fidi_threshold": 3.0})
-    html = render_report(period)
+    data = ReportData("p:1", [], [], [event], [], [], {}, {}, {"fidi_threshold": 3.0})
+    html = render_report(data)
     assert f"source {HOSTILE[name]}" in html
     assert [c for c in html if not c.isprintable() and c not in "\n"] == []
     html.encode()

@@ -29,7 +29,7 @@ from bento_selfheal.deployment.locations import open_store
 from bento_selfheal.errors import NewerRelease, StoreError
 from bento_selfheal.healing import checkpoint
 from bento_selfheal.packaging.model_store import use_home
-from bento_selfheal.reports.period import period_of_store
+from bento_selfheal.reports.report_data import read_store
 from bento_selfheal.store import SqlStore
 from bento_selfheal.store.schema import revisions
 
@@ -243,10 +243,10 @@ def test_who_only_reads(old: Old) -> None:
     with closing(sqlite3.connect(old.file)) as c:
         before = c.execute("select name, sql from sqlite_master").fetchall()
         with pytest.raises(StoreError, match="bento-selfheal deploy"):
-            period_of_store(old.settings)
+            read_store(old.settings)
         assert c.execute("select name, sql from sqlite_master").fetchall() == before
     Deployed(old.settings).close()
-    assert period_of_store(old.settings) is not None
+    assert read_store(old.settings) is not None
 
 
 def test_postgres(postgres: Postgres) -> None:

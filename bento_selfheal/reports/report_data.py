@@ -29,8 +29,8 @@ Entry = TypeVar("Entry", Event, Promotion)
 
 
 @dataclass(frozen=True)
-class Period:
-    """Figures, events and snapshots of a period, oldest first, as JSON values.
+class ReportData:
+    """Figures, events and snapshots of a data, oldest first, as JSON values.
 
     Attributes:
         title: The package or the experiment that it shows.
@@ -57,8 +57,8 @@ class Period:
     best: int | None = None
 
 
-def period_of_store(settings: Settings, since: float = 0.0, until: float = 0.0) -> Period:
-    """What a store holds of a period.
+def read_store(settings: Settings, since: float = 0.0, until: float = 0.0) -> ReportData:
+    """What a store holds of a data.
 
     Args:
         settings: Which store, and which thresholds are in force.
@@ -76,7 +76,7 @@ def period_of_store(settings: Settings, since: float = 0.0, until: float = 0.0) 
         store.close()
 
 
-def _read(store: SqlStore, settings: Settings, since: float, until: float) -> Period:
+def _read(store: SqlStore, settings: Settings, since: float, until: float) -> ReportData:
     tag = store.meta("package")
     if tag is None:
         raise StoreError("the store has no package yet; deploy one first")
@@ -84,7 +84,7 @@ def _read(store: SqlStore, settings: Settings, since: float, until: float) -> Pe
     scored = [_row(m) for m in store.measurements(since, scored_only=True) if m.time <= until]
     snapshots = [s for s in _snapshots(store) if since <= s.time <= until]
     best, status = best_healed(snapshots), store.status()
-    return Period(
+    return ReportData(
         title=tag,
         batches=scored,
         signals=[_row(m) for m in within],
@@ -138,7 +138,7 @@ def _stages(
     return stages
 
 
-def period_of_experiment(result: ExperimentResult) -> Period:
+def read_experiment(result: ExperimentResult) -> ReportData:
     """The article's run, batch by batch."""
     log = [{**row.__dict__, "state": row.state.value} for row in result.log]
     batches = [
@@ -146,7 +146,7 @@ def period_of_experiment(result: ExperimentResult) -> Period:
         for row in log
     ]
     facts, best, s = result.as_dict(), result.best_snapshot, result.settings
-    return Period(
+    return ReportData(
         title=f"the article's experiment, drift {s.drift_strength}, seed {s.seed}",
         batches=batches,
         signals=batches,

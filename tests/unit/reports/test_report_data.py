@@ -20,10 +20,10 @@ from bento_selfheal.deployment.deploy import prepare
 from bento_selfheal.deployment.locations import open_store
 from bento_selfheal.errors import SettingsError, StoreError
 from bento_selfheal.packaging.package import Package
-from bento_selfheal.reports.export import write_period
+from bento_selfheal.reports.export import write_export
 from bento_selfheal.reports.html import render_report
-from bento_selfheal.reports.period import Period, moment, period_of_experiment, period_of_store
 from bento_selfheal.reports.plots import write_plots
+from bento_selfheal.reports.report_data import ReportData, moment, read_experiment, read_store
 from bento_selfheal.runner.runner import Runner
 from bento_selfheal.serving.worker import Worker
 from bento_selfheal.simulation.article import run_experiment
@@ -56,15 +56,15 @@ def result() -> ExperimentResult:
 
 
 @pytest.fixture(scope="module", params=["store", "experiment"])
-def period(request: pytest.FixtureRequest) -> Period:
+def data(request: pytest.FixtureRequest) -> ReportData:
     if request.param == "store":
-        return period_of_store(request.getfixturevalue("settings"))
-    return period_of_experiment(request.getfixturevalue("result"))
+        return read_store(request.getfixturevalue("settings"))
+    return read_experiment(request.getfixturevalue("result"))
 
 
-def test_export(period: Period, tmp_path: Path) -> None:
+def test_export(data: ReportData, tmp_path: Path) -> None:
     """A row a labelled batch with the article's columns; events and thresholds beside it."""
-    files = {path.name: path for path in write_period(period, tmp_path / "out")}
+    files = {path.name: path for path in write_export(data, tmp_path / "out")}
     with files["metrics.csv"].open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["batch"]) for row in rows] == [*range(1, len(rows) + 1)]
@@ -82,7 +82,7 @@ def test_export(period: Period, tmp_path: Path) -> None:
 
 def test_export_of_the_experiment_is_the_articles(result: ExperimentResult, tmp_path: Path) -> None:
     """13 rollbacks at drift 3.5, as the article's system had them (article.md, section 6)."""
-    write_period(period_of_experiment(result), tmp_path)
+    write_export(read_experiment(result), tmp_path)
     told = json.loads((tmp_path / "events.json").read_text())
     assert sum(e["kind"] == "rollback" for e in told["events"]) == 13
     with (tmp_path / "metrics.csv").open() as file:
@@ -92,10 +92,10 @@ def test_export_of_the_experiment_is_the_articles(result: ExperimentResult, tmp_
 
 def test_a_stretch_of_time(settings: Settings) -> None:
     """Only what lies within it; a store without a package is refused."""
-    whole = period_of_store(settings)
+    whole = read_store(settings)
     middle = whole.batches[len(whole.batches) // 2]["time"]
-    late = period_of_store(settings, since=middle)
-    early = period_of_store(settings, until=middle)
+    late = read_store(settings, since=middle)
+    early = read_store(settings, until=middle)
     assert 0 < len(late.batches) < len(whole.batches)
     assert all(row["time"] >= middle for row in [*late.batches, *late.events, *late.promotions])
     assert all(row["time"] <= middle for row in [*early.batches, *early.events])
@@ -105,7 +105,7 @@ def test_all_of_a_long_time(settings: Settings, tmp_path: Path) -> None:
     """Nothing is left out of an export, however much there was: no promotion, no event."""
     shutil.copytree(settings.state_dir, tmp_path / "state")
     own = settings.model_copy(update={"state_dir": tmp_path / "state"})
-    before = period_of_store(own)
+    before = read_store(own)
     with closing(sqlite3.connect(tmp_path / "state" / "selfheal.db")) as c, c:
         c.execute(
             "insert into promotions (kind, version, tag, sha256, reason, time, by, evidence) "
@@ -116,7 +116,7 @@ def test_all_of_a_long_time(settings: Settings, tmp_path: Path) -> None:
             "insert into promotions (kind, version, tag, sha256, reason, time, by, evidence) "
             "values ('rollback', 1, 'a:1', 'ab', 'the newest', 2.0, 'anna', '{}')"
         )
-    found = period_of_store(own)
+    found = read_store(own)
     assert len(found.promotions) == len(before.promotions) + 100_501
     assert found.promotions[-1]["reason"] == "the newest"
     assert (found.events, found.snapshots) == (before.events, before.snapshots)
@@ -127,7 +127,7 @@ def test_no_store(package: Package, tmp_path: Path) -> None:
     empty = Settings(model=package.tag, state_dir=tmp_path / "state")
     open_store(empty).create()
     with pytest.raises(StoreError, match="no package yet"):
-        period_of_store(empty)
+        read_store(empty)
 
 
 def test_moments() -> None:
@@ -138,9 +138,9 @@ def test_moments() -> None:
         moment("yesterday", "--since")
 
 
-def test_plots(period: Period, tmp_path: Path) -> None:
+def test_plots(data: ReportData, tmp_path: Path) -> None:
     """Eight pictures, the last a dashboard."""
-    files = write_plots(period, tmp_path)
+    files = write_plots(data, tmp_path)
     assert [path.name[0] for path in files] == list("12345678")
     assert files[-1].name == "8_dashboard.png"
     for path in files:
@@ -148,28 +148,28 @@ def test_plots(period: Period, tmp_path: Path) -> None:
         assert path.stat().st_size > 8_000
 
 
-def test_report(period: Period) -> None:
+def test_report(data: ReportData) -> None:
     """One file that loads nothing, with the plots in it and no markup from outside."""
-    html = render_report(period)
+    html = render_report(data)
     assert html.count("<svg") == 7
     assert not re.search(r"""(?:src|href)=["'](?!#)""", html)
     assert "95 % interval" in html
     assert "Snapshots" in html
 
 
-def test_report_escapes(period: Period) -> None:
+def test_report_escapes(data: ReportData) -> None:
     """What a client named itself is text, not markup."""
     evil = {"kind": "quarantine", "time": 0.0, "batch": 1, "detail": {"source": "<script>x"}}
-    changed = Period(**{**period.__dict__, "events": [evil]})
+    changed = ReportData(**{**data.__dict__, "events": [evil]})
     assert "<script>x" not in render_report(changed)
     assert "&lt;script&gt;x" in render_report(changed)
 
 
-def test_nothing_yet(tmp_path: Path, period: Period) -> None:
+def test_nothing_yet(tmp_path: Path, data: ReportData) -> None:
     """A period without a labelled batch gives plots and a report that say so."""
     nothing: dict[str, list[object]] = {
         name: [] for name in ("batches", "signals", "events", "promotions", "snapshots")
     }
-    empty = Period(**{**period.__dict__, **nothing})
+    empty = ReportData(**{**data.__dict__, **nothing})
     assert len(write_plots(empty, tmp_path)) == 8
     assert "nothing happened" in render_report(empty)
