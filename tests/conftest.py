@@ -28,6 +28,8 @@ from bento_selfheal.store import SqlStore
 if TYPE_CHECKING:
     from postgres import Postgres
 
+pytest_plugins = ["not_run"]
+
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE = 30.0
 FAULTS = pytest.StashKey[dict[str, dict[str, Any]]]()

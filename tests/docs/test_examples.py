@@ -150,7 +150,7 @@ def test_what_is_composed_finds_each_other() -> None:
 def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
     """promtool finds nothing wrong with the composed Prometheus' configuration and rules."""
     if shutil.which("promtool") is None:
-        pytest.skip("no promtool here; `apt-get install prometheus` brings it")
+        pytest.skip("promtool is not installed: `apt-get install prometheus`")
     shutil.copy(COMPOSE / "prometheus.yml", tmp_path)
     shutil.copy(ROOT / "examples" / "observability" / "alerts.yml", tmp_path)
     check = ["promtool", "check", "config", str(tmp_path / "prometheus.yml")]

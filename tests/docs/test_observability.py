@@ -21,7 +21,8 @@ ASKED = {
 }  # fmt: skip
 
 needs_promtool = pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="no promtool: apt-get install prometheus"
+    shutil.which("promtool") is None,
+    reason="promtool is not installed: `apt-get install prometheus`",
 )
 
 

@@ -35,7 +35,7 @@ def faked(home: Path, package: Package, folder: Path, clock: Path) -> Iterator[S
     """A server whose processes read their clock from a file."""
     found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
     if not found:
-        pytest.skip("no libfaketime here; `apt-get install faketime` brings it")
+        pytest.skip("libfaketime is not installed: `apt-get install faketime`")
     env = {
         "SELFHEAL_MODEL": package.tag, "SELFHEAL_STATE_DIR": str(folder / "state"), **BRISK,
         "SELFHEAL_WORKERS": "2", "SELFHEAL_LEASE_SECONDS": str(LEASE), "LD_PRELOAD": str(found[0]),

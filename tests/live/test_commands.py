@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -10,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import COMMAND
-from conftest import ROOT
+from elec2 import ELEC2, needs_elec2
 
-DATA = Path(os.environ.get("BENTO_SELFHEAL_DATA", ROOT.parent / "shared" / "data"))
 LIFT = re.compile(r"lift ([+-]\d\.\d+) \[([+-]\d\.\d+), ([+-]\d\.\d+)\]")
 
 
@@ -65,10 +63,10 @@ def test_replay_of_a_users_stream(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(500)
-@pytest.mark.skipif(not (DATA / "elec.csv").exists(), reason="no Elec2 beside the project")
+@needs_elec2
 def test_replay_of_elec2(tmp_path: Path) -> None:
     """On Elec2, trained on the first tenth, healing ends with a lift above 0."""
-    printed = run("replay", str(DATA / "elec.csv"), "--label", "class", cwd=tmp_path, seconds=480)
+    printed = run("replay", str(ELEC2), "--label", "class", cwd=tmp_path, seconds=480)
     mean, low, high = lift_of(printed)
     assert low < mean < high
     assert mean > 0

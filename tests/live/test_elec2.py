@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -13,12 +12,11 @@ import jupytext
 import nbformat
 import pytest
 from conftest import ROOT
+from elec2 import ELEC2, needs_elec2
 from nbclient import NotebookClient
 
 FOLDER = ROOT / "examples" / "elec2"
-DATA = Path(os.environ.get("BENTO_SELFHEAL_DATA", ROOT.parent / "shared" / "data")) / "elec.csv"
 ROWS = "3000"
-here = pytest.mark.skipif(not DATA.exists(), reason="no Elec2 beside the project")
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -61,24 +59,24 @@ def test_the_notebook_is_the_script() -> None:
     assert lift_of(printed_by(kept)) > 0
 
 
-@here
+@needs_elec2
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_script_runs(tmp_path: Path) -> None:
     """On the first part of the stream it prints accuracies, the lift and why snapshots serve."""
-    done = run(str(DATA), ROWS, cwd=tmp_path)
+    done = run(str(ELEC2), ROWS, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert len(re.findall(r"^ +\d+ to +\d+", done.stdout, re.MULTILINE)) == 8
     assert lift_of(done.stdout) > -0.1
     assert "snapshot 1, initial" in done.stdout
 
 
-@here
+@needs_elec2
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The notebook runs from its first to its last cell in a fresh kernel."""
-    monkeypatch.setenv("ELEC2", str(DATA))
+    monkeypatch.setenv("ELEC2", str(ELEC2))
     monkeypatch.setenv("ELEC2_ROWS", ROWS)
     notebook = nbformat.read(FOLDER / "run.ipynb", as_version=4)
     for cell in notebook.cells:

@@ -19,7 +19,9 @@ CHROMIUM = shutil.which("chromium")
 PICTURES = os.environ.get("PICTURES")
 """Folder for pictures of the page, for docs and for eyes."""
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="chromium is not installed: `apt-get install chromium`"
+)
 SECONDS = 30_000
 
 

@@ -50,12 +50,6 @@ def test_every_block_is_a_file_or_commands() -> None:
     assert service.text.partition("\n")[2] == (ROOT / "service.py").read_text()
 
 
-def test_links_lead_somewhere() -> None:
-    """Every relative link of the page names something that is there."""
-    for link in re.findall(r"\]\((?!http)([^)#]+)", TUTORIAL.read_text()):
-        assert (TUTORIAL.parent / link).exists(), link
-
-
 class Reader:
     """Does what the page says, in a folder of its own; one server at a time."""
 

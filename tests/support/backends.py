@@ -88,7 +88,7 @@ def prometheus(folder: Path, target: str) -> Iterator[Prometheus]:
     """
     program = shutil.which("prometheus")
     if program is None:
-        raise Unavailable("no prometheus: apt-get install prometheus")
+        raise Unavailable("Prometheus is not installed: `apt-get install prometheus`")
     folder.mkdir(parents=True, exist_ok=True)
     config = yaml.safe_load((EXAMPLE / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}

@@ -118,11 +118,11 @@ def find_podman() -> Podman:
     """Podman, or a skip with the reason."""
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing:
-        pytest.skip(f"no {', '.join(missing)} here; `apt-get install {' '.join(PROGRAMS)}`")
+        pytest.skip(f"{', '.join(missing)} not installed: `apt-get install {' '.join(PROGRAMS)}`")
     if os.getuid() != 0:
-        pytest.skip("debootstrap makes a base image for root alone")
+        pytest.skip("debootstrap makes a base image for root only: run the tests as root")
     if sys.version_info[:2] != (3, 11):
-        pytest.skip("the base has Debian 12's Python 3.11; a bento asks for its builder's")
+        pytest.skip("the base image has Python 3.11: run the tests with Python 3.11")
     return Podman()
 
 

@@ -37,7 +37,7 @@ class Disk:
         if tried.returncode == 0:
             tried = self._mount()
         if tried.returncode != 0:
-            pytest.skip(f"no file system can be mounted here: {tried.stderr.decode().strip()}")
+            pytest.skip(f"only root can mount a disk: {tried.stderr.decode().strip()}")
 
     def cut(self) -> None:
         """Nothing more reaches the disk, from this instant on."""
@@ -68,7 +68,7 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
     command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
     tried = subprocess.run(command, capture_output=True)
     if tried.returncode != 0:
-        pytest.skip(f"no tmpfs can be mounted here: {tried.stderr.decode().strip()}")
+        pytest.skip(f"only root can mount a tmpfs: {tried.stderr.decode().strip()}")
     try:
         yield folder
     finally:

@@ -25,7 +25,7 @@ def binaries() -> Path:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     on_path = shutil.which("postgres")
     if not found and on_path is None:
-        pytest.skip("no PostgreSQL here; `apt-get install postgresql` brings it")
+        pytest.skip("PostgreSQL is not installed: `apt-get install postgresql`")
     return found[-1].parent if found else Path(str(on_path)).parent
 
 

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Attempting to run cuBLAS:UserWar
 
 FOUND = torch.cuda.device_count() if torch.cuda.is_available() else 0
 ABSENT = f"cuda:{FOUND}"
-NO_GPU = f"needs a CUDA device; torch {torch.__version__} finds none here"
+NO_GPU = "torch finds no CUDA device: run the tests on a machine with an NVIDIA GPU"
 cuda = pytest.mark.skipif(not FOUND, reason=NO_GPU)
 # On the CPU each of these compares it with itself: the test's own code runs without a GPU too.
 everywhere = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=cuda)])

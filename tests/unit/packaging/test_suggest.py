@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from elec2 import ELEC2, needs_elec2
 from numpy.typing import NDArray
 
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.packaging.suggest import Suggestion, suggest
 from bento_selfheal.rules import RuleSet
 from bento_selfheal.simulation.streams import article_rows, read_table
-
-ROOT = Path(__file__).resolve().parents[3]
-DATA = Path(os.environ.get("BENTO_SELFHEAL_DATA", ROOT.parent / "shared" / "data"))
 
 
 def suggest_article(seed: int, split: int = 42, most: int = 5) -> Suggestion:
@@ -147,11 +143,10 @@ def test_scale_and_shift_of_a_feature_do_not_matter() -> None:
     assert found.rules[0].rule.value % 100 == 0
 
 
+@needs_elec2
 def test_electricity() -> None:
     """Several strong features of a real stream; its three constant ones are not among them."""
-    if not (DATA / "elec.csv").is_file():
-        pytest.skip(f"no elec.csv in {DATA}")
-    table, _ = read_table(DATA / "elec.csv", "class").split(1 / 3)
+    table, _ = read_table(ELEC2, "class").split(1 / 3)
     found = suggest(table.rows, table.labels, table.features)
     assert found.sensitive == ["nswprice", "nswdemand"]
     assert found.strength["vicprice"] < 0.01

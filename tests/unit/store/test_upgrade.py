@@ -236,10 +236,11 @@ def test_keeps_its_operating_point(old: Old) -> None:
 
 
 def test_who_only_reads(old: Old) -> None:
-    """Commands that only read a store of an earlier release name what migrates it, and change
-    nothing."""
+    """Commands that only read a store whose tables are older name what migrates it, and change
+    nothing; where the tables are today's, they read it as it is."""
     if old.is_of_this_release:
-        pytest.skip("nothing to migrate")
+        assert period_of_store(old.settings) is not None
+        return
     with closing(sqlite3.connect(old.file)) as c:
         before = c.execute("select name, sql from sqlite_master").fetchall()
         with pytest.raises(StoreError, match="bento-selfheal deploy"):
