@@ -28,10 +28,10 @@ serve: $(STAMP)  ## the same service, staying up on port 3000
 container: $(STAMP)  ## an image of the service; BASE, BACKEND, IMAGE: see examples/container/build.sh
 	PATH="$(abspath $(BIN)):$$PATH" examples/container/build.sh
 
-test: $(STAMP)  ## the tests, under 10 minutes on two cores
-	$(BIN)/pytest
+test: $(STAMP)  ## the tests, at most 6 minutes on two cores; says what it leaves out
+	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-test-slow: $(STAMP)  ## the slower checks
+test-slow: $(STAMP)  ## the tests that take longer, one after the other
 	$(BIN)/pytest -m slow
 
 test-faults: $(STAMP)  ## kills, power cuts, damage, stores that go away; writes benchmarks/results/faults.json (two and a half hours)

@@ -63,6 +63,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[FAULTS] = {}
+    if config.getoption("--record-faults") and config.getoption("numprocesses", None):
+        raise pytest.UsageError("--record-faults needs all tests in one process: leave out -n")
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `-n`, one worker runs the tests on real servers, one after the other, and each file of
+    the rest is run by one worker, so that its fixtures are made once."""
+    for item in items if config.pluginmanager.hasplugin("xdist") else ():
+        folder = item.path.relative_to(ROOT)
+        group = "live" if folder.is_relative_to("tests/live") else str(folder)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -86,10 +98,11 @@ def _in_one_process(config: pytest.Config) -> dict[str, dict[str, Any]]:
     assert reporter is not None
     for outcome in ("passed", "failed"):
         for report in reporter.stats.get(outcome, []):
+            file = report.nodeid.split("::")[0]
             if report.when == "call" and "faults" in report.keywords and (
-                "slow" not in report.keywords
+                "slow" not in report.keywords or not file.startswith("tests/live/")
             ):  # fmt: skip
-                row = found.setdefault(f"`{report.nodeid.split('::')[0]}`", {})
+                row = found.setdefault(f"`{file}`", {})
                 row[outcome] = row.get(outcome, 0) + 1
     examples = hypothesis.settings.default.max_examples
     return {name: {**row, "most_examples": examples} for name, row in found.items()}

@@ -161,7 +161,7 @@ class Live:
         self.rig.take((entry, asked))
 
 
-def drifting(seed: int = 0, clean: int = 300, drifted: int = 1200, drift: float = 2.2) -> tuple[
+def drifting(seed: int = 0, clean: int = 300, drifted: int = 700, drift: float = 2.2) -> tuple[
     NDArray[np.float32], NDArray[Any]
 ]:  # fmt: skip
     """The article's stream: clean rows, then drifted ones."""

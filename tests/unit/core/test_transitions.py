@@ -61,6 +61,10 @@ PLACES = 45
 """Statements and commits of the longest step."""
 Copy = Callable[[str], str]
 
+on_both_stores = pytest.mark.parametrize(
+    "fresh", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
+)
+
 
 def settings_of(package: Package, url: str, folder: Path, **more: Any) -> Settings:
     own = {"batch_size": BATCH, "heal_rows": 10, "buffer_rows": 200, "lease_seconds": 60, **more}
@@ -144,6 +148,7 @@ def decide_classes(service: Deployed) -> tuple[Any, ...]:
     )
 
 
+@on_both_stores
 def test_every_statement(
     package: Package, fresh: Callable[[], str], copy: Copy, tmp_path: Path
 ) -> None:
@@ -431,6 +436,7 @@ def life(package: Package, fresh: Callable[[], str], tmp_path: Path) -> Callable
     return lambda: Life(package, fresh, tmp_path)
 
 
+@on_both_stores
 def test_life(life: Callable[[], Life]) -> None:
     """Whatever happens in whatever order, and wherever a process is cut off: no acknowledged label
     is lost or counted twice, no heal made twice, and what serves is lawful and verifies."""

@@ -30,6 +30,7 @@ def test_who_lies_and_when(attack: Attack) -> None:
         assert (told[lies] == 0).all()
 
 
+@pytest.mark.slow
 def test_a_liar_is_caught_and_forgotten(package: Package) -> None:
     """One source that turns its labels round, after an honest third, is quarantined within ten
     batches and what it taught is forgotten; the figures say so, and no honest source goes."""

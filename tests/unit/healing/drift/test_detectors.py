@@ -40,7 +40,9 @@ def delay(detector: Detector, values: NDArray[Any]) -> int:
 
 
 @pytest.mark.parametrize("draw", [errors, normal])
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize(
+    "name", ["adwin", pytest.param("kswin", marks=pytest.mark.slow), "page-hinkley"]
+)
 def test_run_length_is_what_was_asked(name: Any, draw: Draw) -> None:
     """On fresh calm data false alarms are not twice as frequent as was asked."""
     asked, lengths = 1000, 8 if name == "kswin" else 60

@@ -16,7 +16,7 @@ from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows
 def test_detectors_see_drift(package: Package, name: str) -> None:
     """A detector of River named in the settings sees the drift, in the errors and in V14, and
     notes it as an event."""
-    rig = Rig(package, detectors=(name,))
+    rig = Rig(package, detectors=(name,), detector_run_length=1000)
     Live(rig).send(*drifting())
     seen = {d for e in rig.done.events if e.kind == "change" for d in e.detail["detectors"]}
     assert seen == {f"{name} on errors", f"{name} on V14"}
@@ -24,8 +24,8 @@ def test_detectors_see_drift(package: Package, name: str) -> None:
 
 def test_detectors_stay_calm(package: Package) -> None:
     """Without drift none fires within far fewer rows than its run length."""
-    rig = Rig(package, detectors=("adwin", "page-hinkley"))
-    Live(rig).send(*drifting(clean=1000, drifted=0))
+    rig = Rig(package, detectors=("adwin", "page-hinkley"), detector_run_length=3000)
+    Live(rig).send(*drifting(clean=300, drifted=0))
     assert "change" not in rig.kinds()
 
 

@@ -39,11 +39,12 @@ def ten(rounds: int) -> list[str]:
     return [f"s{i % 10}" for i in range(10 * rounds)]
 
 
-def test_a_good_past_shields_no_lie() -> None:
+@pytest.mark.parametrize("honest", [300, pytest.param(2000, marks=pytest.mark.slow)])
+def test_a_good_past_shields_no_lie(honest: int) -> None:
     """After 2,000 honest labels of its own a source that turns its labels round is caught within
     100 more, and its quarantine says how much higher the loss was since."""
     sources = Sources(alpha=0.001, quota=1000)
-    assert judge(sources, labelled(ten(2000), 0.9, set(), 1)) == []
+    assert judge(sources, labelled(ten(honest), 0.9, set(), 1)) == []
     assert judge(sources, labelled(ten(100), 0.9, {"s3"}, 2)) == ["s3"]
     reason = str(sources.status()["s3"]["quarantined"])
     assert "contradict" in reason
@@ -70,11 +71,12 @@ def test_hard_rows_accuse_nobody() -> None:
     assert sources.known["hard"].labels > 100
 
 
-def test_many_small_sources() -> None:
+@pytest.mark.parametrize("small", [300, pytest.param(2000, marks=pytest.mark.slow)])
+def test_many_small_sources(small: int) -> None:
     """Where all others give a label or two, whose median says little, a large honest source
     stays."""
     sources = Sources(alpha=0.001, quota=1000)
-    names = [name for i in range(2000) for name in ("large", f"u{i}")]
+    names = [name for i in range(small) for name in ("large", f"u{i}")]
     assert judge(sources, labelled(names, 0.8, set(), 3)) == []
 
 
