@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -237,20 +237,19 @@ def test_a_service_that_is_down_comes_back(home: Path, package: Package, tmp_pat
             assert (counts.accepted, counts.already_known) == (2, 2)
 
 
-def test_a_store_that_is_away(serve: Callable[..., ServedService], tmp_path: Path) -> None:
+def test_a_store_that_is_away(server: ServedService, client: Client) -> None:
     """While the store takes no labels feedback fails with its words, or waits until it does."""
-    with serve(workers=1) as server, Client(server.url) as client:
-        ids = client.predict(rows(5)).prediction_ids
-        with closing(sqlite3.connect(tmp_path / "state" / "selfheal.db", timeout=30)) as db:
-            db.execute("ALTER TABLE feedback RENAME TO away")
-            with (
-                Client(server.url, retry_seconds=1.5) as hasty,
-                pytest.raises(StoreError, match=r"503 .*cannot write to the store"),
-            ):
-                hasty.feedback(items(ids))
-            with ThreadPoolExecutor(1) as thread:
-                patient = thread.submit(client.feedback, items(ids))
-                time.sleep(0.3)
-                assert not patient.done()
-                db.execute("ALTER TABLE away RENAME TO feedback")
-                assert patient.result().accepted == 5
+    ids = client.predict(rows(5)).prediction_ids
+    with closing(sqlite3.connect(server.log.parent / "state" / "selfheal.db", timeout=30)) as db:
+        db.execute("ALTER TABLE feedback RENAME TO away")
+        with (
+            Client(server.url, retry_seconds=1.5) as hasty,
+            pytest.raises(StoreError, match=r"503 .*cannot write to the store"),
+        ):
+            hasty.feedback(items(ids))
+        with ThreadPoolExecutor(1) as thread:
+            patient = thread.submit(client.feedback, items(ids))
+            time.sleep(0.3)
+            assert not patient.done()
+            db.execute("ALTER TABLE away RENAME TO feedback")
+            assert patient.result().accepted == 5

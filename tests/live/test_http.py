@@ -29,7 +29,7 @@ def server(
 ) -> Iterator[ServedService]:
     """Two predict workers with a small limit of rows."""
     folder = tmp_path_factory.mktemp("http")
-    with served(home, package, folder, workers=2, max_rows=MAX_ROWS) as server:
+    with served(home, package, folder, workers=2, max_rows=MAX_ROWS, access_log=True) as server:
         yield server
 
 
@@ -439,28 +439,25 @@ def _figures(text: str) -> dict[str, float]:
     return {name: float(value) for name, value in pairs}
 
 
-# From here on servers of their own: BentoML empties the metrics of the home it starts in.
-
-
-def test_predictions_are_counted_as_bentoml_counts(serve: Callable[..., ServedService]) -> None:
+def test_predictions_are_counted_as_bentoml_counts(client: Client) -> None:
     """`bentoml_service_request_total` and the duration's histogram count what the lane answers,
     each request once and soon after."""
-    with Client(serve(workers=2)) as client:
-        name = ('bentoml_service_request_total{endpoint="/predict",http_response_code="%d",'
-                'runner_name="SelfHealing",service_name="SelfHealing",'
-                'service_version="not available"}')  # fmt: skip
-        for _ in range(3):
-            client.predict([ROW])
-        assert client.post("/predict", json={"rows": [[1.0]]}).status_code == 400
+    total = ('bentoml_service_request_total{endpoint="/predict",http_response_code="%d",'
+             'runner_name="SelfHealing",service_name="SelfHealing",'
+             'service_version="not available"}')  # fmt: skip
+    timed = total.replace("request_total", "request_duration_seconds_count")
+    names = [kind % status for kind in (total, timed) for status in (200, 400)]
 
-        def counted() -> dict[str, float] | None:
-            now = _figures(client.get("/metrics").text)
-            return now if (now.get(name % 200), now.get(name % 400)) == (3, 1) else None
+    def counted() -> list[float]:
+        figures = _figures(client.get("/metrics").text)
+        return [figures.get(name, 0.0) for name in names]
 
-        after = wait_for(counted, "three good requests and a bad one counted, each once")
-        seconds = [v for k, v in after.items() if k.startswith(
-            'bentoml_service_request_duration_seconds_count{endpoint="/predict"')]  # fmt: skip
-        assert sorted(seconds) == [1, 3]
+    before = wait_for(lambda: (now := counted()) == counted() and now, "the counts at rest")
+    for _ in range(3):
+        client.predict([ROW])
+    assert client.post("/predict", json={"rows": [[1.0]]}).status_code == 400
+    expected = [count + more for count, more in zip(before, (3, 1, 3, 1), strict=True)]
+    wait_for(lambda: counted() == expected, "three good requests and a bad one, each counted once")
 
 
 @pytest.mark.slow
@@ -478,27 +475,28 @@ def test_access_log(serve: Callable[..., ServedService]) -> None:
             assert ("path=/predict" in log) is wanted
 
 
-def test_no_feature_value_is_logged(serve: Callable[..., ServedService]) -> None:
+def test_no_feature_value_is_logged(client: Client, server: ServedService) -> None:
     """Whatever becomes of a request, its rows do not stand in the log."""
     odd = [*ROW[:-1], 7.654321]
-    with serve(workers=1, access_log=True) as server, Client(server) as client:
-        client.predict([odd])
-        client.ask("/feedback", {"items": [{"features": odd, "label": 1, "source": "desk"}]})
-        for path, body in (
-            ("/predict", {"rows": [odd[1:]]}),
-            ("/predict", {"rows": {"V14": 7.654321}}),
-            ("/predict", {"rows": [["x", *odd[1:]]]}),
-            ("/feedback", {"items": [{"features": odd[1:], "label": 1}]}),
-            ("/feedback", {"items": [{"features": odd, "label": 7.654321}]}),
-            ("/feedback", {"items": 7.654321}),
-        ):
-            assert client.post(path, json=body).status_code == 400, body
-        wait_for(
-            lambda: (client.read("/status").get("labels") or {}).get("joined") == 1,
-            "the runner has learned the row",
-        )
-        server.close()
-        assert "7.65432" not in server.log.read_text()
+
+    def learned() -> int:
+        return int((client.read("/status").get("labels") or {}).get("joined", 0))
+
+    client.predict([odd])
+    before = learned()
+    client.ask("/feedback", {"items": [{"features": odd, "label": 1, "source": "desk"}]})
+    for path, body in (
+        ("/predict", {"rows": [odd[1:]]}),
+        ("/predict", {"rows": {"V14": 7.654321}}),
+        ("/predict", {"rows": [["x", *odd[1:]]]}),
+        ("/feedback", {"items": [{"features": odd[1:], "label": 1}]}),
+        ("/feedback", {"items": [{"features": odd, "label": 7.654321}]}),
+        ("/feedback", {"items": 7.654321}),
+    ):
+        assert client.post(path, json=body).status_code == 400, body
+    wait_for(lambda: learned() > before, "the runner has learned the row")
+    log = wait_for(lambda: (t := server.log.read_text()).count("path=/feedback") and t, "the log")
+    assert "7.65432" not in log
 
 
 # -- restarts -------------------------------------------------------------------------------------

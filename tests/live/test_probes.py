@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 from conftest import ROOT
-from live import Client
+from live import Client, served, stays_unready
 
-from bento_selfheal.errors import SelfHealError
 from bento_selfheal.packaging.model_store import model_folder
 from bento_selfheal.packaging.package import Package
-from bento_selfheal.simulation import server as served
 from bento_selfheal.simulation.server import ServedService
 
 # The user's service, with a way to lose a thread.
@@ -25,21 +22,16 @@ FRAIL = """
 
 
 @pytest.mark.slow
-def test_not_ready_before_an_adapter_verifies(
-    serve: Callable[..., ServedService], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_not_ready_before_an_adapter_verifies(home: Path, package: Package, tmp_path: Path) -> None:
     """With its only adapter damaged a server does not get ready and says why; mended, it does."""
-    with serve(workers=1) as server, Client(server) as client:
+    with served(home, package, tmp_path, workers=1) as server, Client(server) as client:
         tag = client.read("/promotions")[-1]["tag"]
     file = model_folder(tag) / "adapter.safetensors"
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    monkeypatch.setattr(served, "READY_SECONDS", 8)
-    with pytest.raises(SelfHealError, match="no promotion in the log verifies"):
-        serve(workers=1)
+    stays_unready(home, package, tmp_path, "no promotion in the log verifies", workers=1)
     file.write_bytes(whole)
-    monkeypatch.undo()
-    with Client(serve(workers=1)) as client:
+    with served(home, package, tmp_path, workers=1) as server, Client(server) as client:
         assert client.predict([[0.0] * 10])["model_version"] == 1
 
 

@@ -14,19 +14,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import bentoml
 import httpx
+import psutil
 import pytest
 from commands import COMMAND
 from conftest import ROOT, wait_for
-from live import WIDTH, served
+from live import WIDTH, served, stays_unready
 
 from bento_selfheal.client.client import Client
-from bento_selfheal.errors import AccessDenied, SelfHealError, ServiceUnavailable
+from bento_selfheal.errors import AccessDenied, ServiceUnavailable
 from bento_selfheal.packaging.package import Package
-from bento_selfheal.simulation import server as serving
 from bento_selfheal.simulation.server import ServedService, free_port
 from bento_selfheal.wire.messages import FeedbackItem
 
@@ -149,13 +148,13 @@ def test_rotation(server: ServedService, tokens: Path) -> None:
         return both
 
     tokens.write_text(TOKENS.replace(OPERATE, fresh))
-    wait_for(says(fresh, 200), "the new token", 5)
-    wait_for(says(OPERATE, 401), "the end of the old one", 5)
+    wait_for(says(fresh, 200), "the new token")
+    wait_for(says(OPERATE, 401), "the end of the old one")
     tokens.write_text("[operate")
     wait_for(lambda: says(fresh, 200)() and "is no TOML" in server.log.read_text(), "the refusal")
     assert says(fresh, 200)()
     tokens.write_text(TOKENS)
-    wait_for(says(OPERATE, 200), "the old token again", 5)
+    wait_for(says(OPERATE, 200), "the old token again")
 
 
 def test_who_did_it(server: ServedService, client: Client) -> None:
@@ -206,23 +205,59 @@ def test_refusals_are_counted(server: ServedService) -> None:
 # -- without tokens -------------------------------------------------------------------------------
 
 
+class Typed:
+    """`bentoml serve` as it is typed, on a free port; what it prints goes to a file."""
+
+    def __init__(
+        self, home: Path, package: Package, folder: Path, *arguments: str, **env: str
+    ) -> None:
+        self.port, self.log = free_port(), folder / "server.log"
+        self.url = f"http://127.0.0.1:{self.port}"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "bentoml", "serve", "service:SelfHealing",
+                 "--port", str(self.port), *arguments],
+                stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True,
+                env={**os.environ, "BENTOML_HOME": str(home), "SELFHEAL_MODEL": package.tag,
+                     "SELFHEAL_STATE_DIR": str(folder / "state"), "SELFHEAL_WORKERS": "1", **env},
+            )  # fmt: skip
+
+    def __enter__(self) -> Typed:
+        try:
+            wait_for(lambda: _is_ready(self.port), "ready", 90)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(20)
+
+    def addresses(self) -> set[str]:
+        """Where it listens."""
+        return {
+            c.laddr.ip
+            for c in psutil.Process(self.process.pid).net_connections("tcp")
+            if c.laddr.port == self.port and c.status == psutil.CONN_LISTEN
+        }
+
+
 @pytest.fixture(scope="module")
-def lone(
-    home: Path, package: Package, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ServedService]:
-    """One worker on loopback without tokens."""
-    with served(home, package, tmp_path_factory.mktemp("lone"), workers=1) as server:
+def lone(home: Path, package: Package, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Typed]:
+    """One worker without tokens, as `bentoml serve` starts it."""
+    with Typed(home, package, tmp_path_factory.mktemp("lone")) as server:
         yield server
 
 
-def test_loud(lone: ServedService) -> None:
+def test_loud(lone: Typed) -> None:
     """Who serves without tokens reads it in the log."""
     assert "NO TOKENS" in lone.log.read_text()
 
 
-def test_other_sites(lone: ServedService) -> None:
+def test_other_sites(lone: Typed) -> None:
     """A browser's page of another site, or of a name that was turned here, gets nothing."""
-    with http(lone) as browser:
+    with httpx.Client(base_url=lone.url, timeout=30) as browser:
         strange = {"Origin": "http://stranger.example", "Sec-Fetch-Site": "cross-site"}
         for path in (*COMMANDS, "/predict", "/feedback"):
             assert browser.post(path, headers=strange).status_code == 403, path
@@ -231,58 +266,31 @@ def test_other_sites(lone: ServedService) -> None:
         assert browser.post("/resume", headers=own).status_code == 200
 
 
-def serve(home: Path, package: Package, folder: Path, *arguments: str, **env: str) -> Any:
-    """`bentoml serve` as it is typed, on a free port; what it prints goes to a file."""
-    port = free_port()
-    log = (folder / "server.log").open("wb")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bentoml", "serve", "service:SelfHealing", "--port", str(port),
-         *arguments],
-        stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True,
-        env={**os.environ, "BENTOML_HOME": str(home), "SELFHEAL_MODEL": package.tag,
-             "SELFHEAL_STATE_DIR": str(folder / "state"), "SELFHEAL_WORKERS": "1", **env},
-    )  # fmt: skip
-    log.close()
-    return process, port
-
-
-@pytest.mark.parametrize("host", [ALL_ADDRESSES, "::"])
+@pytest.mark.parametrize("host", [ALL_ADDRESSES, pytest.param("::", marks=pytest.mark.slow)])
 def test_refuses_beyond_loopback(home: Path, package: Package, tmp_path: Path, host: str) -> None:
     """Without tokens `bentoml serve` on all addresses ends with the reason before it listens."""
-    process, _ = serve(home, package, tmp_path, "--host", host)
-    assert process.wait(60) == 1
+    assert Typed(home, package, tmp_path, "--host", host).process.wait(60) == 1
     said = (tmp_path / "server.log").read_text()
     assert f"will not listen on {host}: there are no tokens" in said
     assert "Traceback" not in said
     assert not (tmp_path / "state").exists()
 
 
-@pytest.mark.parametrize(
-    ("env", "address"),
-    [
-        ({}, "127.0.0.1"),
-        pytest.param({"SELFHEAL_OPEN_TO_ALL": "true"}, ALL_ADDRESSES, marks=pytest.mark.slow),
-        pytest.param(
-            {"SELFHEAL_OPERATE_TOKENS": f"anna={OPERATE}"}, ALL_ADDRESSES, marks=pytest.mark.slow
-        ),
-    ],
-    ids=["no tokens", "told to", "tokens"],
-)
-def test_where_it_listens(
-    home: Path, package: Package, tmp_path: Path, env: dict[str, str], address: str
-) -> None:
-    """By itself it listens to this machine alone; with tokens, or told to, to all."""
-    import psutil
+def test_listens_to_this_machine(lone: Typed) -> None:
+    """By itself it listens to this machine alone."""
+    assert lone.addresses() == {"127.0.0.1"}
 
-    process, port = serve(home, package, tmp_path, **env)
-    try:
-        wait_for(lambda: _is_ready(port), "ready", 60)
-        listening = {c.laddr.ip for c in psutil.Process(process.pid).net_connections("tcp")
-                     if c.laddr.port == port and c.status == psutil.CONN_LISTEN}  # fmt: skip
-        assert listening == {address}
-    finally:
-        process.terminate()
-        process.wait(20)
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "env",
+    [{"SELFHEAL_OPEN_TO_ALL": "true"}, {"SELFHEAL_OPERATE_TOKENS": f"anna={OPERATE}"}],
+    ids=["told to", "tokens"],
+)
+def test_listens_to_all(home: Path, package: Package, tmp_path: Path, env: dict[str, str]) -> None:
+    """With tokens, or told to, it listens to all."""
+    with Typed(home, package, tmp_path, **env) as server:
+        assert server.addresses() == {ALL_ADDRESSES}
 
 
 def _is_ready(port: int) -> bool:
@@ -383,7 +391,7 @@ def test_slow_clients(server: ServedService, record_fault: Callable[..., None]) 
                  others_slowest_s=slowest)  # fmt: skip
     assert statuses == {408}
     assert slowest < SECONDS
-    assert seconds < SECONDS + 3
+    assert seconds < SECONDS + 10
 
 
 @pytest.mark.faults
@@ -393,7 +401,7 @@ def test_trickling_client(server: ServedService) -> None:
     connection.settimeout(0.2)
     said = b""
     while not said:
-        assert time.monotonic() - start < SECONDS + 3
+        assert time.monotonic() - start < SECONDS + 10
         connection.sendall(b" ")
         try:
             said = connection.recv(100)
@@ -409,7 +417,7 @@ def test_client_that_does_not_read(server: ServedService) -> None:
     body = json.dumps({"rows": [ROW] * 10_000})
     request = head("/predict", f"Content-Length: {len(body)}") + body
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
-        connection.settimeout(SECONDS + 5)
+        connection.settimeout(SECONDS + 10)
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
             connection.sendall(request.encode() * 30)  # more than both systems hold for us
     assert_serves(server)
@@ -422,7 +430,7 @@ def test_idle_connections(server: ServedService, record_fault: Callable[..., Non
         idle = [stack.enter_context(raw(server, "")) for _ in range(1000)]
         slowest = assert_serves(server)
         assert slowest < SECONDS
-        deadline = time.monotonic() + SECONDS + 5
+        deadline = time.monotonic() + SECONDS + 10
         for connection in idle:
             connection.settimeout(max(deadline - time.monotonic(), 0.1))
             while connection.recv(1000):
@@ -461,18 +469,13 @@ def test_too_many_labels(server: ServedService, client: Client) -> None:
 
 
 @pytest.mark.slow
-def test_unsigned_does_not_serve(
-    home: Path, package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unsigned_does_not_serve(home: Path, package: Package, tmp_path: Path) -> None:
     """Snapshots of before the key do not serve, and it is said how they would; once signed they
     do."""
     with served(home, package, tmp_path, workers=1):
         pass
-    monkeypatch.setattr(serving, "READY_SECONDS", 8)
     keyed = functools.partial(served, home, package, tmp_path, workers=1, signing_key=KEY)
-    with pytest.raises(SelfHealError, match="bento-selfheal sign"), keyed():
-        pass
-    monkeypatch.undo()
+    stays_unready(home, package, tmp_path, "bento-selfheal sign", workers=1, signing_key=KEY)
     env = {**os.environ, "SELFHEAL_MODEL": package.tag, "SELFHEAL_SIGNING_KEY": KEY,
            "SELFHEAL_STATE_DIR": str(tmp_path / "state"), "BENTOML_HOME": str(home)}  # fmt: skip
     done = subprocess.run([*COMMAND, "sign"], capture_output=True, text=True, timeout=60, env=env)

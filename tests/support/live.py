@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,17 +40,38 @@ def served(
     home: Path, package: Package, folder: Path, *, port: int | None = None, **settings: Any
 ) -> Iterator[ServedService]:
     """A server for as long as the block lasts, on the same lines as the `serve` fixture."""
-    env = {"SELFHEAL_MODEL": package.tag, "SELFHEAL_STATE_DIR": str(folder / "state"), **BRISK}
-    env |= {f"SELFHEAL_{k.upper()}": str(v) for k, v in settings.items()}
     with ServedService(
         "service:SelfHealing",
         home=home,
         log=folder / "server.log",
         cwd=ROOT,
-        env=env,
+        env=environment(package, folder, **settings),
         port=port,
     ) as server:
         yield server
+
+
+def environment(package: Package, folder: Path, **settings: Any) -> dict[str, str]:
+    """Environment variables of a server whose state lies in a folder."""
+    env = {"SELFHEAL_MODEL": package.tag, "SELFHEAL_STATE_DIR": str(folder / "state"), **BRISK}
+    return env | {f"SELFHEAL_{k.upper()}": str(v) for k, v in settings.items()}
+
+
+class _Started(ServedService):
+    """A server that nobody waits for."""
+
+    def _await_ready(self) -> None:
+        pass
+
+
+def stays_unready(home: Path, package: Package, folder: Path, why: str, **settings: Any) -> None:
+    """Start a server, wait until its log says why it is not ready, look that it is not, end it."""
+    log = folder / "server.log"
+    env = environment(package, folder, **settings)
+    with _Started("service:SelfHealing", home=home, log=log, cwd=ROOT, env=env) as server:
+        wait_for(lambda: why in log.read_text(errors="replace"), f"{why!r} in the log", 90)
+        with suppress(httpx.ConnectError):
+            assert httpx.get(f"{server.url}/readyz", timeout=10).status_code != 200
 
 
 class Client(httpx.Client):
