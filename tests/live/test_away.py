@@ -62,14 +62,14 @@ class Away:
     def flows(self) -> None:
         """Labels are acknowledged, the runner learns, and heals are made."""
         labels, status = len(self.teller.acknowledged), self.store.status()
-        wait_for(lambda: len(self.teller.acknowledged) > labels + 200, "labels acknowledged", 60)
-        wait_for(lambda: self.store.status()["heals"] > status["heals"], "the next heal", 60)
+        wait_for(lambda: len(self.teller.acknowledged) > labels + 200, "labels acknowledged", 120)
+        wait_for(lambda: self.store.status()["heals"] > status["heals"], "the next heal", 120)
 
     def settle(self) -> dict[str, Any]:
         """Stop asking; every row is logged or counted as dropped, every label learned once."""
         self.teller.rest()
-        wait_for(lambda: not self.teller.owes, "every label acknowledged", 60)
-        wait_for(self._accounted, "every row logged or dropped", 60)
+        wait_for(lambda: not self.teller.owes, "every label acknowledged", 120)
+        wait_for(self._accounted, "every row logged or dropped", 120)
         found = compare(self.teller, self.store)
         wait_for(lambda: self._learned() == found.labels, "every label learned", 120)
         assert (found.lost, found.twice) == (0, 0)

@@ -74,7 +74,7 @@ def drift(client: Client, metrics: Prometheus) -> dict[str, Any]:
     wait_for(lambda: feeder.batch()["state"] == "DRIFTING", "a drift")
     drifting = 'selfheal_state{state="DRIFTING"}'
     wait_for(lambda: metrics.value(drifting) == 1, "the drift in Prometheus")
-    wait_for(lambda: feeder.batch()["promotions"], "a promotion", 60)
+    wait_for(lambda: feeder.batch()["promotions"], "a promotion", 120)
     client.ask("/rollback", {"version": 1})
     client.all_serve(1, WORKERS)
     wait_for(lambda: client.read("/status")["serving"]["version"] == 1, "the rollback seen")

@@ -77,7 +77,7 @@ def test_a_bento_serves_by_its_tag_from_another_folder_and_heals(
         def promoted() -> bool:
             return bool(feeder.batch()["promotions"])
 
-        wait_for(promoted, "a promotion", 60)
+        wait_for(promoted, "a promotion", 120)
         feeder.batch()
         assert feeder.served_by > 1
         assert feeder.accuracy > 0.7

@@ -52,16 +52,16 @@ def faked(home: Path, package: Package, folder: Path, clock: Path) -> Iterator[S
 def flows(teller: Teller, store: SqlStore) -> None:
     """Labels are acknowledged and heals are made."""
     labels, heals = len(teller.acknowledged), store.status()["heals"]
-    wait_for(lambda: len(teller.acknowledged) > labels + 200, "labels acknowledged", 60)
-    wait_for(lambda: store.status()["heals"] > heals, "the next heal", 60)
+    wait_for(lambda: len(teller.acknowledged) > labels + 200, "labels acknowledged", 120)
+    wait_for(lambda: store.status()["heals"] > heals, "the next heal", 120)
 
 
 def whole(teller: Teller, store: SqlStore) -> dict[str, int]:
     """Every label is there and learned once, every heal made once; the figures."""
     teller.rest()
-    wait_for(lambda: not teller.owes, "every label acknowledged", 60)
+    wait_for(lambda: not teller.owes, "every label acknowledged", 120)
     found = compare(teller, store)
-    wait_for(lambda: store.status()["labels"]["joined"] == found.labels, "every label learned", 60)
+    wait_for(lambda: store.status()["labels"]["joined"] == found.labels, "every label learned", 120)
     heals = [e.detail["heal"] for e in store.events(limit=100_000) if e.kind == "heal"]
     assert heals == list(range(1, len(heals) + 1))
     assert (found.lost, found.twice, teller.look().failed) == (0, 0, 0)
@@ -85,7 +85,7 @@ def test_clock_jumps(
         runner.kill()
         clock.write_text("-1h\n")
         started, heals = time.monotonic(), store.status()["heals"]
-        wait_for(lambda: store.status()["heals"] > heals, "the successor's heal", 60)
+        wait_for(lambda: store.status()["heals"] > heals, "the successor's heal", 120)
         seconds = time.monotonic() - started
         figures = whole(teller, store)
     record_fault("clock set by an hour, back and forth", jumps=len(JUMPS) + 1,
@@ -113,9 +113,9 @@ def test_two_runners(
             leaders.add(store.leader())
             for each in (teller, other):
                 each.rest()
-                wait_for(lambda each=each: not each.owes, "every label acknowledged", 60)
+                wait_for(lambda each=each: not each.owes, "every label acknowledged", 120)
             found = compare(teller, store)
-            wait_for(lambda: store.status()["labels"]["joined"] == found.labels, "learned", 60)
+            wait_for(lambda: store.status()["labels"]["joined"] == found.labels, "learned", 120)
             heals = [e.detail["heal"] for e in store.events(limit=100_000) if e.kind == "heal"]
             said = [len(s.log.read_text().split(" leads")) - 1 for s in (one, two)]
     record_fault("two runners by mistake", heals=len(heals),

@@ -53,7 +53,7 @@ def start(podman: Podman) -> Iterator[Start]:
 def promoted(feeder: Feeder) -> dict[str, Any]:
     """Feed drifted batches until a heal serves; the status then."""
     status: dict[str, Any] = {}
-    wait_for(lambda: status.update(feeder.batch()) or status["promotions"], "a promotion", 60)
+    wait_for(lambda: status.update(feeder.batch()) or status["promotions"], "a promotion", 120)
     assert status["serving"]["version"] > 1
     return status
 
@@ -102,7 +102,7 @@ def test_heals_outlive_the_container(podman: Podman, start: Start) -> None:
             assert client.label(unlabelled, [0, 1])["accepted"] == 2
             feeder.reconnect(client)
             feeder.sent += 2
-            wait_for(lambda: feeder.batch()["heals"] > before["heals"], "the next heal", 60)
+            wait_for(lambda: feeder.batch()["heals"] > before["heals"], "the next heal", 120)
         assert second.stop() < 10
         assert second.inspect()["State"]["ExitCode"] == 0
         assert "heals are gone with this container" not in second.log()

@@ -193,7 +193,7 @@ def test_observe_does_all_but_promote(observing: Client, feeder: Feeder) -> None
         feeder.batch()
         return observing.events("would_promote")
 
-    first = wait_for(would, "a challenger that the gate would let through", 60)[0]
+    first = wait_for(would, "a challenger that the gate would let through", 120)[0]
     assert "loss lower" in first["detail"]["reason"]
     assert first["detail"]["version"] in {s["version"] for s in observing.read("/snapshots")}
     feeder.batch()

@@ -105,8 +105,8 @@ def test_killed_at_random_instants(
 def _goes_on(teller: Teller, store: SqlStore) -> None:
     """Labels are taken and heals are made after the last kill."""
     told, heals = len(teller.acknowledged), store.status()["heals"]
-    wait_for(lambda: len(teller.acknowledged) > told, "labels acknowledged again", 60)
-    wait_for(lambda: store.status()["heals"] > heals, "the next heal", 60)
+    wait_for(lambda: len(teller.acknowledged) > told, "labels acknowledged again", 120)
+    wait_for(lambda: store.status()["heals"] > heals, "the next heal", 120)
 
 
 def _serves_newest(client: Client, store: SqlStore) -> bool:
@@ -118,7 +118,7 @@ def _serves_newest(client: Client, store: SqlStore) -> bool:
 def _learns_all(store: SqlStore, labels: int) -> None:
     """Every label is learned, once; it may take long, as long as it goes on."""
     while (learned := _learned(store)) != labels:
-        wait_for(lambda before=learned: _learned(store) > before, "the runner learns on", 60)
+        wait_for(lambda before=learned: _learned(store) > before, "the runner learns on", 120)
 
 
 def _learned(store: SqlStore) -> int:

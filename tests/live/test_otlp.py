@@ -164,7 +164,7 @@ def told(
     ):
         client.headers["Authorization"] = f"Bearer {TOKEN}"
         feeder = Feeder(client, workers=1)
-        wait_for(lambda: feeder.batch()["promotions"], "a promotion", 60)
+        wait_for(lambda: feeder.batch()["promotions"], "a promotion", 120)
         wait_for(lambda: feeder.batch()["rollbacks"], "a rollback by health", 100)
         client.ask("/rollback", {"version": 1})
         client.all_serve(1, 1)
@@ -382,7 +382,7 @@ def test_nothing_leaves_unless_it_is_asked_for(
             server = serve(workers=1, **often)
             with Client(server) as client:
                 feeder = Feeder(client, workers=1)
-                wait_for(lambda: feeder.batch()["heals"], "a heal", 60)
+                wait_for(lambda: feeder.batch()["heals"], "a heal", 120)
             server.close()
             assert receiver.requests == 0
     except OSError as error:

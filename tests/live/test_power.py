@@ -49,7 +49,7 @@ def test_power_cut(
             for _ in range(cuts):
                 with served(own, package, tmp_path, port=port, **settings) as server:
                     told = len(teller.acknowledged)
-                    wait_for(lambda told=told: len(teller.acknowledged) > told + 500, "labels", 60)
+                    wait_for(lambda told=told: len(teller.acknowledged) > told + 500, "labels", 120)
                     time.sleep(draw.uniform(0, LONGEST))  # the instant is the test
                     disk.cut()
                     server.kill()
@@ -63,9 +63,9 @@ def test_power_cut(
                 closing(SqlStore(url)) as store,
             ):
                 heals = store.status()["heals"]
-                wait_for(lambda: store.status()["heals"] > heals, "the next heal", 60)
+                wait_for(lambda: store.status()["heals"] > heals, "the next heal", 120)
                 teller.rest()
-                wait_for(lambda: not teller.owes, "every label acknowledged", 60)
+                wait_for(lambda: not teller.owes, "every label acknowledged", 120)
                 found = compare(teller, store)
                 wrong = _unverified(own, home, teller, store, package)
                 with Client(server) as client:

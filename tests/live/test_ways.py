@@ -90,7 +90,7 @@ def test_a_larger_app_predicts_and_gives_feedback(app: httpx.Client, package: Pa
     def joined() -> bool:
         return (asked(app, "/classifier_status").get("labels") or {}).get("joined") == 20
 
-    wait_for(joined, "labels joined by the runner behind the application", 60)
+    wait_for(joined, "labels joined by the runner behind the application", 120)
 
 
 def test_a_larger_app_hears_what_is_wrong(app: httpx.Client) -> None:

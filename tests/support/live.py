@@ -189,7 +189,7 @@ class Feeder:
             joined = (status.get("labels") or {}).get("joined", -1)
             return status if joined >= self.sent and status["state"] != "HEALING" else None
 
-        status: dict[str, Any] = wait_for(learned, f"{self.sent} labels learned", 60)
+        status: dict[str, Any] = wait_for(learned, f"{self.sent} labels learned", 120)
         if (version := status["serving"]["version"]) != self._version:
             self._client.all_serve(version, self._workers)
             self._version = version
