@@ -239,7 +239,7 @@ def test_who_only_reads(old: Old) -> None:
     """Commands that only read a store whose tables are older name what migrates it, and change
     nothing; where the tables are today's, they read it as it is."""
     if old.is_of_this_release:
-        assert period_of_store(old.settings) is not None
+        assert read_store(old.settings) is not None
         return
     with closing(sqlite3.connect(old.file)) as c:
         before = c.execute("select name, sql from sqlite_master").fetchall()
