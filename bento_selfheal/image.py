@@ -9,8 +9,8 @@ from pathlib import Path
 from bentoml.images import Image
 
 from bento_selfheal.config.settings import Settings
+from bento_selfheal.internals import CONTAINERIZED
 
-CONTAINERIZED = "BENTOML_CONTAINERIZED"
 IN_CONTAINER = CONTAINERIZED in os.environ  # set in BentoML's images
 STATE = Path("/state")
 """Where a container's volume is mounted, with BENTOML_HOME naming it: the store, thresholds and

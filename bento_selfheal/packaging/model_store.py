@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
-from bentoml._internal.configuration.containers import BentoMLContainer
-from bentoml._internal.models import ModelStore
+
+from bento_selfheal.internals import BentoMLContainer, ModelStore
 
 STALE_SECONDS = 86_400.0
 

@@ -116,8 +116,7 @@ class FeedbackIntake:
         store: Where they are kept.
         signer: Reads prediction ids.
         rows: Reads the features of clients that keep no ids.
-        labels: Reads labels.
-        classes: The classes, to name a kept label.
+        labels: Reads labels, and names the class of a kept one.
         limit: Most items that one request may carry.
         monitor: Where accepted labels are told as well.
     """
@@ -128,7 +127,6 @@ class FeedbackIntake:
         signer: IdSigner,
         rows: RowReader,
         labels: LabelReader,
-        classes: Sequence[Any],
         limit: int,
         monitor: DataMonitor | None = None,
     ) -> None:
@@ -136,7 +134,6 @@ class FeedbackIntake:
         self._signer = signer
         self._rows = rows
         self._labels = labels
-        self._classes = list(classes)
         self._limit = limit
         self._monitor = monitor
 
@@ -218,11 +215,11 @@ class FeedbackIntake:
                     "item": places[j],
                     "prediction_id": item.prediction_id,
                     "given": item.label,
-                    "kept": self._classes[label],
+                    "kept": self._labels.classes[label],
                 }
             )
         if self._monitor is not None:
             new = [j for j, o in enumerate(result.outcomes) if o is FeedbackOutcome.ACCEPTED]
             ids = [items[places[j]].prediction_id for j in new]
-            labels = [self._classes[records[j].label] for j in new]
+            labels = [self._labels.classes[records[j].label] for j in new]
             self._monitor.append(Labelled(ids, [records[j].features for j in new], labels))

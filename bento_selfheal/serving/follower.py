@@ -1,16 +1,22 @@
-"""Workers follow the promotion log: fetch, verify, load beside the old one, swap."""
+"""Keeps a worker at the newest promotion: fetch, verify, load beside the old one, swap."""
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import bentoml
 
-from bento_selfheal.core.records import Event, OperatingPoint, Promotion, PromotionKind
+from bento_selfheal.core.decision import serving_point
+from bento_selfheal.core.records import (
+    Event,
+    OperatingPoint,
+    PointKind,
+    Promotion,
+    PromotionKind,
+)
 from bento_selfheal.errors import PackageError, SnapshotError, StoreError
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.adapters import Registry
@@ -19,7 +25,6 @@ from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry import names as names
 from bento_selfheal.telemetry.spans import Telemetry
 
-DEFAULT_POINT = OperatingPoint()
 RETRY_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
@@ -27,22 +32,34 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Champion:
-    """What a worker answers with: one reference, swapped whole."""
+    """What a worker answers with: one value, swapped whole, that an answer reads once."""
 
     version: int
     tag: str
     model: SelfHealingModel
     since: float
+    """When this worker began to serve it, in seconds since the epoch."""
+    threshold: float = 0.5
+    """The decision threshold that belongs to this model."""
+    verified: bool = True
+    """False while the threshold is held without any label to confirm it."""
+
+    def at(self, point: OperatingPoint) -> Champion:
+        """The same model at an operating point."""
+        verified = point.kind is not PointKind.UNVERIFIED
+        if (point.threshold, verified) == (self.threshold, self.verified):
+            return self
+        return replace(self, threshold=point.threshold, verified=verified)
 
 
 class Follower:
     """Keeps a worker's champion at the newest promotion that verifies.
 
     Args:
-        store: Where the promotion log is.
-        registry: Where the snapshots are.
-        interval: Seconds between two looks.
-        telemetry: Where spans go.
+        store: Holds the promotion log.
+        registry: Loads snapshots.
+        interval: Seconds between two polls.
+        telemetry: Records spans.
 
     Raises:
         SnapshotError: Nothing in the promotion log verifies.
@@ -57,7 +74,6 @@ class Follower:
         self._telemetry = telemetry
         self._stop = threading.Event()
         self._seen = 0
-        self.threshold, self.verified = DEFAULT_POINT.threshold, True
         self.champion = self._first()
         self._thread = threading.Thread(target=self._follow, name="selfheal-follow", daemon=True)
 
@@ -76,29 +92,32 @@ class Follower:
         self._thread.join(timeout=5)
 
     def look(self) -> None:
-        """Look once; a promotion that does not verify is refused and the old one serves on."""
-        promotion, point = self._store.serving_state()
-        self._follow_point(point)
-        if promotion is None or promotion.seq == self._seen:
+        """Poll the promotion log once.
+
+        A promotion whose adapter does not verify is refused: the model that served before stays,
+        with the threshold that belongs to it.
+
+        Raises:
+            StoreError: The store cannot be read; the next poll tries again.
+        """
+        promotion, moved = self._store.serving_state()
+        if promotion is None:
             return
-        if promotion.kind is PromotionKind.INITIAL:
-            self._take_over()
-        if promotion.version != self.champion.version:
+        point = serving_point(promotion, moved)
+        if promotion.version == self.champion.version:
+            self.champion = self.champion.at(point)
+        elif promotion.seq != self._seen:
+            if promotion.kind is PromotionKind.INITIAL:
+                self._take_over()
             try:
-                self.champion = self._load(promotion)
+                self.champion = self._load(promotion, point)
             except SnapshotError as error:
                 self._refuse(promotion, error)
-        # Last: where the store went away in between, the next look tries again.
+        # Last: if the store goes away in between, the next poll tries again.
         self._seen = promotion.seq
 
-    def _follow_point(self, told: str | None) -> None:
-        """Follow the operating point that the runner has put in force."""
-        if told is not None:
-            point = json.loads(told)
-            self.threshold, self.verified = point["threshold"], point["verified"]
-
     def _take_over(self) -> None:
-        """Another package was deployed: verify against it, if it answers the same questions."""
+        """Verify against the package that was deployed, if it answers the same questions."""
         tag = self._store.meta("package")
         own = self._registry.package
         if tag is None or tag == own.tag:
@@ -106,20 +125,25 @@ class Follower:
         try:
             package = open_package(tag, own.model.device)
         except (PackageError, bentoml.exceptions.NotFound) as error:
-            log.error("cannot take over %s: %s", tag, error)
+            log.error("cannot serve the deployed package %s: %s", tag, error)
             return
         if (package.info.features, package.info.classes) != (own.info.features, own.info.classes):
             log.error("%s has other features or classes; restart the service to serve it", tag)
             return
         self._registry = self._registry.of(package)
-        log.info("%s takes over", tag)
+        log.info("serving the newly deployed package %s", tag)
 
     def _first(self) -> Champion:
         """The newest promotion that verifies, or one before it."""
+        newest, moved = self._store.serving_state()
         reasons: list[str] = []
         for promotion in reversed(self._store.servable()):
+            # An operating point moves only for what is served now.
+            current = newest is not None and promotion.seq == newest.seq
             try:
-                champion = self._load(promotion)
+                champion = self._load(
+                    promotion, serving_point(promotion, moved if current else None)
+                )
             except SnapshotError as error:
                 self._refuse(promotion, error)
                 reasons.append(str(error))
@@ -129,7 +153,7 @@ class Follower:
         why = reasons[0] if reasons else "was the service deployed?"
         raise SnapshotError(f"no promotion in the log verifies; the newest one: {why}")
 
-    def _load(self, promotion: Promotion) -> Champion:
+    def _load(self, promotion: Promotion, point: OperatingPoint) -> Champion:
         with self._telemetry.span(
             names.RELOAD, {names.VERSION: promotion.version}, [promotion.trace]
         ):
@@ -137,7 +161,7 @@ class Follower:
             if self._store.shared:
                 self._registry.prune({s.tag for s in self._store.snapshots()})
             log.info("serving snapshot %d (%s)", promotion.version, promotion.kind.value)
-        return Champion(promotion.version, promotion.tag, model, time.time())
+        return Champion(promotion.version, promotion.tag, model, time.time()).at(point)
 
     def _refuse(self, promotion: Promotion, error: SnapshotError) -> None:
         log.error("refused snapshot %d: %s", promotion.version, error)
@@ -145,7 +169,7 @@ class Follower:
         try:
             self._store.add_event(Event("refused", detail, time.time()))
         except StoreError:
-            log.exception("could not note the refusal")
+            log.exception("cannot record that snapshot %d was refused", promotion.version)
 
     def _follow(self) -> None:
         pause = self._interval

@@ -139,9 +139,9 @@ class PredictBase:
         return {
             "prediction_ids": answer.ids,
             "probabilities": answer.probabilities,
-            "decisions": self._worker.decide(answer.probabilities),
-            "threshold": self._worker.follower.threshold,
-            "verified": self._worker.follower.verified,
+            "decisions": self._worker.decide(answer),
+            "threshold": answer.champion.threshold,
+            "verified": answer.champion.verified,
             "model_version": answer.champion.version,
         }
 
@@ -150,8 +150,8 @@ class PredictBase:
         headers = {
             REQUEST_HEADER: answer.token,
             CLASSES_HEADER: self._classes,
-            THRESHOLD_HEADER: repr(self._worker.follower.threshold),
-            VERIFIED_HEADER: str(self._worker.follower.verified).lower(),
+            THRESHOLD_HEADER: repr(answer.champion.threshold),
+            VERIFIED_HEADER: str(answer.champion.verified).lower(),
             VERSION_HEADER: str(answer.champion.version),
         }
         return Reply(npy.dump(answer.probabilities), media_type=NPY, headers=headers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from reprlib import Repr
 from typing import Any, NoReturn
 
 import numpy as np
@@ -15,6 +16,8 @@ from bento_selfheal.errors import InvalidInput
 from bento_selfheal.wire import npy
 
 SHOWN = 80
+"""Characters of a value that an error message shows."""
+NUMBERS = {int, float}
 
 
 class RowReader:
@@ -41,13 +44,8 @@ class RowReader:
         if isinstance(rows, np.ndarray):
             return self._table(rows, field)
         if not isinstance(rows, list):
-            raise InvalidInput((field,), f"a list of rows is needed, got {_shown(rows)}", "type")
-        if not rows:
-            raise InvalidInput((field,), "the batch is empty", "empty")
-        if len(rows) > self._max_rows:
-            raise InvalidInput(
-                (field,), f"{len(rows)} rows are over the limit of {self._max_rows}", "too_many"
-            )
+            raise InvalidInput((field,), f"a list of rows is needed, got {shown(rows)}", "type")
+        self._check_count(len(rows), field)
         if isinstance(rows[0], dict):
             rows = [self._in_order(row, (field, i)) for i, row in enumerate(rows)]
         return self._numbers(rows, field)
@@ -81,22 +79,43 @@ class RowReader:
         try:
             table = npy.read(body)
         except ValueError as error:
-            raise InvalidInput(("body",), f"no .npy file of numbers: {error}", "npy") from error
+            raise InvalidInput(("body",), f"not a .npy file of numbers: {error}", "npy") from error
         return self._table(table, "body")
 
+    def read_one(self, row: Any, loc: tuple[str | int, ...]) -> NDArray[np.float32]:
+        """One row → ``(features,)``.
+
+        Raises:
+            InvalidInput: Names the field and the value.
+        """
+        if isinstance(row, dict):
+            row = self._in_order(row, loc)
+        self._check_row(row, loc)
+        return np.asarray(row, dtype=np.float32)
+
+    def _check_count(self, rows: int, field: str) -> None:
+        if not rows:
+            raise InvalidInput((field,), "the batch is empty", "empty")
+        if rows > self._max_rows:
+            raise InvalidInput(
+                (field,), f"{rows} rows are over the limit of {self._max_rows}", "too_many"
+            )
+
     def _table(self, table: NDArray[Any], field: str) -> NDArray[np.float32]:
-        """An array of numbers ``(n, features)``; only a bad one is looked at row by row."""
+        """An array of numbers ``(n, features)``."""
         if table.dtype.kind not in "fiu" or table.ndim != 2:
             what = f"{table.dtype} {table.shape}"
             raise InvalidInput((field,), f"numbers (n, features) are needed, got {what}", "npy")
+        self._check_count(len(table), "rows")
         with np.errstate(over="ignore"):
             values = np.array(table, dtype=np.float32, order="C")  # what came in is read-only
-        if not 0 < len(values) <= self._max_rows or not self._fits(values, len(values)):
-            return self.read(table.tolist())
+        bad = _first_infinite(values) if values.shape[1] == len(self._features) else 0
+        if bad is not None:
+            self._check_row(table[bad].tolist(), ("rows", bad))
         return values
 
     def _fitting(self, rows: Any) -> NDArray[np.float32] | None:
-        """Rows of numbers that need no second look; None for all others."""
+        """Rows that hold numbers, lists and nulls alone; None where they need a second look."""
         try:
             if not 0 < len(rows) <= self._max_rows:
                 return None
@@ -104,58 +123,64 @@ class RowReader:
                 values = np.array(rows, dtype=np.float32)
         except (ValueError, TypeError, OverflowError):
             return None
-        return values if self._fits(values, len(rows)) else None
+        if values.shape != (len(rows), len(self._features)):
+            return None
+        if (bad := _first_infinite(values)) is not None:  # a null is NaN here
+            self._check_row(rows[bad], ("rows", bad))
+        return values
 
     def _fits(self, values: NDArray[np.float32], rows: int) -> bool:
         return values.shape == (rows, len(self._features)) and bool(np.isfinite(values).all())
 
-    def read_one(self, row: Any, loc: tuple[str | int, ...]) -> NDArray[np.float32]:
-        """One row → ``(features,)``."""
-        if isinstance(row, dict):
-            row = self._in_order(row, loc)
-        self._check_row(row, loc)
-        return np.asarray(row, dtype=np.float32)
-
     def _numbers(self, rows: list[Any], field: str) -> NDArray[np.float32]:
-        """The fast way for good rows; only bad ones are looked at one by one."""
+        """Good rows as a whole; only where that fails, one by one."""
         try:
+            # numpy would count True among numbers as 1, and turn all into text beside one text.
+            plain = NUMBERS.issuperset(map(type, chain.from_iterable(rows)))
+            table = np.array(rows) if plain else None
             with np.errstate(over="ignore"):
-                table = np.array(rows)
-                values = table.astype(np.float32) if table.dtype.kind in "fi" else None
-            if bool in set(map(type, chain.from_iterable(rows))):
-                values = None  # numpy counts True among numbers as 1
+                fits = table is not None and table.dtype.kind in "fi"
+                values = table.astype(np.float32) if table is not None and fits else None
         except (ValueError, TypeError):
             values = None
-        if values is None or not self._fits(values, len(rows)):
-            for i, row in enumerate(rows):
+        if values is not None and self._fits(values, len(rows)):
+            return values
+        for i, row in enumerate(rows):
+            if not self._is_good(row):
                 self._check_row(row, (field, i))
-            # Mixed numbers that numpy cannot hold together, such as very large integers.
-            return np.array([[float(v) for v in row] for row in rows], dtype=np.float32)
-        return values
+        # Mixed numbers that numpy cannot hold together, such as very large integers.
+        return np.array([[float(v) for v in row] for row in rows], dtype=np.float32)
+
+    def _is_good(self, row: Any) -> bool:
+        """Whether a row is surely good, told by numpy; a bad one is then looked at by value."""
+        if type(row) is not list or len(row) != len(self._features):
+            return False
+        try:
+            with np.errstate(over="ignore"):
+                values = np.array(row, dtype=np.float64).astype(np.float32)
+        except (ValueError, TypeError, OverflowError):
+            return False
+        return NUMBERS.issuperset(map(type, row)) and bool(np.isfinite(values).all())
 
     def _check_row(self, row: Any, loc: tuple[str | int, ...]) -> None:
+        """Refuse a bad row with its first bad value."""
         if not isinstance(row, list):
-            raise InvalidInput(loc, f"a row is a list or an object, got {_shown(row)}", "type")
+            raise InvalidInput(loc, f"a row is a list or an object, got {shown(row)}", "type")
         if len(row) != len(self._features):
             raise InvalidInput(
                 loc, f"{len(row)} values, the model has {len(self._features)} features", "width"
             )
         for name, value in zip(self._features, row, strict=True):
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise InvalidInput((*loc, name), f"a number is needed, got {_shown(value)}", "type")
-            try:
-                with np.errstate(over="ignore"):
-                    fits = bool(np.isfinite(np.float32(value)))
-            except OverflowError:
-                fits = False
-            if not fits:
+                raise InvalidInput((*loc, name), f"a number is needed, got {shown(value)}", "type")
+            if not _is_float32(value):
                 raise InvalidInput(
-                    (*loc, name), f"a finite number is needed, got {_shown(value)}", "not_finite"
+                    (*loc, name), f"a finite number is needed, got {shown(value)}", "not_finite"
                 )
 
     def _in_order(self, row: Any, loc: tuple[str | int, ...]) -> list[Any]:
         if not isinstance(row, dict):
-            raise InvalidInput(loc, f"rows mix objects with {_shown(row)}", "type")
+            raise InvalidInput(loc, f"rows mix objects with {shown(row)}", "type")
         if row.keys() != self._known:
             self._refuse_names(row, loc)
         return [row[name] for name in self._features]
@@ -173,9 +198,13 @@ class LabelReader:
 
     Args:
         classes: The model's classes, in their order.
+
+    Attributes:
+        classes: The same.
     """
 
     def __init__(self, classes: Sequence[Label]) -> None:
+        self.classes = list(classes)
         self._index = {label: i for i, label in enumerate(classes)}
 
     def read(self, label: Any, loc: tuple[str | int, ...]) -> int:
@@ -189,10 +218,36 @@ class LabelReader:
             if found is not None:
                 return found
         known = ", ".join(repr(c) for c in self._index)
-        raise InvalidInput(loc, f"{_shown(label)} is no class; classes are {known}", "label")
+        raise InvalidInput(loc, f"{shown(label)} is not a class; classes are {known}", "label")
 
 
-def _shown(value: Any) -> str:
-    """A value for an error message, cut to a length that fits a log line."""
-    text = repr(value)
+def shown(value: Any) -> str:
+    """A value for an error message, cut to a length that fits a log line.
+
+    >>> shown("x" * 1_000_000)[:8]
+    "'xxxxxxx"
+    """
+    text = repr(value[: 2 * SHOWN]) if isinstance(value, str) else _CUT.repr(value)
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+
+
+def _first_infinite(values: NDArray[np.float32]) -> int | None:
+    """The first row with a value that is not finite; None where all are."""
+    finite = np.isfinite(values)
+    return None if finite.all() else int(finite.all(axis=1).argmin())
+
+
+def _is_float32(value: float) -> bool:
+    """Whether a number is finite and stays so as float32."""
+    try:
+        with np.errstate(over="ignore"):
+            return bool(np.isfinite(np.float32(value)))
+    except OverflowError:
+        return False
+
+
+# The whole text of a large value would take seconds to write, only to be cut afterwards.
+_CUT = Repr()
+_CUT.maxlist = _CUT.maxdict = _CUT.maxtuple = SHOWN
+_CUT.maxstring = _CUT.maxother = 2 * SHOWN
+_CUT.maxlong = 2 * SHOWN

@@ -1,4 +1,4 @@
-"""Answer now: one worker's whole hot path, and the threads that stand behind it."""
+"""One predict worker: the model in its process, and the threads behind the answers."""
 
 from __future__ import annotations
 
@@ -16,32 +16,33 @@ from bento_selfheal.core.decision import decide_classes
 from bento_selfheal.core.ids import IdSigner, ids_of
 from bento_selfheal.core.records import Label, PredictionRecord
 from bento_selfheal.deployment.locations import open_store, registry_of
-from bento_selfheal.errors import StoreError
+from bento_selfheal.errors import InvalidInput, StoreError
 from bento_selfheal.packaging.opening import open_package
 from bento_selfheal.scoring.probabilities import predict_probabilities
+from bento_selfheal.serving.bad_row import find_bad_row
 from bento_selfheal.serving.feedback import FeedbackIntake
 from bento_selfheal.serving.follower import Champion, Follower
 from bento_selfheal.serving.http.operator_api import Operations
 from bento_selfheal.serving.monitor import DataMonitor, Predicted
 from bento_selfheal.serving.prediction_log import PredictionLog
-from bento_selfheal.serving.rows import LabelReader, RowReader
+from bento_selfheal.serving.rows import LabelReader, RowReader, shown
 from bento_selfheal.telemetry.spans import Telemetry
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a worker says to one request."""
+    """A worker's answer to one request; all of it comes from one champion."""
 
     token: str
     """The text before the dot of the rows' ids."""
     probabilities: NDArray[np.float32]
     """``(n,)`` of two classes, ``(n, classes)`` of more."""
     champion: Champion
-    """Who answered."""
+    """The model that answered, with its threshold."""
 
     @property
     def ids(self) -> list[str]:
-        """The prediction ids, one a row."""
+        """The prediction ids, one per row."""
         return ids_of(self.token, len(self.probabilities))
 
 
@@ -50,14 +51,17 @@ class Worker:
 
     Args:
         settings: The service's settings; the store must be prepared.
-        telemetry: Where spans go.
+        telemetry: Records spans.
+
+    Raises:
+        StoreError: No package was deployed to the store.
     """
 
     def __init__(self, settings: Settings, telemetry: Telemetry) -> None:
         self.store = open_store(settings)
         tag, secret = self.store.meta("package"), self.store.meta("secret")
         if tag is None or secret is None:
-            raise StoreError("the store has no package yet; deploy one first")
+            raise StoreError("the store has no package yet; run `bento-selfheal deploy TAG` first")
         self.package = open_package(tag, settings.device)
         info = self.package.info
         registry = registry_of(self.package, self.store, settings)
@@ -79,8 +83,8 @@ class Worker:
             if settings.monitor else None
         )  # fmt: skip
         self.feedback = FeedbackIntake(
-            self.store, self.signer, self.rows, LabelReader(info.classes), info.classes,
-            settings.max_rows, self.monitor,
+            self.store, self.signer, self.rows, LabelReader(info.classes), settings.max_rows,
+            self.monitor,
         )  # fmt: skip
         self.operations = Operations(self.store, registry, self.describe, telemetry)
 
@@ -92,7 +96,7 @@ class Worker:
             self.monitor.start()
 
     def stop(self) -> None:
-        """Write what waits and let go of the store."""
+        """Write what waits, then close the store."""
         self.follower.stop()
         self.feedback.stop()
         self.log.close()
@@ -106,9 +110,20 @@ class Worker:
         return self.follower.alive and self.log.alive and self.feedback.alive
 
     def answer(self, rows: NDArray[np.float32]) -> Answer:
-        """Answer a batch with the champion of this moment; nothing here waits."""
+        """Answer a batch with the champion of this moment; nothing here waits.
+
+        Args:
+            rows: ``(n, features)``, at least one.
+
+        Raises:
+            InvalidInput: The model raises on one of the rows; it is named.
+        """
         champion = self.follower.champion
-        probabilities = predict_probabilities(champion.model, rows)
+        try:
+            probabilities = predict_probabilities(champion.model, rows)
+        except Exception as error:
+            self._refuse_bad_row(champion, rows, error)
+            raise
         logged = self.sample_rate >= 1 or self._draw.random() < self.sample_rate
         request, token = self.signer.issue(len(rows), logged=logged)
         if logged:
@@ -116,26 +131,40 @@ class Worker:
                 PredictionRecord(request, rows, probabilities, champion.version, time.time())
             )
         if self.monitor is not None:
-            threshold = self.follower.threshold
-            self.monitor.append(Predicted(token, rows, probabilities, threshold, champion.version))
+            self.monitor.append(
+                Predicted(token, rows, probabilities, champion.threshold, champion.version)
+            )
         return Answer(token, probabilities, champion)
 
-    def decide(self, probabilities: NDArray[np.float32]) -> list[Label]:
-        """The class of each row at the operating point in force."""
+    def decide(self, answer: Answer) -> list[Label]:
+        """The class of each row at the threshold of the champion that answered."""
         classes = self.package.info.classes
-        return [
-            classes[said]
-            for said in decide_classes(probabilities, self.follower.threshold).tolist()
-        ]
+        decided = decide_classes(answer.probabilities, answer.champion.threshold)
+        return [classes[i] for i in decided.tolist()]
 
     def describe(self) -> dict[str, Any]:
-        """What this worker says of itself."""
+        """This worker's part of ``/status``."""
         champion = self.follower.champion
         return {
             "pid": os.getpid(),
             "serving_version": champion.version,
             "serving_since": champion.since,
-            "threshold": self.follower.threshold,
+            "threshold": champion.threshold,
             "queue_rows": self.log.waiting,
             "dropped_rows": self.log.dropped,
         }
+
+    def _refuse_bad_row(
+        self, champion: Champion, rows: NDArray[np.float32], error: Exception
+    ) -> None:
+        """Name the row that the model cannot answer; return where the model itself fails."""
+        row = find_bad_row(
+            lambda part: predict_probabilities(champion.model, part),
+            rows,
+            self.package.reference_rows[:1],
+        )
+        if row is not None:
+            reason = f"{type(error).__name__}: {shown(str(error))}"
+            raise InvalidInput(
+                ("rows", row), f"the model cannot answer this row: {reason}", "model"
+            ) from error

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from bentoml._internal.configuration.containers import BentoMLContainer
-
+from bento_selfheal.internals import BentoMLContainer, tracing_sample_rate
 from bento_selfheal.telemetry.spans import Telemetry
 
 
@@ -16,7 +15,7 @@ def open_telemetry() -> Telemetry:
 
 def sample_rate() -> float:
     """Share of requests that BentoML's `tracing` settings record."""
-    return float(BentoMLContainer.tracing.sample_rate.get() or 0.0)
+    return tracing_sample_rate()
 
 
 def tracing_options() -> dict[str, Any]:

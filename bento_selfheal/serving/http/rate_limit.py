@@ -1,4 +1,4 @@
-"""How many labels a source, or a token, may give in a minute."""
+"""How many labels a source, or a token, may send per minute."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Wait:
-    """Why a request of feedback is not taken now."""
+class RateLimited:
+    """Why a feedback request is refused, and for how long."""
 
     seconds: int
+    """After which it may be sent again."""
     why: str
 
 
@@ -22,14 +23,14 @@ class LabelRateLimit:
     """Counts labels over the last minute, in this process.
 
     Args:
-        of_source: Most labels a minute of one source; 0 for no bound.
-        of_token: Most labels a minute that come with one token; 0 for no bound.
+        of_source: Most labels per minute of one source; 0 for no limit.
+        of_token: Most labels per minute sent with one token; 0 for no limit.
     """
 
     def __init__(self, of_source: int, of_token: int) -> None:
-        self._bounds = {"source": of_source, "token": of_token}
+        self._limits = {"source": of_source, "token": of_token}
         if of_source or of_token:
-            # A predict worker stays small where no bound is asked for.
+            # A predict worker stays small where no limit is set.
             from limits import RateLimitItemPerMinute
             from limits.storage import MemoryStorage
             from limits.strategies import SlidingWindowCounterRateLimiter
@@ -37,28 +38,32 @@ class LabelRateLimit:
             self._per_minute = RateLimitItemPerMinute
             self._counts = SlidingWindowCounterRateLimiter(MemoryStorage())
 
-    def take(self, items: Sequence[Any], token: str) -> Wait | None:
-        """Count the labels of one request, all or none; None when they may be taken.
+    def take(self, items: Sequence[Any], token: str) -> RateLimited | None:
+        """Count the labels of one request, all or none; None when they are within the limits.
 
         Args:
             items: Each with the ``source`` that it names, or None.
-            token: Name of the token that they came with.
+            token: Name of the token that they were sent with.
         """
-        asked = Counter(("source", item.source) for item in items if item.source)
-        asked["token", token] += len(items)
-        bound = {key: count for key, count in asked.items() if self._bounds[key[0]]}
-        for (kind, name), count in bound.items():
+        sent = Counter(("source", item.source) for item in items if item.source)
+        sent["token", token] += len(items)
+        limited = {key: count for key, count in sent.items() if self._limits[key[0]]}
+        for (kind, name), count in limited.items():
             if not self._counts.test(self._limit(kind), kind, name, cost=count):
-                return self._wait(kind, name, count)
-        for (kind, name), count in bound.items():
+                return self._refuse(kind, name, count)
+        for (kind, name), count in limited.items():
             self._counts.hit(self._limit(kind), kind, name, cost=count)
         return None
 
     def _limit(self, kind: str) -> Any:
-        return self._per_minute(self._bounds[kind])
+        return self._per_minute(self._limits[kind])
 
-    def _wait(self, kind: str, name: str, count: int) -> Wait:
+    def _refuse(self, kind: str, name: str, count: int) -> RateLimited:
         until = self._counts.get_window_stats(self._limit(kind), kind, name).reset_time
         seconds = max(math.ceil(until - time.time()), 1)
-        most = self._bounds[kind]
-        return Wait(seconds, f"{kind} {name!r}: {count} more labels, {most} a minute are taken")
+        most = self._limits[kind]
+        return RateLimited(
+            seconds,
+            f"{kind} {name!r}: rate limit: at most {most} labels per minute; send these {count} "
+            f"again in {seconds} s",
+        )

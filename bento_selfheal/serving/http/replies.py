@@ -1,21 +1,36 @@
-"""Answers to requests that are refused."""
+"""Answers as bytes, and the answers to requests that are refused."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import orjson
 from pydantic import ValidatorFunctionWrapHandler
 from starlette.responses import JSONResponse
 
 from bento_selfheal.errors import InvalidInput, StoreError
-from bento_selfheal.serving.http.rate_limit import Wait
+from bento_selfheal.serving.http.rate_limit import RateLimited
 from bento_selfheal.wire.messages import FeedbackItem
 
 
-class _TooMany(list[FeedbackItem]):
-    """Stands for more items than a request may carry, of which only the number counts: to look at a
-    million of them, and to tell what is wrong with each, would hold everybody up."""
+@dataclass(frozen=True)
+class Reply:
+    """An answer as bytes."""
+
+    body: bytes
+    status: int = 200
+    media_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class TooManyItems(list[FeedbackItem]):
+    """Stands for more items than a request may carry: only their number counts.
+
+    To validate a million of them, and to say what is wrong with each, would hold everybody up.
+    """
 
     limit: ClassVar[float] = math.inf
 
@@ -27,23 +42,33 @@ class _TooMany(list[FeedbackItem]):
         return self._count
 
 
-def _unless_too_many(items: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-    if isinstance(items, list) and len(items) > _TooMany.limit:
-        return _TooMany(len(items))
+def unless_too_many(items: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """Validate a list of items, unless there are more than the limit."""
+    if isinstance(items, list) and len(items) > TooManyItems.limit:
+        return TooManyItems(len(items))
     return handler(items)
 
 
-def _refused(error: InvalidInput) -> Any:
+def refused(error: InvalidInput) -> Any:
+    """The answer to input that is wrong: 400, or 413 where it is too much."""
     return JSONResponse(error.body(), _status(error))
+
+
+def refused_bytes(error: InvalidInput) -> Reply:
+    """The same as `refused`, as bytes."""
+    return Reply(orjson.dumps(error.body()), _status(error))
+
+
+def rate_limited(limited: RateLimited) -> Any:
+    """The answer to labels over the rate limit: 429 with Retry-After."""
+    headers = {"Retry-After": str(limited.seconds)}
+    return JSONResponse({"error": limited.why}, 429, headers=headers)
+
+
+def unavailable(error: StoreError) -> Any:
+    """The answer while the store is out of reach: 503 with Retry-After."""
+    return JSONResponse({"error": str(error)}, 503, headers={"Retry-After": "1"})
 
 
 def _status(error: InvalidInput) -> int:
     return 413 if error.kind == "too_many" else 400
-
-
-def _too_many(wait: Wait) -> Any:
-    return JSONResponse({"error": wait.why}, 429, headers={"Retry-After": str(wait.seconds)})
-
-
-def _unavailable(error: StoreError) -> Any:
-    return JSONResponse({"error": str(error)}, 503, headers={"Retry-After": "1"})

@@ -529,9 +529,9 @@ def test_operating_point_reaches_the_worker(
     path.write_text('{"capacity": 100}')
     rows, labels = drifting()
     send(worker, rows, labels, drain=runner)
-    assert worker.follower.threshold != 0.5
-    assert worker.follower.verified
-    flags = np.asarray(worker.decide(worker.answer(rows).probabilities))
+    assert worker.follower.champion.threshold != 0.5
+    assert worker.follower.champion.verified
+    flags = np.asarray(worker.decide(worker.answer(rows)))
     assert 0 < flags.mean() < 0.25
 
 

@@ -41,7 +41,7 @@ def signer(store: SqlStore) -> IdSigner:
 
 @pytest.fixture
 def intake(store: SqlStore, signer: IdSigner) -> Iterator[FeedbackIntake]:
-    intake = FeedbackIntake(store, signer, RowReader(NAMES, 5), LabelReader(CLASSES), CLASSES, 5)
+    intake = FeedbackIntake(store, signer, RowReader(NAMES, 5), LabelReader(CLASSES), 5)
     yield intake
     intake.stop()
 

@@ -154,7 +154,7 @@ def test_labels() -> None:
     for reader, value in [(numbers, True), (numbers, "1"), (numbers, 2), (numbers, math.nan),
                           (numbers, None), (numbers, [1]), (words, "maybe"), (words, 1),
                           (words, {})]:  # fmt: skip
-        with pytest.raises(InvalidInput, match="is no class") as refused:
+        with pytest.raises(InvalidInput, match="is not a class") as refused:
             reader.read(value, ("items", 3, "label"))
         assert refused.value.loc == ("items", 3, "label")
         assert repr(value) in refused.value.msg

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,9 @@ from snapshots import adapter, file_of, flip
 from bento_selfheal.core.records import (
     Event,
     NewSnapshot,
+    OperatingPoint,
     Phase,
+    PointKind,
     Promotion,
     PromotionKind,
     Snapshot,
@@ -56,6 +60,13 @@ class World:
     def promote(self, snapshot: Snapshot, kind: PromotionKind = PromotionKind.PROMOTE) -> None:
         promotion = Promotion(kind, snapshot.version, snapshot.tag, snapshot.sha256, "r", 1.0)
         self.store.promote(promotion, Event("promote", {}, 1.0))
+
+    def operate(self, threshold: float, *, version: int | None, verified: bool = True) -> None:
+        """Put an operating point in force for a version, as the runner does."""
+        kind = PointKind.COSTS if verified else PointKind.UNVERIFIED
+        moved = json.dumps({**OperatingPoint(threshold, kind).as_dict(), "version": version})
+        real = SqlStore.serving_state
+        self.store.serving_state = lambda: (real(self.store)[0], moved)  # type: ignore[method-assign]
 
     def follower(self, interval: float = 0.01) -> Follower:
         return Follower(self.store, self.registry, interval=interval, telemetry=Telemetry())
@@ -108,6 +119,69 @@ def test_refuses_a_bad_one(world: World, caplog: pytest.LogCaptureFixture) -> No
     world.promote(later)
     follower.look()
     assert follower.champion.version == 3
+
+
+def test_threshold_moves_with_the_model(world: World) -> None:
+    """The threshold that the runner moves for the served version is followed, in one new value:
+    who holds the old one keeps its threshold."""
+    world.promote(world.snapshot(1))
+    follower = world.follower()
+    before = follower.champion
+    world.operate(0.25, version=1, verified=False)
+    follower.look()
+    after = follower.champion
+    assert (after.version, after.threshold, after.verified) == (1, 0.25, False)
+    assert after.model is before.model
+    assert (before.threshold, before.verified) == (0.5, True)
+
+
+def test_a_refused_promotion_brings_no_threshold(world: World) -> None:
+    """While the promoted adapter does not verify, the model before it keeps its own threshold."""
+    good, bad = world.snapshot(1), world.snapshot(2)
+    world.promote(good)
+    world.operate(0.25, version=1)
+    follower = world.follower()
+    held = follower.champion
+    assert (held.version, held.threshold) == (1, 0.25)
+    flip(file_of(bad), "")
+    world.promote(bad)
+    world.operate(0.9, version=2, verified=False)
+    for _ in range(2):
+        follower.look()
+    assert follower.champion is held
+    restarted = world.follower().champion
+    assert (restarted.version, restarted.threshold, restarted.verified) == (1, 0.5, True)
+
+
+def test_a_rollback_brings_its_own_threshold(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an operator's rollback the threshold is the one written with it, not the one of the
+    model that was left."""
+    first, second = world.snapshot(1), world.snapshot(2)
+    world.promote(first)
+    world.promote(second)
+    world.operate(0.9, version=2)
+    follower = world.follower()
+    assert follower.champion.threshold == 0.9
+    world.promote(first, PromotionKind.ROLLBACK)
+    with monkeypatch.context() as patched:
+        promotion, moved = world.store.serving_state()
+        assert promotion is not None
+        rollback = replace(promotion, operating_point=OperatingPoint(0.3, PointKind.COSTS))
+        patched.setattr(world.store, "serving_state", lambda: (rollback, moved))
+        follower.look()
+    assert (follower.champion.version, follower.champion.threshold) == (1, 0.3)
+
+
+def test_a_point_of_an_older_release(world: World) -> None:
+    """A point that names no version is the newest promotion's."""
+    world.promote(world.snapshot(1))
+    world.store.serving_state = lambda: (  # type: ignore[method-assign]
+        SqlStore.serving_state(world.store)[0], '{"threshold": 0.7, "verified": false}',
+    )  # fmt: skip
+    champion = world.follower().champion
+    assert (champion.threshold, champion.verified) == (0.7, False)
 
 
 def test_start_with_damage(world: World) -> None:

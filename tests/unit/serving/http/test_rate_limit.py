@@ -14,32 +14,32 @@ def items(n: int, source: str | None = None) -> list[FeedbackItem]:
 
 def test_by_source() -> None:
     """A source's labels are taken up to its bound; others, and the next minute, are not its."""
-    quota = LabelRateLimit(10, 0)
-    assert quota.take(items(10, "s"), "desk") is None
-    wait = quota.take(items(1, "s"), "desk")
+    rate_limit = LabelRateLimit(10, 0)
+    assert rate_limit.take(items(10, "s"), "desk") is None
+    wait = rate_limit.take(items(1, "s"), "desk")
     assert wait is not None
     assert 1 <= wait.seconds <= 120
-    assert "source 's': 1 more labels, 10 a minute" in wait.why
-    assert quota.take(items(10, "t"), "desk") is None
-    assert quota.take(items(100), "desk") is None
+    assert "source 's': rate limit: at most 10 labels per minute" in wait.why
+    assert rate_limit.take(items(10, "t"), "desk") is None
+    assert rate_limit.take(items(100), "desk") is None
 
 
 def test_by_token() -> None:
     """Whoever invents sources is bounded by his token."""
-    quota = LabelRateLimit(10, 30)
-    assert all(quota.take(items(10, f"s{n}"), "desk") is None for n in range(3))
-    wait = quota.take(items(1, "s3"), "desk")
+    rate_limit = LabelRateLimit(10, 30)
+    assert all(rate_limit.take(items(10, f"s{n}"), "desk") is None for n in range(3))
+    wait = rate_limit.take(items(1, "s3"), "desk")
     assert wait is not None
     assert "token 'desk'" in wait.why
-    assert quota.take(items(1, "s3"), "web") is None
+    assert rate_limit.take(items(1, "s3"), "web") is None
 
 
 def test_all_or_none() -> None:
     """A request that is refused counts for nobody."""
-    quota = LabelRateLimit(10, 0)
+    rate_limit = LabelRateLimit(10, 0)
     for _ in range(3):
-        assert quota.take([*items(10, "s"), *items(11, "t")], "desk") is not None
-    assert quota.take(items(10, "s"), "desk") is None
+        assert rate_limit.take([*items(10, "s"), *items(11, "t")], "desk") is not None
+    assert rate_limit.take(items(10, "s"), "desk") is None
 
 
 @pytest.mark.parametrize("of_source", [0, 5])

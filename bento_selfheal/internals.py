@@ -1,0 +1,127 @@
+"""Every private part of BentoML, prometheus_client and uvicorn that this package leans on.
+
+None of them is promised to stay. Each is named here and nowhere else, and each has a test in
+`tests/unit/test_internals.py` that fails when a new version moves it or changes what it does.
+What is heavy to import is imported when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import uvicorn.config
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.models import ModelStore
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+if TYPE_CHECKING:
+    from _bentoml_impl.server.app import ContextMiddleware
+    from bentoml._internal.context import server_context
+    from bentoml._internal.server.http.access import AccessLogMiddleware
+    from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
+    from bentoml._internal.server.http.traffic import TimeoutMiddleware
+
+__all__ = [
+    "LATE",
+    "AccessLogMiddleware",
+    "BentoMLContainer",
+    "ContextMiddleware",
+    "HttpToolsProtocol",
+    "ModelStore",
+    "RunnerTrafficMetricsMiddleware",
+    "TimeoutMiddleware",
+    "server_context",
+]
+
+LATE = {
+    "ContextMiddleware": "_bentoml_impl.server.app",
+    "server_context": "bentoml._internal.context",
+    "AccessLogMiddleware": "bentoml._internal.server.http.access",
+    "RunnerTrafficMetricsMiddleware": "bentoml._internal.server.http.instruments",
+    "TimeoutMiddleware": "bentoml._internal.server.http.traffic",
+}
+"""Names of the server, by the module that has them: it takes over a second to import."""
+
+CONTAINERIZED = "BENTOML_CONTAINERIZED"
+"""BentoML's images set this variable, and its process watcher behaves otherwise where it is set."""
+MOUNTED_APPS = "__bentoml_mounted_apps__"
+UNFORESEEN = b'{"error":"An unexpected error has occurred, please check the server log."}'
+"""BentoML's answer where an endpoint raised what nobody foresaw."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in LATE:
+        return getattr(importlib.import_module(LATE[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def mount_below(cls: type, app: Any) -> None:
+    """Serve an ASGI application beside the endpoints of a service's class."""
+    # BentoML takes mounted apps off the very class that it decorates.
+    setattr(cls, MOUNTED_APPS, [(app, "/", None)])
+
+
+def hide_input(*methods: Any) -> None:
+    """Let validation errors of endpoints leave the input out: BentoML writes them to the log."""
+    for method in methods:
+        method.input_spec.model_config["hide_input_in_errors"] = True
+        method.input_spec.model_rebuild(force=True)
+
+
+def tracing_sample_rate() -> float:
+    """Share of requests that BentoML's `tracing` settings record."""
+    return float(BentoMLContainer.tracing.sample_rate.get() or 0.0)
+
+
+def request_metrics(app: Any) -> Any:
+    """BentoML's request metrics in an application's built stack; None where metrics are off.
+
+    Returns:
+        An object with `metrics_request_total`, `metrics_request_duration` and
+        `metrics_last_request_timestamp`.
+    """
+    kind = importlib.import_module(LATE["RunnerTrafficMetricsMiddleware"])
+    layer = app.middleware_stack
+    while layer is not None and not isinstance(layer, kind.RunnerTrafficMetricsMiddleware):
+        layer = getattr(layer, "app", None)
+    if layer is not None and not layer._is_setup:
+        layer._setup()
+    return layer
+
+
+def request_labels() -> dict[str, str]:
+    """The labels that BentoML's request metrics carry beside endpoint and status."""
+    context = importlib.import_module(LATE["server_context"]).server_context
+    return {
+        "service_name": context.bento_name,
+        "service_version": context.bento_version,
+        "runner_name": context.service_name,
+    }
+
+
+def observe_all(histogram: Any, values: Sequence[float]) -> None:
+    """`observe` each value; prometheus_client has no public way to take many at once."""
+    histogram._sum.inc(sum(values))
+    places = Counter(bisect_left(histogram._upper_bounds, value) for value in values)
+    for place, count in places.items():
+        histogram._buckets[place].inc(count)
+
+
+def metric_files(folder: Path, pid: int) -> Iterable[Path]:
+    """The files that a process maps its metrics into, in prometheus_client's multi-process mode."""
+    return folder.glob(f"*_{pid}.db")
+
+
+def serve_by(protocol: str) -> None:
+    """Have the uvicorn server that this process will start use a protocol, ``module:class``."""
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = protocol
+
+
+def response_started(protocol: HttpToolsProtocol) -> bool:
+    """Whether the request at hand has got the beginning of its answer."""
+    return bool(protocol.cycle.response_started)

@@ -1,0 +1,47 @@
+"""Finds the row of a batch on which a model raises, so that one row does not fail as a defect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Predict = Callable[[NDArray[np.float32]], Any]
+
+
+def find_bad_row(
+    predict: Predict, rows: NDArray[np.float32], known_good: NDArray[np.float32]
+) -> int | None:
+    """The first row on which a model raises, by halving the batch.
+
+    The model is asked for about twice the rows of the batch, in at most ``log2(n) + 3`` calls.
+
+    Args:
+        predict: The model; it has raised for these rows.
+        rows: ``(n, features)``, at least one.
+        known_good: Rows that the model answers as long as it works at all, ``(m, features)``.
+
+    Returns:
+        The row's place, or None where the model itself fails: also for rows that it is known to
+        answer, or for the batch and for none of its rows alone.
+    """
+    if _raises(predict, known_good):
+        return None
+    start, end = 0, len(rows)
+    while end - start > 1:
+        middle = (start + end) // 2
+        if _raises(predict, rows[start:middle]):
+            end = middle
+        else:
+            start = middle
+    return start if _raises(predict, rows[start:end]) else None
+
+
+def _raises(predict: Predict, rows: NDArray[np.float32]) -> bool:
+    try:
+        predict(rows)
+    except Exception:  # whatever a user's model raises
+        return True
+    return False

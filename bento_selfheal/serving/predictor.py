@@ -1,0 +1,108 @@
+"""Answers `/predict`: rows in, probabilities, classes and ids out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from bento_selfheal.errors import InvalidInput
+from bento_selfheal.serving.http.replies import Reply, refused_bytes
+from bento_selfheal.serving.worker import Answer, Worker
+from bento_selfheal.telemetry import names as names
+from bento_selfheal.telemetry.spans import Telemetry
+from bento_selfheal.wire import npy
+from bento_selfheal.wire.messages import (
+    CLASSES_HEADER,
+    NPY,
+    REQUEST_HEADER,
+    THRESHOLD_HEADER,
+    VERIFIED_HEADER,
+    VERSION_HEADER,
+    Predictions,
+)
+
+JSON_KINDS = ("", "application/json")
+
+
+class Predictor:
+    """Turns a request into its answer, on BentoML's way or from bytes to bytes.
+
+    Args:
+        worker: Answers rows.
+        telemetry: Records spans.
+    """
+
+    def __init__(self, worker: Worker, telemetry: Telemetry) -> None:
+        self._worker = worker
+        self._telemetry = telemetry
+        self._classes = json.dumps(worker.package.info.classes)
+
+    def predict(self, rows: Any) -> Predictions:
+        """Answer rows as JSON gives them, or an array.
+
+        Raises:
+            InvalidInput: A row is wrong, or the model cannot answer it; the row is named.
+        """
+        fields = self._fields(self._answer(self._worker.rows.read(rows)))
+        return Predictions(**{**fields, "probabilities": fields["probabilities"].tolist()})
+
+    def reply(self, headers: Mapping[str, str], body: bytes) -> Reply | None:
+        """Answer from bytes to bytes; None where BentoML's way is needed.
+
+        Args:
+            headers: Content-Type says JSON, or a NumPy file of numbers ``(n, features)``; Accept
+                may ask for a NumPy file of the probabilities.
+            body: The request's body.
+        """
+        try:
+            rows = self._read(headers.get("content-type", ""), body)
+            if rows is None:
+                return None
+            answer = self._answer(rows)
+        except InvalidInput as error:
+            return refused_bytes(error)
+        if NPY in headers.get("accept", ""):
+            return self._numbers(answer)
+        return Reply(orjson.dumps(self._fields(answer), option=orjson.OPT_SERIALIZE_NUMPY))
+
+    def _read(self, content_type: str, body: bytes) -> NDArray[np.float32] | None:
+        kind = content_type.partition(";")[0].strip().lower()
+        if kind == NPY:
+            return self._worker.rows.read_npy(body)
+        return self._worker.rows.read_json(body) if kind in JSON_KINDS else None
+
+    def _answer(self, rows: NDArray[np.float32]) -> Answer:
+        """The answer, in a span where spans are recorded."""
+        if not self._telemetry.enabled:
+            return self._worker.answer(rows)
+        with self._telemetry.span(names.PREDICT, {names.ROWS: len(rows)}) as span:
+            answer = self._worker.answer(rows)
+            span.set_attribute(names.VERSION, answer.champion.version)
+            return answer
+
+    def _fields(self, answer: Answer) -> dict[str, Any]:
+        """The fields of `Predictions`."""
+        return {
+            "prediction_ids": answer.ids,
+            "probabilities": answer.probabilities,
+            "decisions": self._worker.decide(answer),
+            "threshold": answer.champion.threshold,
+            "verified": answer.champion.verified,
+            "model_version": answer.champion.version,
+        }
+
+    def _numbers(self, answer: Answer) -> Reply:
+        """The probabilities as a NumPy file; everything else is in headers."""
+        headers = {
+            REQUEST_HEADER: answer.token,
+            CLASSES_HEADER: self._classes,
+            THRESHOLD_HEADER: repr(answer.champion.threshold),
+            VERIFIED_HEADER: str(answer.champion.verified).lower(),
+            VERSION_HEADER: str(answer.champion.version),
+        }
+        return Reply(npy.dump(answer.probabilities), media_type=NPY, headers=headers)
