@@ -22,6 +22,15 @@ from __future__ import annotations
 from typing import Any
 
 
+def escaped(text: str) -> str:
+    """A text with its lone surrogates escaped, so that it can be encoded.
+
+    >>> escaped("a\\ud800")
+    'a\\\\ud800'
+    """
+    return text.encode(errors="backslashreplace").decode()
+
+
 class SelfHealError(Exception):
     """Root of the tree."""
 
@@ -40,10 +49,11 @@ class InvalidInput(SelfHealError):
     """
 
     def __init__(self, loc: tuple[str | int, ...], msg: str, kind: str) -> None:
-        self.loc = loc
-        self.msg = msg
+        # A lone surrogate in a name could be written neither to JSON nor to a log.
+        self.loc = tuple(escaped(part) if isinstance(part, str) else part for part in loc)
+        self.msg = escaped(msg)
         self.kind = kind
-        super().__init__(f"{'.'.join(str(part) for part in loc)}: {msg}")
+        super().__init__(f"{'.'.join(str(part) for part in self.loc)}: {self.msg}")
 
     def body(self) -> dict[str, Any]:
         """The HTTP body, in the shape of BentoML's own validation errors."""

@@ -32,7 +32,7 @@ def serving_point(promotion: Promotion | None, moved: str | None) -> OperatingPo
             meant the newest promotion.
 
     Returns:
-        The moved point where it belongs to this version, else the promotion's own, else the default.
+        The moved point if it belongs to this version, else the promotion's own, else the default.
 
     >>> serving_point(None, '{"threshold": 0.25, "kind": "costs"}').threshold
     0.25

@@ -113,7 +113,7 @@ def _access(settings: Settings) -> Iterator[Finding]:
         yield Finding("access", Grade.BAD, str(error), "fix it; the service does not start")
         return
     if tokens:
-        yield Finding("access", Grade.GOOD, f"tokens of {tokens.told}")
+        yield Finding("access", Grade.GOOD, f"tokens of {tokens.owners}")
     elif settings.open_to_all:
         yield Finding(
             "access", Grade.WARN, "open to all: everyone may predict, send labels and operate",

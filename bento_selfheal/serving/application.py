@@ -12,19 +12,26 @@ from typing import Any
 import bentoml
 import click
 from bentoml import Service
-from bentoml._internal.configuration.containers import BentoMLContainer
-from bentoml._internal.context import server_context
 from starlette.middleware.cors import CORSMiddleware
 
 from bento_selfheal.config.settings import Settings, load_settings
 from bento_selfheal.deployment.locations import pin_models
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.image import IN_CONTAINER, replace_dead_processes
+from bento_selfheal.internals import BentoMLContainer, server_context
+from bento_selfheal.serving.http.access_rules import (
+    OPEN_BELOW,
+    AccessRule,
+    ByOrigin,
+    ByToken,
+    needs,
+)
 from bento_selfheal.serving.http.auth import Tokens, check_address
 from bento_selfheal.serving.http.fast_path import FastPath
-from bento_selfheal.serving.http.guard import OPEN_BELOW, ByOrigin, ByToken, Guard, Rule, needs
+from bento_selfheal.serving.http.guard import Guard
+from bento_selfheal.serving.http.request_metrics import by_route
 from bento_selfheal.serving.http.slow_clients import serve_promptly
-from bento_selfheal.serving.predict_service import PredictBase, _answer_of, _count_refusal
+from bento_selfheal.serving.predict_service import PredictBase, count_refusal, reply_of
 from bento_selfheal.telemetry.otel import sample_rate
 
 log = logging.getLogger(__name__)
@@ -46,12 +53,12 @@ class SelfHealingService(Service[Any]):
             pin_models([str(model.tag) for model in bento.info.all_models])
 
     def inject_config(self) -> None:
-        """Put the configuration in force; without tokens, this machine alone is listened to.
+        """Put the configuration in force; without tokens, listen on this machine alone.
 
-        `bentoml serve` asks this of the service that is about to listen, and of no other.
+        `bentoml serve` calls this on the service that is about to listen, and on no other.
 
         Raises:
-            click.ClickException: It is to listen further without tokens, and not told to.
+            click.ClickException: It is asked to listen further without tokens.
         """
         settings = load_settings()
         # A container has a network of its own: there the loopback reaches nobody.
@@ -67,31 +74,35 @@ class SelfHealingService(Service[Any]):
                 raise click.ClickException(str(error)) from error
 
     def to_asgi(self, is_main: bool = True) -> Any:
-        """BentoML's application with the guard in front, and `/predict` answered in a lane."""
+        """BentoML's application behind the guard, with the fast path for `/predict`."""
         settings = load_settings()
         app = super().to_asgi(is_main=is_main)
+        by_route(app)
         server, cors = f"BentoML Service/{self.name}", _cors_of(app)
         if inspect.getattr_static(self.inner, "predict") is vars(PredictBase)["predict"]:
-            app = FastPath(
-                app,
-                path=f"{self.path_prefix or ''}/predict",
-                answer=functools.partial(_answer_of, self.inner),
-                server=server,
-                traced=sample_rate() > 0,
-                logged=settings.access_log,
-                own_middleware=bool(self.middlewares),
-            )
-        # What is a part of a larger application is asked by its processes alone, over a socket.
+            app = self._fast(app, settings, server)
+        # Where it is a part of a larger application, only its processes connect, over a socket.
         rule = self._rule(settings, cors) if is_main else None
-        count, most = functools.partial(_count_refusal, self.inner), settings.body_megabytes
+        count, most = functools.partial(count_refusal, self.inner), settings.body_megabytes
         serve_promptly(settings.request_seconds, count)
         return Guard(app, most=int(most * 1e6), rule=rule, server=server, count=count)
 
-    def _rule(self, settings: Settings, cors: CORSMiddleware | None) -> Rule:
-        """Who may ask what.
+    def _fast(self, app: Any, settings: Settings, server: str) -> FastPath:
+        return FastPath(
+            app,
+            path=f"{self.path_prefix or ''}/predict",
+            answer=functools.partial(reply_of, self.inner),
+            server=server,
+            traced=sample_rate() > 0,
+            logged=settings.access_log,
+            own_middleware=bool(self.middlewares),
+        )
+
+    def _rule(self, settings: Settings, cors: CORSMiddleware | None) -> AccessRule:
+        """Which requests may reach what.
 
         Raises:
-            SettingsError: Anybody could ask anything, from beyond this machine.
+            SettingsError: The service would listen beyond this machine without any token.
         """
         tokens = Tokens(settings)
         if tokens:
@@ -103,8 +114,8 @@ class SelfHealingService(Service[Any]):
         if host is not None:
             check_address(host, settings)
         if server_context.worker_index == 1:
-            log.warning("NO TOKENS: whoever reaches %s may predict, teach and operate "
-                        "(docs/security.md)", host or "this service")  # fmt: skip
+            log.warning("NO TOKENS: whoever reaches %s may predict, teach and operate; see "
+                        "docs/security.md", host or "this service")  # fmt: skip
         allowed = cors.is_allowed_origin if cors is not None else lambda _: False
         return ByOrigin(names=settings.open_to_all, allowed=allowed)
 
@@ -121,7 +132,7 @@ def _listens_on() -> str | None:
     fd = None if context is None else context.params.get("fd")
     if fd is None:
         return None
-    with socket.socket(fileno=os.dup(fd)) as given:
-        if given.family not in (socket.AF_INET, socket.AF_INET6):
+    with socket.socket(fileno=os.dup(fd)) as listening:
+        if listening.family not in (socket.AF_INET, socket.AF_INET6):
             return None
-        return str(given.getsockname()[0])
+        return str(listening.getsockname()[0])

@@ -190,7 +190,7 @@ def test_token(browser: Browser, home: Path, package: Package, tmp_path: Path) -
         page = context.new_page()
         page.goto(f"{server.url}/selfheal")
         dialog, state = page.get_by_role("dialog"), page.locator("#state")
-        for given, said in (("x" * 20, "token is needed"), (token, "not known here")):
+        for given, said in (("x" * 20, "token is needed"), (token, "token is unknown")):
             expect(dialog).to_contain_text(said, timeout=SECONDS)
             page.get_by_label("token", exact=True).fill(given)
             dialog.get_by_role("button", name="Go on").click()

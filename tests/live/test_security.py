@@ -151,7 +151,9 @@ def test_rotation(server: ServedService, tokens: Path) -> None:
     wait_for(says(fresh, 200), "the new token")
     wait_for(says(OPERATE, 401), "the end of the old one")
     tokens.write_text("[operate")
-    wait_for(lambda: says(fresh, 200)() and "is no TOML" in server.log.read_text(), "the refusal")
+    wait_for(
+        lambda: says(fresh, 200)() and "is not valid TOML" in server.log.read_text(), "the refusal"
+    )
     assert says(fresh, 200)()
     tokens.write_text(TOKENS)
     wait_for(says(OPERATE, 200), "the old token again")

@@ -1,11 +1,11 @@
-"""Who may do what: three roles, and the bearer tokens that carry them."""
+"""Bearer tokens and the three roles that they carry."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import ipaddress
-import logging
 import re
 import time
 import tomllib
@@ -17,31 +17,30 @@ from pathlib import Path
 from typing import Any
 
 from bento_selfheal.config.settings import Settings
+from bento_selfheal.config.watched_file import WatchedFile
 from bento_selfheal.errors import SettingsError
-
-log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,19}")
 TOKEN = re.compile(r"[\x21-\x2b\x2d-\x7e]{16,512}")  # what a header carries, without the comma
-OURS = {"runner", "operator"}
-"""Names that the promotion log has for itself."""
+RESERVED = {"runner", "operator"}
+"""Names that the promotion log uses for itself."""
 
 ASKED_BY: ContextVar[str] = ContextVar("asked_by", default="operator")
-"""Name of the token that the request in hand came with; ``operator`` where there are no tokens."""
+"""Name of the token that came with the current request; ``operator`` where there are none."""
 
 
 class Role(StrEnum):
-    """What a token is good for; one token may have several."""
+    """What a token allows; one token may have several."""
 
-    PREDICT = "predict"  # ask for predictions
-    FEEDBACK = "feedback"  # give labels
-    OPERATE = "operate"  # read where the service stands, and change it
+    PREDICT = "predict"  # request predictions
+    FEEDBACK = "feedback"  # send labels
+    OPERATE = "operate"  # read the state of the service, and change it
 
 
 @dataclass(frozen=True)
 class Token:
-    """One token of one role; of the secret itself only the hash is kept."""
+    """One token of one role; only the hash of its secret is kept."""
 
     role: Role
     name: str
@@ -50,14 +49,14 @@ class Token:
 
 @dataclass(frozen=True)
 class Caller:
-    """Whose token a request came with."""
+    """The name and roles of the token that came with a request."""
 
     name: str
     roles: frozenset[Role]
 
 
 class Tokens:
-    """The tokens in force: those of the environment, and those of a file that is looked at again.
+    """The tokens in force: those of the settings, and those of a file that is watched.
 
     A bad edit of the file is refused with a log line, and the tokens before it stay in force.
 
@@ -69,89 +68,75 @@ class Tokens:
     """
 
     def __init__(self, settings: Settings) -> None:
-        given = {
+        by_role = {
             Role.PREDICT: settings.predict_tokens,
             Role.FEEDBACK: settings.feedback_tokens,
             Role.OPERATE: settings.operate_tokens,
         }
-        self._given = [
+        self._fixed = [
             token
-            for role, text in given.items()
+            for role, text in by_role.items()
             for token in _listed(role, text.get_secret_value())
         ]
-        self._path = None if settings.tokens_file == Path() else settings.tokens_file
-        self._seen: tuple[int, int, int] | None = None
+        path = None if settings.tokens_file == Path() else settings.tokens_file
+        self._file = None if path is None else _watched(path)
         self._looked = time.monotonic()
-        self._filed: list[Token] = []
-        if self._path is not None:
-            try:
-                self._seen = _stamp(self._path)
-                self._filed = _read(self._path)
-            except OSError as error:
-                raise SettingsError(f"tokens_file: {self._path}: {error.strerror}") from error
 
     def __bool__(self) -> bool:
-        """Whether any token is asked for at all."""
-        return bool(self._given) or self._path is not None
+        """Whether requests need tokens at all."""
+        return bool(self._fixed) or self._file is not None
 
     def find(self, authorization: bytes) -> Caller | None:
         """Whose token an ``Authorization`` header carries; None for any other header."""
-        if time.monotonic() - self._looked > LOOK_SECONDS:
-            self._look_again()
+        if self._file is not None and time.monotonic() - self._looked > LOOK_SECONDS:
+            self._looked = time.monotonic()
+            self._file.refresh()
         scheme, _, secret = authorization.partition(b" ")
         if scheme.lower() != b"bearer":
             return None
         found = hashlib.sha256(secret.strip()).digest()
-        # Every token is compared, whatever came before, so that time tells nothing.
+        # Every token is compared, whatever came before, so that the time taken tells nothing.
         good = [t for t in self._all() if hmac.compare_digest(t.sha256, found)]
         if not good:
             return None
         return Caller(good[0].name, frozenset(t.role for t in good))
 
     @property
-    def told(self) -> str:
+    def owners(self) -> str:
         """Whose tokens they are, and for what."""
-        return ", ".join(f"{token.name} ({token.role})" for token in self._all())
+        return _owners(self._all())
 
     def _all(self) -> list[Token]:
-        return self._given + self._filed
+        return self._fixed if self._file is None else self._fixed + self._file.current
 
-    def _look_again(self) -> None:
-        self._looked = time.monotonic()
-        if self._path is None:
-            return
-        try:
-            stamp = _stamp(self._path)
-        except OSError as error:
-            if self._seen is not None:
-                log.error("tokens stay as they were: %s: %s", self._path, error.strerror)
-            self._seen = None
-            return
-        if stamp == self._seen:
-            return
-        self._seen = stamp
-        try:
-            self._filed = _read(self._path)
-        except OSError as error:
-            log.error("tokens stay as they were: %s: %s", self._path, error.strerror)
-        except SettingsError as error:
-            log.error("tokens stay as they were: %s", error)
-        else:
-            log.info("tokens in force: %s", self.told)
+
+def _watched(path: Path) -> WatchedFile[list[Token]]:
+    """The tokens of a file, read now and again whenever it changes."""
+    none: list[Token] = []
+    file = WatchedFile(path, functools.partial(_read, path), none, _owners)
+    try:
+        file.load()
+    except OSError as error:
+        raise SettingsError(f"tokens_file: {path}: {error.strerror}") from error
+    return file
+
+
+def _owners(tokens: list[Token]) -> str:
+    return ", ".join(f"{token.name} ({token.role})" for token in tokens)
 
 
 def check_address(host: str, settings: Settings) -> None:
-    """See whether the service may listen on an address of this machine.
+    """Check that the service may listen on an address.
 
     Raises:
-        SettingsError: It is beyond loopback, and nobody would be asked for a token.
+        SettingsError: Other machines reach the address, and no token would be needed.
     """
     if settings.open_to_all or is_loopback(host) or Tokens(settings):
         return
     raise SettingsError(
         f"will not listen on {host}: there are no tokens, so anybody who reaches it could predict, "
-        "teach and operate. Name a file of tokens by SELFHEAL_TOKENS_FILE (docs/security.md), or "
-        "listen on 127.0.0.1, or set SELFHEAL_OPEN_TO_ALL=true to have it so"
+        "teach and operate. Set SELFHEAL_TOKENS_FILE to a file of tokens (docs/security.md), or "
+        "listen on 127.0.0.1, or set SELFHEAL_OPEN_TO_ALL=true to allow it"
     )
 
 
@@ -168,23 +153,23 @@ def is_loopback(host: str) -> bool:
 
 
 def _listed(role: Role, text: str) -> Iterator[Token]:
-    """``name=token``, several with commas between."""
+    """The tokens of ``name=token``, separated by commas."""
     for part in filter(None, (p.strip() for p in text.split(","))):
         name, equals, secret = part.partition("=")
         if not equals:
-            raise SettingsError(f"{role}_tokens: write name=token, several with commas between")
+            raise SettingsError(f"{role}_tokens: write name=token, separated by commas")
         yield _token(role, name.strip(), secret.strip(), f"{role}_tokens")
 
 
-def _read(path: Path) -> list[Token]:
-    """The tokens of a TOML file with a table a role, each a name and its token."""
+def _read(path: Path, content: bytes) -> list[Token]:
+    """The tokens of a TOML file with one table per role, of names and their tokens."""
     try:
-        tables = tomllib.loads(path.read_text())
+        tables = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"tokens_file: {path} is no TOML") from error
+        raise SettingsError(f"tokens_file: {path} is not valid TOML") from error
     tokens = list(_filed(path, tables))
     if not tokens:
-        raise SettingsError(f"tokens_file: {path} has no token")
+        raise SettingsError(f"tokens_file: {path} holds no token")
     return tokens
 
 
@@ -192,22 +177,17 @@ def _filed(path: Path, tables: Mapping[str, Any]) -> Iterator[Token]:
     for role, named in tables.items():
         if role not in set(Role) or not isinstance(named, dict):
             raise SettingsError(
-                f"tokens_file: {path}: {role} is no table of {', '.join(map(repr, Role))}"
+                f"tokens_file: {path}: {role!r} is not a table of {', '.join(map(repr, Role))}"
             )
         for name, secret in named.items():
             yield _token(Role(role), name, secret, f"tokens_file: {path}: {role}")
 
 
 def _token(role: Role, name: str, secret: Any, where: str) -> Token:
-    if not NAME.fullmatch(name) or name in OURS:
-        raise SettingsError(f"{where}: {name!r} is no name for a token")
+    if not NAME.fullmatch(name) or name in RESERVED:
+        raise SettingsError(f"{where}: {name!r} cannot be the name of a token")
     if not isinstance(secret, str) or not TOKEN.fullmatch(secret):
         raise SettingsError(
-            f"{where}: the token of {name!r} is not 16 to 512 visible characters without a comma"
+            f"{where}: the token of {name!r} must be 16 to 512 visible characters without a comma"
         )
     return Token(role, name, hashlib.sha256(secret.encode()).digest())
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    stat = path.stat()
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino

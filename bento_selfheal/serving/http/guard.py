@@ -135,7 +135,9 @@ class Guard:
         now = time.monotonic()
         if now - self._logged >= LOG_SECONDS:
             asked = f"{scope['method']} {scope['path'][:100]!r}"
-            log.warning("%d requests refused, the last one %s: %s", self._refused, asked, refusal.error)
+            log.warning(
+                "%d requests refused, the last one %s: %s", self._refused, asked, refusal.error
+            )
             self._refused, self._logged = 0, now
 
     async def _refuse(self, refusal: Refusal, receive: Receive, send: Send) -> None:

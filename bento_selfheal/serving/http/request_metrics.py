@@ -28,7 +28,7 @@ UNKNOWN = "unknown"
 _ORIGINAL = "original_scope"
 
 
-class RouteMetrics(RunnerTrafficMetricsMiddleware):
+class RouteMetrics(RunnerTrafficMetricsMiddleware):  # type: ignore[misc]
     """BentoML's request metrics, with the route in place of the path.
 
     ``/items/7`` counts as ``/items/{item}``, a file of the page as ``/selfheal/{path}``, and
@@ -56,8 +56,9 @@ class RouteMetrics(RunnerTrafficMetricsMiddleware):
 
 def by_route(app: Any) -> None:
     """Have BentoML's application count its requests by route; call it before the first request."""
+    counted: Any = RouteMetrics
     app.user_middleware = [
-        Middleware(RouteMetrics, *layer.args, routes=app.routes, **layer.kwargs)
+        Middleware(counted, *layer.args, routes=app.routes, **layer.kwargs)
         if layer.cls is RunnerTrafficMetricsMiddleware
         else layer
         for layer in app.user_middleware

@@ -153,9 +153,7 @@ def test_a_refused_promotion_brings_no_threshold(world: World) -> None:
     assert (restarted.version, restarted.threshold, restarted.verified) == (1, 0.5, True)
 
 
-def test_a_rollback_brings_its_own_threshold(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rollback_brings_its_own_threshold(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """After an operator's rollback the threshold is the one written with it, not the one of the
     model that was left."""
     first, second = world.snapshot(1), world.snapshot(2)

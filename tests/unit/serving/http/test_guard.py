@@ -12,17 +12,17 @@ from starlette.types import Message, Receive, Scope, Send
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.serving.http import guard
-from bento_selfheal.serving.http.auth import ASKED_BY, Role, Tokens
-from bento_selfheal.serving.http.guard import (
+from bento_selfheal.serving.http.access_rules import (
     ANY,
     OPEN,
     OPEN_BELOW,
     OPERATE,
     ByOrigin,
     ByToken,
-    Guard,
 )
-from bento_selfheal.serving.http.guard import needs as needs_of
+from bento_selfheal.serving.http.access_rules import needs as needs_of
+from bento_selfheal.serving.http.auth import ASKED_BY, Role, Tokens
+from bento_selfheal.serving.http.guard import Guard
 
 TOKENS = {role: f"{role}-0123456789abcdef" for role in Role}
 PREDICT, FEEDBACK = frozenset({Role.PREDICT}), frozenset({Role.FEEDBACK})

@@ -16,7 +16,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Message
 
-from bento_selfheal.serving.http.fast_path import FastPath, Reply
+from bento_selfheal.serving.http.fast_path import FastPath
+from bento_selfheal.serving.http.replies import Reply
 
 seen: list[tuple[str, bytes]] = []
 
