@@ -197,7 +197,6 @@ class Promotion:
     evidence: dict[str, Any] = field(default_factory=dict)
     """The gate's figures, the range of label ids they rest on, and the thresholds in force."""
     trace: str | None = None
-    operating_point: OperatingPoint | None = None
     seq: int = 0
     operating_point: OperatingPoint | None = None
     """The decision threshold that came into force with it; None in logs of older releases."""

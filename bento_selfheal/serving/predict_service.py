@@ -103,8 +103,7 @@ class PredictBase:
         try:
             return self._predictor.predict(rows)
         except InvalidInput as error:
-            response: Predictions = refused(error)
-            return response
+            return refused(error)  # type: ignore[return-value] # BentoML sends it as it is
 
     def reply(self, headers: Mapping[str, str], body: bytes) -> Reply | None:
         """Answer `/predict` from bytes to bytes; None where BentoML's way is needed."""
@@ -115,21 +114,17 @@ class PredictBase:
         self, items: Annotated[list[FeedbackItem], WrapValidator(unless_too_many)]
     ) -> FeedbackCounts:
         """Send labels. Accepted labels are on disk when the response arrives."""
-        response: FeedbackCounts
         with self._telemetry.span(names.FEEDBACK, {names.ROWS: len(items)}) as span:
             if (limited := self._rate_limit.take(items, ASKED_BY.get())) is not None:
-                response = rate_limited(limited)
-                return response
+                return rate_limited(limited)  # type: ignore[return-value]
             try:
                 answer = await anyio.to_thread.run_sync(
                     self._worker.feedback.accept, items, self._telemetry.traceparent()
                 )
             except InvalidInput as error:
-                response = refused(error)
-                return response
+                return refused(error)  # type: ignore[return-value]
             except StoreError as error:
-                response = unavailable(error)
-                return response
+                return unavailable(error)  # type: ignore[return-value]
             span.set_attributes({f"{names.ITEMS}.{k}": v for k, v in answer.counts.items()})
         self._meters.feedback({k.value: v for k, v in answer.counts.items()})
         return FeedbackCounts(

@@ -1,4 +1,7 @@
-"""What goes over the wire between clients and the service; it imports neither torch nor BentoML."""
+"""The requests and answers of the HTTP API, shared by clients and the service.
+
+This module imports neither torch nor BentoML.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,13 @@ from bento_selfheal.core.records import Label, Snapshot
 
 NPY = "application/x-npy"
 REQUEST_HEADER = "selfheal-request"
-"""With a NumPy file as the answer: a row's id is this, a dot, and the row's number."""
+"""Of an answer that is a NumPy file: a row's id is its value, a dot, and the row's number."""
 CLASSES_HEADER = "selfheal-classes"
 THRESHOLD_HEADER = "selfheal-threshold"
 VERIFIED_HEADER = "selfheal-verified"
 VERSION_HEADER = "selfheal-model-version"
-NO_NUL = r"^[^\x00]*$"  # PostgreSQL keeps no such text
+NO_NUL = r"^[^\x00]*$"
+"""What texts must match that go to the store: PostgreSQL keeps no NUL."""
 
 NUMBER_ROW = {"type": "array", "items": {"type": "number"}}
 NAMED_ROW = {"type": "object", "additionalProperties": {"type": "number"}}
@@ -24,7 +28,7 @@ Rows = Annotated[
     Any,
     WithJsonSchema(
         {
-            "description": "Rows as lists in the order of the features, or as objects by name.",
+            "description": "Rows, as lists in the order of the features or as objects by name.",
             "type": "array",
             "items": {"oneOf": [NUMBER_ROW, NAMED_ROW]},
             "example": [[0.1, -0.4, 1.2, 0.0, 0.3, -1.1, 0.8, -2.7, 0.2, 0.5]],
@@ -38,7 +42,7 @@ LabelValue = Annotated[
 
 
 class Predictions(BaseModel):
-    """One entry a row, in the order of the rows."""
+    """One entry per row, in the order of the rows."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -56,21 +60,21 @@ class Predictions(BaseModel):
     )
 
     prediction_ids: list[str]
-    """Give one back with the label, whenever it comes."""
+    """Send a row's id back with its label, whenever the label is known."""
     probabilities: list[float] | list[list[float]]
-    """Of the second of two classes; of many, one number a class."""
+    """Probability of the second of two classes; of more than two classes, one number per class."""
     decisions: list[Label]
-    """The class at the decision threshold, or the likeliest of many."""
+    """The class by the decision threshold; of more than two classes, the most likely one."""
     threshold: float
-    """The decision threshold."""
+    """The decision threshold that the decisions were made with."""
     verified: bool
-    """False while the threshold is held without any label to say that it is right."""
+    """False while no label has confirmed the threshold."""
     model_version: int
-    """The snapshot that answered."""
+    """Version of the snapshot that answered."""
 
 
 class FeedbackItem(BaseModel):
-    """A label, for a prediction by its id or for a row by its features."""
+    """A label for a prediction, named by its id, or for a row, given by its features."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -85,20 +89,20 @@ class FeedbackItem(BaseModel):
 
     label: LabelValue
     """One of the model's classes."""
-    prediction_id: str | None = None
-    """As `/predict` gave it."""
+    prediction_id: str | None = Field(default=None, pattern=NO_NUL)
+    """As returned by `/predict`."""
     features: Row = None
-    """The row itself, where the client keeps no ids."""
+    """The row itself, if the client keeps no prediction ids."""
     key: str | None = Field(default=None, max_length=200, pattern=NO_NUL)
-    """With `features`: the client's own key of the row. Without one, equal rows count once."""
+    """With `features`: the client's own key of the row. Without keys, equal rows count once."""
     source: str | None = Field(default=None, max_length=200, pattern=NO_NUL)
-    """Who labelled it."""
+    """Who or what assigned the label."""
     corrects: bool = False
-    """Replaces a different label kept before."""
+    """Replace a different label that was sent before."""
 
 
 class FeedbackCounts(BaseModel):
-    """What became of the items."""
+    """What happened to the items."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -112,23 +116,23 @@ class FeedbackCounts(BaseModel):
     )  # fmt: skip
 
     accepted: int
-    """New, and on disk now."""
+    """New labels, on disk now."""
     already_known: int
-    """Sent before with the same label."""
+    """Labels that were sent before."""
     unknown: int
-    """Ids that nobody issued."""
+    """Items whose prediction id was not issued by this service."""
     unmatched: int
-    """Of the accepted ones: kept, but their prediction is past retention or was left out of the
-    log, so healing learns nothing from them."""
+    """Of the accepted labels, those that healing cannot use: their prediction is past its
+    retention, or was not logged."""
     in_conflict: int
-    """Another label is kept; send `corrects` to replace it."""
+    """Items that contradict a label sent before; send `corrects` to replace it."""
     unknown_ids: list[str]
     conflicts: list[dict[str, Any]]
-    """Each with its item, prediction id, the label given and the one kept."""
+    """For each: the place of the item, its prediction id, the label sent and the one kept."""
 
 
 class CommandAnswer(BaseModel):
-    """A command that the runner has been asked to carry out."""
+    """A command that the healing runner will carry out."""
 
     model_config = ConfigDict(
         frozen=True, json_schema_extra={"example": {"command": "heal", "seq": 3}}
@@ -140,8 +144,8 @@ class CommandAnswer(BaseModel):
 
 @dataclass(frozen=True)
 class KeptSnapshot(Snapshot):
-    """A snapshot as operators see it."""
+    """A snapshot as `/snapshots` shows it."""
 
     serving: bool = False
     best: bool = False
-    """A rollback without a version would restore it."""
+    """Whether a rollback without a version would restore it."""

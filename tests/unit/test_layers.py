@@ -22,29 +22,32 @@ FRAMEWORKS = ("bentoml", "_bentoml_sdk", "_bentoml_impl", "sqlalchemy", "alembic
 
 LAYERS: dict[str, set[str]] = {
     "errors": set(),
+    "internals": set(),
     "core": {"errors"},
     "config": {"errors"},
     "model": set(),
     "wire": {"core"},
     "client": {"core", "errors", "wire"},
     "rules": {"core", "errors"},
-    "telemetry": {"config"},
+    "telemetry": {"config", "internals"},
     "scoring": {"config", "core", "model"},
     "packaging.package": {"core", "errors", "model", "rules"},
     "healing": {
         "config", "core", "errors", "model", "packaging.package", "rules", "scoring", "telemetry",
     },
     "store": {"core", "errors"},
-    "packaging": {"config", "core", "errors", "model", "packaging.package", "rules", "scoring"},
-    "image": {"config"},
+    "packaging": {
+        "config", "core", "errors", "internals", "model", "packaging.package", "rules", "scoring",
+    },
+    "image": {"config", "internals"},
     "dashboard": set(),
     "deployment": {
         "config", "core", "errors", "healing", "image", "packaging", "packaging.package", "store",
         "telemetry",
     },
     "serving": {
-        "config", "core", "dashboard", "deployment", "errors", "image", "model", "packaging",
-        "scoring", "store", "telemetry", "wire",
+        "config", "core", "dashboard", "deployment", "errors", "image", "internals", "model",
+        "packaging", "scoring", "store", "telemetry", "wire",
     },
     "runner": {
         "config", "core", "deployment", "errors", "healing", "packaging", "packaging.package",

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +24,7 @@ from bento_selfheal.dashboard import Page
 from bento_selfheal.errors import CommandError, SnapshotError, StoreError
 from bento_selfheal.packaging.adapters import Registry
 from bento_selfheal.serving.http.auth import ASKED_BY
+from bento_selfheal.serving.http.replies import invalid_request, unavailable
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry import names as names
 from bento_selfheal.telemetry.spans import Telemetry
@@ -233,7 +235,11 @@ def operations_app(operations: Callable[[], Operations]) -> FastAPI:
 
     @app.exception_handler(StoreError)
     def _store_away(_: Request, error: StoreError) -> JSONResponse:
-        return JSONResponse({"error": str(error)}, 503, headers={"Retry-After": "1"})
+        return unavailable(error)
+
+    @app.exception_handler(RequestValidationError)
+    def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        return invalid_request(error.errors())
 
     return app
 

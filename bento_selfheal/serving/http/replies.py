@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ import orjson
 from pydantic import ValidatorFunctionWrapHandler
 from starlette.responses import JSONResponse
 
-from bento_selfheal.errors import InvalidInput, StoreError
+from bento_selfheal.errors import InvalidInput, StoreError, escaped
 from bento_selfheal.serving.http.rate_limit import RateLimited
 from bento_selfheal.wire.messages import FeedbackItem
 
@@ -49,7 +49,7 @@ def unless_too_many(items: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     return handler(items)
 
 
-def refused(error: InvalidInput) -> Any:
+def refused(error: InvalidInput) -> JSONResponse:
     """The answer to input that is wrong: 400, or 413 where it is too much."""
     return JSONResponse(error.body(), _status(error))
 
@@ -59,15 +59,38 @@ def refused_bytes(error: InvalidInput) -> Reply:
     return Reply(orjson.dumps(error.body()), _status(error))
 
 
-def rate_limited(limited: RateLimited) -> Any:
+def rate_limited(limited: RateLimited) -> JSONResponse:
     """The answer to labels over the rate limit: 429 with Retry-After."""
     headers = {"Retry-After": str(limited.seconds)}
     return JSONResponse({"error": limited.why}, 429, headers=headers)
 
 
-def unavailable(error: StoreError) -> Any:
+def unavailable(error: StoreError) -> JSONResponse:
     """The answer while the store is out of reach: 503 with Retry-After."""
     return JSONResponse({"error": str(error)}, 503, headers={"Retry-After": "1"})
+
+
+def invalid_request(errors: Sequence[Mapping[str, Any]]) -> JSONResponse:
+    """The answer to a request of operators that does not validate: 422, with each field named.
+
+    The input is left out: not every text that a request may carry can be written to the answer.
+
+    Args:
+        errors: As pydantic gives them, with ``loc``, ``msg`` and ``type``.
+    """
+    detail = [
+        {
+            "loc": [escaped(part) if isinstance(part, str) else part for part in error["loc"]],
+            "msg": escaped(error["msg"]),
+            "type": error["type"],
+        }
+        for error in errors
+    ]
+    told = "; ".join(
+        f"{'.'.join(str(part) for part in one['loc'][1:] or one['loc'])}: {one['msg']}"
+        for one in detail
+    )
+    return JSONResponse({"error": told, "detail": detail}, 422)
 
 
 def _status(error: InvalidInput) -> int:

@@ -176,7 +176,7 @@ def test_a_point_of_an_older_release(world: World) -> None:
     """A point that names no version is the newest promotion's."""
     world.promote(world.snapshot(1))
     world.store.serving_state = lambda: (  # type: ignore[method-assign]
-        SqlStore.serving_state(world.store)[0], '{"threshold": 0.7, "verified": false}',
+        SqlStore.serving_state(world.store)[0], '{"threshold": 0.7, "kind": "unverified"}',
     )  # fmt: skip
     champion = world.follower().champion
     assert (champion.threshold, champion.verified) == (0.7, False)

@@ -1,0 +1,67 @@
+"""What operators send over HTTP: refused by field where it is wrong, and never a failure."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from bento_selfheal.serving.http.operator_api import Operations, operations_app
+from bento_selfheal.store import SqlStore
+from bento_selfheal.telemetry.spans import Telemetry
+
+
+def ask(store: SqlStore, method: str, path: str, **more: Any) -> httpx.Response:
+    operations = Operations(store, None, dict, Telemetry())  # type: ignore[arg-type]
+
+    async def once() -> httpx.Response:
+        transport = httpx.ASGITransport(app=operations_app(lambda: operations))
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            return await client.request(method, path, **more)
+
+    return asyncio.run(once())
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "named"),
+    [
+        ("/forget", b'{"source": "\\ud800"}', "source"),
+        ("/forget", b'{"source": "a\\u0000b"}', "source"),
+        ("/forget", b'{"source": ""}', "source"),
+        ("/forget", b'{"source": ["\\ud800"]}', "source"),
+        ("/forget", b'{"\\ud800": 1}', "body"),
+        ("/rollback", b'{"\\ud800": 1}', "body"),
+        ("/rollback", b'{"version": "\\udfff"}', "version"),
+        ("/rollback", b'{"version": 1e400}', "version"),
+        ("/rollback", b'"\\ud800"', "body"),
+        ("/heal", b'"\\ud800"', ""),
+    ],
+)
+def test_text_that_nothing_can_hold(store: SqlStore, path: str, body: bytes, named: str) -> None:
+    """A lone surrogate or a NUL, as a value or a name, is a 4xx that names the field."""
+    headers = {"content-type": "application/json"}
+    response = ask(store, "POST", path, content=body, headers=headers)
+    if not named:
+        assert response.status_code == 200  # it takes no body
+        return
+    assert response.status_code == 422
+    assert named in response.json()["error"]
+    assert response.json()["detail"][0]["loc"][0] == "body"
+
+
+@pytest.mark.parametrize("query", ["since=%ED%A0%80", "since=nan", "limit=%00", "after=1e3"])
+def test_bad_query(store: SqlStore, query: str) -> None:
+    """A query parameter that is no number is a 4xx that names it."""
+    response = ask(store, "GET", f"/history?{query}")
+    assert response.status_code == 422
+    assert response.json()["error"].startswith(query.partition("=")[0])
+
+
+@pytest.mark.parametrize("source", ["[/red]", "\x1b[31m", "🦊", "a" * 200])
+def test_odd_sources_are_kept(store: SqlStore, source: str) -> None:
+    """Whatever else a source may be called, it can be forgotten under that name."""
+    assert ask(store, "POST", "/forget", json={"source": source}).status_code == 200
+    [command] = store.commands(0)
+    assert command.argument == source

@@ -1,0 +1,173 @@
+"""`/predict`: one model and one threshold per answer, and bad rows refused by name."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.core.decision import decide_classes
+from bento_selfheal.core.records import OperatingPoint, PointKind, PredictionRecord
+from bento_selfheal.deployment.deploy import prepare
+from bento_selfheal.errors import InvalidInput
+from bento_selfheal.model import SelfHealingModel
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.serving import worker as worker_module
+from bento_selfheal.serving.http.replies import Reply
+from bento_selfheal.serving.predictor import Predictor
+from bento_selfheal.serving.worker import Worker
+from bento_selfheal.simulation.streams import article_rows
+from bento_selfheal.telemetry.spans import Telemetry
+from bento_selfheal.wire.messages import NPY, THRESHOLD_HEADER, VERIFIED_HEADER
+
+JSON = {"content-type": "application/json"}
+LOW, HIGH = OperatingPoint(0.0, PointKind.COSTS), OperatingPoint(1.0, PointKind.UNVERIFIED)
+
+
+@pytest.fixture
+def worker(package: Package, tmp_path: Path) -> Iterator[Worker]:
+    """A worker that is not followed or logged by any thread."""
+    settings = Settings(model=package.tag, state_dir=tmp_path / "state", monitor=True)
+    prepare(settings)
+    worker = Worker(settings, Telemetry())
+    yield worker
+    worker.feedback.stop()
+    worker.store.close()
+
+
+@pytest.fixture
+def predictor(worker: Worker) -> Predictor:
+    return Predictor(worker, Telemetry())
+
+
+def rows(n: int = 50) -> NDArray[np.float32]:
+    return article_rows(n, 1.0, np.random.default_rng(1)).rows
+
+
+def body(table: NDArray[np.float32]) -> bytes:
+    return json.dumps({"rows": table.tolist()}).encode()
+
+
+def npy(table: NDArray[np.float32]) -> bytes:
+    file = io.BytesIO()
+    np.save(file, table)
+    return file.getvalue()
+
+
+def replied(reply: Reply | None) -> Reply:
+    assert reply is not None
+    return reply
+
+
+class Moving:
+    """A model behind which the threshold moves while it computes."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._real = worker_module.predict_probabilities
+
+    def __call__(self, model: SelfHealingModel, table: NDArray[np.float32]) -> Any:
+        follower = self._worker.follower
+        point = HIGH if follower.champion.threshold == LOW.threshold else LOW
+        answer = self._real(model, table)
+        follower.champion = follower.champion.at(point)
+        return answer
+
+
+def test_one_threshold_in_an_answer(
+    worker: Worker, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the threshold changes, an answer decides by the threshold that it reports, and says
+    of that very one whether it is verified: on each way, and in the monitor's records."""
+    worker.follower.champion = worker.follower.champion.at(LOW)
+    monkeypatch.setattr(worker_module, "predict_probabilities", Moving(worker))
+    for threshold in (0.0, 1.0):
+        answer = json.loads(replied(predictor.reply(JSON, body(rows()))).body)
+        assert answer["threshold"] == threshold
+        assert answer["verified"] is (threshold == 0.0)
+        decided = decide_classes(np.asarray(answer["probabilities"]), threshold)
+        assert answer["decisions"] == decided.tolist()
+    slow = predictor.predict(rows().tolist())
+    assert (slow.threshold, slow.verified, set(slow.decisions)) == (0.0, True, {1})
+    headers = {"content-type": NPY, "accept": NPY}
+    told = replied(predictor.reply(headers, npy(rows()))).headers
+    assert (told[THRESHOLD_HEADER], told[VERIFIED_HEADER]) == ("1.0", "false")
+    assert worker.monitor is not None
+    assert [r.threshold for r in worker.monitor._queue] == [0.0, 1.0, 0.0, 1.0]  # type: ignore[union-attr]
+
+
+class Picky(torch.nn.Module):
+    """A backbone that looks its first feature up in a table of ten, in place."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.codes = torch.nn.Embedding(10, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.codes(x[:, 0].long())
+        out: torch.Tensor = self.inner(x.clamp_(-1, 1))
+        return out
+
+
+@pytest.fixture
+def picky(worker: Worker) -> Worker:
+    """A worker whose model raises on rows whose first value is no code."""
+    champion = worker.follower.champion
+    model = champion.model
+    other = SelfHealingModel(Picky(model.backbone), model.reflexive, model.head, model.output)
+    worker.follower.champion = replace(champion, model=other.requires_grad_(False))
+    worker.package.reference_rows[:, 0] = 1.0
+    return worker
+
+
+def coded(*codes: float) -> NDArray[np.float32]:
+    table = rows(len(codes)) * 5
+    table[:, 0] = codes
+    return table
+
+
+def test_a_row_that_the_model_cannot_answer(picky: Worker, predictor: Predictor) -> None:
+    """It is a 4xx that names the row, from JSON, NumPy files and on BentoML's way; nothing of the
+    request is logged, and the other rows are answered without it."""
+    bad = coded(1, 2, 77, 3)
+    for reply in (
+        replied(predictor.reply(JSON, body(bad))),
+        replied(predictor.reply({"content-type": NPY}, npy(bad))),
+    ):
+        assert reply.status == 400
+        [detail] = json.loads(reply.body)["detail"]
+        assert (detail["loc"], detail["type"]) == (["rows", 2], "model")
+        assert "IndexError" in detail["msg"]
+    with pytest.raises(InvalidInput) as refused:
+        predictor.predict(bad.tolist())
+    assert refused.value.loc == ("rows", 2)
+    assert picky.log.appended == 0
+    assert replied(predictor.reply(JSON, body(coded(1, 2, 3)))).status == 200
+
+
+def test_a_model_that_fails(picky: Worker, predictor: Predictor) -> None:
+    """A model that raises for any row is a defect of the service, not of the row."""
+    picky.package.reference_rows[:, 0] = 99
+    with pytest.raises(IndexError):
+        predictor.reply(JSON, body(coded(77, 1)))
+
+
+def test_what_came_is_logged(picky: Worker, predictor: Predictor) -> None:
+    """A model that changes its rows in place does not change what is logged of them."""
+    sent = coded(1, 2, 3)
+    assert np.abs(sent).max() > 1
+    replied(predictor.reply({"content-type": NPY}, npy(sent)))
+    picky.log.flush()
+    [record] = picky.store.read_log(0, 0)
+    assert isinstance(record, PredictionRecord)
+    assert record.features.tolist() == sent.tolist()
