@@ -1,10 +1,8 @@
-"""What comes in is kept: predictions behind the answer, feedback before it is acknowledged."""
+"""Checks feedback and makes it durable before it is acknowledged."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
-import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -13,6 +11,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from bento_selfheal.core.ids import KEY_BYTES, IdSigner, is_logged
+from bento_selfheal.core.periodic import PeriodicThread
 from bento_selfheal.core.records import FeedbackOutcome, FeedbackRecord
 from bento_selfheal.errors import InvalidInput, StoreError
 from bento_selfheal.serving.monitor import DataMonitor, Labelled
@@ -20,14 +19,13 @@ from bento_selfheal.serving.prediction_log import GROUP
 from bento_selfheal.serving.rows import LabelReader, RowReader
 from bento_selfheal.store import FeedbackResult, SqlStore
 
-log = logging.getLogger(__name__)
 ANSWER_SECONDS = 10.0
-"""How long a request of feedback waits for the store before it is refused."""
+"""How long a feedback request waits for the store before it is refused."""
 
 
 @dataclass
 class FeedbackAnswer:
-    """What became of one request of feedback."""
+    """What happened to the items of one feedback request."""
 
     counts: dict[FeedbackOutcome, int] = field(
         default_factory=lambda: dict.fromkeys(FeedbackOutcome, 0)
@@ -35,7 +33,7 @@ class FeedbackAnswer:
     unknown: list[str] = field(default_factory=list)
     conflicts: list[dict[str, Any]] = field(default_factory=list)
     unmatched: int = 0
-    """Of the accepted ones, those whose prediction is not in the log: retired, or left out."""
+    """Of the accepted ones, those whose prediction is not in the log: expired, or never logged."""
 
 
 class LabelLog:
@@ -43,24 +41,23 @@ class LabelLog:
 
     Args:
         store: Where a thread commits them.
+
+    Attributes:
+        thread: Commits the labels; it runs from the start.
     """
 
     def __init__(self, store: SqlStore) -> None:
         self._store = store
-        self._queue: SimpleQueue[tuple[list[FeedbackRecord], Future[FeedbackResult]] | None]
-        self._queue = SimpleQueue()
-        self._thread = threading.Thread(target=self._write, name="selfheal-labels", daemon=True)
-        self._thread.start()
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread that commits still runs."""
-        return self._thread.is_alive()
+        self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
+        self.thread = PeriodicThread(
+            "selfheal-labels", self._write, 0.0, at_once=True, at_end=self._refuse_the_rest
+        )
+        self.thread.start()
 
     def stop(self) -> None:
         """Write what waits and stop."""
         self._queue.put(None)
-        self._thread.join(timeout=10)
+        self.thread.stop()
 
     def keep(self, records: list[FeedbackRecord]) -> FeedbackResult:
         """Write labels; returns when they are on disk.
@@ -69,9 +66,9 @@ class LabelLog:
             StoreError: The store is out of reach or too slow; sent again, each counts once.
         """
         done: Future[FeedbackResult] = Future()
-        if not self.alive:
-            raise StoreError("the service is not taking feedback now")
-        self._queue.put((records, done))
+        if not self.thread.alive:
+            raise StoreError("the service is stopping and accepts no feedback; send it again")
+        self._queue.put(Waiting(records, done))
         try:
             return done.result(ANSWER_SECONDS)
         except TimeoutError:
@@ -79,34 +76,46 @@ class LabelLog:
             raise StoreError(f"the store took over {ANSWER_SECONDS:.0f} s, send again") from None
 
     def _write(self) -> None:
-        stopping = False
-        while not stopping:
-            group = [self._queue.get()]
-            while len(group) < GROUP and not self._queue.empty():
-                group.append(self._queue.get())
-            stopping = None in group
-            asked = [one for one in group if one is not None]
-            # One that was given up in the queue is left out: its client has been told so.
-            self._commit([one for one in asked if one[1].set_running_or_notify_cancel()])
+        group = [self._queue.get()]
+        while len(group) < GROUP and not self._queue.empty():
+            group.append(self._queue.get())
+        if None in group:
+            self._queue.put(None)  # the thread is about to be stopped: do not wait here again
+        # One that was given up in the queue is left out: its client was told so.
+        self._commit([one for one in group if one is not None and one.begin()])
+
+    def _refuse_the_rest(self) -> None:
         while not self._queue.empty():
             late = self._queue.get()
-            if late is not None and late[1].set_running_or_notify_cancel():
-                late[1].set_exception(StoreError("the service is stopping"))
+            if late is not None and late.begin():
+                late.done.set_exception(StoreError("the service is stopping; send it again"))
 
-    def _commit(self, group: list[tuple[list[FeedbackRecord], Future[FeedbackResult]]]) -> None:
+    def _commit(self, group: list[Waiting]) -> None:
         if not group:
             return
         try:
-            whole = self._store.add_feedback([r for records, _ in group for r in records])
-        except Exception as error:  # each request gets to know why, and the thread lives on
-            for _, done in group:
-                done.set_exception(error)
+            whole = self._store.add_feedback([r for one in group for r in one.records])
+        except Exception as error:  # each request is told why, and the thread lives on
+            for one in group:
+                one.done.set_exception(error)
             return
         start = 0
-        for records, done in group:
-            end = start + len(records)
-            done.set_result(whole.part(start, end))
+        for one in group:
+            end = start + len(one.records)
+            one.done.set_result(whole.part(start, end))
             start = end
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The labels of one request that waits for the store."""
+
+    records: list[FeedbackRecord]
+    done: Future[FeedbackResult]
+
+    def begin(self) -> bool:
+        """Whether the request still waits; from now on it cannot be given up."""
+        return self.done.set_running_or_notify_cancel()
 
 
 class FeedbackIntake:
@@ -118,7 +127,7 @@ class FeedbackIntake:
         rows: Reads the features of clients that keep no ids.
         labels: Reads labels, and names the class of a kept one.
         limit: Most items that one request may carry.
-        monitor: Where accepted labels are told as well.
+        monitor: Collects accepted labels as well.
     """
 
     def __init__(
@@ -138,20 +147,20 @@ class FeedbackIntake:
         self._monitor = monitor
 
     @property
-    def alive(self) -> bool:
-        """Whether labels are still made durable."""
-        return self._log.alive
+    def thread(self) -> PeriodicThread:
+        """Makes labels durable; it runs from the start."""
+        return self._log.thread
 
     def stop(self) -> None:
-        """Write what waits, and take nothing more."""
+        """Write what waits, and accept nothing more."""
         self._log.stop()
 
     def accept(self, items: Sequence[Any], trace: str | None) -> FeedbackAnswer:
         """Keep every good item; on return each accepted label is on disk.
 
         Raises:
-            InvalidInput: An item is malformed; none of the request was kept.
-            StoreError: The store is out of reach; none was kept.
+            InvalidInput: An item is malformed; nothing of the request was kept.
+            StoreError: The store is out of reach; nothing was kept.
         """
         if not items:
             raise InvalidInput(("items",), "no items", "empty")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from dataclasses import dataclass, replace
 
 import bentoml
 
 from bento_selfheal.core.decision import serving_point
+from bento_selfheal.core.periodic import PeriodicThread
 from bento_selfheal.core.records import (
     Event,
     OperatingPoint,
@@ -26,6 +26,7 @@ from bento_selfheal.telemetry import names as names
 from bento_selfheal.telemetry.spans import Telemetry
 
 RETRY_SECONDS = 1.0
+"""Longest pause after a poll that failed."""
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,10 @@ class Follower:
         interval: Seconds between two polls.
         telemetry: Records spans.
 
+    Attributes:
+        champion: What the worker answers with now.
+        thread: Polls the promotion log; to be started and stopped.
+
     Raises:
         SnapshotError: Nothing in the promotion log verifies.
     """
@@ -70,28 +75,14 @@ class Follower:
     ) -> None:
         self._store = store
         self._registry = registry
-        self._interval = interval
         self._telemetry = telemetry
-        self._stop = threading.Event()
         self._seen = 0
         self.champion = self._first()
-        self._thread = threading.Thread(target=self._follow, name="selfheal-follow", daemon=True)
+        self.thread = PeriodicThread(
+            "selfheal-follow", self.poll, interval, longest_retry=RETRY_SECONDS
+        )
 
-    def start(self) -> None:
-        """Follow from now on, in a thread."""
-        self._thread.start()
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread that follows still runs."""
-        return self._thread.is_alive()
-
-    def stop(self) -> None:
-        """Stop following."""
-        self._stop.set()
-        self._thread.join(timeout=5)
-
-    def look(self) -> None:
+    def poll(self) -> None:
         """Poll the promotion log once.
 
         A promotion whose adapter does not verify is refused: the model that served before stays,
@@ -170,17 +161,3 @@ class Follower:
             self._store.add_event(Event("refused", detail, time.time()))
         except StoreError:
             log.exception("cannot record that snapshot %d was refused", promotion.version)
-
-    def _follow(self) -> None:
-        pause = self._interval
-        while not self._stop.wait(pause):
-            try:
-                self.look()
-                pause = self._interval
-            except StoreError as error:
-                log.warning("cannot follow the promotion log: %s", error)
-                pause = RETRY_SECONDS
-            except Exception:
-                # A worker that follows no more would serve an old adapter for good.
-                log.exception("cannot follow the promotion log")
-                pause = RETRY_SECONDS

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from bento_selfheal.core.decision import decide_classes
 from bento_selfheal.core.ids import ids_of
+from bento_selfheal.core.periodic import PeriodicThread
 from bento_selfheal.core.records import Label
 
 log = logging.getLogger(__name__)
@@ -63,8 +64,11 @@ class DataMonitor:
     Args:
         features: Names of the columns of rows.
         classes: The classes, in their order.
-        interval: Seconds between two looks at the queue.
-        limit: Rows that may wait; beyond it new ones are left out and counted.
+        interval: Seconds between two writes.
+        limit: Most rows that may wait; beyond it new ones are left out and counted.
+
+    Attributes:
+        thread: Writes the queue; to be started and stopped. It writes what is left at its end.
     """
 
     def __init__(
@@ -72,7 +76,6 @@ class DataMonitor:
     ) -> None:
         self._columns = column_names(features)
         self._classes = list(classes)
-        self._interval = interval
         self._limit = limit
         self._queue: deque[Predicted | Labelled] = deque()
         self._waiting = 0
@@ -80,18 +83,7 @@ class DataMonitor:
         self._lock = threading.Lock()
         self._schema_known = False
         self._fails = False
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._write, name="selfheal-monitor", daemon=True)
-
-    def start(self) -> None:
-        """Begin to write, in a thread."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Write what is left and stop."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=10)
+        self.thread = PeriodicThread("selfheal-monitor", self._flush, interval, at_end=self._flush)
 
     def append(self, record: Predicted | Labelled) -> None:
         """Keep a record for the thread; never waits."""
@@ -102,11 +94,6 @@ class DataMonitor:
                 self._waiting += len(record)
                 self._queue.append(record)
 
-    def _write(self) -> None:
-        while not self._stop.wait(self._interval):
-            self._flush()
-        self._flush()
-
     def _flush(self) -> None:
         while self._queue:
             record = self._queue.popleft()
@@ -116,14 +103,18 @@ class DataMonitor:
                 self._fails = False
             except Exception:  # whatever class of monitor is configured; predictions go on
                 if not self._fails:  # once, however many follow
-                    log.exception("the monitor takes no rows; they are left out until it does")
+                    log.exception(
+                        "the monitor does not accept rows; they are left out until it does"
+                    )
                 self._fails = True
             with self._lock:
                 self._waiting -= len(record)
         with self._lock:
             left_out, self._left_out = self._left_out, 0
         if left_out:
-            log.error("%d rows came faster than the monitor takes them; left out", left_out)
+            log.error(
+                "%d rows came faster than the monitor accepts them and were left out", left_out
+            )
 
     def _record(self, record: Predicted | Labelled) -> None:
         columns = self._of_labels(record) if isinstance(record, Labelled) else self._of_rows(record)

@@ -82,7 +82,7 @@ class PredictBase:
     @bentoml.on_shutdown
     def shut_down(self) -> None:
         """Write what waits and stop the threads."""
-        self._meters.stop()
+        self._meters.thread.stop()
         self._worker.stop()
 
     async def __is_alive__(self) -> bool:
@@ -91,7 +91,7 @@ class PredictBase:
         `/readyz` needs no such answer: a worker takes requests only after `__init__`, which fails
         where no adapter verifies.
         """
-        return self._worker.alive
+        return self._worker.alive and self._meters.thread.alive
 
     @bentoml.api
     async def predict(self, rows: Rows) -> Predictions:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections import deque
 from dataclasses import dataclass
 
+from bento_selfheal.core.periodic import PeriodicThread
 from bento_selfheal.core.records import Event, PredictionRecord
 from bento_selfheal.errors import StoreError
 from bento_selfheal.store import SqlStore
@@ -17,7 +17,9 @@ log = logging.getLogger(__name__)
 
 
 GROUP = 500
+"""Most requests of one commit."""
 RETRY_SECONDS = 1.0
+"""Longest pause after a commit that failed."""
 
 
 @dataclass
@@ -35,16 +37,23 @@ class PredictionLog:
     Args:
         store: Where a thread commits the queue, in groups.
         interval: Seconds between two commits.
-        limit: Rows that may wait; beyond it new ones are dropped and counted.
+        limit: Most rows that may wait; beyond it new ones are dropped and counted.
+
+    Attributes:
+        thread: Commits the queue; to be started and stopped. It writes what is left at its end.
+        appended: Rows that were queued so far.
+        written: Rows that were written so far.
+        dropped: Rows that were dropped so far.
     """
 
     def __init__(self, store: SqlStore, *, interval: float, limit: int) -> None:
         self._store = store
-        self._interval = interval
         self._limit = limit
         self._queue: deque[PredictionRecord] = deque()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._write, name="selfheal-log", daemon=True)
+        self.thread = PeriodicThread(
+            "selfheal-log", self._write, interval,
+            longest_retry=RETRY_SECONDS, at_end=self._write_the_rest,
+        )  # fmt: skip
         self.appended = 0
         self.written = 0
         self.dropped = 0
@@ -56,15 +65,6 @@ class PredictionLog:
         """Rows that wait for the store."""
         return self.appended - self.written
 
-    @property
-    def alive(self) -> bool:
-        """Whether the thread that writes still runs."""
-        return self._thread.is_alive()
-
-    def start(self) -> None:
-        """Begin to write, in a thread."""
-        self._thread.start()
-
     def append(self, record: PredictionRecord) -> None:
         """Keep one request's predictions, or count them as dropped when the store stalls."""
         rows = len(record.probabilities)
@@ -73,12 +73,6 @@ class PredictionLog:
             return
         self.appended += rows
         self._queue.append(record)
-
-    def close(self) -> None:
-        """Write what is left and stop."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=10)
 
     def flush(self) -> None:
         """Write what waits now.
@@ -107,7 +101,7 @@ class PredictionLog:
         self.dropped += rows
         if self._gap is None:
             self._gap = Gap(time.time())
-            log.error("the queue is full with %d rows; new ones are not logged", self.waiting)
+            log.error("%d rows wait for the store; new ones are not logged", self.waiting)
         self._gap.rows += rows
 
     def _explain(self) -> None:
@@ -117,7 +111,7 @@ class PredictionLog:
             return
         detail = {
             "rows": gap.rows, "since": gap.since, "until": time.time(), "pid": os.getpid(),
-            "reason": gap.reason or "more came than the store could take",
+            "reason": gap.reason or "more rows came than the store could take",
         }  # fmt: skip
         try:
             self._store.add_event(Event("dropped", detail, time.time()))
@@ -127,17 +121,15 @@ class PredictionLog:
             raise
 
     def _write(self) -> None:
-        pause = self._interval
-        while not self._stop.wait(pause):
-            try:
-                self.flush()
-                self._explain()
-                pause = self._interval
-            except StoreError as error:
-                log.warning("%d predictions wait for the store: %s", self.waiting, error)
-                if self._gap is not None:
-                    self._gap.reason = self._gap.reason or str(error)
-                pause = RETRY_SECONDS
+        try:
+            self.flush()
+            self._explain()
+        except StoreError as error:
+            if self._gap is not None:
+                self._gap.reason = self._gap.reason or str(error)
+            raise StoreError(f"{self.waiting} predictions wait for the store: {error}") from error
+
+    def _write_the_rest(self) -> None:
         try:
             self.flush()
         except StoreError as error:

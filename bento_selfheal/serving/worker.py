@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.decision import decide_classes
 from bento_selfheal.core.ids import IdSigner, ids_of
+from bento_selfheal.core.periodic import ThreadState
 from bento_selfheal.core.records import Label, PredictionRecord
 from bento_selfheal.deployment.locations import open_store, registry_of
 from bento_selfheal.errors import InvalidInput, StoreError
@@ -90,24 +91,31 @@ class Worker:
 
     def start(self) -> None:
         """Follow promotions and write the log from now on."""
-        self.follower.start()
-        self.log.start()
+        self.follower.thread.start()
+        self.log.thread.start()
         if self.monitor is not None:
-            self.monitor.start()
+            self.monitor.thread.start()
 
     def stop(self) -> None:
         """Write what waits, then close the store."""
-        self.follower.stop()
+        self.follower.thread.stop()
         self.feedback.stop()
-        self.log.close()
+        self.log.thread.stop()
         if self.monitor is not None:
-            self.monitor.close()
+            self.monitor.thread.stop()
         self.store.close()
 
     @property
     def alive(self) -> bool:
         """Whether every thread behind the answers still runs."""
-        return self.follower.alive and self.log.alive and self.feedback.alive
+        return all(thread["alive"] for thread in self.threads())
+
+    def threads(self) -> list[ThreadState]:
+        """The state of every thread behind the answers."""
+        running = [self.follower.thread, self.log.thread, self.feedback.thread]
+        if self.monitor is not None:
+            running.append(self.monitor.thread)
+        return [thread.state() for thread in running]
 
     def answer(self, rows: NDArray[np.float32]) -> Answer:
         """Answer a batch with the champion of this moment; nothing here waits.
@@ -152,6 +160,7 @@ class Worker:
             "threshold": champion.threshold,
             "queue_rows": self.log.waiting,
             "dropped_rows": self.log.dropped,
+            "threads": self.threads(),
         }
 
     def _refuse_bad_row(

@@ -1,18 +1,21 @@
-"""A predict worker's own figures."""
+"""A predict worker's own metrics."""
 
 from __future__ import annotations
 
 import logging
 import os
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
+from bento_selfheal.core.periodic import PeriodicThread, ThreadState
 from bento_selfheal.errors import StoreError
+from bento_selfheal.internals import metric_files
 from bento_selfheal.telemetry import names as names
+from bento_selfheal.telemetry.metrics import observe_threads
+from bento_selfheal.telemetry.names import Metric
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +28,12 @@ class WorkerMeters:
     """Figures that only a predict worker knows.
 
     Args:
-        meter: Where they go over OTLP; None for ``/metrics`` alone.
-        worker: What the worker says of itself.
+        meter: Sends them over OTLP; None for ``/metrics`` alone.
+        worker: Describes the worker.
         alive: Whether a runner holds the lease.
+
+    Attributes:
+        thread: Keeps ``/metrics`` up to date; it runs from the start.
     """
 
     def __init__(
@@ -36,40 +42,29 @@ class WorkerMeters:
         worker: Callable[[], Mapping[str, Any]],
         alive: Callable[[], bool],
     ) -> None:
-        # Imported late: BentoML sets the multi-process folder before a worker is built.
-        import prometheus_client as prometheus
-
-        feedback, refused = names.FEEDBACK_METRIC, names.REFUSED_METRIC
-        queue, dropped = names.QUEUE_METRIC, names.DROPPED_METRIC
-        self._feedback = prometheus.Counter(
-            feedback.prometheus, feedback.description, [feedback.label]
-        )
-        self._refused = prometheus.Counter(refused.prometheus, refused.description, [refused.label])
-        self._queue = prometheus.Gauge(
-            queue.prometheus, queue.description, multiprocess_mode="livesum"
-        )
-        self._dropped = prometheus.Counter(dropped.prometheus, dropped.description)
-        self._dropped_seen = 0
+        self._worker = worker
+        self._feedback = _counter(names.FEEDBACK_METRIC)
+        self._refused = _counter(names.REFUSED_METRIC)
+        self._queue = _gauge(names.QUEUE_METRIC, "livesum")
+        self._dropped = _counter(names.DROPPED_METRIC)
+        self._thread_alive = _gauge(names.THREAD_ALIVE_METRIC, "livemin")
+        self._thread_failures = _counter(names.THREAD_FAILURES_METRIC)
+        self._counted: dict[str, int] = {}
         self._reserved: set[Path] = set()
-        self._worker, self._alive = worker, alive
         self._otel_feedback = self._otel_refused = None
         if meter is not None:
             self._otel_feedback, self._otel_refused = (
                 meter.create_counter(metric.name, metric.unit, metric.description)
-                for metric in (feedback, refused)
+                for metric in (names.FEEDBACK_METRIC, names.REFUSED_METRIC)
             )
-            self._observe(meter)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="selfheal-meters", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Keep the figures up to date no longer."""
-        self._stop.set()
-        self._thread.join(timeout=5)
+            self._observe(meter, alive)
+        # A scraper keeps its connection, so it asks one worker only: the others must not wait
+        # for it to bring their figures up to date.
+        self.thread = PeriodicThread("selfheal-meters", self.refresh, REFRESH_SECONDS)
+        self.thread.start()
 
     def feedback(self, counts: Mapping[str, int]) -> None:
-        """Count one request of feedback."""
+        """Count one feedback request, its items by what happened to them."""
         for outcome, count in counts.items():
             if count:
                 self._feedback.labels(outcome).inc(count)
@@ -82,15 +77,23 @@ class WorkerMeters:
         if self._otel_refused is not None:
             self._otel_refused.add(1, {names.STATUS_CODE: status})
 
-    def _run(self) -> None:
-        # A scraper keeps its connection, so it asks one worker only: the others must not wait
-        # for it to bring their figures up to date.
-        while not self._stop.wait(REFRESH_SECONDS):
-            self._reserve()
-            now = self._worker()
-            self._queue.set(now["queue_rows"])
-            self._dropped.inc(now["dropped_rows"] - self._dropped_seen)
-            self._dropped_seen = now["dropped_rows"]
+    def refresh(self) -> None:
+        """Bring ``/metrics`` up to date with the worker."""
+        self._reserve()
+        now = self._worker()
+        self._queue.set(now["queue_rows"])
+        self._count_up_to(self._dropped, "dropped", now["dropped_rows"])
+        for thread in self._threads(now):
+            name = thread["name"]
+            self._thread_alive.labels(name).set(thread["alive"])
+            self._count_up_to(self._thread_failures.labels(name), name, thread["failures"])
+
+    def _threads(self, worker: Mapping[str, Any]) -> list[ThreadState]:
+        return [*worker["threads"], self.thread.state()]
+
+    def _count_up_to(self, counter: Any, what: str, total: int) -> None:
+        counter.inc(total - self._counted.get(what, 0))
+        self._counted[what] = total
 
     def _reserve(self) -> None:
         """Give this process's metric files their blocks on the disk.
@@ -101,7 +104,7 @@ class WorkerMeters:
         folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         if folder is None or not hasattr(os, "posix_fallocate"):
             return
-        for file in set(Path(folder).glob(f"*_{os.getpid()}.db")) - self._reserved:
+        for file in set(metric_files(Path(folder), os.getpid())) - self._reserved:
             try:
                 with file.open("r+b") as handle:
                     os.posix_fallocate(handle.fileno(), 0, RESERVED_BYTES)
@@ -109,19 +112,34 @@ class WorkerMeters:
                 log.warning("no room on the disk for metrics: %s", error)
             self._reserved.add(file)
 
-    def _observe(self, meter: Meter) -> None:
-        def queue(_: CallbackOptions) -> list[Observation]:
-            return [Observation(self._worker()["queue_rows"])]
+    def _observe(self, meter: Meter, alive: Callable[[], bool]) -> None:
+        def of_worker(figure: str) -> Callable[[CallbackOptions], list[Observation]]:
+            return lambda _: [Observation(self._worker()[figure])]
 
-        def dropped(_: CallbackOptions) -> list[Observation]:
-            return [Observation(self._worker()["dropped_rows"])]
-
-        def alive(_: CallbackOptions) -> list[Observation]:
+        def runner(_: CallbackOptions) -> Iterable[Observation]:
             try:
-                return [Observation(int(self._alive()))]
+                return [Observation(int(alive()))]
             except StoreError:
                 return []  # nobody can say
 
-        names.QUEUE_METRIC.observe(meter, queue)
-        names.DROPPED_METRIC.observe(meter, dropped)
-        names.ALIVE_METRIC.observe(meter, alive)
+        names.QUEUE_METRIC.observe(meter, of_worker("queue_rows"))
+        names.DROPPED_METRIC.observe(meter, of_worker("dropped_rows"))
+        names.ALIVE_METRIC.observe(meter, runner)
+        observe_threads(meter, lambda: self._threads(self._worker()))
+
+
+def _counter(metric: Metric) -> Any:
+    # Imported late: BentoML sets the multi-process folder before a worker is built.
+    from prometheus_client import Counter
+
+    return Counter(metric.prometheus, metric.description, _labels(metric))
+
+
+def _gauge(metric: Metric, mode: Literal["livesum", "livemin"]) -> Any:
+    from prometheus_client import Gauge
+
+    return Gauge(metric.prometheus, metric.description, _labels(metric), multiprocess_mode=mode)
+
+
+def _labels(metric: Metric) -> list[str]:
+    return [metric.label] if metric.attribute else []

@@ -1,4 +1,4 @@
-"""Log lines beside BentoML's own: as it writes them, or as JSON with the ids of the trace."""
+"""Log lines alongside BentoML's own: in its format, or as JSON with the ids of the trace."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ OURS = "bento_selfheal"
 
 
 class JsonLines(JsonFormatter):
-    """One JSON object a line: level, logger, message and time, and where there are such the
-    exception and the current span's trace_id and span_id."""
+    """One JSON object per line: level, logger, message and time; the exception, and the current
+    span's trace_id and span_id, if there are any."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -35,7 +35,12 @@ class JsonLines(JsonFormatter):
 
 
 def log_with_bentoml(log_format: LogFormat) -> None:
-    """BentoML's handlers stand on its own logger; ours shall be seen beside it."""
+    """Write our log lines where BentoML writes its own.
+
+    Args:
+        log_format: ``plain`` for BentoML's format, or ``json``.
+    """
+    # BentoML's handlers are attached to its own logger alone.
     bentoml_log, ours = logging.getLogger("bentoml"), logging.getLogger(OURS)
     ours.handlers = list(bentoml_log.handlers)
     if log_format == "json":

@@ -10,6 +10,7 @@ from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Meter, NoOpMeterProvider, Observation
 
+from bento_selfheal.core.periodic import ThreadState
 from bento_selfheal.telemetry import names as names
 from bento_selfheal.telemetry.names import METRICS, SCOPE, STATE, STATE_METRIC, STATES, Metric
 
@@ -95,3 +96,17 @@ def observe_status(meter: Meter | None, status: Callable[[], Mapping[str, Any]])
         return [Observation(int(name == now), {STATE: name}) for name in STATES]
 
     STATE_METRIC.observe(meter, state)
+
+
+def observe_threads(meter: Meter | None, threads: Callable[[], Iterable[ThreadState]]) -> None:
+    """Let OpenTelemetry read the state of a process's background threads when it collects."""
+    meter = meter or NoOpMeterProvider().get_meter(SCOPE)
+
+    def alive(_: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(int(t["alive"]), {names.THREAD: t["name"]}) for t in threads()]
+
+    def failures(_: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(t["failures"], {names.THREAD: t["name"]}) for t in threads()]
+
+    names.THREAD_ALIVE_METRIC.observe(meter, alive)
+    names.THREAD_FAILURES_METRIC.observe(meter, failures)

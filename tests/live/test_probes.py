@@ -17,7 +17,7 @@ from bento_selfheal.simulation.server import ServedService
 FRAIL = """
     @bentoml.api
     def stop_following(self) -> None:
-        self._worker.follower.stop()
+        self._worker.follower.thread.stop()
 """
 
 

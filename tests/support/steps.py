@@ -34,7 +34,7 @@ def send(worker: Worker, rows: Any, labels: Any, *, drain: Runner | None = None)
         sent += ids
         if drain is not None:
             work_off(drain)
-            worker.follower.look()
+            worker.follower.poll()
     return sent
 
 

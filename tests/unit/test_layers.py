@@ -29,7 +29,7 @@ LAYERS: dict[str, set[str]] = {
     "wire": {"core"},
     "client": {"core", "errors", "wire"},
     "rules": {"core", "errors"},
-    "telemetry": {"config", "internals"},
+    "telemetry": {"config", "core", "internals"},
     "scoring": {"config", "core", "model"},
     "packaging.package": {"core", "errors", "model", "rules"},
     "healing": {

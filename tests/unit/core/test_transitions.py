@@ -405,7 +405,7 @@ class Life(RuleBasedStateMachine):
         newest = self.store.newest_promotion()
         assert newest is not None
         self.registry.load(newest.tag, newest.sha256)
-        self.service.worker.follower.look()
+        self.service.worker.follower.poll()
         assert self.service.worker.follower.champion.version == newest.version
 
     def teardown(self) -> None:

@@ -466,7 +466,7 @@ def test_takes_over_while_serving(
     package = other_package("another-two")
     prepare(settings.model_copy(update={"model": package.tag}))
     before = worker.answer(rows[:BATCH]).probabilities
-    worker.follower.look()
+    worker.follower.poll()
     answer = worker.answer(rows[:BATCH])
     after, champion = answer.probabilities, answer.champion
     newest = store.newest_promotion()
@@ -493,7 +493,7 @@ def test_other_features_do_not_take_over(
                             training=Training(epochs=1))  # fmt: skip
     before = worker.follower.champion
     prepare(settings.model_copy(update={"model": package.tag}))
-    worker.follower.look()
+    worker.follower.poll()
     assert worker.follower.champion is before
 
 

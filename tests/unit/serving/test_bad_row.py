@@ -34,8 +34,10 @@ def batch(n: int, *bad: int) -> NDArray[np.float32]:
     return rows
 
 
-@pytest.mark.parametrize(("rows", "bad"), [(1, [0]), (2, [1]), (7, [0]), (1000, [999]),
-                                           (1000, [3, 500]), (1000, list(range(1000)))])  # fmt: skip
+@pytest.mark.parametrize(
+    ("rows", "bad"),
+    [(1, [0]), (2, [1]), (7, [0]), (1000, [999]), (1000, [3, 500]), (1000, list(range(1000)))],
+)
 def test_found(rows: int, bad: list[int]) -> None:
     """The first bad row is named, in few calls, none of them with 0 rows."""
     model = Model()

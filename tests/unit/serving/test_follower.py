@@ -91,13 +91,13 @@ def test_follows(world: World) -> None:
     assert follower.champion.version == 1
     old = follower.champion
     world.promote(second)
-    follower.look()
+    follower.poll()
     assert follower.champion.version == 2
     rows = torch.from_numpy(np.zeros((1, 10), dtype=np.float32))
     assert not torch.equal(follower.champion.model(rows), old.model(rows))
     assert old.version == 1  # who holds the old one can finish with it
     world.promote(first, PromotionKind.ROLLBACK)
-    follower.look()
+    follower.poll()
     assert (follower.champion.version, follower.champion.tag) == (1, first.tag)
 
 
@@ -111,13 +111,13 @@ def test_refuses_a_bad_one(world: World, caplog: pytest.LogCaptureFixture) -> No
     world.promote(bad)
     with caplog.at_level(logging.ERROR):
         for _ in range(3):
-            follower.look()
+            follower.poll()
     assert follower.champion.version == 1
     assert refusals(world) == [2]
     [line] = [r.getMessage() for r in caplog.records]
     assert bad.tag in line
     world.promote(later)
-    follower.look()
+    follower.poll()
     assert follower.champion.version == 3
 
 
@@ -128,7 +128,7 @@ def test_threshold_moves_with_the_model(world: World) -> None:
     follower = world.follower()
     before = follower.champion
     world.operate(0.25, version=1, verified=False)
-    follower.look()
+    follower.poll()
     after = follower.champion
     assert (after.version, after.threshold, after.verified) == (1, 0.25, False)
     assert after.model is before.model
@@ -147,7 +147,7 @@ def test_a_refused_promotion_brings_no_threshold(world: World) -> None:
     world.promote(bad)
     world.operate(0.9, version=2, verified=False)
     for _ in range(2):
-        follower.look()
+        follower.poll()
     assert follower.champion is held
     restarted = world.follower().champion
     assert (restarted.version, restarted.threshold, restarted.verified) == (1, 0.5, True)
@@ -168,7 +168,7 @@ def test_a_rollback_brings_its_own_threshold(world: World, monkeypatch: pytest.M
         assert promotion is not None
         rollback = replace(promotion, operating_point=OperatingPoint(0.3, PointKind.COSTS))
         patched.setattr(world.store, "serving_state", lambda: (rollback, moved))
-        follower.look()
+        follower.poll()
     assert (follower.champion.version, follower.champion.threshold) == (1, 0.3)
 
 
@@ -194,7 +194,7 @@ def test_start_with_damage(world: World) -> None:
     assert follower.champion.version == 1
     assert refusals(world) == [3, 2]
     world.promote(world.snapshot(4))
-    follower.look()
+    follower.poll()
     assert follower.champion.version == 4
 
 
@@ -218,9 +218,9 @@ def test_store_gone_in_between(world: World, monkeypatch: pytest.MonkeyPatch) ->
     with monkeypatch.context() as patched:
         patched.setattr(Registry, "load", _away)
         with pytest.raises(StoreError):
-            follower.look()
+            follower.poll()
     assert follower.champion.version == 1
-    follower.look()
+    follower.poll()
     assert follower.champion.version == 2
 
 
@@ -232,7 +232,7 @@ def test_thread(world: World) -> None:
     """Started, it follows by itself, and it outlives a store that cannot be read for a while."""
     world.promote(world.snapshot(1))
     follower = world.follower()
-    follower.start()
+    follower.thread.start()
     try:
         world.promote(world.snapshot(2))
         wait_for(lambda: follower.champion.version == 2, "version 2")
@@ -248,4 +248,4 @@ def test_thread(world: World) -> None:
         world.promote(world.snapshot(3))
         wait_for(lambda: follower.champion.version == 3, "version 3")
     finally:
-        follower.stop()
+        follower.thread.stop()

@@ -169,11 +169,11 @@ def logged(store: SqlStore) -> list[int]:
 def test_written_in_order(store: SqlStore) -> None:
     """What is appended stands in the store, in order, without being waited for."""
     log = PredictionLog(store, interval=0.005, limit=10_000)
-    log.start()
+    log.thread.start()
     for n in range(1, 1201):
         log.append(record(n))
     wait_for(lambda: log.waiting == 0, "an empty queue")
-    log.close()
+    log.thread.stop()
     assert logged(store) == list(range(1, 1201))
     assert (log.written, log.dropped) == (2400, 0)
 
@@ -181,9 +181,9 @@ def test_written_in_order(store: SqlStore) -> None:
 def test_close_writes_what_is_left(store: SqlStore) -> None:
     """A worker that stops in order loses no prediction."""
     log = PredictionLog(store, interval=60, limit=100)
-    log.start()
+    log.thread.start()
     log.append(record(1))
-    log.close()
+    log.thread.stop()
     assert logged(store) == [1]
 
 
@@ -203,16 +203,16 @@ def test_bounded(store: SqlStore) -> None:
 def test_drops_are_explained(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once the store takes predictions again, an event says how many were dropped, from when to
     when, and why."""
+    monkeypatch.setattr("bento_selfheal.serving.prediction_log.RETRY_SECONDS", 0.001)
     log, real = PredictionLog(store, interval=0.001, limit=4), store.append_predictions
 
     def away(records: Any) -> None:
         raise StoreError("the disk is full")
 
-    monkeypatch.setattr("bento_selfheal.serving.prediction_log.RETRY_SECONDS", 0.001)
     monkeypatch.setattr(store, "append_predictions", away)
     for n in (1, 2, 3, 4):
         log.append(record(n))
-    log.start()
+    log.thread.start()
     wait_for(lambda: log._gap is not None and log._gap.reason, "the store's reason")
     note, noted = store.add_event, threading.Event()
 
@@ -228,7 +228,7 @@ def test_drops_are_explained(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -
     assert event.kind == "dropped"
     assert (event.detail["rows"], event.detail["reason"]) == (4, "the disk is full")
     assert event.detail["since"] <= event.detail["until"]
-    log.close()
+    log.thread.stop()
     assert logged(store) == [1, 2]
 
 
@@ -304,7 +304,7 @@ def test_stalled_store(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(store, "append_predictions", hang)
     log = PredictionLog(store, interval=0.001, limit=1000)
-    log.start()
+    log.thread.start()
     log.append(record(1))
     assert entered.wait(30)
     for n in range(2, 51):
@@ -312,7 +312,7 @@ def test_stalled_store(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None
     assert log.waiting == 100
     go.set()
     wait_for(lambda: log.waiting == 0, "an empty queue")
-    log.close()
+    log.thread.stop()
     assert logged(store) == list(range(1, 51))
 
 
@@ -375,10 +375,10 @@ def test_broken_store(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(store, "append_predictions", fails)
     log = PredictionLog(store, interval=0.001, limit=1000)
-    log.start()
+    log.thread.start()
     for n in range(1, 11):
         log.append(record(n))
     wait_for(lambda: log.waiting == 0, "an empty queue")
-    log.close()
+    log.thread.stop()
     assert logged(store) == list(range(1, 11))
     assert len(failures) == 3

@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from conftest import wait_for
@@ -14,6 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import REGISTRY
 from telemetry_tables import PAGE, written
 
+from bento_selfheal.core.periodic import PeriodicThread
 from bento_selfheal.serving.worker_metrics import WorkerMeters
 from bento_selfheal.telemetry import names as telemetry
 from bento_selfheal.telemetry.logs import OURS, log_with_bentoml
@@ -68,19 +70,25 @@ def test_a_dead_runner_shows_as_zero() -> None:
 def test_a_workers_figures_need_no_scrape() -> None:
     """A scraper asks one worker only; what the others dropped and keep waiting shows all the same,
     for `/metrics` adds up what each has put down by itself."""
-    said = {"queue_rows": 5, "dropped_rows": 7}
+    labels = PeriodicThread("selfheal-labels", lambda: None, 60.0).state()
+    said: dict[str, Any] = {"queue_rows": 5, "dropped_rows": 7, "threads": [labels]}
     meters = WorkerMeters(None, lambda: said, lambda: True)
     try:
         shown = REGISTRY.get_sample_value
         wait_for(lambda: shown("selfheal_dropped_total") == 7, "the drops")
         assert shown("selfheal_queue") == 5
-        said |= {"queue_rows": 0, "dropped_rows": 9}
+        assert shown("selfheal_thread_alive", {"thread": "selfheal-labels"}) == 0
+        assert shown("selfheal_thread_alive", {"thread": "selfheal-meters"}) == 1
+        failed = {**labels, "alive": True, "failures": 3}
+        said |= {"queue_rows": 0, "dropped_rows": 9, "threads": [failed]}
         wait_for(lambda: shown("selfheal_dropped_total") == 9, "further drops")
         assert shown("selfheal_queue") == 0
+        assert shown("selfheal_thread_alive", {"thread": "selfheal-labels"}) == 1
+        assert shown("selfheal_thread_failures_total", {"thread": "selfheal-labels"}) == 3
         meters.feedback({"accepted": 3, "unknown": 0})
         assert shown("selfheal_feedback_total", {"outcome": "accepted"}) == 3
     finally:
-        meters.stop()
+        meters.thread.stop()
 
 
 # -- log lines ------------------------------------------------------------------------------------
