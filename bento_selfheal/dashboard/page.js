@@ -12,7 +12,7 @@ const EVENTS_SHOWN = 200;
 const RANGES = { "15 min": 900, "1 h": 3600, "6 h": 21600, "24 h": 86400, "7 d": 604800, "90 d": 7776000 };
 const SAYS = {
   HEALTHY: "No drift",
-  DRIFTING: "The model's world is drifting",
+  DRIFTING: "The data is drifting",
   HEALING: "A heal is training",
   RETRAIN_NEEDED: "Healing is not enough: a retrain is needed",
   ROLLED_BACK: "A promotion was undone",
@@ -61,7 +61,7 @@ async function call(path, body) {
   const answer = await fetch(new URL(path, BASE), options);
   const said = await answer.json().catch(() => ({}));
   if (answer.status === 401 || answer.status === 403) throw new Denied(said.error);
-  if (!answer.ok) throw new Error(said.detail || said.error || `${answer.status} ${answer.statusText}`);
+  if (!answer.ok) throw new Error(said.error || said.detail || `${answer.status} ${answer.statusText}`);
   return said;
 }
 
@@ -106,7 +106,7 @@ async function look() {
     alarm("");
     draw();
   } catch (error) {
-    if (error instanceof Denied) return askToken(`${error.message}. What you give is kept until this tab is closed.`);
+    if (error instanceof Denied) return askToken(`${error.message}. It is kept until this tab is closed.`);
     alarm(`The service does not answer: ${error.message}. Trying again.`);
   }
 }
@@ -180,9 +180,9 @@ function drawHead(s) {
   const last = now.events.findLast((e) => !QUIET.has(e.kind));
   const held = s.paused ? "Healing is paused. " : s.mode === "observe" ? "Observing: nothing is promoted. " : "";
   const why = s.retrain ? `${s.retrain}. ` : "";
-  at("story").textContent = held + why + (last ? `Last: ${told(last)}, ${ago(last.time)}.` : "Nothing was done yet.");
-  if (s.runner_alive === false) alarm("The healing runner is not alive: predictions go on, nothing heals.");
-  else if (s.worker.dropped_rows) alarm(`${s.worker.dropped_rows} predictions were not logged: the store stalled.`);
+  at("story").textContent = held + why + (last ? `Last: ${told(last)}, ${ago(last.time)}.` : "Nothing has happened yet.");
+  if (s.runner_alive === false) alarm("The healing runner is not running: predictions go on, but nothing heals.");
+  else if (s.worker.dropped_rows) alarm(`${s.worker.dropped_rows} predictions were not logged: the store was too slow.`);
   at("pause").textContent = s.paused ? "Resume" : "Pause";
   at("observe").textContent = s.mode === "observe" && !s.paused ? "Promote again" : "Observe";
   at("rollback").disabled = !best();
@@ -193,7 +193,7 @@ function verdict(s) {
   if (!s.labelled_batches) return "no label has come yet";
   if (!s.promotions) return "nothing healed serves yet";
   if (s.lift.low > 0) return `healing helps: ${signed(s.lift.mean)} accuracy`;
-  return s.lift.high < 0 ? `healing hurts: ${signed(s.lift.mean)} accuracy` : "no proven difference from the frozen model";
+  return s.lift.high < 0 ? `healing hurts: ${signed(s.lift.mean)} accuracy` : "no proven difference from the baseline";
 }
 
 function drawTiles(s) {
@@ -204,7 +204,7 @@ function drawTiles(s) {
   const last = s.last, share = s.predicted_rows ? s.labels.joined / s.predicted_rows : null;
   text("accuracy", last ? number(last.champion.accuracy) : `≈ ${number(s.estimate?.accuracy)}`);
   text("accuracy-why", last
-    ? `newest batch; frozen ${number(last.shadow.accuracy)}. All ${s.champion.tp + s.champion.tn + s.champion.fp + s.champion.fn} labels: ${number(s.champion.accuracy)}, F1 ${number(s.champion.f1)}`
+    ? `newest batch; baseline ${number(last.shadow.accuracy)}. All ${s.champion.tp + s.champion.tn + s.champion.fp + s.champion.fn} labels: ${number(s.champion.accuracy)}, F1 ${number(s.champion.f1)}`
     : "estimated: no label has come yet");
   const lift = s.lift ?? {};
   text("lift", s.labelled_batches ? signed(lift.mean) : "–", lift.low > 0 ? "good" : lift.high < 0 ? "bad" : "");
@@ -215,7 +215,7 @@ function drawTiles(s) {
   text("labels-why", `${s.labels?.joined ?? 0} joined, ${s.labels?.delay_seconds == null ? "no delay known" : `${span(s.labels.delay_seconds)} late`}, ${s.labels?.waiting ?? 0} waiting, ${s.labels?.unmatched ?? 0} unmatched${s.unread?.labels ? `, ${s.unread.labels} unread` : ""}`);
   const cost = s.cost;
   text("cost", last ? number(1000 * cost.champion, 0) : "–", last && cost.champion > cost.shadow ? "bad" : "");
-  text("cost-why", last ? `frozen ${number(1000 * cost.shadow, 0)}; a miss costs ${s.thresholds.miss_cost}, an alarm ${s.thresholds.alarm_cost}; threshold ${number(s.operating_point.threshold, 2)}` : "");
+  text("cost-why", last ? `baseline ${number(1000 * cost.shadow, 0)}; a miss costs ${s.thresholds.miss_cost}, a false alarm ${s.thresholds.alarm_cost}; threshold ${number(s.operating_point.threshold, 2)}` : "");
 }
 
 function drawGate(s) {
@@ -225,10 +225,10 @@ function drawGate(s) {
   at("gate-bar").style.width = `${100 * share}%`;
   at("gate").querySelector(".meter").setAttribute("aria-valuenow", Math.round(100 * share));
   if (!t) return text("gate-text", "No challenger is on trial.");
-  const gain = `loss ${t.mean_gain >= 0 ? "lower" : "higher"} by ${Math.abs(t.mean_gain).toFixed(4)} ± ${t.standard_error.toFixed(4)} on ${t.rows} labels that neither had seen`;
+  const gain = `loss ${t.mean_gain >= 0 ? "lower" : "higher"} by ${Math.abs(t.mean_gain).toFixed(4)} ± ${t.standard_error.toFixed(4)} on ${t.rows} labels that neither was trained on`;
   text("gate-text", t.log_e_needed
     ? `Evidence ${t.log_e.toFixed(2)} of ${t.log_e_needed.toFixed(2)}: ${gain}.`
-    : `This line has proven itself; its snapshots follow each other unless labels speak against it: ${gain}.`);
+    : `This challenger has passed the gate; its newer snapshots are promoted until labels speak against it: ${gain}.`);
 }
 
 const best = () => now.snapshots.find((s) => s.best);
@@ -282,7 +282,7 @@ function drawEvents() {
     item.title = new Date(event.time * 1000).toLocaleString();
     return item;
   });
-  at("events").replaceChildren(...(items.length ? items : [make("li", "Nothing happened yet.", "muted")]));
+  at("events").replaceChildren(...(items.length ? items : [make("li", "Nothing has happened yet.", "muted")]));
   at("older").hidden = !now.older && now.events.length <= now.shown;
 }
 
@@ -291,13 +291,13 @@ function drawSources(sources) {
     const row = make("tr", make("td", name, "wrap")), action = make("td", null);
     if (!s.quarantined) {
       const button = make("button", "Forget", "small");
-      button.addEventListener("click", () => ask(`Forget ${name}?`, "What it taught is removed, and its labels teach nothing from now on.", "Forget", "forget", { source: name }));
+      button.addEventListener("click", () => ask(`Forget ${name}?`, "Its labels are removed from the training buffer, and its new labels are ignored.", "Forget", "forget", { source: name }));
       action.append(button);
     }
     row.append(make("td", String(s.labels), "number"), make("td", s.quarantined ? `quarantined: ${s.quarantined}` : "trusted", s.quarantined ? "wrap bad" : ""), action);
     return row;
   });
-  at("sources").tBodies[0].replaceChildren(...(rows.length ? rows : [nothing("No feedback has named its source.", 4)]));
+  at("sources").tBodies[0].replaceChildren(...(rows.length ? rows : [nothing("No feedback names a source.", 4)]));
 }
 
 function drawRules(rules) {
@@ -328,7 +328,7 @@ function ask(title, words, yes, path, body = {}) {
     if (dialog.returnValue !== "yes") return;
     try {
       const said = await call(path, body);
-      toast(said.command ? `asked: ${said.command}` : `snapshot ${said.version} is promoted`);
+      toast(said.command ? `requested: ${said.command}` : `snapshot ${said.version} is promoted`);
     } catch (error) {
       toast(`refused: ${error.message}`);
     }
@@ -340,8 +340,8 @@ function ask(title, words, yes, path, body = {}) {
 }
 
 function rollBack(snapshot) {
-  const figures = snapshot.rows ? `accuracy ${number(snapshot.accuracy)} and F1 ${number(snapshot.f1)} on ${snapshot.rows} labels` : "no label has measured it";
-  ask(`Roll back to snapshot ${snapshot.version}?`, `It is ${snapshot.phase}: ${figures}. All workers serve it within a second; healing goes on from there.`, "Roll back", "rollback", { version: snapshot.version });
+  const figures = snapshot.rows ? `accuracy ${number(snapshot.accuracy)} and F1 ${number(snapshot.f1)} on ${snapshot.rows} labels` : "not measured by any label yet";
+  ask(`Roll back to snapshot ${snapshot.version}?`, `It is ${snapshot.phase}: ${figures}. All workers serve it within a second; healing continues from there.`, "Roll back", "rollback", { version: snapshot.version });
 }
 
 function toast(words) {
@@ -352,14 +352,14 @@ function toast(words) {
 
 function listen() {
   at("older").addEventListener("click", () => { turn = turn.then(olderEvents); });
-  at("heal").addEventListener("click", () => ask("Heal now?", "One heal on the labels that are there, whatever the signals say. The gate decides as always.", "Heal", "heal"));
+  at("heal").addEventListener("click", () => ask("Heal now?", "Train one heal on the labels received so far, whatever the signals say. The gate decides on promotion as always.", "Heal", "heal"));
   at("rollback").addEventListener("click", () => rollBack(best()));
   at("pause").addEventListener("click", () => now.status.paused
-    ? ask("Resume healing?", "Heals, promotions and rollbacks go on.", "Resume", "resume")
-    : ask("Pause healing?", "Signals and figures go on; heals, promotions and rollbacks stop until you resume.", "Pause", "pause"));
+    ? ask("Resume healing?", "Heals, promotions and rollbacks continue.", "Resume", "resume")
+    : ask("Pause healing?", "Signals and metrics continue; heals, promotions and rollbacks stop until you resume.", "Pause", "pause"));
   at("observe").addEventListener("click", () => now.status.mode === "observe" && !now.status.paused
-    ? ask("Promote again?", "What the gate lets through is promoted again, unless the settings say observe.", "Promote again", "resume")
-    : ask("Observe only?", "Heals and their figures go on, but nothing is promoted or rolled back.", "Observe", "observe"));
+    ? ask("Promote again?", "Challengers that pass the gate are promoted again, unless the settings say observe.", "Promote again", "resume")
+    : ask("Observe only?", "Heals and metrics continue, but nothing is promoted or rolled back.", "Observe", "observe"));
   for (const [name, seconds] of Object.entries(RANGES)) {
     const button = make("button", name, "small");
     button.setAttribute("aria-pressed", String(seconds === now.range));

@@ -133,22 +133,23 @@ class Metric:
 METRICS = (
     Metric("selfheal.signal.z", "{sigma}", "FIDI: largest z of a sensitive feature",
            ("signals", "z")),
-    Metric("selfheal.signal.conflicts", "{row}", "Rows of the newest batch that conflict with a rule",
-           ("signals", "conflicts")),
+    Metric("selfheal.signal.conflicts", "{row}",
+           "Rows of the newest batch that conflict with a rule", ("signals", "conflicts")),
     Metric("selfheal.threshold.z", "{sigma}", "z above which a feature has drifted",
            ("signals", "fidi_threshold")),
-    Metric("selfheal.threshold.conflicts", "{row}", "Conflicts in one batch from which a heal is requested",
-           ("signals", "conflict_min")),
+    Metric("selfheal.threshold.conflicts", "{row}",
+           "Conflicts in one batch from which a heal is requested", ("signals", "conflict_min")),
     Metric("selfheal.champion.accuracy", "1", "Accuracy of the served model, newest labelled batch",
            ("last", "champion", "accuracy")),
     Metric("selfheal.champion.f1", "1", "F1 of the served model, newest labelled batch",
            ("last", "champion", "f1")),
-    Metric("selfheal.shadow.accuracy", "1", "Accuracy of the baseline, the model as packaged, on the same rows",
+    Metric("selfheal.shadow.accuracy", "1",
+           "Accuracy of the baseline, the model as packaged, on the same rows",
            ("last", "shadow", "accuracy")),
     Metric("selfheal.shadow.f1", "1", "F1 of the baseline on the same rows",
            ("last", "shadow", "f1")),
-    Metric("selfheal.lift.mean", "1", "Accuracy of the served model minus the baseline's, mean over "
-           "labelled batches", ("lift", "mean")),
+    Metric("selfheal.lift.mean", "1", "Accuracy of the served model minus the baseline's, mean "
+           "over labelled batches", ("lift", "mean")),
     Metric("selfheal.lift.low", "1", "Lower end of its 95 % interval", ("lift", "low")),
     Metric("selfheal.lift.high", "1", "Upper end of its 95 % interval", ("lift", "high")),
     Metric("selfheal.label.delay", "s", "Mean time from prediction to label, newest labelled batch",
@@ -157,12 +158,13 @@ METRICS = (
            ("labels", "waiting"), kind="updowncounter"),
     Metric("selfheal.label.joined", "{label}", "Labels joined with their row",
            ("labels", "joined"), kind="counter"),
-    Metric("selfheal.label.unmatched", "{label}", "Labels given up, as their prediction is not in the log",
+    Metric("selfheal.label.unmatched", "{label}",
+           "Labels given up, as their prediction is not in the log",
            ("labels", "unmatched"), kind="counter"),
     Metric("selfheal.predictions", "{row}", "Rows that the runner has read from the prediction log",
            ("predicted_rows",), kind="counter"),
-    Metric("selfheal.request.unread", "{request}", "Logged requests that the runner has not read "
-           "yet", ("unread", "requests"), kind="updowncounter"),
+    Metric("selfheal.request.unread", "{request}", "Logged requests that the runner has not read yet",
+           ("unread", "requests"), kind="updowncounter"),
     Metric("selfheal.label.unread", "{label}", "Labels that the runner has not read yet",
            ("unread", "labels"), kind="updowncounter"),
     Metric("selfheal.heals", "{heal}", "Heals", ("heals",), kind="counter"),
@@ -190,8 +192,8 @@ FEEDBACK_METRIC = Metric(
     kind="counter", attribute=OUTCOME,
 )  # fmt: skip
 REFUSED_METRIC = Metric(
-    "selfheal.refused", "{request}", "Requests refused before they were handled (no token, a wrong one, "
-    "too large, too slow), by the status of the answer",
+    "selfheal.refused", "{request}", "Requests refused before they were handled (no token, a "
+    "wrong one, too large, too slow), by the status of the answer",
     kind="counter", attribute=STATUS_CODE,
 )  # fmt: skip
 QUEUE_METRIC = Metric(

@@ -193,7 +193,7 @@ def test_token(browser: Browser, home: Path, package: Package, tmp_path: Path) -
         for given, said in (("x" * 20, "token is needed"), (token, "token is unknown")):
             expect(dialog).to_contain_text(said, timeout=SECONDS)
             page.get_by_label("token", exact=True).fill(given)
-            dialog.get_by_role("button", name="Go on").click()
+            dialog.get_by_role("button", name="Continue").click()
         expect(state).to_have_text("HEALTHY", timeout=SECONDS)
         press(page, "Pause", "Pause")
         expect(page.locator("#events")).to_contain_text("paused, by anna", timeout=SECONDS)

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 
 from bento_selfheal.errors import InvalidInput, StoreError, escaped
 from bento_selfheal.serving.http.rate_limit import RateLimited
+from bento_selfheal.serving.rows import shown
 from bento_selfheal.wire.messages import FeedbackItem
 
 
@@ -73,24 +74,22 @@ def unavailable(error: StoreError) -> JSONResponse:
 def invalid_request(errors: Sequence[Mapping[str, Any]]) -> JSONResponse:
     """The answer to a request of operators that does not validate: 422, with each field named.
 
-    The input is left out: not every text that a request may carry can be written to the answer.
-
     Args:
         errors: As pydantic gives them, with ``loc``, ``msg`` and ``type``.
     """
     detail = [
         {
             "loc": [escaped(part) if isinstance(part, str) else part for part in error["loc"]],
-            "msg": escaped(error["msg"]),
+            "msg": f"{escaped(error['msg'])}, got {shown(error.get('input'))}",
             "type": error["type"],
         }
         for error in errors
     ]
-    told = "; ".join(
+    text = "; ".join(
         f"{'.'.join(str(part) for part in one['loc'][1:] or one['loc'])}: {one['msg']}"
         for one in detail
     )
-    return JSONResponse({"error": told, "detail": detail}, 422)
+    return JSONResponse({"error": text, "detail": detail}, 422)
 
 
 def _status(error: InvalidInput) -> int:
