@@ -34,7 +34,7 @@ from bento_selfheal.serving.worker import Worker
 from bento_selfheal.serving.worker_metrics import WorkerMeters
 from bento_selfheal.telemetry import names as names
 from bento_selfheal.telemetry.logs import log_with_bentoml
-from bento_selfheal.telemetry.metrics import exposition, open_meter
+from bento_selfheal.telemetry.metrics import exposition, open_meter, with_threads
 from bento_selfheal.telemetry.otel import open_telemetry
 from bento_selfheal.wire.messages import FeedbackCounts, FeedbackItem, Predictions, Rows
 
@@ -144,7 +144,7 @@ class PredictBase:
         except StoreError as error:
             log.warning("/metrics without the runner's figures: %s", error)
             return content
-        return content + exposition(status)
+        return with_threads(content + exposition(status), status.get("threads", []))
 
 
 def reply_of(cls: type[PredictBase], headers: Mapping[str, str], body: bytes) -> Reply | None:

@@ -72,6 +72,31 @@ def exposition(status: Mapping[str, Any]) -> str:
     return generate_latest(registry).decode()
 
 
+def with_threads(content: str, threads: Iterable[ThreadState]) -> str:
+    """A page of Prometheus' text format with the runner's threads beside the workers'.
+
+    Args:
+        content: The page; a metric that it has already gets further samples, as no metric may
+            stand in a page twice.
+        threads: The runner's, as ``/status`` shows them.
+    """
+    samples: dict[Metric, list[str]] = {}
+    for thread in threads:
+        figures = {
+            names.THREAD_ALIVE_METRIC: int(thread["alive"]),
+            names.THREAD_FAILURES_METRIC: thread["failures"],
+        }
+        for metric, value in figures.items():
+            sample = f'{metric.prometheus}{{{metric.label}="{thread["name"]}"}} {float(value)}'
+            samples.setdefault(metric, []).append(sample)
+    for metric, lines in samples.items():
+        head = f"# TYPE {metric.prometheus} {metric.kind}\n"
+        if head not in content:
+            content += f"# HELP {metric.prometheus} {metric.description}\n{head}"
+        content = content.replace(head, head + "\n".join(lines) + "\n")
+    return content
+
+
 def figure(status: Mapping[str, Any], metric: Metric) -> float | None:
     """The value of a metric in a status; None where there is none yet."""
     value: Any = status

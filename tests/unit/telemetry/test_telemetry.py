@@ -13,13 +13,14 @@ import pytest
 from conftest import wait_for
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import REGISTRY
+from prometheus_client.parser import text_string_to_metric_families
 from telemetry_tables import PAGE, written
 
 from bento_selfheal.core.periodic import PeriodicThread
 from bento_selfheal.serving.worker_metrics import WorkerMeters
 from bento_selfheal.telemetry import names as telemetry
 from bento_selfheal.telemetry.logs import OURS, log_with_bentoml
-from bento_selfheal.telemetry.metrics import exposition
+from bento_selfheal.telemetry.metrics import exposition, with_threads
 from bento_selfheal.telemetry.names import ALL_METRICS, ATTRIBUTES, SPANS, STATUS_CODE
 from bento_selfheal.telemetry.spans import Telemetry, within
 
@@ -89,6 +90,22 @@ def test_a_workers_figures_need_no_scrape() -> None:
         assert shown("selfheal_feedback_total", {"outcome": "accepted"}) == 3
     finally:
         meters.thread.stop()
+
+
+def test_threads_of_the_runner_stand_beside_the_workers() -> None:
+    """A page of metrics has each metric once, with the threads of both; alone it has the runner's."""
+    worker = PeriodicThread("selfheal-log", lambda: None, 60.0).state()
+    runner = {**worker, "name": "selfheal-heal", "alive": True, "failures": 2}
+    alone = with_threads("", [runner])  # type: ignore[list-item]
+    both = with_threads(with_threads("", [worker]), [runner])  # type: ignore[list-item]
+    for page, expected in ((alone, 1), (both, 2)):
+        families = {f.name: f.samples for f in text_string_to_metric_families(page)}
+        assert set(families) == {"selfheal_thread_alive", "selfheal_thread_failures"}
+        assert [len(samples) for samples in families.values()] == [expected, expected]
+        found = {(s.name, s.labels["thread"]): s.value for f in families.values() for s in f}
+        assert found["selfheal_thread_alive", "selfheal-heal"] == 1
+        assert found["selfheal_thread_failures_total", "selfheal-heal"] == 2
+    assert with_threads("# a page\n", []) == "# a page\n"
 
 
 # -- log lines ------------------------------------------------------------------------------------
