@@ -22,36 +22,6 @@ def decide_classes(probabilities: Numbers, threshold: float = 0.5) -> NDArray[np
     return np.asarray(p.argmax(axis=1), dtype=np.int64)
 
 
-def serving_point(promotion: Promotion | None, moved: str | None) -> OperatingPoint:
-    """The operating point that belongs to what a promotion serves.
-
-    Args:
-        promotion: What is served.
-        moved: The operating point that the runner put in force last, as JSON; None without one.
-            It holds only for the version that it names; an older release named none and always
-            meant the newest promotion.
-
-    Returns:
-        The moved point if it belongs to this version, else the promotion's own, else the default.
-
-    >>> serving_point(None, '{"threshold": 0.25, "kind": "costs"}').threshold
-    0.25
-    """
-    point = None if moved is None else json.loads(moved)
-    served = None if promotion is None else promotion.version
-    if point is not None and point.get("version", served) == served:
-        return OperatingPoint(float(point["threshold"]), _kind(point))
-    own = None if promotion is None else promotion.operating_point
-    return own or OperatingPoint()
-
-
-def _kind(point: Mapping[str, Any]) -> PointKind:
-    """What the threshold follows; the first releases noted only whether it was verified."""
-    if "kind" in point:
-        return PointKind(point["kind"])
-    return PointKind.DEFAULT if point.get("verified", True) else PointKind.UNVERIFIED
-
-
 THRESHOLD = 0.5
 
 

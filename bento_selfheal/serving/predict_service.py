@@ -19,7 +19,7 @@ from bento_selfheal.core.records import FeedbackOutcome
 from bento_selfheal.errors import InvalidInput, StoreError
 from bento_selfheal.internals import hide_input, mount_below
 from bento_selfheal.serving.http.auth import ASKED_BY, Role
-from bento_selfheal.serving.http.operator_api import Operations, operations_app
+from bento_selfheal.serving.http.operator_api import operations_app
 from bento_selfheal.serving.http.rate_limit import LabelRateLimit
 from bento_selfheal.serving.http.replies import (
     Reply,
@@ -29,6 +29,7 @@ from bento_selfheal.serving.http.replies import (
     unavailable,
     unless_too_many,
 )
+from bento_selfheal.serving.operations import Operations
 from bento_selfheal.serving.predictor import Predictor
 from bento_selfheal.serving.worker import Worker
 from bento_selfheal.serving.worker_metrics import WorkerMeters

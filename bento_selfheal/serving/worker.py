@@ -23,8 +23,8 @@ from bento_selfheal.scoring.probabilities import predict_probabilities
 from bento_selfheal.serving.bad_row import find_bad_row
 from bento_selfheal.serving.feedback import FeedbackIntake
 from bento_selfheal.serving.follower import Champion, Follower
-from bento_selfheal.serving.http.operator_api import Operations
 from bento_selfheal.serving.monitor import DataMonitor, Predicted
+from bento_selfheal.serving.operations import Operations
 from bento_selfheal.serving.prediction_log import PredictionLog
 from bento_selfheal.serving.rows import LabelReader, RowReader, shown
 from bento_selfheal.telemetry.spans import Telemetry

@@ -71,7 +71,7 @@ def test_rollback(server: ServedService) -> None:
     assert "snapshot 1 serves" in run(server.url, "rollback", "1")
     with Client(server) as client:
         wait_for(lambda: client.worker()["serving_version"] == 1, "snapshot 1 to serve")
-    assert "serves already" in run(server.url, "rollback", "1", code=1)
+    assert "serving already" in run(server.url, "rollback", "1", code=1)
     assert "no snapshot 999" in run(server.url, "rollback", "999", code=1)
     run(server.url, "rollback", "0", code=2)
 

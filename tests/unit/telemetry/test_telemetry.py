@@ -93,7 +93,7 @@ def test_a_workers_figures_need_no_scrape() -> None:
 
 
 def test_threads_of_the_runner_stand_beside_the_workers() -> None:
-    """A page of metrics has each metric once, with the threads of both; alone it has the runner's."""
+    """A page has each metric once, with the threads of both; without workers, the runner's."""
     worker = PeriodicThread("selfheal-log", lambda: None, 60.0).state()
     runner = {**worker, "name": "selfheal-heal", "alive": True, "failures": 2}
     alone = with_threads("", [runner])  # type: ignore[list-item]

@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from bento_selfheal.serving.http.operator_api import Operations, operations_app
+from bento_selfheal.serving.http.operator_api import operations_app
+from bento_selfheal.serving.operations import Operations
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry.spans import Telemetry
 

@@ -1,0 +1,154 @@
+"""What operators read and ask for, whatever way it comes in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bento_selfheal.core.records import (
+    Event,
+    Phase,
+    Promotion,
+    PromotionKind,
+    Snapshot,
+    best_healed,
+)
+from bento_selfheal.errors import CommandError
+from bento_selfheal.packaging.adapters import Registry
+from bento_selfheal.store import SqlStore
+from bento_selfheal.telemetry import names as names
+from bento_selfheal.telemetry.spans import Telemetry
+from bento_selfheal.wire.messages import CommandAnswer, KeptSnapshot
+
+MOST = 2**63 - 1
+"""The largest integer that a database holds."""
+
+
+class LogPage(BaseModel):
+    """Which part of a log to read. Without `after` it is the newest part."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    after: Annotated[int, Field(ge=0, le=MOST)] | None = None
+    """Only entries after this `seq`, the oldest of them: to follow the log."""
+    before: Annotated[int, Field(ge=0, le=MOST)] | None = None
+    """Only entries before this `seq`: to page back."""
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    """Most entries to return."""
+
+
+class Operations:
+    """What operators read and ask of one worker.
+
+    Args:
+        store: The shared store.
+        registry: Verifies and loads snapshots.
+        worker: Describes this worker.
+        telemetry: Records spans.
+    """
+
+    def __init__(
+        self,
+        store: SqlStore,
+        registry: Registry,
+        worker: Callable[[], dict[str, Any]],
+        telemetry: Telemetry,
+    ) -> None:
+        self._telemetry = telemetry
+        self._store = store
+        self._registry = registry
+        self._worker = worker
+
+    def status(self) -> dict[str, Any]:
+        """The runner's status, whether a runner holds the lease, and this worker."""
+        status = self._store.status()
+        return {
+            **status,
+            "runner_alive": self._store.leader() is not None,
+            "worker": self._worker(),
+        }
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        """The kept snapshots, with which one serves and which one a rollback would restore."""
+        snapshots = self._store.snapshots()
+        serving = self._serving_version()
+        best = self._best(snapshots, serving)
+        return [
+            asdict(KeptSnapshot(**vars(s), serving=s.version == serving, best=s == best))
+            for s in snapshots
+        ]
+
+    def rollback(self, version: int | None, by: str = "operator") -> Promotion:
+        """Promote an older snapshot, verified first; workers follow even if no runner is alive.
+
+        Args:
+            version: Version of the snapshot; None for the best one.
+            by: Recorded in the promotion log and the event.
+
+        Raises:
+            CommandError: There is no such snapshot, or it is serving already.
+            SnapshotError: It does not verify.
+        """
+        serving = self._serving_version()
+        target = self._target(version, serving)
+        reason = f"an operator rolled back from {serving} to {target.version}"
+        detail = {"version": target.version, "from": serving, "reason": reason, "by": by}
+        now = time.time()
+        with self._telemetry.span(
+            names.ROLLBACK, {names.VERSION: target.version, names.REASON: reason}
+        ):
+            self._registry.load(target.tag, target.sha256)
+            promotion = Promotion(
+                PromotionKind.ROLLBACK, target.version, target.tag, target.sha256, reason, now,
+                by=by, trace=self._telemetry.traceparent(),
+            )  # fmt: skip
+            return self._store.promote(promotion, Event("rollback", detail, now))
+
+    def command(self, kind: str, by: str = "operator") -> CommandAnswer:
+        """Send a command to the healing runner, in somebody's name."""
+        return CommandAnswer(command=kind, seq=self._store.add_command(kind, by=by))
+
+    def forget(self, source: str, by: str = "operator") -> CommandAnswer:
+        """Tell the healing runner to stop learning from a source."""
+        return CommandAnswer(command="forget", seq=self._store.add_command("forget", source, by=by))
+
+    def promotions(self, page: LogPage) -> list[dict[str, Any]]:
+        """One page of the promotion log, oldest first."""
+        return [asdict(p) for p in self._store.promotions(page.after, page.limit, page.before)]
+
+    def events(self, page: LogPage) -> list[dict[str, Any]]:
+        """One page of the events, oldest first."""
+        return [asdict(e) for e in self._store.events(page.after, page.limit, page.before)]
+
+    def history(self, since: float, after: int, limit: int) -> list[dict[str, Any]]:
+        """Figures over time, oldest first; every n-th if there are more than the limit."""
+        return [asdict(m) for m in self._store.measurements(since, after, limit=limit)]
+
+    def _target(self, version: int | None, serving: int | None) -> Snapshot:
+        """The snapshot to roll back to."""
+        snapshots = self._store.snapshots()
+        if version is None:
+            target = self._best(snapshots, serving)
+        else:
+            target = next((s for s in snapshots if s.version == version), None)
+        if target is None:
+            kept = [s.version for s in snapshots]
+            missing = "nothing to roll back to" if version is None else f"no snapshot {version}"
+            raise CommandError(f"version: {missing}; kept are {kept}")
+        if target.version == serving:
+            raise CommandError(f"version: snapshot {target.version} is serving already")
+        return target
+
+    def _serving_version(self) -> int | None:
+        newest = self._store.newest_promotion()
+        return newest.version if newest else None
+
+    @staticmethod
+    def _best(snapshots: list[Snapshot], serving: int | None) -> Snapshot | None:
+        others = [s for s in snapshots if s.version != serving]
+        clean = next((s for s in reversed(others) if s.phase is Phase.CLEAN), None)
+        return best_healed(others) or clean
