@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
 
 from bento_selfheal.config.settings import Settings
-from bento_selfheal.errors import StoreError
+from bento_selfheal.core.periodic import PeriodicThread
 from bento_selfheal.store import SqlStore
 
 log = logging.getLogger(__name__)
@@ -40,21 +39,17 @@ class Retention:
         self._store = store
         self._settings = settings
         self._thinned = 0.0
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._leads: Callable[[], bool] = lambda: False
+        self.thread = PeriodicThread("selfheal-retention", self._look, LOOK_SECONDS)
 
     def start(self, leads: Callable[[], bool]) -> None:
-        """Look after the store from now on, in a thread, while ``leads`` says so."""
-        self._thread = threading.Thread(
-            target=self._run, args=(leads,), name="selfheal-keeper", daemon=True
-        )
-        self._thread.start()
+        """Retire what is over the bounds from now on, in a thread, while ``leads`` says so."""
+        self._leads = leads
+        self.thread.start()
 
     def stop(self) -> None:
         """Finish the step in hand."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=10)
+        self.thread.stop()
 
     def run_once(self, now: float) -> int:
         """Retire everything that is over the bounds.
@@ -91,17 +86,13 @@ class Retention:
         gone = 0
         while done := step():
             gone += done
-            if self._stop.wait(STEP_PAUSE):
+            if self.thread.pause(STEP_PAUSE):
                 break
         return gone
 
-    def _run(self, leads: Callable[[], bool]) -> None:
-        wait = LOOK_SECONDS
-        while not self._stop.wait(wait):
-            wait = LOOK_SECONDS
-            try:
-                if leads() and (gone := self.run_once(time.time())):
-                    wait = BUSY_SECONDS
-                    log.debug("retention deleted %d rows", gone)
-            except StoreError as error:
-                log.warning("retention waits for the store: %s", error)
+    def _look(self) -> float:
+        if not self._leads():
+            return LOOK_SECONDS
+        gone = self.run_once(time.time())
+        log.debug("retention deleted %d rows", gone)
+        return BUSY_SECONDS if gone else LOOK_SECONDS

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from bento_selfheal.healing.labels.buffer import Buffer
 from bento_selfheal.packaging.package import Package
 
+log = logging.getLogger(__name__)
+
 LABEL, SOURCE, WEIGHT = "label", "source", "weight"
+
+
+def export_buffer(folder: Path, package: Package, buffer: Buffer, *, batch: int, why: str) -> None:
+    """Write the labelled rows for the retrain that is asked for; a failure is logged.
+
+    Args:
+        folder: Where the file goes; it is made where it is missing.
+        package: Names features and classes.
+        buffer: The labelled rows.
+        batch: Number of the labelled batch, for the file's name.
+        why: Why a retrain is asked for.
+    """
+    path = folder / f"retrain-{package.tag.split(':')[1]}-{batch}.parquet"
+    try:
+        rows = write_labelled(path, package, buffer)
+    except OSError as error:
+        log.error("the labelled rows could not be written to %s: %s", path, error)
+    else:
+        log.warning("%s: %d labelled rows in %s", why, rows, path)
 
 
 def write_labelled(path: Path, package: Package, buffer: Buffer) -> int:

@@ -1,63 +1,44 @@
-"""The healing runner: one leader reads both logs, thinks, and writes what it decided."""
+"""The healing runner: one leader reads both logs, steps the pipeline, and writes its decisions."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
-import secrets
-import socket
-import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from bentoml.exceptions import BentoMLException
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.config.thresholds import ThresholdFile
-from bento_selfheal.core.records import (
-    Command,
-    Event,
-    FeedbackRecord,
-    OperatingPoint,
-    PredictionRecord,
-    Promotion,
-    State,
-)
-from bento_selfheal.core.transitions import forward
+from bento_selfheal.core.periodic import PeriodicThread, ThreadState
+from bento_selfheal.core.records import Event, Snapshot, State
 from bento_selfheal.deployment.locations import open_store, registry_of, state_dir
-from bento_selfheal.errors import (
-    CheckpointError,
-    LeaseLost,
-    NewerRelease,
-    PackageError,
-    PromotionMoved,
-    SelfHealError,
-    SnapshotError,
-    StoreError,
-)
-from bento_selfheal.healing.checkpoint import dump, package_of, restore
+from bento_selfheal.errors import LeaseLost, NewerRelease, PackageError, PromotionMoved
+from bento_selfheal.healing.checkpoint import dump
+from bento_selfheal.healing.journal import Outcome
 from bento_selfheal.healing.pipeline import Pipeline
-from bento_selfheal.packaging.opening import open_package
+from bento_selfheal.runner.lease import Lease
+from bento_selfheal.runner.opening import PipelineOpener
+from bento_selfheal.runner.operators import follow_operators
+from bento_selfheal.runner.pacing import rest_seconds
+from bento_selfheal.runner.reading import LogReader
 from bento_selfheal.runner.retention import Retention
-from bento_selfheal.runner.retrain_export import write_labelled
+from bento_selfheal.runner.retrain_export import export_buffer
+from bento_selfheal.runner.status_board import StatusBoard
 from bento_selfheal.store import StepRecord
 from bento_selfheal.telemetry.spans import Telemetry, within
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS = 1.0
-READ_REQUESTS = 256
-READ_WRITES = 4.0
-"""A runner that is behind reads on, so many times as long as its last checkpoint took to write."""
-MOST_READ_SECONDS = 2.0
-"""So long at most: operators wait meanwhile."""
-READ_SHARE = 0.5
-"""Share of one core that reading the log may take on average."""
+STOP_SECONDS = 30.0
+LOUD = ("refused", "begun_anew")
+"""Kinds of events that the log shows as errors."""
 
 
 class Runner:
-    """Leads when it holds the lease; every step is written whole or not at all.
+    """Works while it holds the lease. Every step is written whole or not at all.
 
     Args:
         settings: The service's settings; the store must be prepared.
@@ -66,295 +47,170 @@ class Runner:
 
     def __init__(self, settings: Settings, telemetry: Telemetry) -> None:
         self._settings = settings
-        self._telemetry = telemetry
         self.store = open_store(settings)
         self.thresholds = ThresholdFile(state_dir(settings) / "threshold_config.json")
-        self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="selfheal-runner", daemon=True)
-        self._keeper = Retention(self.store, settings)
-        self._heart = threading.Thread(target=self._beat, name="selfheal-lease", daemon=True)
-        self._token: int | None = None
+        self.lease = Lease(self.store, settings.lease_seconds)
+        self._opener = PipelineOpener(
+            self.store, settings, self.thresholds, telemetry, self._announce
+        )
+        self._reader = LogReader(self.store)
+        self._retention = Retention(self.store, settings)
+        beat = settings.lease_seconds / 3
+        self._loop = PeriodicThread(
+            "selfheal-runner", self._work, settings.poll_interval, at_once=True
+        )
+        self._heart = PeriodicThread("selfheal-lease", self._beat, beat, longest_retry=beat)
+        self._board = StatusBoard(self.store, lambda: self.lease.token, self.threads)
         self._pipeline: Pipeline | None = None
-        self._told: OperatingPoint | None = None
-        self._write_seconds = self._healing = 0.0
-        self.status: dict[str, Any] = {}
+        self._written_point = ""
+        self._write_seconds = 0.0
 
     def start(self) -> None:
-        """Begin to work, in a thread of its own."""
-        self._thread.start()
+        """Begin to work, in threads."""
+        self._loop.start()
         self._heart.start()
-        self._keeper.start(lambda: self._token is not None)
+        self._retention.start(lambda: self.lease.held)
 
     def stop(self) -> None:
         """Finish the step in hand and let a successor lead at once."""
-        self._stop.set()
-        self._keeper.stop()
-        for thread in (self._thread, self._heart):
-            if thread.is_alive():
-                thread.join(timeout=30)
-        if self._token is not None:
-            try:
-                self.store.release_lease(self.owner)
-            except StoreError as error:
-                log.warning("the lease runs out by itself: %s", error)
+        self._retention.stop()
+        self._loop.stop(STOP_SECONDS)
+        self._heart.stop()
+        self.lease.release()
         self.store.close()
 
-    # -- the loop ----------------------------------------------------------------------------
+    @property
+    def owner(self) -> str:
+        """The name under which this runner holds the lease."""
+        return self.lease.owner
 
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                began, self._healing = time.thread_time(), 0.0
-                worked = self.step()
-                spent = time.thread_time() - began
-                rest = self._rest(spent - self._healing, self._healing)
-                self._stop.wait(rest if worked else self._settings.poll_interval)
-            except (LeaseLost, PromotionMoved) as error:
-                log.info("step given up: %s", error)
-            except SelfHealError as error:
-                log.error("step failed, will be tried again: %s", error)
-                self._stop.wait(RETRY_SECONDS)
-            except Exception:
-                # The thread is the service's only healer: it must outlive what nobody foresaw.
-                log.exception("step failed, will be tried again")
-                self._stop.wait(RETRY_SECONDS)
+    @property
+    def alive(self) -> bool:
+        """Whether every thread of the runner runs."""
+        return all(thread["alive"] for thread in self.threads())
 
-    def _rest(self, reading: float, healing: float) -> float:
-        """Seconds of rest after a step that took so many seconds of a core for either."""
-        share = self._settings.heal_share
-        return reading * (1 / max(share, READ_SHARE) - 1) + healing * (1 / share - 1)
+    def threads(self) -> list[ThreadState]:
+        """State of each thread of the runner."""
+        return [t.state() for t in (self._loop, self._heart, self._retention.thread)]
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What the runner last wrote, with its threads as they are now; empty before that."""
+        return self._board.current()
+
+    def _work(self) -> float:
+        """One step, and the seconds to rest after it."""
+        self._reader.heal_seconds, began = 0.0, time.thread_time()
+        try:
+            worked = self.step()
+        except (LeaseLost, PromotionMoved) as error:
+            log.info("step given up: %s", error)
+            return 0.0
+        except Exception as error:
+            self._board.step_failed(error)
+            raise
+        self._board.step_passed()
+        if not worked:
+            return self._settings.poll_interval
+        healing = self._reader.heal_seconds
+        reading = time.thread_time() - began - healing
+        return rest_seconds(reading, healing, self._settings.heal_share)
 
     def _beat(self) -> None:
-        """Renew the lease beside a long heal."""
-        while not self._stop.wait(self._settings.lease_seconds / 3):
-            try:
-                token = self._token
-                if token is None:
-                    continue
-                if self.store.acquire_lease(self.owner, self._settings.lease_seconds) != token:
-                    self._token = None  # another one led meanwhile: begin from its checkpoint
-            except StoreError as error:
-                log.warning("the lease was not renewed: %s", error)
+        """Renew the lease beside a long heal, and show what became of the threads."""
+        if not self._loop.alive:
+            self.lease.release()  # another runner must be able to lead
+            return
+        self.lease.renew()
+        self._board.show_threads()
 
     def step(self) -> bool:
-        """Read, think, write once; False when there was nothing to do.
+        """Read both logs, decide, and write once; False when there was nothing to do.
 
         Raises:
             LeaseLost: Another runner leads.
             PromotionMoved: An operator's promotion came first.
             StoreError: The store is out of reach.
         """
-        if self._token is None:
-            self._token = self.store.acquire_lease(self.owner, self._settings.lease_seconds)
+        if not self.lease.held:
             self._pipeline = None
-            if self._token is None:
+            if not self.lease.acquire():
                 return False
-            log.info("%s leads", self.owner)
-        # A step that fails leaves no pipeline behind: its mind is ahead of the store.
+        # A step that fails leaves no pipeline behind: its state is ahead of the store's.
         pipeline, self._pipeline = self._pipeline, None
         if pipeline is None or pipeline.package.tag != self.store.meta("package"):
             pipeline = self._open_or_yield()
         try:
-            changed = self._follow_operators(pipeline)
-            worked = self._read_log(pipeline)
+            changed = follow_operators(pipeline, self.store, self.thresholds)
+            worked = self._reader.read(pipeline, self._write_seconds)
             if changed or worked:
                 began = time.monotonic()
                 self._write(pipeline)
                 self._write_seconds = time.monotonic() - began
         except LeaseLost:
-            self._token = None
+            self.lease.forget()
             raise
         self._pipeline = pipeline
         return worked
 
     def _open_or_yield(self) -> Pipeline:
-        """A pipeline; where this replica lacks the package, or is too old for the checkpoint,
+        """A pipeline. Where this replica lacks the package, or is too old for the checkpoint,
         another one gets to lead."""
         try:
-            return self._open_pipeline()
+            pipeline = self._opener.open()
         except (PackageError, NewerRelease, BentoMLException):
-            self._token = None
-            self.store.release_lease(self.owner)
-            self._stop.wait(self._settings.lease_seconds)
+            self.lease.release()
+            self._loop.pause(self._settings.lease_seconds)
             raise
-
-    def _open_pipeline(self) -> Pipeline:
-        """A pipeline where the last one stopped, or a fresh one behind the deployment."""
-        tag, start = self.store.meta("package"), self.store.meta("start")
-        if tag is None or start is None:
-            raise StoreError("the store has no package yet; deploy one first")
-        self.thresholds.refresh()
-        pipeline = self._new_pipeline(tag)
-        blob = self.store.state()
-        try:
-            if blob is not None and package_of(blob) == tag:
-                restore(pipeline, blob)
-            else:
-                _begin(pipeline, json.loads(start))
-        except CheckpointError as error:
-            pipeline = self._new_pipeline(tag)
-            self._begin_anew(pipeline, json.loads(start), str(error))
-        registry = registry_of(pipeline.package, self.store, self._settings)
-        registry.prune({s.tag for s in self.store.snapshots()})
-        self.status = self.store.status()
+        self._board.wrote(self.store.status())
         return pipeline
 
-    def _begin_anew(self, pipeline: Pipeline, start: dict[str, Any], why: str) -> None:
-        """Go on behind what is logged, where no checkpoint tells what was learned from it.
-
-        What the store knows stays: what serves, the snapshots, and what operators have said.
-        """
-        _begin(pipeline, start)
-        pipeline.predictions_from, pipeline.feedback_from, _ = self.store.ends()
-        kept = self.store.snapshots()
-        pipeline.history.take_up(kept, next_version=self.store.newest_version() + 1)
-        pipeline.scoreboard.heals = max((s.heal for s in kept), default=0)
-        for command in self.store.commands(pipeline.commands_from):
-            pipeline.commands_from = forward("commands", pipeline.commands_from, command.seq)
-            if command.kind != "heal":
-                self._obey(pipeline, command)
-        pipeline.collect()  # what they said was noted when they said it
-        pipeline.note("begun_anew", {"reason": why, **pipeline.status()["cursors"]})
-
-    def _new_pipeline(self, tag: str) -> Pipeline:
-        package = open_package(tag, self._settings.device)
-        return Pipeline(
-            package,
-            self._settings,
-            registry_of(package, self.store, self._settings),
-            thresholds=self.thresholds.current,
-            telemetry=self._telemetry,
-            announce=self._announce,
-        )
-
-    # -- one step ----------------------------------------------------------------------------
-
-    def _follow_operators(self, pipeline: Pipeline) -> bool:
-        changed = False
-        if self.thresholds.refresh():
-            pipeline.thresholds = self.thresholds.current
-            pipeline.note("thresholds", pipeline.thresholds.model_dump())
-            changed = True
-        newest = self.store.newest_promotion()
-        if newest is not None and newest.seq != pipeline.promotion_seq:
-            place = forward("promotions", pipeline.promotion_seq, newest.seq)
-            if pipeline.serving is None or pipeline.serving.version != newest.version:
-                self._adopt(pipeline, newest)
-            pipeline.promotion_seq = place
-            changed = True
-        elif newest is not None and pipeline.serving is None:
-            self._adopt(pipeline, newest)
-            changed = True
-        for command in self.store.commands(pipeline.commands_from):
-            pipeline.commands_from = forward("commands", pipeline.commands_from, command.seq)
-            self._obey(pipeline, command)
-            changed = True
-        return changed
-
-    def _adopt(self, pipeline: Pipeline, newest: Promotion) -> None:
-        try:
-            pipeline.adopt(newest)
-        except SnapshotError:
-            pipeline.fall_back(self.store.servable(), newest.seq)
-
-    @staticmethod
-    def _obey(pipeline: Pipeline, command: Command) -> None:
-        if command.kind == "heal":
-            pipeline.heal_now(command.by)
-        elif command.kind == "forget":
-            reason = "asked for by an operator"
-            pipeline.forget(command.argument or "", reason, command.by)
-        else:
-            pipeline.apply_command(command.kind, command.by)
-
-    def _read_log(self, pipeline: Pipeline) -> bool:
-        """Take what is new, and as much at once as lets a runner catch up that is behind, until
-        a promotion is due: a better adapter should not wait."""
-        until = time.monotonic() + min(READ_WRITES * self._write_seconds, MOST_READ_SECONDS)
-        read = more = self._read_part(pipeline)
-        while more >= READ_REQUESTS and time.monotonic() < until:
-            if pipeline.outcome.promotions:
-                break
-            more = self._read_part(pipeline)
-        return read > 0
-
-    def _read_part(self, pipeline: Pipeline) -> int:
-        entries = self.store.read_log(
-            pipeline.predictions_from, pipeline.feedback_from, READ_REQUESTS
-        )
-        wanted = {
-            e.request for e in entries if isinstance(e, FeedbackRecord) and e.features is None
-        }
-        here = {e.request: e for e in entries if isinstance(e, PredictionRecord)}
-        asked = {**self.store.predictions_of(wanted - here.keys()), **here}
-        horizon = self.store.horizon() if wanted - asked.keys() else None
-        for entry in entries:
-            began, heals = time.thread_time(), pipeline.scoreboard.heals
-            pipeline.take(entry, asked.get(entry.request), horizon)
-            if pipeline.scoreboard.heals > heals:
-                self._healing += time.thread_time() - began
-            if pipeline.outcome.promotions:
-                break
-        return len(entries)
-
     def _write(self, pipeline: Pipeline) -> None:
-        if self._token is None:
-            raise LeaseLost("the lease ran out during the step")
+        token = self.lease.require()
         outcome = pipeline.collect()
         surplus = pipeline.surplus()
-        status = self._status(pipeline)
-        pipeline.promotion_seq = self.store.commit(
-            self._token,
-            StepRecord(
-                state=dump(pipeline),
-                status=status,
-                snapshots=list(outcome.snapshots.values()),
-                dropped=[s.version for s in surplus],
-                promotions=outcome.promotions,
-                after_promotion=pipeline.promotion_seq,
-                events=outcome.events,
-                measurements=outcome.measurements,
-                operating_point=self._moved_point(pipeline),
-            ),
+        status = self._board.with_own(self._status(pipeline))
+        point = _operating_point(pipeline)
+        record = StepRecord(
+            state=dump(pipeline),
+            status=status,
+            snapshots=list(outcome.snapshots.values()),
+            dropped=[s.version for s in surplus],
+            promotions=outcome.promotions,
+            after_promotion=pipeline.promotion_seq,
+            events=outcome.events,
+            measurements=outcome.measurements,
+            operating_point=point if point != self._written_point else "",
         )
-        self.status = status
-        self._told = pipeline.operating
+        with self._board.writing(status):
+            pipeline.promotion_seq = self.store.commit(token, record)
+        self._written_point = point
+        self._after_write(pipeline, outcome, surplus)
+
+    def _after_write(
+        self, pipeline: Pipeline, outcome: Outcome, surplus: Sequence[Snapshot]
+    ) -> None:
+        """Do what may follow only once the step is in the store."""
         if outcome.export:
-            self._export(pipeline)
-        if surplus:  # to ask the store whose they are, after each step, would be a read for nothing
+            folder = state_dir(self._settings) / "exports"
+            export_buffer(
+                folder, pipeline.package, pipeline.buffer,
+                batch=pipeline.scoreboard.labelled_batches, why=str(pipeline.limit.retrain),
+            )  # fmt: skip
+        if surplus:  # asking the store whose they are after each step would be a read for nothing
             registry = registry_of(pipeline.package, self.store, self._settings)
             for snapshot in surplus:
                 registry.delete(snapshot.tag)
         for event, trace in zip(outcome.events, outcome.traces, strict=True):
             with within(trace):
-                _say(event)
-
-    def _moved_point(self, pipeline: Pipeline) -> str:
-        moved = pipeline.operating != self._told
-        return json.dumps(pipeline.operating.as_dict()) if moved else ""
-
-    def _export(self, pipeline: Pipeline) -> None:
-        """Write the labelled buffer out for the retrain that is asked for."""
-        name = (
-            f"retrain-{pipeline.package.tag.split(':')[1]}-{pipeline.scoreboard.labelled_batches}"
-        )
-        path = state_dir(self._settings) / "exports" / f"{name}.parquet"
-        try:
-            rows = write_labelled(path, pipeline.package, pipeline.buffer)
-        except OSError as error:
-            log.error("the labelled rows could not be written to %s: %s", path, error)
-        else:
-            log.warning("%s: %d labelled rows in %s", pipeline.limit.retrain, rows, path)
+                _log_event(event)
 
     def _announce(self, state: State) -> None:
         """Show a heal that begins; the page would otherwise never see it.
 
         The figures stay those of the last step that was written: this one may yet be given up.
         """
-        self.status = {**self.status, "state": state.value, "time": time.time()}
-        if self._token is not None:
-            self.store.show_status(self._token, self.status)
+        self._board.show(state=state.value)
 
     def _status(self, pipeline: Pipeline) -> dict[str, Any]:
         requests, labels, _ = self.store.ends()
@@ -363,18 +219,16 @@ class Runner:
             "labels": labels - pipeline.feedback_from,
         }
         return {
-            **pipeline.status(), "unread": unread, "time": time.time(), "runner": self.owner,
+            **pipeline.status(), "unread": unread, "time": time.time(), "runner": self.lease.owner,
         }  # fmt: skip
 
 
-def _begin(pipeline: Pipeline, start: dict[str, Any]) -> None:
-    """Put a fresh pipeline behind the deployment."""
-    pipeline.start_from = pipeline.predictions_from = start["predictions_from"]
-    pipeline.feedback_from = start["feedback_from"]
-    pipeline.commands_from = start["commands_from"]
-    pipeline.history.next_version = start["next_version"]
+def _operating_point(pipeline: Pipeline) -> str:
+    """The operating point with the snapshot version that it belongs to, as JSON."""
+    version = pipeline.serving.version if pipeline.serving is not None else None
+    return json.dumps({**pipeline.operating.as_dict(), "version": version})
 
 
-def _say(event: Event) -> None:
-    level = logging.ERROR if event.kind in ("refused", "begun_anew") else logging.INFO
+def _log_event(event: Event) -> None:
+    level = logging.ERROR if event.kind in LOUD else logging.INFO
     log.log(level, "%s at batch %d: %s", event.kind, event.batch, json.dumps(event.detail))

@@ -12,7 +12,7 @@ from bento_selfheal.deployment.deploy import prepare
 from bento_selfheal.runner.pacing import stand_back
 from bento_selfheal.runner.runner import Runner
 from bento_selfheal.telemetry.logs import log_with_bentoml
-from bento_selfheal.telemetry.metrics import observe_status, open_meter
+from bento_selfheal.telemetry.metrics import observe_status, observe_threads, open_meter
 from bento_selfheal.telemetry.otel import open_telemetry
 
 
@@ -25,7 +25,9 @@ class HealingRunnerBase:
         torch.set_num_threads(1)
         stand_back(settings.runner_nice)
         self._runner = Runner(settings, open_telemetry())
-        observe_status(open_meter("selfheal-runner"), lambda: self._runner.status)
+        meter = open_meter("selfheal-runner")
+        observe_status(meter, lambda: self._runner.status)
+        observe_threads(meter, self._runner.threads)
         self._runner.start()
 
     @bentoml.on_deployment
@@ -38,6 +40,10 @@ class HealingRunnerBase:
     def shut_down(self) -> None:
         """Finish the step in hand and hand the lease over."""
         self._runner.stop()
+
+    async def __is_alive__(self) -> bool:
+        """For `/livez` of the runner's process: whether all its threads run."""
+        return self._runner.alive
 
     @bentoml.api
     def describe(self) -> dict[str, Any]:

@@ -27,7 +27,10 @@ from bento_selfheal.deployment.locations import open_store
 from bento_selfheal.errors import LeaseLost, PromotionMoved
 from bento_selfheal.packaging.build import Training, package_model
 from bento_selfheal.packaging.package import Package
-from bento_selfheal.runner.runner import READ_REQUESTS, Runner
+from bento_selfheal.runner.pacing import rest_seconds
+from bento_selfheal.runner.reading import READ_REQUESTS
+from bento_selfheal.runner.runner import Runner
+from bento_selfheal.runner.status_board import TROUBLE_AFTER
 from bento_selfheal.serving.worker import Worker
 from bento_selfheal.simulation.comparison import backtest_log
 from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows
@@ -74,7 +77,7 @@ def test_catches_up(store: SqlStore, worker: Worker, make: Callable[..., Runner]
                     monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     """A runner that is behind reads on for as long as its last checkpoint was long in writing, and
     writes once; a promotion is written at once."""
-    monkeypatch.setattr("bento_selfheal.runner.runner.READ_WRITES", 1e9)
+    monkeypatch.setattr("bento_selfheal.runner.reading.READ_WRITES", 1e9)
     rows = article_rows(3 * READ_REQUESTS, 0.0, np.random.default_rng(1)).rows
     runner = make()
     assert not runner.step()  # it takes the deployment over, and writes
@@ -113,6 +116,8 @@ def test_heals(store: SqlStore, worker: Worker, make: Callable[..., Runner]) -> 
     assert status["promotions"] == len(promotions) - 1 >= 1
     assert worker.follower.champion.version == promotions[-1].version
     assert status["serving"]["version"] == promotions[-1].version
+    point = json.loads(store.serving_state()[1] or "")
+    assert point["version"] == promotions[-1].version, "the threshold names its model"
     kept = {s.version: s for s in store.snapshots()}
     assert {1, promotions[-1].version} <= kept.keys()
     for s in kept.values():
@@ -245,12 +250,8 @@ def test_leader_again(store: SqlStore, worker: Worker, make: Callable[..., Runne
     handed_over(one)
     work_off(two)
     handed_over(two)
-    one._heart.start()
-    try:
-        wait_for(lambda: one._token is None, "the heart to find that another one led")
-    finally:
-        one._stop.set()
-        one._heart.join(5)
+    one.lease.renew()
+    assert not one.lease.held
     send(worker, *drifting(clean=100, drifted=0))
     work_off(one)
     assert store.status()["labels"]["joined"] == 200
@@ -429,16 +430,81 @@ def test_thread(store: SqlStore, worker: Worker, make: Callable[..., Runner]) ->
     assert make().store.acquire_lease("successor", 60)
 
 
+def test_a_step_that_fails_again_and_again_is_loud(
+    store: SqlStore, make: Callable[..., Runner], monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """From the fifth failure in a row on, the status says what fails and where, and one event and
+    one log line tell of it; when the step goes through again, the trouble is over."""
+    runner = make()
+    assert runner._work() == runner._settings.poll_interval
+    real = runner._reader.read
+
+    def poisoned(*_: Any) -> bool:
+        raise IndexError("index out of range in self")
+
+    monkeypatch.setattr(runner._reader, "read", poisoned)
+    for number in range(1, TROUBLE_AFTER + 3):
+        with pytest.raises(IndexError):
+            runner._work()
+        trouble = store.status()["trouble"]
+        assert bool(trouble) is (number >= TROUBLE_AFTER)
+    assert "IndexError: index out of range in self" in trouble
+    assert "after prediction 0 and label 0" in trouble
+    assert caplog.text.count("no label is learned") == 1
+    assert store.status()["failing"] == TROUBLE_AFTER
+    monkeypatch.setattr(runner._reader, "read", real)
+    runner._work()
+    assert (store.status()["trouble"], store.status()["failing"]) == ("", 0)
+    kinds = [e.kind for e in store.events()]
+    assert kinds[-2:] == ["step_failing", "step_recovered"]
+
+
+def test_a_dead_thread_is_seen(
+    store: SqlStore, make: Callable[..., Runner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`/status` and `/livez` of the runner show that one of its threads has died, though there
+    is nothing to read or learn."""
+
+    def die() -> float:
+        raise SystemExit("torn down")
+
+    runner = make(poll_interval=0.01, lease_seconds=0.05)
+    monkeypatch.setattr(runner._retention.thread, "_work", die)
+    monkeypatch.setattr(runner._retention.thread, "_first", 0.0)
+    runner.start()
+
+    def shown() -> bool:
+        threads = {t["name"]: t["alive"] for t in store.status().get("threads", [])}
+        return threads == {"selfheal-runner": True, "selfheal-lease": True,
+                           "selfheal-retention": False}  # fmt: skip
+
+    wait_for(shown, "the dead thread in the status")
+    assert not runner.alive
+    runner.stop()
+
+
+def test_a_runner_whose_steps_have_ended_lets_another_lead(
+    make: Callable[..., Runner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the thread of the steps is dead, the lease is not renewed in its name for ever."""
+    runner, other = make(), make()
+    assert runner.lease.acquire()
+    assert not other.lease.acquire()
+    runner._beat()
+    assert other.lease.acquire()
+
+
 def test_rests_after_heals(worker: Worker, make: Callable[..., Runner]) -> None:
     """The share of a core that heals may take decides how long the runner rests after one."""
     runner = make(heal_share=0.2)
-    assert runner._rest(0.0, 0.1) == pytest.approx(0.4)
-    assert runner._rest(0.1, 0.0) == pytest.approx(0.1)
-    assert make(heal_share=1)._rest(0.1, 0.1) == 0
+    assert rest_seconds(0.0, 0.1, heal_share=0.2) == pytest.approx(0.4)
+    assert rest_seconds(0.1, 0.0, heal_share=0.2) == pytest.approx(0.1)
+    assert rest_seconds(0.1, 0.1, heal_share=1) == 0
     send(worker, *drifting(clean=100, drifted=0))
     began = time.thread_time()
     work_off(runner)
-    assert 0 < runner._healing < time.thread_time() - began
+    assert 0 < runner._reader.heal_seconds < time.thread_time() - began
 
 
 def test_evidence_is_json(store: SqlStore, worker: Worker, make: Callable[..., Runner]) -> None:

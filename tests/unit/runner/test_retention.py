@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from deployed import whole_log
 
 from bento_selfheal.config.settings import Settings
+from bento_selfheal.core import periodic
 from bento_selfheal.core.records import (
     Event,
     FeedbackRecord,
@@ -115,3 +118,26 @@ def test_stops_between_steps(store: SqlStore) -> None:
     keeper = Retention(store, Settings(log_days=30))
     keeper.stop()
     assert keeper.run_once(NOW) == STEP_ROWS
+
+
+def test_outlives_any_error(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error that nobody foresaw is logged and counted, and retention tries again."""
+    monkeypatch.setattr(periodic, "FIRST_RETRY_SECONDS", 1e-4)
+    monkeypatch.setattr("bento_selfheal.runner.retention.LOOK_SECONDS", 0.0)
+    keeper, again = Retention(store, Settings()), threading.Semaphore(0)
+    monkeypatch.setattr(keeper.thread, "_first", 0.0)
+
+    def broken(now: float) -> int:
+        again.release()
+        raise MemoryError("one bad moment")
+
+    monkeypatch.setattr(keeper, "run_once", broken)
+    keeper.start(lambda: True)
+    for _ in range(3):
+        assert again.acquire(timeout=10)
+    assert keeper.thread.alive
+    keeper.stop()
+    assert keeper.thread.failures >= 2
+    assert "MemoryError: one bad moment" in caplog.text

@@ -1,0 +1,105 @@
+"""Opens a pipeline: from the last checkpoint, or afresh behind the deployment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.config.thresholds import ThresholdFile
+from bento_selfheal.core.records import State
+from bento_selfheal.deployment.locations import registry_of
+from bento_selfheal.errors import CheckpointError, StoreError
+from bento_selfheal.healing.checkpoint import package_of, restore
+from bento_selfheal.healing.pipeline import Pipeline
+from bento_selfheal.packaging.opening import open_package
+from bento_selfheal.runner.operators import follow_commands
+from bento_selfheal.store import SqlStore
+from bento_selfheal.telemetry.spans import Telemetry
+
+
+class PipelineOpener:
+    """Opens the pipeline of a leader.
+
+    Args:
+        store: Where the checkpoint is.
+        settings: The service's settings.
+        thresholds: The watched ``threshold_config.json``.
+        telemetry: Where spans go.
+        announce: Told of a state that begins in the middle of a step.
+    """
+
+    def __init__(
+        self,
+        store: SqlStore,
+        settings: Settings,
+        thresholds: ThresholdFile,
+        telemetry: Telemetry,
+        announce: Callable[[State], None],
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._thresholds = thresholds
+        self._telemetry = telemetry
+        self._announce = announce
+
+    def open(self) -> Pipeline:
+        """A pipeline where the last one stopped, or a fresh one behind the deployment.
+
+        Raises:
+            StoreError: Nothing was deployed, or the store is out of reach.
+            NewerRelease: A newer release wrote the checkpoint.
+            PackageError: The package is damaged.
+            bentoml.exceptions.NotFound: The package is not in this model store.
+        """
+        tag, start = self._store.meta("package"), self._store.meta("start")
+        if tag is None or start is None:
+            raise StoreError("the store has no package yet; deploy one first")
+        self._thresholds.refresh()
+        pipeline = self._new(tag)
+        blob = self._store.state()
+        try:
+            if blob is not None and package_of(blob) == tag:
+                restore(pipeline, blob)
+            else:
+                _begin(pipeline, json.loads(start))
+        except CheckpointError as error:
+            pipeline = self._new(tag)
+            self._begin_anew(pipeline, json.loads(start), str(error))
+        registry = registry_of(pipeline.package, self._store, self._settings)
+        registry.prune({s.tag for s in self._store.snapshots()})
+        return pipeline
+
+    def _new(self, tag: str) -> Pipeline:
+        package = open_package(tag, self._settings.device)
+        return Pipeline(
+            package,
+            self._settings,
+            registry_of(package, self._store, self._settings),
+            thresholds=self._thresholds.current,
+            telemetry=self._telemetry,
+            announce=self._announce,
+        )
+
+    def _begin_anew(self, pipeline: Pipeline, start: dict[str, Any], why: str) -> None:
+        """Go on behind what is logged, where no checkpoint tells what was learned from it.
+
+        What the store knows stays: what serves, the snapshots, and operators' commands.
+        """
+        _begin(pipeline, start)
+        pipeline.predictions_from, pipeline.feedback_from, _ = self._store.ends()
+        kept = self._store.snapshots()
+        pipeline.history.take_up(kept, next_version=self._store.newest_version() + 1)
+        pipeline.scoreboard.heals = max((s.heal for s in kept), default=0)
+        follow_commands(pipeline, self._store, heal=False)
+        pipeline.collect()  # the events of those commands were noted when they came
+        pipeline.note("begun_anew", {"reason": why, **pipeline.status()["cursors"]})
+
+
+def _begin(pipeline: Pipeline, start: dict[str, Any]) -> None:
+    """Put a fresh pipeline behind the deployment."""
+    pipeline.start_from = pipeline.predictions_from = start["predictions_from"]
+    pipeline.feedback_from = start["feedback_from"]
+    pipeline.commands_from = start["commands_from"]
+    pipeline.history.next_version = start["next_version"]

@@ -1,0 +1,77 @@
+"""What people ask of the runner: thresholds, promotions and rollbacks, commands."""
+
+from __future__ import annotations
+
+from bento_selfheal.config.thresholds import ThresholdFile
+from bento_selfheal.core.records import Command, Promotion
+from bento_selfheal.core.transitions import forward
+from bento_selfheal.errors import SnapshotError
+from bento_selfheal.healing.pipeline import Pipeline
+from bento_selfheal.store import SqlStore
+
+
+def follow_operators(pipeline: Pipeline, store: SqlStore, thresholds: ThresholdFile) -> bool:
+    """Put in force what operators asked for since the last step; whether they asked for anything.
+
+    Raises:
+        StoreError: The store is out of reach.
+    """
+    changed = _follow_thresholds(pipeline, thresholds)
+    changed |= _follow_promotions(pipeline, store)
+    return follow_commands(pipeline, store) or changed
+
+
+def follow_commands(pipeline: Pipeline, store: SqlStore, *, heal: bool = True) -> bool:
+    """Carry out the commands that the pipeline has not seen; whether there were any.
+
+    Args:
+        pipeline: What carries them out.
+        store: Where they are.
+        heal: Whether to heal where a command asks for it.
+    """
+    commands = store.commands(pipeline.commands_from)
+    for command in commands:
+        pipeline.commands_from = forward("commands", pipeline.commands_from, command.seq)
+        if heal or command.kind != "heal":
+            _carry_out(pipeline, command)
+    return bool(commands)
+
+
+def _follow_thresholds(pipeline: Pipeline, thresholds: ThresholdFile) -> bool:
+    if not thresholds.refresh():
+        return False
+    pipeline.thresholds = thresholds.current
+    pipeline.note("thresholds", pipeline.thresholds.model_dump())
+    return True
+
+
+def _follow_promotions(pipeline: Pipeline, store: SqlStore) -> bool:
+    newest = store.newest_promotion()
+    if newest is None:
+        return False
+    if newest.seq == pipeline.promotion_seq:
+        if pipeline.serving is not None:
+            return False
+        _adopt(pipeline, store, newest)
+        return True
+    place = forward("promotions", pipeline.promotion_seq, newest.seq)
+    if pipeline.serving is None or pipeline.serving.version != newest.version:
+        _adopt(pipeline, store, newest)
+    pipeline.promotion_seq = place
+    return True
+
+
+def _adopt(pipeline: Pipeline, store: SqlStore, newest: Promotion) -> None:
+    try:
+        pipeline.adopt(newest)
+    except SnapshotError:
+        pipeline.fall_back(store.servable(), newest.seq)
+
+
+def _carry_out(pipeline: Pipeline, command: Command) -> None:
+    if command.kind == "heal":
+        pipeline.heal_now(command.by)
+    elif command.kind == "forget":
+        pipeline.forget(command.argument or "", "asked for by an operator", command.by)
+    else:
+        pipeline.apply_command(command.kind, command.by)

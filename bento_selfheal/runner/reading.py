@@ -1,0 +1,65 @@
+"""Reads both logs into the pipeline, at a pace that lets a runner that is behind catch up."""
+
+from __future__ import annotations
+
+import time
+
+from bento_selfheal.core.records import FeedbackRecord, PredictionRecord
+from bento_selfheal.healing.pipeline import Pipeline
+from bento_selfheal.store import SqlStore
+
+READ_REQUESTS = 256
+READ_WRITES = 4.0
+"""A runner that is behind reads on for this many times as long as its last write took."""
+MOST_READ_SECONDS = 2.0
+"""It reads no longer than this, because operators' commands wait meanwhile."""
+
+
+class LogReader:
+    """Feeds the pipeline from the prediction log and the label log.
+
+    Args:
+        store: Where both logs are.
+    """
+
+    def __init__(self, store: SqlStore) -> None:
+        self._store = store
+        self.heal_seconds = 0.0
+        """Seconds of a core that heals took since this was last set to 0."""
+
+    def read(self, pipeline: Pipeline, write_seconds: float) -> bool:
+        """Read what is new, until a promotion is due: a better adapter should not wait.
+
+        Args:
+            pipeline: What takes the entries.
+            write_seconds: How long the last checkpoint took to write.
+
+        Returns:
+            Whether there was anything to read.
+        """
+        until = time.monotonic() + min(READ_WRITES * write_seconds, MOST_READ_SECONDS)
+        read = more = self._read_part(pipeline)
+        while more >= READ_REQUESTS and time.monotonic() < until:
+            if pipeline.outcome.promotions:
+                break
+            more = self._read_part(pipeline)
+        return read > 0
+
+    def _read_part(self, pipeline: Pipeline) -> int:
+        entries = self._store.read_log(
+            pipeline.predictions_from, pipeline.feedback_from, READ_REQUESTS
+        )
+        wanted = {
+            e.request for e in entries if isinstance(e, FeedbackRecord) and e.features is None
+        }
+        here = {e.request: e for e in entries if isinstance(e, PredictionRecord)}
+        known = {**self._store.predictions_of(wanted - here.keys()), **here}
+        horizon = self._store.horizon() if wanted - known.keys() else None
+        for entry in entries:
+            began, heals = time.thread_time(), pipeline.scoreboard.heals
+            pipeline.take(entry, known.get(entry.request), horizon)
+            if pipeline.scoreboard.heals > heals:
+                self.heal_seconds += time.thread_time() - began
+            if pipeline.outcome.promotions:
+                break
+        return len(entries)
