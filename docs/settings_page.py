@@ -8,44 +8,59 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
-from bento_selfheal.config import HealParameters, Settings, Thresholds
+from bento_selfheal.config.groups import (
+    AccessSettings,
+    HealingSettings,
+    ServingSettings,
+    StoreSettings,
+    Tuning,
+)
+from bento_selfheal.config.thresholds import Thresholds
 
 PAGE = Path(__file__).parent / "settings.md"
+GROUPS = (ServingSettings, HealingSettings, StoreSettings, AccessSettings)
 HEAD = """# Settings
 
-`make docs` writes this page from the docstrings of the settings in `bento_selfheal/config/`.
-
-Set a setting with the environment variable `SELFHEAL_NAME`, or with a line `name = value` in
-`selfheal.toml` (`SELFHEAL_CONFIG` names another file). The variable takes precedence. The service
-does not start with an unknown name or an invalid value; the message names it.
+`make docs` writes this page from the docstrings in `bento_selfheal/config/`. A setting is an
+environment variable `SELFHEAL_NAME`, or a line `name = value` in `selfheal.toml`; set
+`SELFHEAL_CONFIG` to use another file. The variable wins. The service does not start with an unknown
+name or a wrong value, and the error names it.
 """
-THRESHOLDS = """Operational thresholds are stored in `threshold_config.json` in the state folder,
-separate from the model. A change takes effect within a second while the service runs. An invalid
-change is logged as an error, and the previous values stay in force.
+THRESHOLDS = """These belong to operations and live in `threshold_config.json` in the state folder,
+apart from the model. An edit takes effect within a second while the service runs. A bad edit is
+refused with a line in the log, and the values before it stay in force.
+"""
+TUNING = """These are for experts; the benchmarks chose the defaults. Each is a variable
+`SELFHEAL_TUNING__NAME`, or a line `name = value` below `[tuning]` in `selfheal.toml`. The names of
+earlier releases, without `TUNING__` and above `[tuning]`, still work.
 """
 
 
 def settings_page() -> str:
     """The page as it should be."""
-    heal = set(HealParameters.model_fields)
-    service = [name for name in Settings.model_fields if name not in heal]
+    operators = [line for group in GROUPS for line in _section(group, "SELFHEAL_")]
     return "\n".join(
         [
             HEAD,
-            "## The service\n",
-            *_table(Settings, service, "SELFHEAL_"),
-            "\n## Drift detection and healing\n",
-            *_table(Settings, [n for n in Settings.model_fields if n in heal], "SELFHEAL_"),
-            "\n## Thresholds\n",
+            *operators,
+            "## Thresholds\n",
             THRESHOLDS,
             *_table(Thresholds, list(Thresholds.model_fields), ""),
+            "\n## Tuning\n",
+            TUNING,
+            *_table(Tuning, list(Tuning.model_fields), "SELFHEAL_TUNING__"),
             "",
         ]
     )
 
 
+def _section(group: type[BaseModel], prefix: str) -> list[str]:
+    title = (group.__doc__ or "").strip().rstrip(".")
+    return [f"## {title}\n", *_table(group, list(group.model_fields), prefix), ""]
+
+
 def _table(model: type[BaseModel], names: list[str], prefix: str) -> list[str]:
-    rows = ["| setting | default | description |", "|---|---|---|"]
+    rows = ["| setting | default | what it is |", "|---|---|---|"]
     for name in names:
         field = model.model_fields[name]
         shown = prefix + (name.upper() if prefix else name)
@@ -57,7 +72,7 @@ def _table(model: type[BaseModel], names: list[str], prefix: str) -> list[str]:
 def _default(value: Any) -> str:
     if value is PydanticUndefined:
         return ""
-    if value is None or value in ("", Path(), SecretStr("")):
+    if value is None or value in ("", (), Path(), SecretStr("")):
         return "none"
     return f"`{value}`".lower() if isinstance(value, bool) else f"`{value}`"
 

@@ -1,4 +1,4 @@
-"""Operations' own thresholds and costs, and the file that holds them."""
+"""Thresholds and costs that belong to operations, and the file that holds them."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from bento_selfheal.errors import SettingsError
 
 
 class Thresholds(BaseModel):
-    """Operations' own: when to roll back and what mistakes cost, apart from the model."""
+    """When to roll back and what mistakes cost. They belong to operations, not to the model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     rollback_f1_drop: Share = 0.08
-    """F1 this far below the baseline, as a rolling mean, rolls back."""
+    """Roll back when the rolling mean of F1 is this far below the baseline's."""
     rollback_acc_drop: Share = 0.10
-    """Accuracy this far below the baseline, as a rolling mean, rolls back."""
+    """Roll back when the rolling mean of accuracy is this far below the baseline's."""
     miss_cost: Positive = 1.0
-    """What a missed row of class 1 costs, in any unit."""
+    """Cost of a missed row of class 1, in any unit."""
     alarm_cost: Positive = 1.0
-    """What a false alarm costs, in the same unit."""
-    capacity: Annotated[float, Field(gt=0, lt=1000)] | None = None
-    """Rows in 1,000 that may be flagged; it goes before the costs."""
+    """Cost of a false alarm, in the same unit."""
+    capacity: Annotated[float, Field(gt=0, lt=1000, allow_inf_nan=False)] | None = None
+    """Rows in 1,000 that may be flagged. With a capacity, the costs do not matter."""
 
     @property
     def bayes_threshold(self) -> float:
-        """Probability from which on an alarm is the cheaper mistake."""
+        """The probability above which a false alarm is the cheaper mistake."""
         return self.alarm_cost / (self.alarm_cost + self.miss_cost)
 
 

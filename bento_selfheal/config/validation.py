@@ -6,9 +6,16 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+# Bounds far beyond any use: what lies outside is a slip, and infinity stops whatever it reaches.
+MOST = 1_000_000_000
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Chance = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=MOST, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, le=MOST, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
+Days = Annotated[float, Field(gt=0, le=36_500, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=MOST)]
+NotNegativeCount = Annotated[int, Field(ge=0, le=MOST)]
 
 SECRET = ("_tokens", "_key")
 """Ends of the names of settings whose values no message may show."""

@@ -96,7 +96,7 @@ class Pipeline:
         self._telemetry = telemetry
         self._announce = announce
         self.rules = package.rules()
-        self._recipe = make_recipe(settings)
+        self._recipe = make_recipe(settings.tuning)
         reference = package.reference_rows, package.reference_labels
         self.rule_record = RuleRecord(self.rules, *reference)
         self.drift = Drift(package, settings, self.rules)
@@ -114,9 +114,9 @@ class Pipeline:
         self.state = State.HEALTHY
         self.open_rows: NDArray[np.float32] = np.zeros((0, width), dtype=np.float32)
         self.open_answers: NDArray[np.float32] = package.shadow(self.open_rows)
-        self.joiner = Joiner(settings.pending_labels)
+        self.joiner = Joiner(settings.tuning.pending_labels)
         self.open_labels: list[JoinedRow] = []
-        self.buffer = Buffer(settings.buffer_rows, width, package.embed)
+        self.buffer = Buffer(settings.tuning.buffer_rows, width, package.embed)
         self.sources = Sources(settings.source_alpha, settings.source_quota)
         self.champion = package.model
         self.serving: Snapshot | None = None
@@ -125,9 +125,11 @@ class Pipeline:
         self._basis = Basis.of(package)
         self.challenger = self.new_challenger()
         self.trial: Trial | None = None
-        self.gate = Gate(settings.gate_alpha, settings.trial_rows, settings.advance_rows)
-        self.regret = Regret(settings.regret_alpha, settings.trial_rows)
-        self.health = Health(settings.health_window)
+        self.gate = Gate(
+            settings.gate_alpha, settings.tuning.trial_rows, settings.tuning.advance_rows
+        )
+        self.regret = Regret(settings.tuning.regret_alpha, settings.tuning.trial_rows)
+        self.health = Health(settings.tuning.health_window)
         self.calibration = Calibration()
         self.operating = OperatingPoint()
         self.unlabelled = 0
@@ -273,7 +275,7 @@ class Pipeline:
         self.scoreboard.predicted += len(entry.probabilities)
         self.open_rows = np.concatenate([self.open_rows, entry.features])
         self.open_answers = np.concatenate([self.open_answers, entry.probabilities])
-        size = self.settings.batch_size
+        size = self.settings.tuning.batch_size
         while len(self.open_rows) >= size:
             self._read_signals(self.open_rows[:size], self.open_answers[:size])
             self.open_rows, self.open_answers = self.open_rows[size:], self.open_answers[size:]
@@ -318,7 +320,7 @@ class Pipeline:
         s = self.settings
         if not (s.prior_correction and self.package.binary and self.thresholds.capacity is None):
             return
-        asked = self.drift.reading.drifting and self.unlabelled >= s.unlabelled_batches
+        asked = self.drift.reading.drifting and self.unlabelled >= s.tuning.unlabelled_batches
         if asked and not (self.paused or self.observing):
             share = self.package.info.flagged_rate
             self._operate(self.calibration.share(share, PointKind.UNVERIFIED), "no label comes")
@@ -370,9 +372,9 @@ class Pipeline:
     def _batch_is_due(self) -> bool:
         """A batch of labels is full; or long in coming, and then a few are enough."""
         s, n = self.settings, len(self.open_labels)
-        slow = self.scoreboard.predicted - self.opened_at >= SLOW_BATCHES * s.batch_size
+        slow = self.scoreboard.predicted - self.opened_at >= SLOW_BATCHES * s.tuning.batch_size
         slow = slow and abs(self.now - self.opened_time) >= SLOW_SECONDS  # clocks are set back
-        return n >= s.batch_size or (slow and n >= min(FEW_LABELS, s.batch_size))
+        return n >= s.tuning.batch_size or (slow and n >= min(FEW_LABELS, s.tuning.batch_size))
 
     def _labelled_batch(self, batch: list[JoinedRow]) -> None:
         """Test, then train: score on labels that nothing has trained on, then heal."""
@@ -546,7 +548,7 @@ class Pipeline:
         a heal.
         """
         batches = len(self.health.recent)
-        rows = self.buffer.rows().tail(batches * self.settings.batch_size)
+        rows = self.buffer.rows().tail(batches * self.settings.tuning.batch_size)
         before = self.scoreboard.labelled_batches - batches
         kept = self.history.compare(self.history.before(before, other_than=serving), rows)
         now = Scores.of(probabilities_or_half(self.champion, rows.features), rows.labels)
@@ -633,7 +635,7 @@ class Pipeline:
 
     def _below_floor(self) -> str:
         """Why the challenger may not serve at all; empty when it may."""
-        package, floor = self.package, self.settings.reference_floor
+        package, floor = self.package, self.settings.tuning.reference_floor
         answers = probabilities_or_half(self.challenger.answers, package.reference_rows)
         accuracy = Scores.of(answers, package.reference_labels).accuracy
         if accuracy >= floor:
@@ -744,7 +746,7 @@ class Pipeline:
         """The rounds of one heal; returns the version of its post-heal snapshot."""
         self.actions.append(f"heal {number}")
         self._set_pace(len(batch))
-        size = self.settings.heal_rows if self.continuous else max(len(batch), 1)
+        size = self.settings.tuning.heal_rows if self.continuous else max(len(batch), 1)
         for at in range(0, max(len(batch), 1), size):
             rows = batch[at : at + size]
             self._judge_sources(rows)
@@ -825,8 +827,8 @@ class Pipeline:
     def new_challenger(self, start: SelfHealingModel | None = None) -> Challenger:
         """A line that begins from a model, or from what serves."""
         s = self.settings
-        self.anchor = Anchor(self._basis, s.anchor_ridge)
-        return Challenger(start or self.champion, s.heal_lr, self.package.model, self.anchor)
+        self.anchor = Anchor(self._basis, s.tuning.anchor_ridge)
+        return Challenger(start or self.champion, s.tuning.heal_lr, self.package.model, self.anchor)
 
     # -- what it shows of itself -----------------------------------------------------------------
 

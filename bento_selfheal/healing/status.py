@@ -70,8 +70,8 @@ def _signals(p: Pipeline) -> dict[str, Any]:
         "conflicts": reading.conflicts,
         "drifting": p.drift.seen,
         "error": p.drift.fallen,
-        "fidi_threshold": p.settings.fidi_threshold,
-        "conflict_min": p.settings.conflict_min,
+        "fidi_threshold": p.settings.tuning.fidi_threshold,
+        "conflict_min": p.settings.tuning.conflict_min,
     }
 
 

@@ -57,7 +57,7 @@ class Runner:
         self._retention = Retention(self.store, settings)
         beat = settings.lease_seconds / 3
         self._loop = PeriodicThread(
-            "selfheal-runner", self._work, settings.poll_interval, at_once=True
+            "selfheal-runner", self._work, settings.tuning.poll_interval, at_once=True
         )
         self._heart = PeriodicThread("selfheal-lease", self._beat, beat, longest_retry=beat)
         self._board = StatusBoard(self.store, lambda: self.lease.token, self.threads)
@@ -111,7 +111,7 @@ class Runner:
             raise
         self._board.step_passed()
         if not worked:
-            return self._settings.poll_interval
+            return self._settings.tuning.poll_interval
         healing = self._reader.heal_seconds
         reading = time.thread_time() - began - healing
         return rest_seconds(reading, healing, self._settings.heal_share)

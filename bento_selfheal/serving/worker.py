@@ -71,15 +71,15 @@ class Worker:
         self.sample_rate = settings.log_sample
         self._draw = Random()  # noqa: S311 - which requests are logged is no secret
         self.log = PredictionLog(
-            self.store, interval=settings.flush_interval, limit=settings.queue_rows
+            self.store, interval=settings.tuning.flush_interval, limit=settings.queue_rows
         )
         self.follower = Follower(
-            self.store, registry, interval=settings.follow_interval, telemetry=telemetry
+            self.store, registry, interval=settings.tuning.follow_interval, telemetry=telemetry
         )
         self.monitor = (
             DataMonitor(
                 info.features, info.classes,
-                interval=settings.flush_interval, limit=settings.queue_rows,
+                interval=settings.tuning.flush_interval, limit=settings.queue_rows,
             )
             if settings.monitor else None
         )  # fmt: skip

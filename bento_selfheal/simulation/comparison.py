@@ -90,10 +90,8 @@ def _side_by_side(run: Run, settings: Settings, tries: Sequence[Settings]) -> di
     for chosen in tries:
         other, figures = _backtest(run, chosen)
         gain = batch_interval(_batches(other.correct("champion") - base.correct("champion")))
-        changed = {
-            name: value for name, value in chosen.model_dump(mode="json").items()
-            if value != settings.model_dump(mode="json")[name]
-        }  # fmt: skip
+        before = settings.by_name()
+        changed = {name: v for name, v in chosen.by_name().items() if v != before[name]}
         better = {"accuracy": gain.mean, "low": gain.low, "high": gain.high}
         found["tries"].append({"settings": changed, **figures, "better": better})
     return found

@@ -9,7 +9,7 @@ from typing import Any
 from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
 from pythonjsonlogger.json import JsonFormatter
 
-from bento_selfheal.config.settings import LogFormat
+from bento_selfheal.config.groups import LogFormat
 
 OURS = "bento_selfheal"
 

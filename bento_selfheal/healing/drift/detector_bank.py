@@ -38,7 +38,7 @@ class Watch:
             (name, what): Detector(
                 name,
                 calibrate(
-                    name, sample, run_length=settings.detector_run_length, seed=settings.seed
+                    name, sample, run_length=settings.tuning.detector_run_length, seed=settings.seed
                 ),
                 settings.seed,
             )

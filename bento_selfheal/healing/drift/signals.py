@@ -31,9 +31,9 @@ class Drift:
         self._package = package
         self._settings = settings
         self._rules = rules
-        self.fidi = package.fidi(settings.fidi_window)
+        self.fidi = package.fidi(settings.tuning.fidi_window)
         self.reading = SignalReading(0.0, 0, drifting=False)
-        self.agreement = Agreement(rules, package, settings.fidi_window)
+        self.agreement = Agreement(rules, package, settings.tuning.fidi_window)
         self.watch = Watch(package, settings)
         self.recent: list[float] = []
         self.fallen = ""
@@ -42,16 +42,16 @@ class Drift:
         """Take one batch of rows and answers; what detectors saw change, in words."""
         s = self._settings
         self.fidi.update(rows[:, self._package.sensitive_columns])
-        conflicts = int(self._rules.conflicts(rows, answers, s.conflict_thr).sum())
+        conflicts = int(self._rules.conflicts(rows, answers, s.tuning.conflict_thr).sum())
         self.reading = self.fidi.reading(
-            conflicts, threshold=s.fidi_threshold, conflict_min=s.conflict_min
+            conflicts, threshold=s.tuning.fidi_threshold, conflict_min=s.tuning.conflict_min
         )
         self.agreement.update(rows, answers)
         return self.watch.rows(rows)
 
     def errors(self, accuracy: float, wrong: NDArray[np.bool_]) -> list[str]:
         """Take a labelled batch's served accuracy, and its errors in order; what detectors saw."""
-        self.recent = [*self.recent, accuracy][-self._settings.health_window :]
+        self.recent = [*self.recent, accuracy][-self._settings.tuning.health_window :]
         self.fallen = self._error_signal()
         return self.watch.errors(wrong)
 
@@ -73,7 +73,7 @@ class Drift:
     @property
     def _canary(self) -> str:
         """The signal that rules and model no longer agree as they did; empty when calm."""
-        if self.agreement.z <= self._settings.agreement_z:
+        if self.agreement.z <= self._settings.tuning.agreement_z:
             return ""
         now, usual = self.agreement.now or 0.0, self.agreement.usual
         return f"rules and model agree on {now:.3f} of the rows against {usual:.3f}"
@@ -86,6 +86,6 @@ class Drift:
         if len(self.recent) < Fidi.MIN_BATCHES:
             return ""
         accuracy, expected = float(np.mean(self.recent)), self._package.info.accuracy
-        if expected - accuracy <= self._settings.error_drop:
+        if expected - accuracy <= self._settings.tuning.error_drop:
             return ""
         return f"accuracy {accuracy:.3f} against {expected:.3f} on the reference set"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bento_selfheal.config.parameters import HealParameters
+from bento_selfheal.config.groups import Tuning
 from bento_selfheal.config.settings import Settings, load_settings
 from bento_selfheal.config.thresholds import ThresholdFile, Thresholds
 from bento_selfheal.errors import SettingsError
@@ -31,9 +31,9 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SELFHEAL_HEAL_LR", "0.01")
     monkeypatch.setenv("SELFHEAL_STATE_DIR", "/var/lib/x")
     found = load_settings()
-    assert (found.workers, found.mode, found.heal_lr) == (3, "observe", 0.01)
+    assert (found.workers, found.mode) == (3, "observe")
     assert found.state_dir == Path("/var/lib/x")
-    assert found.fidi_threshold == Settings.model_fields["fidi_threshold"].default
+    assert found.tuning == Tuning(heal_lr=0.01)
 
 
 def test_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "selfheal.toml").write_text('batch_size = 40\nmode = "observe"\n')
     monkeypatch.setenv("SELFHEAL_BATCH_SIZE", "60")
     found = load_settings()
-    assert (found.batch_size, found.mode) == (60, "observe")
+    assert (found.tuning.batch_size, found.mode) == (60, "observe")
     (tmp_path / "other.toml").write_text("workers = 5\n")
     monkeypatch.setenv("SELFHEAL_CONFIG", str(tmp_path / "other.toml"))
     found = load_settings()
@@ -101,8 +101,8 @@ def test_missing_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         load_settings()
 
 
-@pytest.mark.parametrize("model", [HealParameters, Settings, Thresholds])
-def test_described(model: type[HealParameters]) -> None:
+@pytest.mark.parametrize("model", [Tuning, Settings, Thresholds])
+def test_described(model: type[Tuning]) -> None:
     """Every setting says what it means."""
     assert [n for n, f in model.model_fields.items() if not f.description] == []
 
@@ -111,8 +111,129 @@ def test_every_parameter_of_the_article() -> None:
     """The article's parameters are settings under the article's own names."""
     article = {"heal_steps", "heal_lr", "fidi_threshold", "fidi_window", "conflict_thr",
                "conflict_min", "alpha", "lambda_lag", "health_window"}  # fmt: skip
-    assert article <= Settings.model_fields.keys()
+    assert article <= Tuning.model_fields.keys()
     assert {"rollback_f1_drop", "rollback_acc_drop"} <= set(Thresholds.model_fields)
+
+
+def test_operators_see_few_settings() -> None:
+    """At most 50 settings are for operators; what is for experts has names of its own."""
+    operators = Settings.model_fields.keys() - {"tuning"}
+    assert len(operators) <= 50
+    assert not operators & Tuning.model_fields.keys()
+
+
+# -- the group for experts -------------------------------------------------------------------
+
+
+def test_tuning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`SELFHEAL_TUNING__NAME` and a line below `[tuning]` set an expert's setting; the variable
+    wins, and arguments win over both."""
+    (tmp_path / "selfheal.toml").write_text("[tuning]\nbatch_size = 40\nheal_rows = 10\n")
+    monkeypatch.setenv("SELFHEAL_TUNING__BATCH_SIZE", "60")
+    assert load_settings().tuning == Tuning(batch_size=60, heal_rows=10)
+    found = Settings(tuning={"batch_size": 70}).tuning
+    assert (found.batch_size, found.heal_rows) == (70, 10)
+
+
+def test_old_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The names of earlier releases mean the same, in variables, files, arguments and copies, and
+    a variable wins over the file under whichever name."""
+    (tmp_path / "selfheal.toml").write_text("batch_size = 40\nheal_rows = 10\nalpha = 0.1\n")
+    monkeypatch.setenv("SELFHEAL_TUNING__BATCH_SIZE", "60")
+    monkeypatch.setenv("SELFHEAL_HEAL_ROWS", "11")
+    found = load_settings()
+    assert found.tuning == Tuning(batch_size=60, heal_rows=11, alpha=0.1)
+    assert Settings(batch_size=70).tuning.batch_size == 70
+    copy = found.model_copy(update={"heal_rows": 12, "mode": "observe"})
+    assert (copy.tuning.heal_rows, copy.tuning.batch_size, copy.mode) == (12, 60, "observe")
+    again = Settings.model_validate({**found.model_dump(), "alpha": "0.2"})
+    assert again.tuning == Tuning(batch_size=60, heal_rows=11, alpha=0.2)
+    assert found.by_name()["alpha"] == 0.1
+    with pytest.raises(SettingsError, match="wrokers"):
+        found.model_copy(update={"wrokers": 2})
+
+
+@pytest.mark.parametrize("where", ["variable", "file"])
+def test_set_twice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, where: str) -> None:
+    """A setting that is given under its old and its new name is refused: which one is meant?"""
+    if where == "variable":
+        monkeypatch.setenv("SELFHEAL_ALPHA", "0.2")
+        monkeypatch.setenv("SELFHEAL_TUNING__ALPHA", "0.3")
+    else:
+        (tmp_path / "selfheal.toml").write_text("alpha = 0.2\n[tuning]\nalpha = 0.3\n")
+    with pytest.raises(SettingsError, match=r"(?i)tuning\.alpha: set twice.*alpha.*alpha"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("TUNING__WROKERS", "3"), ("TUNING__ALPHA", "2"), ("TUNING", "no JSON"), ("WORKERS__X", "1")],
+)
+def test_wrong_tuning(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """An unknown or wrong expert's setting is refused by name."""
+    monkeypatch.setenv(f"SELFHEAL_{name}", value)
+    with pytest.raises(SettingsError, match="(?i)" + name.replace("__", "(__|.)")):
+        load_settings()
+
+
+# -- what no setting may be ------------------------------------------------------------------
+
+
+def numbers() -> list[str]:
+    """Every setting that is a number with a fraction."""
+    return [
+        name
+        for name, field in {**Settings.model_fields, **Tuning.model_fields}.items()
+        if field.annotation is float
+    ]
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e300"])
+@pytest.mark.parametrize("name", numbers())
+def test_numbers_are_finite(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """Infinite and absurd numbers are refused at the start, with the setting and the value."""
+    monkeypatch.setenv(f"SELFHEAL_{name.upper()}", value)
+    with pytest.raises(SettingsError, match=rf"{name}: .*\(got '{value}'\)"):
+        load_settings()
+
+
+@pytest.mark.parametrize("name", ["workers", "max_rows", "lease_seconds", "snapshots_kept"])
+def test_absurd_counts(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A count that no machine could hold is refused as well."""
+    monkeypatch.setenv(f"SELFHEAL_{name.upper()}", "9" * 20)
+    with pytest.raises(SettingsError, match=rf"{name}: .*999"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "listed"),
+    [
+        ("", ()), ("adwin", ("adwin",)), ("adwin,kswin", ("adwin", "kswin")),
+        (" adwin , page-hinkley, ", ("adwin", "page-hinkley")), ('["kswin"]', ("kswin",)),
+    ],
+)  # fmt: skip
+def test_lists(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, listed: tuple[str, ...]
+) -> None:
+    """A list is written with commas or as JSON, in a variable or in the file."""
+    monkeypatch.setenv("SELFHEAL_DETECTORS", text)
+    assert load_settings().detectors == listed
+    monkeypatch.delenv("SELFHEAL_DETECTORS")
+    (tmp_path / "selfheal.toml").write_text(f"detectors = {text!r}\n")
+    assert load_settings().detectors == listed
+    (tmp_path / "selfheal.toml").write_text(f"detectors = {list(listed)!r}\n")
+    assert load_settings().detectors == listed
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("adwin,bogus", "'bogus'"), ("[adwin", "neither a list with commas nor")]
+)
+def test_wrong_list(monkeypatch: pytest.MonkeyPatch, text: str, said: str) -> None:
+    """A wrong item of a list, or half a list, is refused in one clear line."""
+    monkeypatch.setenv("SELFHEAL_DETECTORS", text)
+    with pytest.raises(SettingsError, match=f"^detectors.*{said}") as refused:
+        load_settings()
+    assert "\n" not in str(refused.value)
 
 
 # -- threshold_config.json -------------------------------------------------------------------
@@ -148,7 +269,12 @@ BAD = [
     ('{"rollback_f1_drop": 2}', "rollback_f1_drop"),
     ('{"rollback_f1_drop": -0.1}', "rollback_f1_drop"),
     ('{"rollback_f1_drop": "much"}', "rollback_f1_drop"),
-    ('{"rollback_f1_drop": NaN}', ""),
+    ('{"rollback_f1_drop": NaN}', "rollback_f1_drop"),
+    ('{"miss_cost": Infinity}', "miss_cost"),
+    ('{"miss_cost": 1e999}', "miss_cost"),
+    ('{"alarm_cost": NaN}', "alarm_cost"),
+    ('{"capacity": Infinity}', "capacity"),
+    ('{"miss_cost": 1e300}', "miss_cost"),
     ('{"rollback_f1": 0.1}', "rollback_f1"),
     ('{"rollback_f1_drop": 0.0', "Invalid JSON"),
     ("", "Invalid JSON"),

@@ -437,7 +437,7 @@ def test_a_step_that_fails_again_and_again_is_loud(
     """From the fifth failure in a row on, the status says what fails and where, and one event and
     one log line tell of it; when the step goes through again, the trouble is over."""
     runner = make()
-    assert runner._work() == runner._settings.poll_interval
+    assert runner._work() == runner._settings.tuning.poll_interval
     real = runner._reader.read
 
     def poisoned(*_: Any) -> bool:

@@ -1,0 +1,227 @@
+"""The settings of a running service, grouped by concern; `Settings` puts them together."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import NoDecode
+
+from bento_selfheal.config.parameters import DetectorName, HealParameters
+from bento_selfheal.config.validation import (
+    Chance,
+    Count,
+    Days,
+    NotNegativeCount,
+    Positive,
+    Seconds,
+    Share,
+)
+
+LogFormat = Literal["plain", "json"]
+Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:(0|[1-9][0-9]?))?)$")]
+KEY_CHARS = 32
+
+
+class Group(BaseModel):
+    """Base of the groups: the text below a setting is what the documentation says of it."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class ServingSettings(Group):
+    """Answering requests."""
+
+    model: str = "selfheal-demo:latest"
+    """Tag of the packaged model in the BentoML model store."""
+    device: Device = "cpu"
+    """Where the model answers and heals: `cpu`, `cuda` or `cuda:N`."""
+    workers: Annotated[int, Field(ge=1, le=1024)] = 2
+    """Number of predict workers. Each is a process that holds the model."""
+    max_rows: Count = 10_000
+    """Largest number of rows in one request to `/predict`, and of items in one to `/feedback`."""
+    body_megabytes: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] = 32.0
+    """Largest request body, in units of 10^6 bytes. A larger one is refused with 413."""
+    request_seconds: Seconds = 30.0
+    """Time limit for a request to arrive, head and body, and for a connection's first request to
+    begin. Otherwise the connection is closed with 408."""
+    queue_rows: Count = 500_000
+    """Rows that may wait in a worker for the store. Rows beyond that are dropped and counted."""
+    log_sample: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 1.0
+    """Share of requests to `/predict` that are logged. Signals see only the sample. A label for a
+    request that was left out is kept and counted as unmatched."""
+    access_log: bool = False
+    """Write BentoML's access log for predictions too. It takes a tenth of a request's time."""
+    log_format: LogFormat = "plain"
+    """Format of our log lines: `plain`, as BentoML writes its own, or `json`, one object per line
+    with the ids of the trace that it belongs to."""
+    monitor: bool = False
+    """Collect every predicted row and every accepted label through `bentoml.monitor("selfheal")`.
+    BentoML's `monitoring` configuration says where they go. By default that is JSON lines in
+    `monitoring/selfheal/data` of the working directory, one file per worker and day that nothing
+    ever deletes, with the values of the features in it. A background thread writes them, so no
+    request waits for it, but it handles each value in Python in the process that answers, and that
+    costs throughput. Rows that come faster than it writes are left out, and the server's log says
+    so."""
+    base_image: str = ""
+    """Image with Python that `bentoml build` bases the container's image on. Empty means
+    `python:3.X-slim` with the version of the Python that builds."""
+
+
+class AccessSettings(Group):
+    """Access control."""
+
+    predict_tokens: SecretStr = SecretStr("")
+    """Tokens that may ask for predictions, as `name=token`, separated by commas. As soon as there
+    is a token of any role, every request needs one. Without tokens the service listens on this
+    machine only."""
+    feedback_tokens: SecretStr = SecretStr("")
+    """Tokens that may send labels, in the same form."""
+    operate_tokens: SecretStr = SecretStr("")
+    """Tokens that may read the service's state and change it, in the same form."""
+    tokens_file: Path = Path()
+    """TOML file with more tokens, in tables `[predict]`, `[feedback]` and `[operate]` of
+    `name = "token"`. An edit takes effect within two seconds."""
+    open_to_all: bool = False
+    """Listen beyond this machine without any token."""
+    open_metrics: bool = False
+    """Answer `/metrics` without a token even where other requests need one."""
+    source_labels_per_minute: NotNegativeCount = 0
+    """Rate limit: labels per minute and source of feedback. A request with more is refused with
+    429 and none of its labels is kept. Each worker counts for itself. 0 disables the limit."""
+    token_labels_per_minute: NotNegativeCount = 0
+    """Rate limit: labels per minute and token, whatever sources they name; without tokens, labels
+    per minute in all. Otherwise as above."""
+    signing_key: SecretStr = SecretStr("")
+    """Key that adapters are signed with, at least 32 characters. With a key, an adapter without a
+    valid signature never serves. `bento-selfheal sign` signs those that were made before."""
+
+    @field_validator("signing_key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr) -> SecretStr:
+        if 0 < len(value.get_secret_value()) < KEY_CHARS:
+            raise ValueError(f"shorter than {KEY_CHARS} characters")
+        return value
+
+
+class StoreSettings(Group):
+    """The store and how long it keeps what."""
+
+    store_url: str = ""
+    """SQLAlchemy URL of the store. Empty means SQLite in `state_dir`."""
+    state_dir: Path = Path()
+    """Folder of the SQLite store and of `threshold_config.json`. Empty means
+    `$BENTOML_HOME/selfheal/<model name>`."""
+    log_days: Days = 30.0
+    """Days that a prediction stays in the log. A label that comes later is unmatched."""
+    log_megabytes: Positive = 10_000.0
+    """Size of the features and answers that the log may hold, in units of 10^6 bytes. The oldest
+    are removed first."""
+    feedback_days: Days = 365.0
+    """Days that a label stays in the log. Until then, sending it again counts as known. At least
+    `log_days`."""
+    history_days: Days = 90.0
+    """Days that the figures for charts and exports stay in the store. Those of signals alone are
+    thinned out after one day."""
+    record_days: Days = 365.0
+    """Days that events, promotions and the rows of dropped snapshots stay in the store. The
+    promotion in force stays, and so does every one that could still serve."""
+    snapshots_kept: Annotated[int, Field(ge=5, le=100_000)] = 20
+    """Number of snapshots kept in the model store. The clean, the best, the serving and the newest
+    one always stay, and so do the one on trial and the one that its line began from."""
+
+    @field_validator("feedback_days")
+    @classmethod
+    def _outlives_predictions(cls, value: float, info: ValidationInfo) -> float:
+        if value < info.data.get("log_days", 0.0):
+            raise ValueError("less than log_days: a label sent again would count twice")
+        return value
+
+
+class HealingSettings(Group):
+    """Healing."""
+
+    mode: Literal["observe", "heal"] = "heal"
+    """`heal` promotes what passes the gate. `observe` does everything except the promotion."""
+    gate: Literal["evidence", "always"] = "evidence"
+    """`evidence`: a challenger must win on labels newer than its training. `always`: every heal is
+    promoted at once, as in the article, and the health check watches it afterwards."""
+    gate_alpha: Chance = 0.05
+    """Probability that the gate ever lets a challenger line through that is not better."""
+    health: Literal["evidence", "article"] = "evidence"
+    """What triggers a rollback. `evidence`: the gate's test, turned round, against the model that
+    was replaced. `article`: the article's rolling means against a baseline. Without a gate it is
+    always the article's."""
+    detectors: Annotated[tuple[DetectorName, ...], NoDecode] = ()
+    """River's detectors that watch errors and sensitive features, separated by commas: `adwin`,
+    `kswin`, `page-hinkley`."""
+    prior_correction: bool = True
+    """While there is drift and no labels come, keep the share of flagged rows as it was calibrated
+    by moving the decision threshold alone. Answers are then marked unverified."""
+    source_alpha: Chance = 0.001
+    """Probability that an honest source of feedback is ever quarantined."""
+    source_quota: Annotated[int, Field(ge=1, le=1000)] = 1000
+    """Labels out of each 1,000 that one source may teach. 1,000 disables the limit."""
+    retrain_drop: Share = 0.10
+    """The state becomes RETRAIN_NEEDED when the challenger stays this far below the packaged
+    accuracy."""
+    retrain_batches: Count = 20
+    """Number of labelled batches on which that is judged, and whether the lift has faded."""
+    heal_share: Annotated[float, Field(ge=0.001, le=1, allow_inf_nan=False)] = 0.25
+    """Share of one core that heals may take on average. The runner rests after each heal."""
+    runner_nice: Annotated[int, Field(ge=0, le=19)] = 15
+    """Niceness added to the runner's process, so that a heal yields the CPU to predictions."""
+    lease_seconds: Annotated[float, Field(ge=0.01, le=3600, allow_inf_nan=False)] = 5.0
+    """Lifetime of the runner's lease. A dead runner is succeeded after at most this long."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
+    """Seed of the random draws of heals."""
+
+    @field_validator("detectors", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return split_list(value)
+
+
+class Tuning(HealParameters):
+    """Expert settings. The benchmarks chose the defaults; most deployments never change them."""
+
+    trial_rows: Count = 3000
+    """Labelled rows after which an undecided trial ends and a new one begins."""
+    advance_rows: Count = 100
+    """Labelled rows between two snapshots of a challenger line that has already been proven."""
+    regret_alpha: Chance = 0.001
+    """Probability, per test of 3,000 rows, that a line that is no worse is rolled back."""
+    reference_floor: Share = 0.1
+    """A challenger is not promoted when its accuracy on the reference set is below this."""
+    detector_run_length: Annotated[int, Field(ge=100, le=100_000)] = 10_000
+    """Average number of rows until a detector's first false alarm while nothing drifts."""
+    unlabelled_batches: Count = 5
+    """Number of batches without any label after which `prior_correction` begins."""
+    pending_labels: Count = 100_000
+    """Number of labels kept while their prediction has not reached the log."""
+    flush_interval: Annotated[float, Field(ge=0.001, le=60, allow_inf_nan=False)] = 0.05
+    """Seconds between group commits of the prediction log."""
+    poll_interval: Annotated[float, Field(ge=0.001, le=60, allow_inf_nan=False)] = 0.05
+    """Seconds between two looks of the runner at the logs when it has nothing to do."""
+    follow_interval: Annotated[float, Field(ge=0.001, le=60, allow_inf_nan=False)] = 0.1
+    """Seconds between two looks of a worker at the promotion log."""
+
+
+def split_list(value: Any) -> Any:
+    """The items of a list that is written as text: with commas, or as JSON.
+
+    >>> split_list("adwin, kswin")
+    ['adwin', 'kswin']
+    >>> split_list('["adwin"]'), split_list("")
+    (['adwin'], [])
+    """
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"neither a list with commas nor JSON ({error.msg})") from error
+    return [item.strip() for item in value.split(",") if item.strip()]
