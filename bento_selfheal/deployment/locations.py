@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sqlalchemy import URL
+
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.packaging.adapters import Registry
 from bento_selfheal.packaging.model_store import bentoml_home, find_model
@@ -35,9 +37,18 @@ def state_dir(settings: Settings) -> Path:
     return bentoml_home() / "selfheal" / settings.model.split(":")[0]
 
 
+def sqlite_url(file: Path) -> str:
+    """The URL of a SQLite file, whatever characters its path has.
+
+    >>> sqlite_url(Path("what?/selfheal.db"))
+    'sqlite:///what%3F/selfheal.db'
+    """
+    return URL.create("sqlite", database=str(file)).render_as_string(hide_password=False)
+
+
 def open_store(settings: Settings) -> SqlStore:
     """The store that the settings name."""
-    return SqlStore(settings.store_url or f"sqlite:///{state_dir(settings) / 'selfheal.db'}")
+    return SqlStore(settings.store_url or sqlite_url(state_dir(settings) / "selfheal.db"))
 
 
 def registry_of(package: Package, store: SqlStore, settings: Settings) -> Registry:

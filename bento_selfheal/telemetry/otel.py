@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from typing import Any
 
 from bento_selfheal.internals import BentoMLContainer, tracing_sample_rate
+from bento_selfheal.telemetry.otel_env import OtelVariables
 from bento_selfheal.telemetry.spans import Telemetry
+
+log = logging.getLogger(__name__)
 
 
 def open_telemetry() -> Telemetry:
+    """Spans from BentoML's tracer provider; off where BentoML records none."""
     return Telemetry(BentoMLContainer.tracer_provider.get(), enabled=sample_rate() > 0)
 
 
@@ -19,22 +23,17 @@ def sample_rate() -> float:
 
 
 def tracing_options() -> dict[str, Any]:
-    """BentoML's `tracing` settings from the standard OTEL_* variables; empty when unset."""
-    env = os.environ
-    base = env.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-    endpoint = env.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or (
-        base and base.rstrip("/") + "/v1/traces"
-    )
-    if not endpoint or env.get("OTEL_TRACES_EXPORTER", "otlp") != "otlp":
+    """BentoML's `tracing` settings from the standard ``OTEL_*`` variables.
+
+    Empty when no endpoint is set, or when the variables turn tracing off. A variable that cannot be
+    followed is a warning in the log.
+    """
+    variables = OtelVariables()
+    export = variables.export("traces")
+    rate = variables.sample_rate() if export is not None else 0.0
+    for problem in variables.problems:
+        log.warning("%s (%s)", problem.text, problem.fix)
+    if export is None or rate == 0:
         return {}
-    if env.get("OTEL_TRACES_SAMPLER", "").endswith("always_off"):
-        return {}
-    ratio = "ratio" in env.get("OTEL_TRACES_SAMPLER", "")
-    rate = float(env.get("OTEL_TRACES_SAMPLER_ARG", "1")) if ratio else 1.0
-    return {
-        "tracing": {
-            "exporter_type": "otlp",
-            "sample_rate": rate,
-            "otlp": {"protocol": "http", "endpoint": endpoint},
-        }
-    }
+    otlp: dict[str, Any] = {"protocol": export.protocol, "endpoint": export.endpoint}
+    return {"tracing": {"exporter_type": "otlp", "sample_rate": rate, "otlp": otlp}}
