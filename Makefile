@@ -11,21 +11,21 @@ export BENTOML_DO_NOT_TRACK := True
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(STAMP)  ## make .venv and install everything into it
+install: $(STAMP)  ## create .venv and install everything into it
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(STAMP)  ## a served classifier loses its accuracy to drift and wins it back
+demo: $(STAMP)  ## show a served classifier lose accuracy to drift and recover it
 	$(BIN)/bento-selfheal demo
 
-serve: $(STAMP)  ## the same service, staying up on port 3000
+serve: $(STAMP)  ## serve the same classifier on port 3000 until you stop it
 	$(BIN)/bento-selfheal package-demo
 	$(BIN)/bentoml serve service:SelfHealing
 
-container: $(STAMP)  ## an image of the service; BASE, BACKEND, IMAGE: see examples/container/build.sh
+container: $(STAMP)  ## build an image of the service (BASE, BACKEND and IMAGE: see examples/container/build.sh)
 	PATH="$(abspath $(BIN)):$$PATH" examples/container/build.sh
 
 test: $(STAMP)  ## the tests, at most 6 minutes on two cores; says what it leaves out
@@ -34,19 +34,19 @@ test: $(STAMP)  ## the tests, at most 6 minutes on two cores; says what it leave
 test-slow: $(STAMP)  ## the tests that take longer, one after the other
 	$(BIN)/pytest -m slow
 
-test-faults: $(STAMP)  ## kills, power cuts, damage, stores that go away; writes benchmarks/results/faults.json (two and a half hours)
+test-faults: $(STAMP)  ## test kills, power cuts, damage and lost stores; writes benchmarks/results/faults.json (two and a half hours)
 	$(BIN)/pytest -m faults --hypothesis-profile=faults --kills=100 --cuts=20 --away=60 --requests=10000 --soak=60 --record-faults
 
 structure: $(STAMP)  ## check layers, sizes and docstrings against the limits in tools/structure.py
 	$(BIN)/python tools/structure.py
 
-lint: $(STAMP)  ## ruff (with bandit's rules), mypy, and known vulnerabilities of what is installed (asks PyPI)
+lint: $(STAMP)  ## run ruff (with bandit's rules), mypy, and a check of the dependencies for known vulnerabilities (asks PyPI)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pip-audit --skip-editable --progress-spinner off
 
-format: $(STAMP)  ## let ruff format and fix
+format: $(STAMP)  ## format and fix the code with ruff
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -57,18 +57,18 @@ docs: $(STAMP)  ## write the generated pages of docs/
 pictures: $(STAMP)  ## take the pictures in docs/ again (needs chromium)
 	$(BIN)/python docs/pictures/take_page.py
 
-bench-serving: $(STAMP)  ## serving beside its rivals; writes benchmarks/results/serving.json (needs wrk)
+bench-serving: $(STAMP)  ## compare serving with its alternatives; writes benchmarks/results/serving.json (needs wrk)
 	$(BIN)/pip install --quiet -c constraints.txt litserve 'uvicorn[standard]'
 	$(BIN)/python benchmarks/serving.py
 
-bench-streams: $(STAMP)  ## lift on the demo's streams and Elec2; writes benchmarks/results/streams.json
+bench-streams: $(STAMP)  ## measure the lift on the demo's streams and Elec2; writes benchmarks/results/streams.json
 	$(BIN)/python benchmarks/streams.py
 
-bench-quality: $(STAMP)  ## healing beside peers; writes benchmarks/results/quality.json (an hour)
+bench-quality: $(STAMP)  ## compare healing with other methods; writes benchmarks/results/quality.json (an hour)
 	$(BIN)/python benchmarks/quality.py
 
-bench-poisoning: $(STAMP)  ## sources that lie; writes benchmarks/results/poisoning.json (a quarter of an hour)
+bench-poisoning: $(STAMP)  ## test sources that lie; writes benchmarks/results/poisoning.json (a quarter of an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/poisoning.py
 
-clean:  ## remove the environment and caches
+clean:  ## remove .venv and the caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -1,8 +1,9 @@
-"""What `bentoml containerize` makes the image from: base, and a folder for the state."""
+"""What `bentoml containerize` builds the image from, and how a bento behaves where it is served."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,14 +14,14 @@ from bento_selfheal.internals import CONTAINERIZED
 
 IN_CONTAINER = CONTAINERIZED in os.environ  # set in BentoML's images
 STATE = Path("/state")
-"""Where a container's volume is mounted, with BENTOML_HOME naming it: the store, thresholds and
-snapshots all lie below."""
+"""Where a container's volume is mounted and BENTOML_HOME points. The store, the thresholds and the
+snapshots lie below."""
 
 
 def container_image(settings: Settings) -> Image:
-    """A slim Python without compilers, which no package needs, with a state folder of its user's.
+    """A slim Python without compilers, with a state folder that belongs to the service's user.
 
-    A volume that is mounted for the first time takes the folder's owner over.
+    A volume takes over the owner of that folder when it is mounted for the first time.
     """
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     # BentoML's "debian" would install compilers; "custom" installs nothing.
@@ -33,14 +34,31 @@ def container_image(settings: Settings) -> Image:
 
 
 def goes_with_container(folder: Path) -> bool:
-    """Whether what is written to an existing folder is gone when this container is."""
+    """Whether an existing folder is lost with this container, because it is on no volume."""
     return IN_CONTAINER and folder.stat().st_dev == Path("/").stat().st_dev
 
 
 def replace_dead_processes() -> None:
-    """Have BentoML start a dead process anew in a container too, as it does elsewhere.
+    """Let BentoML restart a dead process in a container too, as it does elsewhere.
 
-    There it would end the whole server some seconds after its only runner died, and go on without
-    a word with one worker less.
+    Otherwise it would end the whole server some seconds after the only runner died, and silently
+    go on without a worker that died.
     """
     os.environ.pop(CONTAINERIZED, None)
+
+
+def keep_clean(source: Path) -> None:
+    """Leave nothing compiled in a bento that is served from the store.
+
+    Python would write `__pycache__` into it, and an export or an image built from it afterwards
+    would carry that along. The processes that BentoML starts from here inherit the variable.
+
+    Args:
+        source: The bento's `src` folder.
+    """
+    if IN_CONTAINER:  # the container's own copy, which nobody takes further
+        return
+    sys.dont_write_bytecode = True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    for cache in list(source.rglob("__pycache__")):
+        shutil.rmtree(cache, ignore_errors=True)

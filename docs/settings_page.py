@@ -21,18 +21,19 @@ PAGE = Path(__file__).parent / "settings.md"
 GROUPS = (ServingSettings, HealingSettings, StoreSettings, AccessSettings)
 HEAD = """# Settings
 
-`make docs` writes this page from the docstrings in `bento_selfheal/config/`. A setting is an
-environment variable `SELFHEAL_NAME`, or a line `name = value` in `selfheal.toml`; set
-`SELFHEAL_CONFIG` to use another file. The variable wins. The service does not start with an unknown
-name or a wrong value, and the error names it.
+`make docs` writes this page from the docstrings of the settings in `bento_selfheal/config/`.
+
+Set a setting with the environment variable `SELFHEAL_NAME`, or with a line `name = value` in
+`selfheal.toml` (`SELFHEAL_CONFIG` names another file). The variable takes precedence. The service
+does not start with an unknown name or an invalid value; the message names it.
 """
-THRESHOLDS = """These belong to operations and live in `threshold_config.json` in the state folder,
-apart from the model. An edit takes effect within a second while the service runs. A bad edit is
-refused with a line in the log, and the values before it stay in force.
+THRESHOLDS = """Operational thresholds are stored in `threshold_config.json` in the state folder,
+separate from the model. A change takes effect within a second while the service runs. An invalid
+change is logged as an error, and the previous values stay in force.
 """
-TUNING = """These are for experts; the benchmarks chose the defaults. Each is a variable
-`SELFHEAL_TUNING__NAME`, or a line `name = value` below `[tuning]` in `selfheal.toml`. The names of
-earlier releases, without `TUNING__` and above `[tuning]`, still work.
+TUNING = """These settings are for experts; the benchmarks chose their defaults. Set one with the
+environment variable `SELFHEAL_TUNING__NAME`, or with a line `name = value` below `[tuning]` in
+`selfheal.toml`. The names of earlier releases, without `TUNING__` and above `[tuning]`, still work.
 """
 
 
@@ -60,7 +61,7 @@ def _section(group: type[BaseModel], prefix: str) -> list[str]:
 
 
 def _table(model: type[BaseModel], names: list[str], prefix: str) -> list[str]:
-    rows = ["| setting | default | what it is |", "|---|---|---|"]
+    rows = ["| setting | default | description |", "|---|---|---|"]
     for name in names:
         field = model.model_fields[name]
         shown = prefix + (name.upper() if prefix else name)

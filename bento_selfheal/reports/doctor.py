@@ -20,6 +20,7 @@ from bento_selfheal.packaging.model_store import bentoml_home
 from bento_selfheal.packaging.opening import open_package
 from bento_selfheal.serving.http.auth import Tokens
 from bento_selfheal.store import SqlStore
+from bento_selfheal.telemetry.otel_env import OtelVariables
 
 CONNECT_SECONDS = 3.0
 PARTS = (
@@ -198,23 +199,31 @@ def _thresholds(settings: Settings) -> Iterator[Finding]:
 
 
 def _telemetry(_: Settings) -> Iterator[Finding]:
-    endpoint = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-    if not endpoint:
+    variables = OtelVariables()
+    exports = [variables.export("traces"), variables.export("metrics")]
+    variables.sample_rate()
+    for problem in variables.problems:
+        yield Finding("telemetry", Grade.WARN, problem.text, problem.fix)
+    endpoints = sorted({export.endpoint for export in exports if export is not None})
+    if not endpoints:
         yield Finding(
-            "telemetry", Grade.GOOD, "no OTLP endpoint is set; /metrics works without one"
+            "telemetry", Grade.GOOD, "nothing is exported over OTLP; /metrics works without it"
         )
-        return
-    parts = urlsplit(endpoint)
+    for endpoint in endpoints:
+        yield _collector(endpoint)
+
+
+def _collector(endpoint: str) -> Finding:
+    parts = urlsplit(endpoint if "//" in endpoint else f"//{endpoint}")
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
         socket.create_connection((parts.hostname or "", port), CONNECT_SECONDS).close()
     except OSError as error:
-        yield Finding(
+        return Finding(
             "telemetry", Grade.BAD, f"{endpoint} does not answer: {error}",
             "check OTEL_EXPORTER_OTLP_ENDPOINT; predictions continue without it",
         )  # fmt: skip
-    else:
-        yield Finding("telemetry", Grade.GOOD, f"{endpoint} accepts connections")
+    return Finding("telemetry", Grade.GOOD, f"{endpoint} accepts connections")
 
 
 def _tracking(_: Settings) -> Iterator[Finding]:

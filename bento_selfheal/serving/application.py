@@ -7,6 +7,7 @@ import inspect
 import logging
 import os
 import socket
+from pathlib import Path
 from typing import Any
 
 import bentoml
@@ -17,7 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from bento_selfheal.config.settings import Settings, load_settings
 from bento_selfheal.deployment.locations import pin_models
 from bento_selfheal.errors import SettingsError
-from bento_selfheal.image import IN_CONTAINER, replace_dead_processes
+from bento_selfheal.image import IN_CONTAINER, keep_clean, replace_dead_processes
 from bento_selfheal.internals import BentoMLContainer, server_context
 from bento_selfheal.serving.http.access_rules import (
     OPEN_BELOW,
@@ -50,6 +51,7 @@ class SelfHealingService(Service[Any]):
         self._bento = bento
         if bento is not None:
             replace_dead_processes()
+            keep_clean(Path(bento.path) / "src")
             pin_models([str(model.tag) for model in bento.info.all_models])
 
     def inject_config(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import uuid
@@ -13,19 +14,19 @@ from opentelemetry.metrics import CallbackOptions, Meter, NoOpMeterProvider, Obs
 from bento_selfheal.core.periodic import ThreadState
 from bento_selfheal.telemetry import names as names
 from bento_selfheal.telemetry.names import METRICS, SCOPE, STATE, STATE_METRIC, STATES, Metric
+from bento_selfheal.telemetry.otel_env import GRPC_MODULE, OtelVariables, OtlpExport
 
 log = logging.getLogger(__name__)
 
 
 def open_meter(service: str) -> Meter | None:
     """A meter that exports over OTLP as the standard ``OTEL_*`` variables say; None when off."""
-    asked = (
-        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT" in os.environ
-        or "OTEL_EXPORTER_OTLP_ENDPOINT" in os.environ
-    )
-    if not asked or os.environ.get("OTEL_METRICS_EXPORTER", "otlp") != "otlp":
+    variables = OtelVariables()
+    export = variables.export("metrics")
+    for problem in variables.problems:
+        log.warning("%s (%s)", problem.text, problem.fix)
+    if export is None:
         return None
-    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
     from opentelemetry.sdk.resources import Resource
@@ -38,8 +39,17 @@ def open_meter(service: str) -> Meter | None:
             "process.pid": os.getpid(),
         }
     )
-    reader = PeriodicExportingMetricReader(OTLPMetricExporter())
+    reader = PeriodicExportingMetricReader(_exporter(export))
     return MeterProvider([reader], resource=resource).get_meter(SCOPE)
+
+
+def _exporter(export: OtlpExport) -> Any:
+    """The exporter; it reads the other variables of its kind, such as headers, by itself."""
+    if export.protocol == "grpc":
+        module = importlib.import_module(f"{GRPC_MODULE}.metric_exporter")
+    else:
+        module = importlib.import_module("opentelemetry.exporter.otlp.proto.http.metric_exporter")
+    return module.OTLPMetricExporter(endpoint=export.endpoint)
 
 
 def exposition(status: Mapping[str, Any]) -> str:

@@ -22,21 +22,45 @@ from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.server import ServedService
 
 WORKERS = 1
+USERS_BENTOFILE = """\
+service: "service:SelfHealing"
+python:
+  lock_packages: false
+"""
 
 
-@pytest.fixture(scope="module")
-def bento(home: Path, package: Package) -> Iterator[str]:
-    """The tag of a bento built from the repository with the default model name."""
+@pytest.fixture(scope="module", autouse=True)
+def _with_bytecode() -> Iterator[None]:
+    """Python compiles what it imports, as on most machines: that must not end in a bento."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        yield
+
+
+def build(project: Path, home: Path, package: Package) -> str:
+    """Build a project's bento; its tag."""
     done = subprocess.run(
-        [sys.executable, "-m", "bentoml", "build", "--output", "tag", str(ROOT)],
+        [sys.executable, "-m", "bentoml", "build", "--output", "tag", str(project)],
         env={**os.environ, "BENTOML_HOME": str(home), "SELFHEAL_MODEL": package.tag},
-        cwd=ROOT,
+        cwd=project,
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    tag = done.stdout.strip().splitlines()[-1].removeprefix("__tag__:")
+    return done.stdout.strip().splitlines()[-1].removeprefix("__tag__:")
+
+
+def held(tag: str) -> set[str]:
+    """The files of a bento's source, by their paths."""
+    source = Path(bentoml.get(tag).path) / "src"
+    return {str(p.relative_to(source)) for p in source.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def bento(home: Path, package: Package) -> Iterator[str]:
+    """The tag of a bento built from the repository with the default model name."""
+    tag = build(ROOT, home, package)
     yield tag
     bentoml.delete(tag)
 
@@ -108,14 +132,36 @@ def test_a_bento_in_a_container_replaces_dead_processes(
 
 def test_a_bento_holds_what_it_needs_and_nothing_else(bento: str) -> None:
     """The whole package, whatever kind of file, and the user's service are inside; tests, state and
-    caches are not."""
-    source = Path(bentoml.get(bento).path) / "src"
-    held = {str(p.relative_to(source)) for p in source.rglob("*") if p.is_file()}
+    caches are not, also after it has been served."""
+    found = held(bento)
     package = {str(p.relative_to(ROOT)) for p in (ROOT / "bento_selfheal").rglob("*")
                if p.is_file() and "__pycache__" not in p.parts}  # fmt: skip
-    assert {"service.py", *package} <= held
-    strange = held - package - {"service.py", "bentofile.yaml", "pyproject.toml", "README.md"}
+    assert {"service.py", *package} <= found
+    strange = found - package - {"service.py", "bentofile.yaml", "pyproject.toml", "README.md"}
     assert strange == set()
+
+
+def test_a_users_bento_holds_no_state_and_no_caches(
+    home: Path, package: Package, tmp_path: Path
+) -> None:
+    """With our `.bentoignore` beside a bentofile of the user's own, one that includes everything,
+    the bento holds his files and nothing that Python, tools or the running service left there."""
+    for name in ("service.py", ".bentoignore"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "bentofile.yaml").write_text(USERS_BENTOFILE)
+    kept = {"helper.py", "assets/words.txt"}
+    left = {"__pycache__/helper.cpython-311.pyc", "helper.pyc", ".mypy_cache/x.json",
+            ".pytest_cache/CACHEDIR.TAG", ".venv/pyvenv.cfg", "state/selfheal.db",
+            "state/threshold_config.json", "other/selfheal.db-wal", "bentoml/models/m/latest",
+            "monitoring/selfheal/data/data.1.log"}  # fmt: skip
+    for name in kept | left:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    tag = build(tmp_path, home, package)
+    try:
+        assert held(tag) - {"bentofile.yaml", ".bentoignore"} == kept | {"service.py"}
+    finally:
+        bentoml.delete(tag)
 
 
 def test_a_bento_asks_for_what_the_package_asks_for(bento: str) -> None:

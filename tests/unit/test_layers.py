@@ -61,7 +61,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "reports": {
         "config", "core", "deployment", "errors", "packaging", "scoring", "serving", "simulation",
-        "store",
+        "store", "telemetry",
     },
     "cli": {
         "client", "config", "core", "deployment", "errors", "packaging", "packaging.package",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,3 +46,24 @@ def test_state_on_no_volume_is_warned_of(
     with caplog.at_level(logging.WARNING):
         prepare(settings.model_copy(update={"store_url": f"sqlite:///{tmp_path / 'b.db'}"}))
     assert "volume" not in caplog.text
+
+
+def test_a_served_bento_stays_clean(tmp_path: Path) -> None:
+    """What Python compiled in a bento is removed, and neither this process nor one that it starts
+    compiles anything there again."""
+    (tmp_path / "part.py").write_text("")
+    code = (
+        "import subprocess, sys; from pathlib import Path\n"
+        "from bento_selfheal.image import keep_clean\n"
+        "import part\n"
+        "cache = Path('__pycache__'); before = cache.is_dir()\n"
+        "keep_clean(Path())\n"
+        "del sys.modules['part']; import part\n"
+        "subprocess.run([sys.executable, '-c', 'import part'], check=True)\n"
+        "print(before, cache.exists())\n"
+    )
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["True", "False"], done.stderr

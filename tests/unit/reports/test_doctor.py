@@ -70,6 +70,13 @@ def _deaf_collector(s: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return s
 
 
+def _no_grpc(s: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    monkeypatch.setattr("bento_selfheal.telemetry.otel_env._has_grpc", lambda: False)
+    return s
+
+
 def _tracked(s: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.delenv("BENTOML_DO_NOT_TRACK")
     return s
@@ -94,6 +101,7 @@ def _crowded(s: Settings, _: pytest.MonkeyPatch) -> Settings:
         (_no_store, "store", Grade.BAD, "SELFHEAL_STORE_URL"),
         (_bad_thresholds, "thresholds", Grade.BAD, "threshold_config.json"),
         (_deaf_collector, "telemetry", Grade.BAD, "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        (_no_grpc, "telemetry", Grade.WARN, "pip install opentelemetry-exporter-otlp-proto-grpc"),
         (_tracked, "tracking", Grade.WARN, "BENTOML_DO_NOT_TRACK"),
         (_no_tokens_file, "access", Grade.BAD, "does not start"),
         (_open, "access", Grade.WARN, "SELFHEAL_TOKENS_FILE"),
