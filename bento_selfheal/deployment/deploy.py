@@ -1,4 +1,4 @@
-"""Before anything serves: the store is made, the package is known, a clean adapter serves."""
+"""Prepares the store before anything serves, and deploys a package into it."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ log = logging.getLogger(__name__)
 
 
 def prepare(settings: Settings) -> None:
-    """Make the store ready for a packaged model; a second call changes nothing.
+    """Create or upgrade the store and deploy the packaged model. A second call changes nothing.
 
-    A package other than the one that the store knows takes over: its clean adapter is
-    promoted, and the runner begins anew behind the rows logged so far.
+    If the store knows another package, the new one takes over: its clean adapter is promoted, and
+    the runner begins anew after the rows logged so far.
 
     Raises:
         SettingsError: There is no such device.
+        StoreError: The store is out of reach.
+        bentoml.exceptions.NotFound: There is no such model.
     """
     find_device(settings.device)
     _warn_of_loss(settings)
@@ -51,7 +53,7 @@ def prepare(settings: Settings) -> None:
 
 
 def _warn_of_loss(settings: Settings) -> None:
-    """A container without a volume works, until it is replaced."""
+    """Warn where state lies in the container itself and is lost when it is replaced."""
     if settings.store_url:
         return
     # Both hold a heal: the store says which snapshot serves, the model store has its weights.
@@ -61,13 +63,13 @@ def _warn_of_loss(settings: Settings) -> None:
     lost = sorted(str(home) for home in homes if goes_with_container(home))
     if lost:
         log.warning(
-            "%s: on no volume, heals are gone with this container; mount one at %s and set "
-            "BENTOML_HOME=%s", ", ".join(lost), STATE, STATE,
+            "%s: not on a volume, so all heals are lost with this container; mount a volume at %s "
+            "and set BENTOML_HOME=%s", ", ".join(lost), STATE, STATE,
         )  # fmt: skip
 
 
 def _take_over(settings: Settings, store: SqlStore, package: Package, before: str | None) -> int:
-    """Promote a package's clean adapter; the runner begins anew behind what is logged."""
+    """Promote a package's clean adapter at the end of the logs; the version that it serves as."""
     # Only kept snapshots lie in the model store; a store may have seen any number of others.
     older, version = store.snapshots(), store.newest_version() + 1
     predictions_from, feedback_from, commands_from = store.ends()
@@ -97,14 +99,14 @@ def _take_over(settings: Settings, store: SqlStore, package: Package, before: st
         facts={"start": json.dumps(start), "package": package.tag},
         before=before,
     )  # fmt: skip
-    # Another package's adapters fit nothing that may ever serve from here again.
+    # The adapters of another package can never serve from this store again.
     for snapshot in older:
         registry.delete(snapshot.tag)
     return version
 
 
 def _user() -> str:
-    """Who runs this process on this machine, as far as the promotion log has room."""
+    """The user of this process, cut to what the promotion log has room for."""
     try:
         return getpass.getuser()[:20]
     except (OSError, KeyError, ImportError):  # a container's user has no name
@@ -112,14 +114,17 @@ def _user() -> str:
 
 
 def sign(settings: Settings) -> list[str]:
-    """Sign the kept snapshots with the key in force, those that are what was promoted; their tags.
+    """Sign every kept snapshot whose adapter is what was promoted.
+
+    Returns:
+        Their tags.
 
     Raises:
-        SettingsError: There is no key.
-        SnapshotError: One is damaged; those before it are signed.
+        SettingsError: No signing key is set.
+        SnapshotError: A snapshot is damaged; those before it are signed.
     """
     if not settings.signing_key.get_secret_value():
-        raise SettingsError("signing_key: there is none to sign with; set SELFHEAL_SIGNING_KEY")
+        raise SettingsError("signing_key: no key to sign with; set SELFHEAL_SIGNING_KEY")
     store = open_store(settings)
     try:
         store.create()

@@ -16,12 +16,12 @@ _pinned: dict[str, str] = {}
 
 
 def pin_models(tags: list[str]) -> None:
-    """A bento serves the model versions that it was built with, whatever is newest here."""
+    """Serve exactly these model versions, those that a bento was built with, not the newest."""
     _pinned.update({tag.split(":")[0]: tag for tag in tags})
 
 
 def exact_tag(settings: Settings) -> str:
-    """The packaged model's exact tag.
+    """The packaged model's tag with its version.
 
     Raises:
         bentoml.exceptions.NotFound: No such model.
@@ -47,7 +47,11 @@ def sqlite_url(file: Path) -> str:
 
 
 def open_store(settings: Settings) -> SqlStore:
-    """The store that the settings name."""
+    """Open the store that the settings name.
+
+    Raises:
+        StoreError: Its URL is malformed, or names a database that is not supported.
+    """
     return SqlStore(settings.store_url or sqlite_url(state_dir(settings) / "selfheal.db"))
 
 

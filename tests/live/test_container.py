@@ -105,7 +105,7 @@ def test_heals_outlive_the_container(podman: Podman, start: Start) -> None:
             wait_for(lambda: feeder.batch()["heals"] > before["heals"], "the next heal", 120)
         assert second.stop() < 10
         assert second.inspect()["State"]["ExitCode"] == 0
-        assert "heals are gone with this container" not in second.log()
+        assert "heals are lost with this container" not in second.log()
 
 
 def test_not_ready_before_an_adapter_verifies(podman: Podman, start: Start) -> None:
@@ -134,7 +134,7 @@ def test_without_a_volume_it_says_so(podman: Podman, start: Start) -> None:
     """State that would go with the container is named in the log."""
     container = start("unused", IMAGE, command=["podman", "run"])
     container.await_ready()
-    assert "heals are gone with this container" in container.log()
+    assert "heals are lost with this container" in container.log()
 
 
 def test_as_composed(podman: Podman, start: Start, postgres: Postgres) -> None:
