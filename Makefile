@@ -28,10 +28,10 @@ serve: $(STAMP)  ## serve the same classifier on port 3000 until you stop it
 container: $(STAMP)  ## build an image of the service (BASE, BACKEND and IMAGE: see examples/container/build.sh)
 	PATH="$(abspath $(BIN)):$$PATH" examples/container/build.sh
 
-test: $(STAMP)  ## the tests, at most 6 minutes on two cores; says what it leaves out
+test: $(STAMP)  ## run the tests (at most 6 minutes on two cores) and say what was left out
 	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-test-slow: $(STAMP)  ## the tests that take longer, one after the other
+test-slow: $(STAMP)  ## run the tests that take longer, one after the other
 	$(BIN)/pytest -m slow
 
 test-faults: $(STAMP)  ## test kills, power cuts, damage and lost stores; writes benchmarks/results/faults.json (two and a half hours)
