@@ -348,12 +348,7 @@ class Pipeline:
 
     def _learn_label(self, row: JoinedRow) -> None:
         if row.corrects:
-            self.scoreboard.corrected += 1
-            if self.buffer.correct(row.key, row.label):
-                return
-            for i, waiting in enumerate(self.open_labels):
-                if waiting.key == row.key:
-                    self.open_labels[i] = replace(waiting, label=row.label)
+            self._learn_correction(row)
             return
         self.scoreboard.joined += 1
         self.unlabelled = 0
@@ -366,6 +361,46 @@ class Pipeline:
         if self._batch_is_due():
             batch, self.open_labels = self.open_labels, []
             self._labelled_batch(batch)
+
+    def _learn_correction(self, row: JoinedRow) -> None:
+        """Replace a label by that of another source, which answers for it from now on."""
+        if not self.sources.admits(row.source):
+            self.scoreboard.refused += 1
+            return
+        if row.key in self.buffer.keys:
+            self._judge_correction(row)
+            if self._refused(row):
+                self.scoreboard.refused += 1
+                return
+        self.scoreboard.corrected += 1
+        if self.buffer.correct(row.key, row.label, row.source):
+            return
+        # One that is not trained on yet is judged with its batch.
+        for i, waiting in enumerate(self.open_labels):
+            if waiting.key == row.key:
+                self.open_labels[i] = replace(waiting, label=row.label, source=row.source)
+
+    def _judge_correction(self, row: JoinedRow) -> None:
+        """Judge who corrects a row that was trained on, by what both models find surprising.
+
+        What was served may be of before a drift, and the challenger has trained on the label that
+        is corrected; so the one that contradicts the correction less is heard.
+        """
+        if row.source is None or self.paused:
+            return
+        features = row.features[None].astype(np.float32)
+        models = (self._served([row], features), self._challenges(features))
+        label = np.asarray([row.label], dtype=np.float32)
+        excess = [excess_losses(answers, label, self.thresholds) for answers in models]
+        self._quarantine(self.sources.judge([row.source], np.minimum(*excess)))
+
+    def _challenges(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the challenger says of rows ``(n, features)``."""
+        return probabilities_or_half(self.challenger.answers, features)
+
+    def _quarantine(self, refused: list[tuple[str, str]]) -> None:
+        for source, reason in refused:
+            self.forget(source, reason)
 
     def _batch_is_due(self) -> bool:
         """A batch of labels is full; or long in coming, and then a few are enough."""
@@ -784,8 +819,7 @@ class Pipeline:
         labels = np.asarray([row.label for row in rows], dtype=np.float32)
         answers = probabilities_or_half(self.challenger.answers, features)
         excess = excess_losses(answers, labels, self.thresholds)
-        for source, reason in self.sources.judge([row.source for row in rows], excess):
-            self.forget(source, reason)
+        self._quarantine(self.sources.judge([row.source for row in rows], excess))
 
     def _refused(self, row: JoinedRow) -> bool:
         found = self.sources.known.get(row.source or "")

@@ -87,13 +87,17 @@ class Buffer:
         if len(self) > self._limit:
             self._make_room()
 
-    def correct(self, key: bytes, label: int) -> bool:
-        """Replace the label of a row that is still here; False when it is not."""
+    def correct(self, key: bytes, label: int, source: str | None) -> bool:
+        """Replace the label of a row that is still here; False when it is not.
+
+        The row counts as labelled by ``source`` from now on, so that `forget` finds it.
+        """
         if key not in self.keys:
             return False
-        labels = self.labels.copy()
-        labels[self.keys.index(key)] = label
+        place, labels = self.keys.index(key), self.labels.copy()
+        labels[place] = label
         self._labels = Column(labels)
+        self.sources[place] = source
         return True
 
     def forget(self, source: str) -> int:

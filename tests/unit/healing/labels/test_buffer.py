@@ -72,7 +72,7 @@ def test_views_stay() -> None:
     before = buffer.rows()
     kept = before.features.copy()
     buffer.extend([row(i, 1) for i in range(20, 90)])
-    buffer.correct((3).to_bytes(16, "big"), 0)
+    buffer.correct((3).to_bytes(16, "big"), 0, "b")
     assert np.array_equal(before.features, kept)
     assert before.labels[3] == 1
     assert buffer.labels[3] == 0
