@@ -97,6 +97,7 @@ def _restore(pipeline: Pipeline, tensors: dict[str, Tensor], facts: dict[str, An
     # A checkpoint of an older release knows no such words.
     pipeline.told_to_observe = facts.get("told_to_observe", False)
     pipeline.opened_time = facts.get("opened_time", 0.0)
+    pipeline.set_aside.restore(facts.get("set_aside", {}))
     pipeline.state = State(facts["state"])
     pipeline.drift.reading = SignalReading(**facts["reading"])
     pipeline.drift.fidi.window.extend(facts["fidi"])
@@ -140,6 +141,7 @@ def _restore_heals(pipeline: Pipeline, tensors: dict[str, Tensor], facts: dict[s
         row["version"]: Snapshot(**{**row, "phase": Phase(row["phase"])})
         for row in facts["history"]
     }
+    history.trained = {int(v): place for v, place in facts.get("trained", {}).items()}
     history.measured = {int(v): Scores(**s) for v, s in facts["measured"].items()}
     scoreboard = dict(facts["tally"])
     for name in ("champion", "shadow", "challenger"):
@@ -186,7 +188,9 @@ def _facts(p: Pipeline) -> dict[str, Any]:
         "open_labels": [_label_facts(row) for row in p.open_labels],
         "waiting": [_feedback_facts(given) for given in p.joiner.pending()],
         "unmatched": p.joiner.unmatched,
+        "set_aside": p.set_aside.state(),
         "history": [asdict(s) for s in p.history.snapshots.values()],
+        "trained": {str(v): place for v, place in p.history.trained.items()},
         "measured": {str(v): asdict(s) for v, s in p.history.measured.items()},
         "serving": p.serving.version if p.serving else None,
         "trial": asdict(p.trial) if p.trial else None,

@@ -37,7 +37,7 @@ from bento_selfheal.errors import SnapshotError
 from bento_selfheal.healing.challenger.anchor import Anchor, Basis
 from bento_selfheal.healing.challenger.challenger import Challenger
 from bento_selfheal.healing.challenger.recipes import make_recipe
-from bento_selfheal.healing.champion.operating_point import Calibration
+from bento_selfheal.healing.champion.operating_point import FEWEST, HISTORY, Calibration
 from bento_selfheal.healing.champion.snapshots import History, SnapshotStore
 from bento_selfheal.healing.drift.estimate import Estimate
 from bento_selfheal.healing.drift.signals import Drift
@@ -48,6 +48,8 @@ from bento_selfheal.healing.evidence.rule_record import RuleRecord
 from bento_selfheal.healing.journal import Outcome
 from bento_selfheal.healing.labels.buffer import Buffer
 from bento_selfheal.healing.labels.join import JoinedRow, Joiner
+from bento_selfheal.healing.labels.labelled_rows import LabelledRows
+from bento_selfheal.healing.labels.set_aside import SetAside
 from bento_selfheal.healing.labels.sources import Sources
 from bento_selfheal.healing.measurements import SECONDS, measurement_of
 from bento_selfheal.healing.scoreboard import Scoreboard
@@ -113,9 +115,10 @@ class Pipeline:
         self.asked = False
         self.state = State.HEALTHY
         self.open_rows: NDArray[np.float32] = np.zeros((0, width), dtype=np.float32)
-        self.open_answers: NDArray[np.float32] = package.shadow(self.open_rows)
+        self.open_answers = package.no_answers
         self.joiner = Joiner(settings.pending_labels)
         self.open_labels: list[JoinedRow] = []
+        self.set_aside = SetAside(package)
         self.buffer = Buffer(settings.buffer_rows, width, package.embed)
         self.sources = Sources(settings.source_alpha, settings.source_quota)
         self.champion = package.model
@@ -159,8 +162,14 @@ class Pipeline:
             model = self.history.load(promotion)
         snapshot = self.history.promoted(promotion)
         self.promotion_seq = promotion.seq
+        left = self.serving
         self._serve(snapshot, model)
         self._settle(snapshot, model)
+        if left is not None or promotion.kind is PromotionKind.ROLLBACK:
+            point = self._point_of(snapshot, promotion.operating_point)
+            self._operate(point, "another model serves")
+        elif promotion.operating_point is not None:
+            self.operating = promotion.operating_point
         if promotion.kind is PromotionKind.ROLLBACK:
             self.scoreboard.rollbacks += 1
             self._become(Cause.ROLLBACK, State.ROLLED_BACK)
@@ -202,7 +211,7 @@ class Pipeline:
                 continue
             why = "what should serve is damaged"
             snapshot = self.history.snapshots[promotion.version]
-            self._promote(PromotionKind.ROLLBACK, snapshot, why, {})
+            self._promote(PromotionKind.ROLLBACK, snapshot, why, {}, self.operating)
             self.note("rollback", {"version": promotion.version, "reason": why})
             return
         raise SnapshotError("no promotion in the log verifies")
@@ -329,6 +338,35 @@ class Pipeline:
             self.note("operating_point", {**point.as_dict(), "reason": reason})
         self.operating = point
 
+    def _point_of(
+        self, snapshot: Snapshot, promoted_with: OperatingPoint | None = None
+    ) -> OperatingPoint:
+        """The operating point of the model that serves now, in place of that of the one before.
+
+        It rests on the newest labels that this model was not trained on; where there are too few,
+        it is the one that it was promoted with, or the one that the costs alone ask for.
+        """
+        if not self.package.binary:
+            return OperatingPoint()
+        rows = self._unseen_by(snapshot)
+        said = [
+            probabilities_or_half(model, rows.features) if len(rows) else rows.labels
+            for model in (self.champion, self.challenger.answers)
+        ]
+        self.calibration.rescored(*said, rows.labels)
+        known = promoted_with is not None and promoted_with.kind is not PointKind.UNVERIFIED
+        if known and promoted_with is not None and len(rows) < FEWEST:
+            return promoted_with
+        return self.calibration.point(self.thresholds)
+
+    def _unseen_by(self, snapshot: Snapshot) -> LabelledRows:
+        """The newest labelled rows that a snapshot was not trained on."""
+        first = self.history.unseen_from(snapshot)
+        # Without a gate no label is kept apart from training, and the costs alone decide.
+        if first is None or self.settings.gate == "always":
+            first = self.buffer.next_place
+        return self.buffer.since(first).tail(HISTORY)
+
     def _calm_state(self) -> State:
         """The state that the signals alone call for."""
         if self.limit.retrain:
@@ -359,8 +397,19 @@ class Pipeline:
             self.opened_at, self.opened_time = self.scoreboard.predicted, self.now
         self.open_labels.append(row)
         if self._batch_is_due():
+            self._set_aside()
+        if self._batch_is_due():
             batch, self.open_labels = self.open_labels, []
             self._labelled_batch(batch)
+
+    def _set_aside(self) -> None:
+        """Take the rows on which the model raises out of the open batch; an event names each."""
+        before = bool(self.set_aside.trouble)
+        self.open_labels, details = self.set_aside.sort(self.open_labels)
+        for detail in details:
+            self.note("row_set_aside", detail)
+        if self.set_aside.trouble and not before:
+            self.note("rows_set_aside", {"reason": self.set_aside.trouble})
 
     def _learn_correction(self, row: JoinedRow) -> None:
         """Replace a label by that of another source, which answers for it from now on."""
@@ -582,6 +631,8 @@ class Pipeline:
         """
         batches = len(self.health.recent)
         rows = self.buffer.rows().tail(batches * self.settings.batch_size)
+        if not len(rows):
+            return None
         before = self.scoreboard.labelled_batches - batches
         kept = self.history.compare(self.history.before(before, other_than=serving), rows)
         now = Scores.of(probabilities_or_half(self.champion, rows.features), rows.labels)
@@ -607,11 +658,13 @@ class Pipeline:
             model = self.history.load_known(target)
             if model is None:
                 return False
-            self._promote(PromotionKind.ROLLBACK, target, why, {"from_version": left})
+            self._serve(target, model)
+            point = self._point_of(target)
+            self._promote(PromotionKind.ROLLBACK, target, why, {"from_version": left}, point)
             self.note("rollback", {"version": target.version, "from": left, "reason": why})
+            self._operate(point, "another model serves")
         self.scoreboard.rollbacks += 1
         self.actions.append(f"rollback to {target.version}")
-        self._serve(target, model)
         self.health.restart(keep_baseline=self.settings.gate == "always")
         if self.settings.gate == "always" or self.settings.health == "article":
             self.home, self.home_model = target, self.champion
@@ -624,12 +677,16 @@ class Pipeline:
     def _try_challenger(self, rows: list[JoinedRow]) -> None:
         """Compare challenger and champion on labels that neither has trained on."""
         trial = self.trial
-        if trial is None or not rows or self.settings.gate == "always" or self.paused:
+        if (trial is None and not self.paused) or not rows or self.settings.gate == "always":
             return
         features = np.stack([row.features for row in rows]).astype(np.float32)
         labels = np.asarray([row.label for row in rows], dtype=np.float32)
         champion = probabilities_or_half(self.champion, features)
         answers = probabilities_or_half(self.challenger.answers, features)
+        if trial is None or self.paused:
+            if self.package.binary:  # the threshold follows the labels also while nothing heals
+                self.calibration.labelled(champion, answers, labels)
+            return
         self._note_scores(trial, rows, champion, answers, labels)
         losses = self._losses(champion, labels)
         with self._telemetry.span(names.GATE, {names.VERSION: trial.version}) as span:
@@ -699,7 +756,9 @@ class Pipeline:
         with self._telemetry.span(
             names.PROMOTE, {names.VERSION: snapshot.version, names.REASON: reason}, links
         ):
-            self._promote(PromotionKind.PROMOTE, snapshot, reason, {**evidence, **labels})
+            unverified = self.operating.kind is PointKind.UNVERIFIED
+            point = OperatingPoint() if unverified else self.operating
+            self._promote(PromotionKind.PROMOTE, snapshot, reason, {**evidence, **labels}, point)
             self.note("promote", {"version": snapshot.version, "reason": reason, **evidence})
         self.scoreboard.promotions += 1
         self.actions.append(f"promote {snapshot.version}")
@@ -707,21 +766,25 @@ class Pipeline:
         model = self.challenger.answers
         self._serve(snapshot, model.with_adapter(model.adapter_state()))
         self.calibration.promoted()
-        if self.operating.kind is PointKind.UNVERIFIED:
-            self._operate(OperatingPoint(), "a healed model serves")
+        self._operate(point, "a healed model serves")
         if self.settings.gate == "evidence" and leaves_home:
             self.health.restart()
             proven = self.history.measured[snapshot.version]
             self.health.begin(proven.accuracy, proven.f1)
 
     def _promote(
-        self, kind: PromotionKind, snapshot: Snapshot, reason: str, evidence: dict[str, Any]
+        self,
+        kind: PromotionKind,
+        snapshot: Snapshot,
+        reason: str,
+        evidence: dict[str, Any],
+        point: OperatingPoint,
     ) -> None:
         self.outcome.promotions.append(
             Promotion(
                 kind, snapshot.version, snapshot.tag, snapshot.sha256, reason, time.time(),
                 evidence={**evidence, "thresholds": self.thresholds.model_dump()},
-                trace=self._telemetry.traceparent(),
+                trace=self._telemetry.traceparent(), operating_point=point,
             )
         )  # fmt: skip
 
@@ -792,6 +855,8 @@ class Pipeline:
             self.trial.fresh = False
             seed = torch.Generator().manual_seed(self.settings.seed + 1_000_003 * number + at)
             rows_kept = self.buffer.rows()
+            if not len(rows_kept):
+                raise SnapshotError("no labelled row is left to train on")
             self.losses = self._recipe.heal(self.challenger, rows_kept, self.rules, seed)
         trial = self.trial = self.trial or Trial()
         known = self.history.snapshots.get(trial.version)
@@ -840,7 +905,14 @@ class Pipeline:
             batch=self.scoreboard.labelled_batches,
             reason=reason,
             facts=facts,
+            trained=self._trained_to(phase),
         )
+
+    def _trained_to(self, phase: Phase) -> int | None:
+        """Place of the first label that a snapshot of now is not trained on."""
+        if phase is Phase.POST:
+            return self.buffer.next_place
+        return self.history.unseen_from(self.serving) if self.serving else None
 
     def _restart_challenger(self, start: SelfHealingModel | None = None) -> None:
         line = self.line

@@ -25,6 +25,8 @@ def status_of(p: Pipeline) -> dict[str, Any]:
         "batches": scoreboard.batches,
         "labelled_batches": scoreboard.labelled_batches,
         "labels": _labels(p),
+        "rows_set_aside": p.set_aside.counts.total,
+        "trouble": p.set_aside.trouble or None,
         "last": p.last or None,
         "champion": scoreboard.champion.as_dict(),
         "shadow": scoreboard.shadow.as_dict(),

@@ -19,7 +19,6 @@ from bento_selfheal.core.records import (
     Command,
     Event,
     FeedbackRecord,
-    OperatingPoint,
     PredictionRecord,
     Promotion,
     State,
@@ -76,7 +75,7 @@ class Runner:
         self._heart = threading.Thread(target=self._beat, name="selfheal-lease", daemon=True)
         self._token: int | None = None
         self._pipeline: Pipeline | None = None
-        self._told: OperatingPoint | None = None
+        self._told = ""
         self._write_seconds = self._healing = 0.0
         self.status: dict[str, Any] = {}
 
@@ -319,7 +318,7 @@ class Runner:
             ),
         )
         self.status = status
-        self._told = pipeline.operating
+        self._told = _point(pipeline)
         if outcome.export:
             self._export(pipeline)
         if surplus:  # to ask the store whose they are, after each step, would be a read for nothing
@@ -331,8 +330,9 @@ class Runner:
                 _say(event)
 
     def _moved_point(self, pipeline: Pipeline) -> str:
-        moved = pipeline.operating != self._told
-        return json.dumps(pipeline.operating.as_dict()) if moved else ""
+        """The operating point with the version that it belongs to; empty while both stay."""
+        point = _point(pipeline)
+        return point if point != self._told else ""
 
     def _export(self, pipeline: Pipeline) -> None:
         """Write the labelled buffer out for the retrain that is asked for."""
@@ -365,6 +365,11 @@ class Runner:
         return {
             **pipeline.status(), "unread": unread, "time": time.time(), "runner": self.owner,
         }  # fmt: skip
+
+
+def _point(pipeline: Pipeline) -> str:
+    version = pipeline.serving.version if pipeline.serving else None
+    return json.dumps({**pipeline.operating.as_dict(), "version": version})
 
 
 def _begin(pipeline: Pipeline, start: dict[str, Any]) -> None:

@@ -22,8 +22,13 @@ def predict_probabilities(
 ) -> NDArray[np.float32]:
     """Probabilities for rows ``(n, features)``, as they are, whatever device the model is on."""
     with torch.inference_mode():
-        out: NDArray[np.float32] = model(torch.from_numpy(rows).to(model.device)).cpu().numpy()
+        out: NDArray[np.float32] = model(own_copy(rows, model.device)).cpu().numpy()
     return out
+
+
+def own_copy(rows: NDArray[np.float32], device: torch.device) -> Tensor:
+    """Rows ``(n, features)`` as a model may have them: its own, for it may change them in place."""
+    return torch.from_numpy(rows).to(device, copy=True)
 
 
 def probabilities_or_half(

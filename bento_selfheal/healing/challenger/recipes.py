@@ -17,7 +17,7 @@ from bento_selfheal.healing.challenger.challenger import Challenger
 from bento_selfheal.healing.labels.labelled_rows import LabelledRows
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.rules import RuleSet
-from bento_selfheal.scoring.probabilities import cross_entropy, targets
+from bento_selfheal.scoring.probabilities import cross_entropy, own_copy, targets
 
 EPS = 1e-8
 HALF_LIVES = 7.0
@@ -166,7 +166,7 @@ def _hidden(model: SelfHealingModel, rows: LabelledRows) -> tuple[Tensor, Tensor
     if rows.hidden is not None:
         return rows.hidden.to(model.device), labels
     with torch.no_grad():
-        return model.backbone(torch.from_numpy(rows.features).to(model.device)), labels
+        return model.backbone(own_copy(rows.features, model.device)), labels
 
 
 def _said(model: SelfHealingModel, hidden: Tensor) -> Tensor:

@@ -45,6 +45,12 @@ class Calibration:
         self.rows = deque(((q, q, y) for _, q, y in self.rows), maxlen=HISTORY)
         self.unlabelled.clear()
 
+    def rescored(self, champion: Numbers, challenger: Numbers, labels: Numbers) -> None:
+        """Another model serves now: these rows, that it was not trained on, are all that counts."""
+        self.rows.clear()
+        self.unlabelled.clear()
+        self.labelled(champion, challenger, labels)
+
     def point(self, costs: Thresholds) -> OperatingPoint:
         """The operating point for the costs or the capacity in force."""
         if costs.capacity is not None:

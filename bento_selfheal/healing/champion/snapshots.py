@@ -50,6 +50,7 @@ class History:
         measured: What each did on labels that came after it was trained.
         changed: New, or measured anew, since `collect`.
         next_version: Version of the next one saved.
+        trained: Place of the first label that each was not trained on.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class History:
         self.measured: dict[int, Scores] = {}
         self.changed: dict[int, Snapshot] = {}
         self.next_version = 2
+        self.trained: dict[int, int] = {}
 
     def save(
         self,
@@ -77,8 +79,11 @@ class History:
         batch: int,
         reason: str,
         facts: Mapping[str, Any],
+        trained: int | None = None,
     ) -> Snapshot:
         """Keep a model's adapter under the next version.
+
+        ``trained`` is the place of the first label that it was not trained on, where it is known.
 
         Raises:
             SnapshotError: Its weights are not finite.
@@ -91,7 +96,13 @@ class History:
             snapshot = self._store.save(new, model.adapter_state())
         self.next_version += 1
         self.snapshots[version] = self.changed[version] = snapshot
+        if trained is not None:
+            self.trained[version] = trained
         return snapshot
+
+    def unseen_from(self, snapshot: Snapshot) -> int | None:
+        """Place of the first label that a snapshot was not trained on; None where it is unknown."""
+        return 0 if snapshot.phase is Phase.CLEAN else self.trained.get(snapshot.version)
 
     def promoted(self, promotion: Promotion) -> Snapshot:
         """The snapshot of a promotion, known from now on."""
@@ -171,5 +182,6 @@ class History:
 
     def _forget(self, version: int) -> Snapshot:
         self.measured.pop(version, None)
+        self.trained.pop(version, None)
         self.changed.pop(version, None)
         return self.snapshots.pop(version)

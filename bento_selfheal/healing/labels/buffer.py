@@ -33,7 +33,7 @@ class Column:
     def append(self, fresh: NDArray[Any]) -> None:
         """Take rows, ``(n, ...)``."""
         if self._end + len(fresh) > len(self._kept):
-            old = self.rows
+            old = self.rows if self._end else fresh[:0]  # the first rows say how wide they are
             self._kept = np.empty((2 * (len(old) + len(fresh)), *old.shape[1:]), old.dtype)
             self._kept[: len(old)] = old
         self._kept[self._end : self._end + len(fresh)] = fresh
@@ -76,7 +76,7 @@ class Buffer:
         if not rows:
             return
         fresh = np.stack([row.features for row in rows]).astype(np.float32)
-        first = self._next
+        first = self.next_place
         self._features.append(fresh)
         self._hidden.append(self._embed(fresh).numpy())
         self._labels.append(np.asarray([row.label for row in rows], dtype=np.float32))
@@ -110,9 +110,20 @@ class Buffer:
 
     def rows(self) -> LabelledRows:
         """What a heal trains on."""
-        ages = self._next - 1 - self.places
+        ages = self.next_place - 1 - self.places
         hidden = torch.from_numpy(self._hidden.rows)
         return LabelledRows(self.features, self.labels, hidden, self.weights, ages)
+
+    def since(self, place: int) -> LabelledRows:
+        """The rows whose labels came at this place or later, each as often as it stands for rows
+        of its class."""
+        fresh = self.rows().tail(int((self.places >= place).sum()))
+        return fresh.repeated()
+
+    @property
+    def next_place(self) -> int:
+        """Place of the next label."""
+        return int(self.places[-1]) + 1 if len(self.places) else 0
 
     @property
     def features(self) -> NDArray[np.float32]:
@@ -146,12 +157,10 @@ class Buffer:
         """Put rows back from a checkpoint."""
         self._features, self._labels = Column(features), Column(labels)
         self._weights, self._places = Column(weights), Column(places)
-        self._hidden = Column(self._embed(features).numpy())
+        # No model is asked for 0 rows: not every one can answer that.
+        hidden = self._embed(features).numpy() if len(features) else features[:, :0]
+        self._hidden = Column(hidden)
         self.keys, self.sources = keys, sources
-
-    @property
-    def _next(self) -> int:
-        return int(self.places[-1]) + 1 if len(self.places) else 0
 
     def _make_room(self) -> None:
         labels, newest = self.labels.astype(np.int64), self._limit // NEWEST

@@ -739,6 +739,14 @@ def test_few_labels(package: Package) -> None:
     assert status["last"]["champion"]["accuracy"] > status["last"]["shadow"]["accuracy"]
 
 
+def regret_back(ran: Live) -> None:
+    """Hold healing back and let the drift pass, so that the line is taken back."""
+    p = ran.rig.pipeline
+    p._heal = lambda _, batch: p.buffer.extend(batch)  # type: ignore[method-assign]
+    p._try_challenger = lambda *_: None  # type: ignore[method-assign]
+    ran.send(*drifting(seed=5, clean=3000, drifted=0))
+
+
 def test_regret_takes_a_line_back(package: Package) -> None:
     """When what a line serves turns out worse than the model that it replaced, that one serves
     again, and the promotion log says why."""
@@ -747,9 +755,7 @@ def test_regret_takes_a_line_back(package: Package) -> None:
     assert p.serving is not None
     assert p.serving.version != 1
     p.paused, before = False, len(ran.rig.done.promotions)
-    p._heal = lambda _, batch: p.buffer.extend(batch)  # type: ignore[method-assign]
-    p._try_challenger = lambda *_: None  # type: ignore[method-assign]
-    ran.send(*drifting(seed=5, clean=3000, drifted=0))
+    regret_back(ran)
     back = ran.rig.done.promotions[before]
     assert (back.kind, back.version) == (PromotionKind.ROLLBACK, 1)
     assert "than the model it replaced" in back.reason
