@@ -17,7 +17,6 @@ from torch import Tensor
 
 from bento_selfheal.core.records import Label
 from bento_selfheal.errors import PackageError
-from bento_selfheal.healing.drift.fidi import Fidi
 from bento_selfheal.model import Output, SelfHealingModel
 from bento_selfheal.rules import Rule, RuleSet
 from bento_selfheal.scoring.probabilities import own_copy
@@ -114,11 +113,6 @@ class Package:
     def shadow(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """What the frozen model as trained says of rows ``(n, features)``, ``(n,)``."""
         return _answers(self.model, rows)
-
-    def fidi(self, window: int) -> Fidi:
-        """A fresh FIDI, calibrated."""
-        cal = self.info.calibration
-        return Fidi([c.feature for c in cal], [c.mean for c in cal], [c.std for c in cal], window)
 
     def rules(self) -> RuleSet:
         """Its rules, bound to its columns, with full trust."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from bento_selfheal.healing.labels.labelled_rows import LabelledRows
 Embed = Callable[[NDArray[np.float32]], Tensor]
 COMMON = 0.75
 """Share from which on a class is so common that its older rows are thinned, not dropped."""
+KEY_BYTES = 16
 NEWEST = 4
 """One part in so many is never thinned, and goes when the oldest rows are dropped."""
 
@@ -61,12 +63,10 @@ class Buffer:
     def __init__(self, limit: int, width: int, embed: Embed) -> None:
         self._limit = limit
         self._embed = embed
-        self.keys: list[bytes]
-        self.sources: list[str | None]
+        self.keys: list[bytes] = []
+        self.sources: list[str | None] = []
         nothing = np.zeros(0, dtype=np.float32)
-        self.restore(
-            nothing.reshape(0, width), nothing, [], [], nothing, np.zeros(0, dtype=np.int64)
-        )
+        self._fill(nothing.reshape(0, width), nothing, nothing, np.zeros(0, dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -145,22 +145,37 @@ class Buffer:
         """The how-manieth label each was, ``(n,)``."""
         return self._places.rows
 
-    def restore(
+    def state(self) -> dict[str, Any]:
+        """As JSON values and tensors, for the checkpoint."""
+        keys = np.frombuffer(b"".join(self.keys), dtype=np.uint8)
+        return {
+            "features": _tensor(self.features),
+            "labels": _tensor(self.labels),
+            "weights": _tensor(self.weights),
+            "places": _tensor(self.places),
+            "keys": _tensor(keys.reshape(len(self.keys), KEY_BYTES)),
+            # Most rows come from one source after the other.
+            "sources": [(name, len(list(group))) for name, group in groupby(self.sources)],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `state` gave."""
+        self.keys = [row.tobytes() for row in state["keys"].numpy()]
+        self.sources = [name for name, count in state["sources"] for _ in range(count)]
+        self._fill(*(state[name].numpy() for name in ("features", "labels", "weights", "places")))
+
+    def _fill(
         self,
         features: NDArray[np.float32],
         labels: NDArray[np.float32],
-        keys: list[bytes],
-        sources: list[str | None],
         weights: NDArray[np.float32],
         places: NDArray[np.int64],
     ) -> None:
-        """Put rows back from a checkpoint."""
         self._features, self._labels = Column(features), Column(labels)
         self._weights, self._places = Column(weights), Column(places)
         # No model is asked for 0 rows: not every one can answer that.
         hidden = self._embed(features).numpy() if len(features) else features[:, :0]
         self._hidden = Column(hidden)
-        self.keys, self.sources = keys, sources
 
     def _make_room(self) -> None:
         labels, newest = self.labels.astype(np.int64), self._limit // NEWEST
@@ -185,3 +200,7 @@ class Buffer:
         kept = np.flatnonzero(stay).tolist()
         self.keys = [self.keys[i] for i in kept]
         self.sources = [self.sources[i] for i in kept]
+
+
+def _tensor(rows: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(rows.copy())
