@@ -152,7 +152,7 @@ class Runner:
             log.info("%s leads", self.owner)
         # A step that fails leaves no pipeline behind: its mind is ahead of the store.
         pipeline, self._pipeline = self._pipeline, None
-        if pipeline is None or pipeline.package.tag != self.store.meta("package"):
+        if pipeline is None or pipeline.parts.package.tag != self.store.meta("package"):
             pipeline = self._open_or_yield()
         try:
             changed = self._follow_operators(pipeline)
@@ -188,13 +188,13 @@ class Runner:
         blob = self.store.state()
         try:
             if blob is not None and package_of(blob) == tag:
-                restore(pipeline, blob)
+                restore(pipeline.parts, blob)
             else:
                 _begin(pipeline, json.loads(start))
         except CheckpointError as error:
             pipeline = self._new_pipeline(tag)
             self._begin_anew(pipeline, json.loads(start), str(error))
-        registry = registry_of(pipeline.package, self.store, self._settings)
+        registry = registry_of(pipeline.parts.package, self.store, self._settings)
         registry.prune({s.tag for s in self.store.snapshots()})
         self.status = self.store.status()
         return pipeline
@@ -205,16 +205,18 @@ class Runner:
         What the store knows stays: what serves, the snapshots, and what operators have said.
         """
         _begin(pipeline, start)
-        pipeline.predictions_from, pipeline.feedback_from, _ = self.store.ends()
+        pipeline.parts.cursors.predictions, pipeline.parts.cursors.feedback, _ = self.store.ends()
         kept = self.store.snapshots()
-        pipeline.history.take_up(kept, next_version=self.store.newest_version() + 1)
-        pipeline.scoreboard.heals = max((s.heal for s in kept), default=0)
-        for command in self.store.commands(pipeline.commands_from):
-            pipeline.commands_from = forward("commands", pipeline.commands_from, command.seq)
+        pipeline.parts.history.take_up(kept, next_version=self.store.newest_version() + 1)
+        pipeline.parts.scoreboard.counts.heals = max((s.heal for s in kept), default=0)
+        for command in self.store.commands(pipeline.parts.cursors.commands):
+            pipeline.parts.cursors.commands = forward(
+                "commands", pipeline.parts.cursors.commands, command.seq
+            )
             if command.kind != "heal":
                 self._obey(pipeline, command)
         pipeline.collect()  # what they said was noted when they said it
-        pipeline.note("begun_anew", {"reason": why, **pipeline.status()["cursors"]})
+        pipeline.journal.note("begun_anew", {"reason": why, **pipeline.status()["cursors"]})
 
     def _new_pipeline(self, tag: str) -> Pipeline:
         package = open_package(tag, self._settings.device)
@@ -232,21 +234,23 @@ class Runner:
     def _follow_operators(self, pipeline: Pipeline) -> bool:
         changed = False
         if self.thresholds.refresh():
-            pipeline.thresholds = self.thresholds.current
-            pipeline.note("thresholds", pipeline.thresholds.model_dump())
+            pipeline.parts.controls.thresholds = self.thresholds.current
+            pipeline.journal.note("thresholds", pipeline.parts.controls.thresholds.model_dump())
             changed = True
         newest = self.store.newest_promotion()
-        if newest is not None and newest.seq != pipeline.promotion_seq:
-            place = forward("promotions", pipeline.promotion_seq, newest.seq)
-            if pipeline.serving is None or pipeline.serving.version != newest.version:
+        if newest is not None and newest.seq != pipeline.parts.cursors.promotions:
+            place = forward("promotions", pipeline.parts.cursors.promotions, newest.seq)
+            if pipeline.parts.lineage.serving_version != newest.version:
                 self._adopt(pipeline, newest)
-            pipeline.promotion_seq = place
+            pipeline.parts.cursors.promotions = place
             changed = True
-        elif newest is not None and pipeline.serving is None:
+        elif newest is not None and pipeline.parts.lineage.serving is None:
             self._adopt(pipeline, newest)
             changed = True
-        for command in self.store.commands(pipeline.commands_from):
-            pipeline.commands_from = forward("commands", pipeline.commands_from, command.seq)
+        for command in self.store.commands(pipeline.parts.cursors.commands):
+            pipeline.parts.cursors.commands = forward(
+                "commands", pipeline.parts.cursors.commands, command.seq
+            )
             self._obey(pipeline, command)
             changed = True
         return changed
@@ -273,14 +277,14 @@ class Runner:
         until = time.monotonic() + min(READ_WRITES * self._write_seconds, MOST_READ_SECONDS)
         read = more = self._read_part(pipeline)
         while more >= READ_REQUESTS and time.monotonic() < until:
-            if pipeline.outcome.promotions:
+            if pipeline.journal.outcome.promotions:
                 break
             more = self._read_part(pipeline)
         return read > 0
 
     def _read_part(self, pipeline: Pipeline) -> int:
         entries = self.store.read_log(
-            pipeline.predictions_from, pipeline.feedback_from, READ_REQUESTS
+            pipeline.parts.cursors.predictions, pipeline.parts.cursors.feedback, READ_REQUESTS
         )
         wanted = {
             e.request for e in entries if isinstance(e, FeedbackRecord) and e.features is None
@@ -289,11 +293,11 @@ class Runner:
         asked = {**self.store.predictions_of(wanted - here.keys()), **here}
         horizon = self.store.horizon() if wanted - asked.keys() else None
         for entry in entries:
-            began, heals = time.thread_time(), pipeline.scoreboard.heals
-            pipeline.take(entry, asked.get(entry.request), horizon)
-            if pipeline.scoreboard.heals > heals:
+            began, heals = time.thread_time(), pipeline.parts.scoreboard.counts.heals
+            pipeline.consume(entry, asked.get(entry.request), horizon)
+            if pipeline.parts.scoreboard.counts.heals > heals:
                 self._healing += time.thread_time() - began
-            if pipeline.outcome.promotions:
+            if pipeline.journal.outcome.promotions:
                 break
         return len(entries)
 
@@ -303,15 +307,15 @@ class Runner:
         outcome = pipeline.collect()
         surplus = pipeline.surplus()
         status = self._status(pipeline)
-        pipeline.promotion_seq = self.store.commit(
+        pipeline.parts.cursors.promotions = self.store.commit(
             self._token,
             StepRecord(
-                state=dump(pipeline),
+                state=dump(pipeline.parts),
                 status=status,
                 snapshots=list(outcome.snapshots.values()),
                 dropped=[s.version for s in surplus],
                 promotions=outcome.promotions,
-                after_promotion=pipeline.promotion_seq,
+                after_promotion=pipeline.parts.cursors.promotions,
                 events=outcome.events,
                 measurements=outcome.measurements,
                 operating_point=self._moved_point(pipeline),
@@ -322,7 +326,7 @@ class Runner:
         if outcome.export:
             self._export(pipeline)
         if surplus:  # to ask the store whose they are, after each step, would be a read for nothing
-            registry = registry_of(pipeline.package, self.store, self._settings)
+            registry = registry_of(pipeline.parts.package, self.store, self._settings)
             for snapshot in surplus:
                 registry.delete(snapshot.tag)
         for event, trace in zip(outcome.events, outcome.traces, strict=True):
@@ -336,16 +340,17 @@ class Runner:
 
     def _export(self, pipeline: Pipeline) -> None:
         """Write the labelled buffer out for the retrain that is asked for."""
-        name = (
-            f"retrain-{pipeline.package.tag.split(':')[1]}-{pipeline.scoreboard.labelled_batches}"
-        )
+        parts, version = pipeline.parts, pipeline.parts.package.tag.split(":")[1]
+        name = f"retrain-{version}-{parts.scoreboard.counts.labelled_batches}"
         path = state_dir(self._settings) / "exports" / f"{name}.parquet"
         try:
-            rows = write_labelled(path, pipeline.package, pipeline.buffer)
+            rows = write_labelled(path, pipeline.parts.package, pipeline.parts.buffer)
         except OSError as error:
             log.error("the labelled rows could not be written to %s: %s", path, error)
         else:
-            log.warning("%s: %d labelled rows in %s", pipeline.limit.retrain, rows, path)
+            log.warning(
+                "%s: %d labelled rows in %s", pipeline.parts.scoreboard.advice.retrain, rows, path
+            )
 
     def _announce(self, state: State) -> None:
         """Show a heal that begins; the page would otherwise never see it.
@@ -359,8 +364,8 @@ class Runner:
     def _status(self, pipeline: Pipeline) -> dict[str, Any]:
         requests, labels, _ = self.store.ends()
         unread = {
-            "requests": requests - pipeline.predictions_from,
-            "labels": labels - pipeline.feedback_from,
+            "requests": requests - pipeline.parts.cursors.predictions,
+            "labels": labels - pipeline.parts.cursors.feedback,
         }
         return {
             **pipeline.status(), "unread": unread, "time": time.time(), "runner": self.owner,
@@ -368,16 +373,18 @@ class Runner:
 
 
 def _point(pipeline: Pipeline) -> str:
-    version = pipeline.serving.version if pipeline.serving else None
-    return json.dumps({**pipeline.operating.as_dict(), "version": version})
+    version = pipeline.parts.lineage.serving_version or None
+    return json.dumps({**pipeline.parts.policy.point.as_dict(), "version": version})
 
 
 def _begin(pipeline: Pipeline, start: dict[str, Any]) -> None:
     """Put a fresh pipeline behind the deployment."""
-    pipeline.start_from = pipeline.predictions_from = start["predictions_from"]
-    pipeline.feedback_from = start["feedback_from"]
-    pipeline.commands_from = start["commands_from"]
-    pipeline.history.next_version = start["next_version"]
+    pipeline.parts.cursors.start_from = pipeline.parts.cursors.predictions = start[
+        "predictions_from"
+    ]
+    pipeline.parts.cursors.feedback = start["feedback_from"]
+    pipeline.parts.cursors.commands = start["commands_from"]
+    pipeline.parts.history.next_version = start["next_version"]
 
 
 def _say(event: Event) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from test_pipeline import Live, Rig, drifting, live
-from test_pipeline import regret_back as take_back
+from rigs import Live, Rig, drifting, live
+from rigs import regret_back as take_back
 
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.records import OperatingPoint, PointKind, Promotion, PromotionKind
@@ -24,7 +24,7 @@ COSTS = Thresholds(miss_cost=1.0, alarm_cost=4.0)
 
 def asked_back(ran: Live, version: int) -> None:
     """An operator's rollback."""
-    snapshot = ran.rig.pipeline.history.snapshots[version]
+    snapshot = ran.rig.pipeline.parts.history.snapshots[version]
     ran.rig.pipeline.adopt(
         Promotion(PromotionKind.ROLLBACK, version, snapshot.tag, "ab", "asked", 0.0, seq=999)
     )
@@ -33,7 +33,7 @@ def asked_back(ran: Live, version: int) -> None:
 
 def cost(ran: Live, threshold: float, rows: NDArray[np.float32], labels: NDArray[Any]) -> float:
     """Cost a row of what serves at a threshold."""
-    answers = predict_probabilities(ran.rig.pipeline.champion, rows)
+    answers = predict_probabilities(ran.rig.pipeline.parts.lineage.champion, rows)
     return cost_of(Scores.of(answers, labels, threshold), COSTS)
 
 
@@ -43,28 +43,28 @@ def test_operators_rollback(package: Package, paused: bool) -> None:
     of the model that serves now, not of the one that was left; also while paused."""
     ran = live(package, thresholds=COSTS)
     p = ran.rig.pipeline
-    p.paused = paused
+    p.parts.controls.paused = paused
     assert ran.rig.status()["serving"]["version"] != 1
-    left = p.operating.threshold
+    left = p.parts.policy.point.threshold
     asked_back(ran, 1)
     expected = Calibration()
-    rows = p.buffer.since(0)
+    rows = p.parts.buffer.since(0)
     answers = predict_probabilities(package.model, rows.features)
     expected.labelled(answers, answers, rows.labels)
-    assert p.operating == expected.point(COSTS)
-    assert p.operating.threshold != left
+    assert p.parts.policy.point == expected.point(COSTS)
+    assert p.parts.policy.point.threshold != left
 
 
 def test_labels_while_paused(package: Package) -> None:
     """While paused the threshold follows the labels: once the drift has passed, it is the one for
     the rows of today."""
     ran = live(package, thresholds=COSTS)
-    ran.rig.pipeline.paused = True
+    ran.rig.pipeline.parts.controls.paused = True
     asked_back(ran, 1)
     ran.send(*drifting(seed=7, clean=3000, drifted=0))
     rows, labels = drifting(seed=8, clean=3000, drifted=0)
     best = min(cost(ran, float(t), rows, labels) for t in np.linspace(0.01, 1.1, 110))
-    assert cost(ran, ran.rig.pipeline.operating.threshold, rows, labels) <= best + 0.02
+    assert cost(ran, ran.rig.pipeline.parts.policy.point.threshold, rows, labels) <= best + 0.02
 
 
 def test_every_promotion_carries_its_point(package: Package) -> None:
@@ -86,22 +86,22 @@ def test_an_unverified_point_ends(package: Package) -> None:
     """What no label has verified ends with a rollback as it ends with a promotion."""
     ran = Live(Rig(package), delay=10**9)
     ran.send(*drifting(drifted=600))
-    assert ran.rig.pipeline.operating.kind is PointKind.UNVERIFIED
+    assert ran.rig.pipeline.parts.policy.point.kind is PointKind.UNVERIFIED
     asked_back(ran, 1)
-    assert ran.rig.pipeline.operating == OperatingPoint()
+    assert ran.rig.pipeline.parts.policy.point == OperatingPoint()
 
 
 def test_rows_that_it_was_trained_on(package: Package) -> None:
     """The rows that a snapshot was trained on say nothing of its threshold: with too few others
     the costs alone decide, also after a restart."""
     ran = live(package, thresholds=COSTS)
-    newest = max(s.version for s in ran.rig.pipeline.history.snapshots.values() if s.heal)
+    newest = max(s.version for s in ran.rig.pipeline.parts.history.snapshots.values() if s.heal)
     other = Rig(package, ran.rig.memory, adopt=False, thresholds=COSTS)
     restore(other.pipeline, dump(ran.rig.pipeline))
     for rig in (ran.rig, other):
         ran.rig = rig
         asked_back(ran, newest)
-        assert rig.pipeline.operating.threshold == COSTS.bayes_threshold
+        assert rig.pipeline.parts.policy.point.threshold == COSTS.bayes_threshold
 
 
 def test_a_fresh_pipeline_goes_on_with_the_point(package: Package) -> None:
@@ -112,4 +112,4 @@ def test_a_fresh_pipeline_goes_on_with_the_point(package: Package) -> None:
     fresh.pipeline.adopt(
         Promotion(PromotionKind.PROMOTE, 1, "m:1", "ab", "x", 0.0, seq=3, operating_point=point)
     )
-    assert fresh.pipeline.operating == point
+    assert fresh.pipeline.parts.policy.point == point

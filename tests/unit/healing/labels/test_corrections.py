@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from test_pipeline import BATCH, Live, Rig, drifting
+from rigs import BATCH, Live, Rig, drifting
 
 from bento_selfheal.core.records import PredictionRecord
 from bento_selfheal.packaging.package import Package
@@ -39,7 +39,9 @@ def answered(ran: Live) -> list[PredictionRecord]:
 
 def turn_round(ran: Live, source: str, asked: PredictionRecord) -> None:
     """Correct every label of a request to its opposite."""
-    held = dict(zip(ran.rig.pipeline.buffer.keys, ran.rig.pipeline.buffer.labels, strict=True))
+    held = dict(
+        zip(ran.rig.pipeline.parts.buffer.keys, ran.rig.pipeline.parts.buffer.labels, strict=True)
+    )
     for row in range(len(asked.features)):
         key = asked.request + row.to_bytes(4, "big")
         ran.label(asked, row, 1 - int(held.get(key, 0)), source=source, corrects=True)
@@ -50,12 +52,12 @@ def test_a_quarantined_source_corrects_nothing(package: Package) -> None:
     the open batch stay, and so does what serves."""
     ran = labelled(package, 320)
     ran.rig.pipeline.forget("liar", "asked")
-    held = ran.rig.pipeline.buffer.labels.copy()
-    waiting = [row.label for row in ran.rig.pipeline.open_labels]
+    held = ran.rig.pipeline.parts.buffer.labels.copy()
+    waiting = [row.label for row in ran.rig.pipeline.parts.batches.open]
     for asked in answered(ran):
         turn_round(ran, "liar", asked)
-    assert np.array_equal(ran.rig.pipeline.buffer.labels, held)
-    assert [row.label for row in ran.rig.pipeline.open_labels] == waiting
+    assert np.array_equal(ran.rig.pipeline.parts.buffer.labels, held)
+    assert [row.label for row in ran.rig.pipeline.parts.batches.open] == waiting
     labels = ran.rig.status()["labels"]
     assert (labels["corrected"], labels["refused"]) == (0, 320)
     assert ran.rig.status()["sources"]["liar"]["labels"] == 320
@@ -79,7 +81,7 @@ def test_a_lying_corrector_is_quarantined(package: Package) -> None:
         turn_round(ran, "liar", asked)
     assert "contradict" in ran.rig.status()["sources"]["liar"]["quarantined"]
     assert 0 < ran.rig.status()["labels"]["corrected"] < 100
-    assert "liar" not in ran.rig.pipeline.buffer.sources
+    assert "liar" not in ran.rig.pipeline.parts.buffer.sources
     event = next(e for e in ran.rig.done.events if e.kind == "quarantine")
     assert event.detail["rows"] == ran.rig.status()["labels"]["corrected"] > 0
 
@@ -108,14 +110,14 @@ def test_forget_a_corrector(package: Package) -> None:
     ran = labelled(package, 320)
     asked = answered(ran)
     p = ran.rig.pipeline
-    held = len(p.buffer)
+    held = len(p.parts.buffer)
     for request, row in ((asked[0], 3), (asked[1], 4), (asked[-1], 19)):
-        label = 0 if request is asked[-1] else int(p.buffer.labels[0])
+        label = 0 if request is asked[-1] else int(p.parts.buffer.labels[0])
         ran.label(request, row, label, source="audit", corrects=True)
-    assert [r.source for r in p.open_labels].count("audit") == 1
+    assert [r.source for r in p.parts.batches.open].count("audit") == 1
     assert p.forget("audit", "asked") == 2
-    assert len(p.buffer) == held - 2
-    assert "audit" not in {r.source for r in p.open_labels}
+    assert len(p.parts.buffer) == held - 2
+    assert "audit" not in {r.source for r in p.parts.batches.open}
 
 
 def test_quota_of_corrections(package: Package) -> None:

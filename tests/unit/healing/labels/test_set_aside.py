@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from test_pipeline import BATCH, Live, Rig, drifting
+from rigs import BATCH, Live, Rig, drifting
 from torch import Tensor, nn
 
 from bento_selfheal.core.records import FeedbackRecord
@@ -122,7 +122,7 @@ def test_a_broken_model(picky: Package) -> None:
     with pytest.raises(RuntimeError, match="reshape"):
         teach(rig, rows[-1:], labels[-1:], BATCH)
     assert rig.status()["rows_set_aside"] == 0
-    assert len(rig.pipeline.open_labels) == BATCH
+    assert len(rig.pipeline.parts.batches.open) == BATCH
 
 
 def test_rows_stay_as_they_are(picky: Package) -> None:
@@ -139,7 +139,7 @@ def test_rows_stay_as_they_are(picky: Package) -> None:
     ran = Live(Rig(picky))
     teach(ran.rig, rows, labels)
     assert np.array_equal(rows, before)
-    assert np.array_equal(ran.rig.pipeline.buffer.features, before)
+    assert np.array_equal(ran.rig.pipeline.parts.buffer.features, before)
     assert np.array_equal(picky.reference_rows, reference)
 
 
@@ -153,6 +153,6 @@ def test_no_rows(picky: Package) -> None:
     teach(rig, rows[:BATCH], labels[:BATCH])
     assert rig.pipeline.forget("lab", "asked") == BATCH
     restore(Rig(picky, rig.memory, adopt=False).pipeline, dump(rig.pipeline))
-    rig.pipeline.sources.known["lab"].quarantined = ""
+    rig.pipeline.parts.batches.sources.known["lab"].quarantined = ""
     teach(rig, rows[BATCH:], labels[BATCH:], BATCH + 1)
-    assert len(rig.pipeline.buffer) == BATCH
+    assert len(rig.pipeline.parts.buffer) == BATCH
