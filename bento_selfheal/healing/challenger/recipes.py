@@ -32,7 +32,8 @@ class Recipe(Protocol):
     CPU so that every device gets the same draws; equal input gives equal weights."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Its name in the settings, for snapshots and events."""
 
     def heal(
         self, challenger: Challenger, rows: LabelledRows, rules: RuleSet, generator: torch.Generator
@@ -54,6 +55,7 @@ class ArticleRecipe:
     def heal(
         self, challenger: Challenger, rows: LabelledRows, rules: RuleSet, generator: torch.Generator
     ) -> dict[str, float]:
+        """Train in place on the newest batch of the rows; each loss of the last step."""
         p = self.parameters
         rows = rows.tail(p.batch_size)
         hidden, labels = _hidden(challenger.model, rows)
@@ -105,6 +107,7 @@ class ReplayRecipe:
     def heal(
         self, challenger: Challenger, rows: LabelledRows, rules: RuleSet, generator: torch.Generator
     ) -> dict[str, float]:
+        """Train in place on rows drawn by their age; the loss, and how far the weights moved."""
         p, anchor, schedule = self.parameters, challenger.anchor, Schedule(self.parameters)
         seen = challenger.seen * rows.uncommon
         anchor_weight = 0.0 if anchor is None else schedule.anchor_weight(seen)
@@ -114,9 +117,8 @@ class ReplayRecipe:
         rows = rows.since(HALF_LIVES * half_life)
         hidden, labels = _hidden(challenger.model, rows)
         weights = rows.recency(half_life)
-        losses: dict[str, float] = {}
         steps = schedule.steps(challenger.rounds, challenger.rows_per_label, anchor_weight)
-        batch = min(p.replay_batch, len(rows))
+        batch, losses = min(p.replay_batch, len(rows)), dict[str, float]()
         drawn = torch.multinomial(weights, steps * batch, replacement=True, generator=generator)
         for picked in drawn.reshape(steps, batch):
             at = picked.to(hidden.device)
