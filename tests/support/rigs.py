@@ -177,6 +177,15 @@ def live(package: Package, **more: Any) -> Live:
     return ran
 
 
+def taken_back(ran: Live) -> None:
+    """Hold healing back and let the drift pass, so that the line is taken back."""
+    pipeline = ran.rig.pipeline
+    extend = pipeline.parts.buffer.extend
+    pipeline.healer.heal = lambda _, batch: extend(list(batch.rows))  # type: ignore[method-assign]
+    pipeline.healer.try_challenger = lambda *_: None  # type: ignore[method-assign]
+    ran.send(*drifting(seed=5, clean=3000, drifted=0))
+
+
 def feed(rig: Rig, n: int = BATCH + 10) -> tuple[PredictionRecord, list[int]]:
     """One request with labels for all its rows; the last 10 still wait for their batch."""
     table = article_rows(n, 0.0, np.random.default_rng(3))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from rigs import BATCH, Live, Rig, bits, correct, drifting, feed, live
+from rigs import BATCH, Live, Rig, bits, correct, drifting, feed, live, taken_back
 
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.records import (
@@ -747,14 +747,6 @@ def test_few_labels(package: Package) -> None:
     assert status["last"]["champion"]["accuracy"] > status["last"]["shadow"]["accuracy"]
 
 
-def regret_back(ran: Live) -> None:
-    """Hold healing back and let the drift pass, so that the line is taken back."""
-    p = ran.rig.pipeline
-    p.healer.heal = lambda _, batch: p.parts.buffer.extend(list(batch.rows))  # type: ignore[method-assign]
-    p.healer.try_challenger = lambda *_: None  # type: ignore[method-assign]
-    ran.send(*drifting(seed=5, clean=3000, drifted=0))
-
-
 def test_regret_takes_a_line_back(package: Package) -> None:
     """When what a line serves turns out worse than the model that it replaced, that one serves
     again, and the promotion log says why."""
@@ -763,7 +755,7 @@ def test_regret_takes_a_line_back(package: Package) -> None:
     assert p.parts.lineage.serving is not None
     assert p.parts.lineage.serving.version != 1
     p.parts.controls.paused, before = False, len(ran.rig.done.promotions)
-    regret_back(ran)
+    taken_back(ran)
     back = ran.rig.done.promotions[before]
     assert (back.kind, back.version) == (PromotionKind.ROLLBACK, 1)
     assert "than the model it replaced" in back.reason

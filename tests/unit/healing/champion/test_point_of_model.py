@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from rigs import Live, Rig, drifting, live
-from rigs import regret_back as take_back
+from rigs import Live, Rig, drifting, live, taken_back
 
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.records import OperatingPoint, PointKind, Promotion, PromotionKind
-from bento_selfheal.healing.champion.operating_point import Calibration
+from bento_selfheal.healing.champion.operating_point import ThresholdCalibration
 from bento_selfheal.healing.checkpoint import dump, restore
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.losses import cost_of
@@ -47,7 +46,7 @@ def test_operators_rollback(package: Package, paused: bool) -> None:
     assert ran.rig.status()["serving"]["version"] != 1
     left = p.parts.policy.point.threshold
     asked_back(ran, 1)
-    expected = Calibration()
+    expected = ThresholdCalibration()
     rows = p.parts.buffer.since(0)
     answers = predict_probabilities(package.model, rows.features)
     expected.labelled(answers, answers, rows.labels)
@@ -73,7 +72,7 @@ def test_every_promotion_carries_its_point(package: Package) -> None:
     ran = live(package, thresholds=COSTS)
     assert ran.rig.done.promotions
     before = len(ran.rig.done.promotions)
-    take_back(ran)
+    taken_back(ran)
     back = ran.rig.done.promotions[before]
     assert back.kind is PromotionKind.ROLLBACK
     assert all(p.operating_point is not None for p in ran.rig.done.promotions)
