@@ -1,8 +1,8 @@
-"""The pipeline's whole mind as bytes, and back: safetensors with a JSON header.
+"""The checkpoint: the pipeline's state as bytes, safetensors with a JSON header.
 
-A runner that is killed starts from its last checkpoint and reads the logs on from there; as
-the pipeline is exact, it comes to the same heals as if it had never stopped. Each part keeps its
-own state; here they are only gathered.
+A runner that is killed starts again from its last checkpoint and reads on from there. It comes to
+the same heals as if it had never stopped. Each part saves and restores its own state; this module
+only collects them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The mind of the runner: both logs in, signals, heals, promotions and rollbacks out.
+"""The pipeline: it reads both logs and decides on heals, promotions and rollbacks.
 
-It reads no clock for its decisions and draws no random number that is not seeded by the
-number of the heal, so the same log gives the same heals, to the bit. It touches no store:
-what it decides is collected in `Outcome` and written by its caller in one transaction.
+The same log gives the same heals, to the bit: no decision depends on the clock, and every random
+draw is seeded by the number of its heal. The pipeline touches no store. Its caller collects the
+decisions as an `Outcome` and writes them in one transaction.
 """
 
 from __future__ import annotations
@@ -85,8 +85,13 @@ class Pipeline:
         prediction: PredictionRecord | None = None,
         horizon: Horizon | None = None,
     ) -> None:
-        """Take the next entry of the logs; for a label, ``prediction`` is its logged prediction,
-        and ``horizon`` says what the log has no more."""
+        """Take the next entry of the logs.
+
+        Args:
+            entry: A prediction or a label.
+            prediction: The logged prediction of a label.
+            horizon: What the prediction log no longer has.
+        """
         cursors, joiner = self.parts.cursors, self.parts.batches.joiner
         if isinstance(entry, PredictionRecord):
             cursors.predictions = forward("predictions", cursors.predictions, entry.seq)
@@ -121,10 +126,7 @@ class Pipeline:
         return True
 
     def apply_command(self, word: str, by: str = "operator") -> None:
-        """Follow an operator: ``pause`` all healing, ``observe`` and promote nothing, ``resume``.
-
-        What the settings hold back stays held back.
-        """
+        """Carry out ``pause``, ``observe`` or ``resume``; a setting cannot be overruled by it."""
         self.parts.controls.apply(word)
         self.journal.note(word, {"by": by})
 

@@ -214,7 +214,7 @@ class Healer:
         if phase is Phase.POST:
             losses = {k: round(v, 6) for k, v in p.line.losses.items()}
             facts = {"recipe": self._recipe.name, "trained_on_rows": len(p.buffer)}
-            facts, trained = {**facts, "losses": losses}, p.buffer.next_place
+            facts, trained = {**facts, "losses": losses}, p.buffer.next_offset
         return p.history.save(
             phase,
             model,

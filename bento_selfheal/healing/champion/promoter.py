@@ -193,5 +193,5 @@ class Promoter:
         first = p.history.unseen_from(snapshot)
         # Without a gate no label is kept apart from training, and the costs alone decide.
         if first is None or p.rollback.always_promotes:
-            first = p.buffer.next_place
+            first = p.buffer.next_offset
         return p.buffer.since(first).tail(HISTORY)

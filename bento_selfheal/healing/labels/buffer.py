@@ -76,12 +76,12 @@ class Buffer:
         if not rows:
             return
         fresh = np.stack([row.features for row in rows]).astype(np.float32)
-        first = self.next_place
+        first = self.next_offset
         self._features.append(fresh)
         self._hidden.append(self._embed(fresh).numpy())
         self._labels.append(np.asarray([row.label for row in rows], dtype=np.float32))
         self._weights.append(np.ones(len(rows), dtype=np.float32))
-        self._places.append(np.arange(first, first + len(rows)))
+        self._offsets.append(np.arange(first, first + len(rows)))
         self.keys += [row.key for row in rows]
         self.sources += [row.source for row in rows]
         if len(self) > self._limit:
@@ -94,10 +94,10 @@ class Buffer:
         """
         if key not in self.keys:
             return False
-        place, labels = self.keys.index(key), self.labels.copy()
-        labels[place] = label
+        offset, labels = self.keys.index(key), self.labels.copy()
+        labels[offset] = label
         self._labels = Column(labels)
-        self.sources[place] = source
+        self.sources[offset] = source
         return True
 
     def forget(self, source: str) -> int:
@@ -110,20 +110,19 @@ class Buffer:
 
     def rows(self) -> LabelledRows:
         """What a heal trains on."""
-        ages = self.next_place - 1 - self.places
+        ages = self.next_offset - 1 - self.offsets
         hidden = torch.from_numpy(self._hidden.rows)
         return LabelledRows(self.features, self.labels, hidden, self.weights, ages)
 
-    def since(self, place: int) -> LabelledRows:
-        """The rows whose labels came at this place or later, each as often as it stands for rows
-        of its class."""
-        fresh = self.rows().tail(int((self.places >= place).sum()))
+    def since(self, offset: int) -> LabelledRows:
+        """The rows from this offset on, each as often as it stands for rows of its class."""
+        fresh = self.rows().tail(int((self.offsets >= offset).sum()))
         return fresh.repeated()
 
     @property
-    def next_place(self) -> int:
+    def next_offset(self) -> int:
         """Place of the next label."""
-        return int(self.places[-1]) + 1 if len(self.places) else 0
+        return int(self.offsets[-1]) + 1 if len(self.offsets) else 0
 
     @property
     def features(self) -> NDArray[np.float32]:
@@ -141,9 +140,9 @@ class Buffer:
         return self._weights.rows
 
     @property
-    def places(self) -> NDArray[np.int64]:
-        """The how-manieth label each was, ``(n,)``."""
-        return self._places.rows
+    def offsets(self) -> NDArray[np.int64]:
+        """Number of labels that came before each, ``(n,)``."""
+        return self._offsets.rows
 
     def state(self) -> dict[str, Any]:
         """As JSON values and tensors, for the checkpoint."""
@@ -152,7 +151,7 @@ class Buffer:
             "features": _tensor(self.features),
             "labels": _tensor(self.labels),
             "weights": _tensor(self.weights),
-            "places": _tensor(self.places),
+            "places": _tensor(self.offsets),
             "keys": _tensor(keys.reshape(len(self.keys), KEY_BYTES)),
             # Most rows come from one source after the other.
             "sources": [(name, len(list(group))) for name, group in groupby(self.sources)],
@@ -169,10 +168,10 @@ class Buffer:
         features: NDArray[np.float32],
         labels: NDArray[np.float32],
         weights: NDArray[np.float32],
-        places: NDArray[np.int64],
+        offsets: NDArray[np.int64],
     ) -> None:
         self._features, self._labels = Column(features), Column(labels)
-        self._weights, self._places = Column(weights), Column(places)
+        self._weights, self._offsets = Column(weights), Column(offsets)
         # No model is asked for 0 rows: not every one can answer that.
         hidden = self._embed(features).numpy() if len(features) else features[:, :0]
         self._hidden = Column(hidden)
@@ -195,7 +194,7 @@ class Buffer:
 
     def _keep(self, stay: NDArray[np.bool_]) -> None:
         """Let the other rows go."""
-        for name in ("_features", "_hidden", "_labels", "_weights", "_places"):
+        for name in ("_features", "_hidden", "_labels", "_weights", "_offsets"):
             setattr(self, name, Column(getattr(self, name).rows[stay]))
         kept = np.flatnonzero(stay).tolist()
         self.keys = [self.keys[i] for i in kept]
