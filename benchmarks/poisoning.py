@@ -107,7 +107,7 @@ def follow(package: Package, stream: Stream, sources: list[str], told: Labels, s
             if event.kind == "quarantine" and event.detail["source"] not in out.caught:
                 out.caught[event.detail["source"]] = report.number, event.detail["rows"]
     out.answers = run.answers("champion")
-    scoreboard = run.pipeline.scoreboard
+    scoreboard = run.pipeline.parts.scoreboard.counts
     out.promotions, out.rollbacks = scoreboard.promotions, scoreboard.rollbacks
     return out
 

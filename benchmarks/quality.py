@@ -61,7 +61,7 @@ def fresh(run: Backtest, drift: float, seed: int) -> tuple[Table, NDArray[np.flo
     """20,000 fresh drifted rows and what the champion says of them."""
     rows = article_rows(20_000, drift, np.random.default_rng([seed, 9]))
     with torch.no_grad():
-        return rows, run.pipeline.champion(torch.from_numpy(rows.rows)).numpy()
+        return rows, run.pipeline.parts.lineage.champion(torch.from_numpy(rows.rows)).numpy()
 
 
 def article(drift: float, labelled: bool) -> Row:
@@ -76,7 +76,7 @@ def article(drift: float, labelled: bool) -> Row:
         if not same:
             raise AssertionError("backbone, head or clean adapter moved")
         rows, answers = fresh(run, drift, seed)
-        at = run.pipeline.operating.threshold
+        at = run.pipeline.parts.policy.point.threshold
         found["accuracy"].append(Scores.of(answers, rows.labels, at).accuracy)
         found["auc"].append(float(roc_auc_score(rows.labels, answers)))
         found["served"].append(served)
@@ -94,7 +94,7 @@ def costs(drift: float) -> Row:
         for seed in SEEDS:
             run, _ = healed(package_demo(seed), article_stream(seed, drift, 100), seed, price)
             rows, answers = fresh(run, drift, seed)
-            scores = Scores.of(answers, rows.labels, run.pipeline.operating.threshold)
+            scores = Scores.of(answers, rows.labels, run.pipeline.parts.policy.point.threshold)
             bayes = peers.bayes_cost(rows.rows, rows.labels, drift, miss, alarm)
             ratios.append(cost_of(scores, price) / bayes)
         out[f"{miss}:{alarm}"] = float(np.mean(ratios))
@@ -114,8 +114,8 @@ def electricity(delay: int) -> Row:
         out["served"].append(served)
         out["frozen"].append(figures["frozen"]["accuracy"] or 0.0)
         out["challenger"].append(figures["challenger"]["accuracy"] or 0.0)
-        moves["promotions"] += run.pipeline.scoreboard.promotions
-        moves["rollbacks"] += run.pipeline.scoreboard.rollbacks
+        moves["promotions"] += run.pipeline.parts.scoreboard.counts.promotions
+        moves["rollbacks"] += run.pipeline.parts.scoreboard.counts.rollbacks
     mean: Row = {k: float(np.mean(v)) for k, v in out.items()}
     return {**mean, "served_by_seed": out["served"], **moves, "seeds": list(SEEDS[:3])}
 
@@ -173,7 +173,7 @@ def noisy_source() -> Row:
         reports = list(run.run(stream, sources=names, told=told))
         total = sum((r.champion for r in reports), Scores(0, 0, 0, 0))
         out[name] = total.accuracy
-        status = run.pipeline.sources.status()
+        status = run.pipeline.parts.batches.sources.status()
         out[f"{name}_quarantined"] = [n for n, s in status.items() if s["quarantined"]]
     return {**out, "loss": out["clean"] - out["poisoned"]}
 
@@ -194,14 +194,14 @@ def calm(kind: str) -> Row:
         before = run.pipeline._losses(package.shadow(held), truth).mean()
         for report in run.run(stream):
             lift += report.lift
-            serving = run.pipeline.serving
+            serving = run.pipeline.parts.lineage.serving
             if serving is not None and serving.version != seen:
                 seen = serving.version
                 with torch.no_grad():
-                    answers = run.pipeline.champion(torch.from_numpy(held)).numpy()
+                    answers = run.pipeline.parts.lineage.champion(torch.from_numpy(held)).numpy()
                 hurt |= bool(run.pipeline._losses(answers, truth).mean() > before + 1e-4)
         harmful += hurt
-        promoted += run.pipeline.scoreboard.promotions > 0
+        promoted += run.pipeline.parts.scoreboard.counts.promotions > 0
         losses.append(-lift / len(stream))
     return {
         "runs": CALM_RUNS, "batches": CALM_BATCHES, "harmful_share": harmful / CALM_RUNS,
@@ -242,7 +242,7 @@ def fraud() -> Row:
         name: float(average_precision_score(truth, run.answers(name)[counted]))
         for name in ("frozen", "champion", "challenger")
     }
-    return {**out, "promotions": run.pipeline.scoreboard.promotions}
+    return {**out, "promotions": run.pipeline.parts.scoreboard.counts.promotions}
 
 
 def fraud_peer() -> Row:

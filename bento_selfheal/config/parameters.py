@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from bento_selfheal.config.validation import Count, NotNegative, Positive, Share
-from bento_selfheal.healing.challenger.schedule import LEAST_OWN, MOST_STEPS
 
 
 class SignalParameters(BaseModel):
@@ -113,46 +111,6 @@ class HealParameters(SignalParameters, ArticleParameters, ReplayParameters):
 
     recipe: Literal["replay", "article"] = "replay"
     """How a heal trains: `replay` on a buffer of the newest labels, or as the `article` does."""
-
-    def steps(self, rounds: int, pace: float = 1.0, lean: float = 0.0) -> int:
-        """Minibatch steps of the round after so many rounds of a line, at a pace of labels.
-
-        The more of a step's targets comes from the anchor, the more steps: labels are trained on
-        as often as ever, and soft labels cannot be learned by heart.
-        """
-        asked = math.ceil(self.replay_rate * self.heal_rows * pace / max(1 - lean, LEAST_OWN))
-        return max(min(asked, MOST_STEPS), self.replay_first // (1 + rounds))
-
-    def kept(self, pace: float = 1.0, lean: float = 0.0) -> float:
-        """What one round keeps of the moving average of the weights."""
-        own = max(min(1.0, 2 * (1 - lean)), LEAST_OWN)
-        return float(self.replay_average ** (self.heal_rows * pace / 100 / own))
-
-    def lean(self, seen: float) -> float:
-        """Share of the anchor in what a line trains towards that has seen so many labels outside
-        the commonest class."""
-        if self.anchor_labels == 0:
-            return 0.0
-        return max(1 / (1 + (seen / self.anchor_labels) ** 2), self.anchor_floor)
-
-    def anchor_memory(self, rarest: float, pace: float = 1.0) -> float:
-        """Half-life in labels of what the anchor is fitted to.
-
-        Few labels reach far back: theirs is longer in rows and shorter in labels.
-        """
-        long = max(self.anchor_half_life, self.anchor_rare / max(rarest, 1e-9))
-        return float(long / pace**0.75)
-
-    def half_life(self, rarest: float) -> float:
-        """Half-life in labels when the rarest class has this share of them."""
-        return max(self.replay_half_life, self.replay_rare / max(rarest, 1e-9))
-
-    def pos_weight(self, fraud_frac: float) -> float:
-        """Class weight of the article's heal for a share of fraud among conflicts."""
-        if fraud_frac < self.pos_weight_floor:
-            return 1.0
-        over = fraud_frac - self.pos_weight_floor
-        return min(self.pos_weight_base + self.pos_weight_slope * over, self.pos_weight_max)
 
 
 DetectorName = Literal["adwin", "kswin", "page-hinkley"]

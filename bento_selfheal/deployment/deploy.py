@@ -94,7 +94,7 @@ def _take_over(settings: Settings, store: SqlStore, package: Package, before: st
         "next_version": version + 1,
     }
     store.take_over(
-        clean, replace(initial, operating_point=pipeline.operating), event,
+        clean, replace(initial, operating_point=pipeline.parts.policy.point), event,
         status=pipeline.status(),
         facts={"start": json.dumps(start), "package": package.tag},
         before=before,

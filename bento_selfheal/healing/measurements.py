@@ -3,48 +3,43 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bento_selfheal.core.records import Measurement
+from bento_selfheal.healing.parts import Parts
 from bento_selfheal.scoring.scores import batch_interval
 
-if TYPE_CHECKING:
-    from bento_selfheal.healing.pipeline import Pipeline
 
-SECONDS = 1.0
-"""Signals alone are measured no more often than this."""
-
-
-def measurement_of(p: Pipeline, *, scored: bool) -> Measurement:
+def measurement_of(p: Parts, *, scored: bool) -> Measurement:
     """This moment; with ``scored`` what the labelled batch that just ended was worth as well."""
+    counts = p.scoreboard.counts
     figures = {**_signals(p), **(_scores(p) if scored else {})}
-    return Measurement(
-        time.time(), p.scoreboard.batches, p.scoreboard.labelled_batches, scored, figures
-    )
+    return Measurement(time.time(), counts.batches, counts.labelled_batches, scored, figures)
 
 
-def _signals(p: Pipeline) -> dict[str, Any]:
-    reading = p.drift.reading
+def _signals(p: Parts) -> dict[str, Any]:
+    reading = p.drift.signals.reading
     return {
-        "state": p.state.value,
-        "version": p.serving.version if p.serving else None,
+        "state": p.shown.now.value,
+        "version": p.lineage.serving.version if p.lineage.serving else None,
         "z": reading.z,
         "conflicts": reading.conflicts,
-        "estimate": p.estimate.accuracy,
-        "rows": p.scoreboard.predicted,
-        "labels": p.scoreboard.joined,
+        "estimate": p.drift.estimate.accuracy,
+        "rows": p.scoreboard.counts.predicted,
+        "labels": p.scoreboard.counts.joined,
     }
 
 
-def _scores(p: Pipeline) -> dict[str, Any]:
-    lift, last = batch_interval(p.limit.lifts), p.last
-    champion, shadow = last["champion"], last["shadow"]
+def _scores(p: Parts) -> dict[str, Any]:
+    board, gate = p.scoreboard, p.line.gate
+    lift, last = batch_interval(board.advice.lifts), board.last
+    champion, baseline = last["champion"], last["shadow"]
     challenger = last.get("challenger") or {}
-    evidence = p.gate.evidence() if p.trial is not None else {}
+    evidence = gate.evidence() if p.line.trial is not None else {}
     return {
         **{name: champion[name] for name in ("accuracy", "f1", "precision", "recall")},
-        "shadow_accuracy": shadow["accuracy"],
-        "shadow_f1": shadow["f1"],
+        "shadow_accuracy": baseline["accuracy"],
+        "shadow_f1": baseline["f1"],
         "challenger_accuracy": challenger.get("accuracy"),
         "lift": last["lift"],
         "lift_mean": lift.mean,
@@ -52,11 +47,11 @@ def _scores(p: Pipeline) -> dict[str, Any]:
         "lift_high": lift.high,
         "cost": last["cost"]["champion"],
         "shadow_cost": last["cost"]["shadow"],
-        "delay_seconds": p.delay,
+        "delay_seconds": board.delay,
         "log_e": evidence.get("log_e"),
         "log_e_needed": evidence.get("log_e_needed"),
-        "heals": p.scoreboard.heals,
-        "promotions": p.scoreboard.promotions,
-        "rollbacks": p.scoreboard.rollbacks,
+        "heals": board.counts.heals,
+        "promotions": board.counts.promotions,
+        "rollbacks": board.counts.rollbacks,
         "action": last["action"],
     }

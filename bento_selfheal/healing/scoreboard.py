@@ -1,14 +1,23 @@
-"""Counts and sums since the package was deployed."""
+"""Counts and sums since the package was deployed, and what the newest labelled batch was worth."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
-from bento_selfheal.scoring.scores import NOTHING, Scores
+import numpy as np
+from numpy.typing import NDArray
+
+from bento_selfheal.config.thresholds import Thresholds
+from bento_selfheal.healing.evidence.retrain import RetrainAdvice
+from bento_selfheal.healing.evidence.rule_record import RuleRecord
+from bento_selfheal.healing.labels.batches import LabelledBatch
+from bento_selfheal.scoring.losses import cost_of
+from bento_selfheal.scoring.scores import NOTHING, Scores, log_loss_gain
 
 
 @dataclass
-class Scoreboard:
+class Counts:
     """What came in, what was done, and what it was worth."""
 
     predicted: int = 0
@@ -18,10 +27,101 @@ class Scoreboard:
     promotions: int = 0
     rollbacks: int = 0
     log_loss_gain: float = 0.0
-    """Sum over labelled rows of shadow's log loss less champion's, in nats."""
+    """Sum over labelled rows of the baseline's log loss less the champion's, in nats."""
     joined: int = 0
     refused: int = 0
     corrected: int = 0
     champion: Scores = NOTHING
-    shadow: Scores = NOTHING
+    baseline: Scores = NOTHING
     challenger: Scores = NOTHING
+
+
+SCORED = ("champion", "baseline", "challenger")
+
+
+@dataclass
+class Scoreboard:
+    """Keeps score.
+
+    Args:
+        advice: Says when healing is not enough.
+        rules: How often each rule was right.
+
+    Attributes:
+        counts: Counts and sums.
+        last: Figures of the newest labelled batch; empty before the first.
+        delay: Mean seconds from answer to label in it; None where no row of it was answered.
+        actions: What was done about it, in words.
+    """
+
+    advice: RetrainAdvice
+    rules: RuleRecord
+    counts: Counts = field(default_factory=Counts)
+    last: dict[str, Any] = field(default_factory=dict)
+    delay: float | None = None
+    actions: list[str] = field(default_factory=list)
+
+    def score(
+        self,
+        batch: LabelledBatch,
+        champion: Scores,
+        challenger_answers: NDArray[np.float32],
+        champion_answers: NDArray[np.float32],
+        costs: Thresholds,
+    ) -> None:
+        """Take a labelled batch that nothing has trained on.
+
+        Args:
+            batch: The batch.
+            champion: What was answered to it, at the threshold in force.
+            challenger_answers: What the challenger says of it.
+            champion_answers: What serves now says of it.
+            costs: What mistakes cost.
+        """
+        baseline = Scores.of(batch.baseline, batch.labels)
+        self.counts.champion += champion
+        self.counts.baseline += baseline
+        lift = champion.accuracy - baseline.accuracy
+        both = (challenger_answers, champion_answers)
+        reached = max(Scores.of(answers, batch.labels).accuracy for answers in both)
+        self.advice.labelled(lift, reached)
+        self.delay = batch.delay
+        self.rules.update(batch.features, batch.labels)
+        self.counts.log_loss_gain += log_loss_gain(batch.served, batch.baseline, batch.labels)
+        self.last = {
+            "batch": self.counts.labelled_batches,
+            "champion": champion.as_dict(),
+            "shadow": baseline.as_dict(),
+            "lift": lift,
+            "cost": {"champion": cost_of(champion, costs), "shadow": cost_of(baseline, costs)},
+        }
+
+    def begin_batch(self) -> Scores:
+        """A labelled batch begins; what the challenger's scores are before it."""
+        self.counts.labelled_batches += 1
+        self.actions = []
+        return self.counts.challenger
+
+    def end_batch(self, challenger_before: Scores) -> None:
+        """A labelled batch ends: what was done, and what the challenger said of it."""
+        self.last["action"] = ", ".join(self.actions)
+        tried = self.counts.challenger - challenger_before
+        self.last["challenger"] = tried.as_dict() if tried.rows else None
+
+    def state(self) -> dict[str, Any]:
+        """As JSON values, for the checkpoint."""
+        return {
+            "counts": asdict(self.counts),
+            "last": self.last,
+            "delay": self.delay,
+            "advice": self.advice.state(),
+            "rules": self.rules.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `state` gave."""
+        counts = dict(state["counts"])
+        self.counts = Counts(**{**counts, **{name: Scores(**counts[name]) for name in SCORED}})
+        self.last, self.delay = state["last"], state["delay"]
+        self.advice.restore(state["advice"])
+        self.rules.restore(state["rules"])

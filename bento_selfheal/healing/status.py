@@ -2,85 +2,106 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from bento_selfheal.healing.parts import Parts
 from bento_selfheal.scoring.losses import cost_of
 from bento_selfheal.scoring.scores import batch_interval
 
-if TYPE_CHECKING:
-    from bento_selfheal.healing.pipeline import Pipeline
 
-
-def status_of(p: Pipeline) -> dict[str, Any]:
+def status_of(p: Parts) -> dict[str, Any]:
     """All figures of this moment."""
-    lift, scoreboard, agreement = batch_interval(p.limit.lifts), p.scoreboard, p.drift.agreement
     return {
-        "state": p.state.value,
-        "mode": "observe" if p.observing else "heal",
-        "paused": p.paused,
-        "model": p.package.tag,
-        "serving": _serving(p),
+        **_standing(p),
+        **_worth(p),
+        **_healing(p),
         "signals": _signals(p),
-        "predicted_rows": scoreboard.predicted,
-        "batches": scoreboard.batches,
-        "labelled_batches": scoreboard.labelled_batches,
+        "agreement": _agreement(p),
         "labels": _labels(p),
-        "last": p.last or None,
-        "champion": scoreboard.champion.as_dict(),
-        "shadow": scoreboard.shadow.as_dict(),
+        "cursors": {"predictions": p.cursors.predictions, "feedback": p.cursors.feedback},
+        "thresholds": p.controls.thresholds.model_dump(),
+    }
+
+
+def _standing(p: Parts) -> dict[str, Any]:
+    """Where the service stands."""
+    serving, set_aside = p.lineage.serving, p.batches.set_aside
+    return {
+        "state": p.shown.now.value,
+        "mode": "observe" if p.controls.observing else "heal",
+        "paused": p.controls.paused,
+        "model": p.package.tag,
+        "serving": serving
+        and {"version": serving.version, "phase": serving.phase.value, "tag": serving.tag},
+        "operating_point": p.policy.point.as_dict(),
+        "rows_set_aside": set_aside.counts.total,
+        "trouble": set_aside.trouble or None,
+    }
+
+
+def _worth(p: Parts) -> dict[str, Any]:
+    """What was answered, and what it was worth."""
+    counts, costs = p.scoreboard.counts, p.controls.thresholds
+    lift = batch_interval(p.scoreboard.advice.lifts)
+    return {
+        "predicted_rows": counts.predicted,
+        "batches": counts.batches,
+        "labelled_batches": counts.labelled_batches,
+        "last": p.scoreboard.last or None,
+        "champion": counts.champion.as_dict(),
+        "shadow": counts.baseline.as_dict(),
+        "challenger": counts.challenger.as_dict(),
         "lift": {"mean": lift.mean, "low": lift.low, "high": lift.high},
-        "trial": None if p.trial is None else {"version": p.trial.version, **p.gate.evidence()},
-        "operating_point": p.operating.as_dict(),
         "cost": {
-            "champion": cost_of(scoreboard.champion, p.thresholds),
-            "shadow": cost_of(scoreboard.shadow, p.thresholds),
+            "champion": cost_of(counts.champion, costs),
+            "shadow": cost_of(counts.baseline, costs),
         },
-        "log_loss_gain": scoreboard.log_loss_gain / max(scoreboard.champion.rows, 1),
-        "challenger": scoreboard.challenger.as_dict(),
-        "estimate": p.estimate.as_dict(),
-        "sources": p.sources.status(),
-        "rules": p.rule_record.status(),
-        "agreement": {"now": agreement.now, "usual": agreement.usual, "z": agreement.z},
-        "change": p.changed or None,
-        "retrain": p.limit.retrain or None,
-        "heals": scoreboard.heals,
-        "promotions": scoreboard.promotions,
-        "rollbacks": scoreboard.rollbacks,
-        "losses": p.losses,
-        "cursors": {"predictions": p.predictions_from, "feedback": p.feedback_from},
-        "thresholds": p.thresholds.model_dump(),
+        "log_loss_gain": counts.log_loss_gain / max(counts.champion.rows, 1),
+        "estimate": p.drift.estimate.as_dict(),
     }
 
 
-def _serving(p: Pipeline) -> dict[str, Any] | None:
-    if p.serving is None:
-        return None
+def _healing(p: Parts) -> dict[str, Any]:
+    """What was learned from whom, and what was done about it."""
+    counts, trial = p.scoreboard.counts, p.line.trial
     return {
-        "version": p.serving.version,
-        "phase": p.serving.phase.value,
-        "tag": p.serving.tag,
+        "trial": trial and {"version": trial.version, **p.line.gate.evidence()},
+        "sources": p.batches.sources.status(),
+        "rules": p.scoreboard.rules.status(),
+        "change": p.drift.changed or None,
+        "retrain": p.scoreboard.advice.retrain or None,
+        "heals": counts.heals,
+        "promotions": counts.promotions,
+        "rollbacks": counts.rollbacks,
+        "losses": p.line.losses,
     }
 
 
-def _signals(p: Pipeline) -> dict[str, Any]:
-    reading = p.drift.reading
+def _signals(p: Parts) -> dict[str, Any]:
+    signals = p.drift.signals
     return {
-        "z": reading.z,
-        "feature": reading.feature,
-        "conflicts": reading.conflicts,
-        "drifting": p.drift.seen,
-        "error": p.drift.fallen,
+        "z": signals.reading.z,
+        "feature": signals.reading.feature,
+        "conflicts": signals.reading.conflicts,
+        "drifting": signals.seen,
+        "error": signals.fallen,
         "fidi_threshold": p.settings.tuning.fidi_threshold,
         "conflict_min": p.settings.tuning.conflict_min,
     }
 
 
-def _labels(p: Pipeline) -> dict[str, Any]:
+def _agreement(p: Parts) -> dict[str, Any]:
+    agreement = p.drift.signals.agreement
+    return {"now": agreement.now, "usual": agreement.usual, "z": agreement.z}
+
+
+def _labels(p: Parts) -> dict[str, Any]:
+    counts, joiner = p.scoreboard.counts, p.batches.joiner
     return {
-        "joined": p.scoreboard.joined,
-        "corrected": p.scoreboard.corrected,
-        "waiting": p.joiner.waiting,
-        "unmatched": p.joiner.unmatched,
-        "refused": p.scoreboard.refused,
-        "delay_seconds": p.delay,
+        "joined": counts.joined,
+        "corrected": counts.corrected,
+        "waiting": joiner.waiting,
+        "unmatched": joiner.unmatched,
+        "refused": counts.refused,
+        "delay_seconds": p.scoreboard.delay,
     }

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from bento_selfheal.core.records import Label
 from bento_selfheal.errors import PackageError
-from bento_selfheal.healing.drift.fidi import Fidi
 from bento_selfheal.model import Output, SelfHealingModel
 from bento_selfheal.rules import Rule, RuleSet
+from bento_selfheal.scoring.probabilities import own_copy
 
 CANARY_ROWS = 32
 
@@ -88,8 +88,14 @@ class Package:
     def embed(self, rows: NDArray[np.float32]) -> Tensor:
         """What the frozen backbone makes of rows, ``(n, hidden)``, brought to the CPU."""
         with torch.no_grad():
-            hidden: Tensor = self.model.backbone(torch.from_numpy(rows).to(self.model.device))
+            hidden: Tensor = self.model.backbone(own_copy(rows, self.model.device))
         return hidden.cpu()
+
+    @property
+    def no_answers(self) -> NDArray[np.float32]:
+        """Probabilities of no rows, in the shape of `shadow`: no model is asked for 0 rows."""
+        width = () if self.binary else (len(self.info.classes),)
+        return np.zeros((0, *width), dtype=np.float32)
 
     @property
     def canary(self) -> Tensor:
@@ -97,7 +103,7 @@ class Package:
 
         A copy: a model that works in place must not change the reference set.
         """
-        return torch.tensor(self.reference_rows[:CANARY_ROWS], device=self.model.device)
+        return own_copy(self.reference_rows[:CANARY_ROWS], self.model.device)
 
     @property
     def sensitive_columns(self) -> list[int]:
@@ -108,11 +114,6 @@ class Package:
         """What the frozen model as trained says of rows ``(n, features)``, ``(n,)``."""
         return _answers(self.model, rows)
 
-    def fidi(self, window: int) -> Fidi:
-        """A fresh FIDI, calibrated."""
-        cal = self.info.calibration
-        return Fidi([c.feature for c in cal], [c.mean for c in cal], [c.std for c in cal], window)
-
     def rules(self) -> RuleSet:
         """Its rules, bound to its columns, with full trust."""
         return RuleSet(self.info.rules, self.info.features)
@@ -120,7 +121,7 @@ class Package:
 
 def _answers(model: SelfHealingModel, x: NDArray[np.float32]) -> NDArray[np.float32]:
     with torch.no_grad():
-        out: Tensor = model(torch.from_numpy(x).to(model.device)).cpu()
+        out: Tensor = model(own_copy(x, model.device)).cpu()
     if len(out) != len(x) or out.ndim > 2 or not bool(((out >= 0) & (out <= 1)).all()):
         raise PackageError(
             f"model: gives {tuple(out.shape)} in [{out.min():g}, {out.max():g}] for {len(x)} rows;"

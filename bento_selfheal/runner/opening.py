@@ -61,13 +61,13 @@ class PipelineOpener:
         blob = self._store.state()
         try:
             if blob is not None and package_of(blob) == tag:
-                restore(pipeline, blob)
+                restore(pipeline.parts, blob)
             else:
                 _begin(pipeline, json.loads(start))
         except CheckpointError as error:
             pipeline = self._new(tag)
             self._begin_anew(pipeline, json.loads(start), str(error))
-        registry = registry_of(pipeline.package, self._store, self._settings)
+        registry = registry_of(pipeline.parts.package, self._store, self._settings)
         registry.prune({s.tag for s in self._store.snapshots()})
         return pipeline
 
@@ -88,18 +88,20 @@ class PipelineOpener:
         What the store knows stays: what serves, the snapshots, and operators' commands.
         """
         _begin(pipeline, start)
-        pipeline.predictions_from, pipeline.feedback_from, _ = self._store.ends()
+        pipeline.parts.cursors.predictions, pipeline.parts.cursors.feedback, _ = self._store.ends()
         kept = self._store.snapshots()
-        pipeline.history.take_up(kept, next_version=self._store.newest_version() + 1)
-        pipeline.scoreboard.heals = max((s.heal for s in kept), default=0)
+        pipeline.parts.history.take_up(kept, next_version=self._store.newest_version() + 1)
+        pipeline.parts.scoreboard.counts.heals = max((s.heal for s in kept), default=0)
         follow_commands(pipeline, self._store, heal=False)
         pipeline.collect()  # the events of those commands were noted when they came
-        pipeline.note("begun_anew", {"reason": why, **pipeline.status()["cursors"]})
+        pipeline.journal.note("begun_anew", {"reason": why, **pipeline.status()["cursors"]})
 
 
 def _begin(pipeline: Pipeline, start: dict[str, Any]) -> None:
     """Put a fresh pipeline behind the deployment."""
-    pipeline.start_from = pipeline.predictions_from = start["predictions_from"]
-    pipeline.feedback_from = start["feedback_from"]
-    pipeline.commands_from = start["commands_from"]
-    pipeline.history.next_version = start["next_version"]
+    pipeline.parts.cursors.start_from = pipeline.parts.cursors.predictions = start[
+        "predictions_from"
+    ]
+    pipeline.parts.cursors.feedback = start["feedback_from"]
+    pipeline.parts.cursors.commands = start["commands_from"]
+    pipeline.parts.history.next_version = start["next_version"]

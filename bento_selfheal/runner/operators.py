@@ -29,9 +29,11 @@ def follow_commands(pipeline: Pipeline, store: SqlStore, *, heal: bool = True) -
         store: Where they are.
         heal: Whether to heal where a command asks for it.
     """
-    commands = store.commands(pipeline.commands_from)
+    commands = store.commands(pipeline.parts.cursors.commands)
     for command in commands:
-        pipeline.commands_from = forward("commands", pipeline.commands_from, command.seq)
+        pipeline.parts.cursors.commands = forward(
+            "commands", pipeline.parts.cursors.commands, command.seq
+        )
         if heal or command.kind != "heal":
             _carry_out(pipeline, command)
     return bool(commands)
@@ -40,8 +42,8 @@ def follow_commands(pipeline: Pipeline, store: SqlStore, *, heal: bool = True) -
 def _follow_thresholds(pipeline: Pipeline, thresholds: ThresholdFile) -> bool:
     if not thresholds.refresh():
         return False
-    pipeline.thresholds = thresholds.current
-    pipeline.note("thresholds", pipeline.thresholds.model_dump())
+    pipeline.parts.controls.thresholds = thresholds.current
+    pipeline.journal.note("thresholds", pipeline.parts.controls.thresholds.model_dump())
     return True
 
 
@@ -49,15 +51,15 @@ def _follow_promotions(pipeline: Pipeline, store: SqlStore) -> bool:
     newest = store.newest_promotion()
     if newest is None:
         return False
-    if newest.seq == pipeline.promotion_seq:
-        if pipeline.serving is not None:
+    if newest.seq == pipeline.parts.cursors.promotions:
+        if pipeline.parts.lineage.serving is not None:
             return False
         _adopt(pipeline, store, newest)
         return True
-    place = forward("promotions", pipeline.promotion_seq, newest.seq)
-    if pipeline.serving is None or pipeline.serving.version != newest.version:
+    place = forward("promotions", pipeline.parts.cursors.promotions, newest.seq)
+    if pipeline.parts.lineage.serving_version != newest.version:
         _adopt(pipeline, store, newest)
-    pipeline.promotion_seq = place
+    pipeline.parts.cursors.promotions = place
     return True
 
 

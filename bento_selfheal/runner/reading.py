@@ -40,14 +40,14 @@ class LogReader:
         until = time.monotonic() + min(READ_WRITES * write_seconds, MOST_READ_SECONDS)
         read = more = self._read_part(pipeline)
         while more >= READ_REQUESTS and time.monotonic() < until:
-            if pipeline.outcome.promotions:
+            if pipeline.journal.outcome.promotions:
                 break
             more = self._read_part(pipeline)
         return read > 0
 
     def _read_part(self, pipeline: Pipeline) -> int:
         entries = self._store.read_log(
-            pipeline.predictions_from, pipeline.feedback_from, READ_REQUESTS
+            pipeline.parts.cursors.predictions, pipeline.parts.cursors.feedback, READ_REQUESTS
         )
         wanted = {
             e.request for e in entries if isinstance(e, FeedbackRecord) and e.features is None
@@ -56,10 +56,10 @@ class LogReader:
         known = {**self._store.predictions_of(wanted - here.keys()), **here}
         horizon = self._store.horizon() if wanted - known.keys() else None
         for entry in entries:
-            began, heals = time.thread_time(), pipeline.scoreboard.heals
-            pipeline.take(entry, known.get(entry.request), horizon)
-            if pipeline.scoreboard.heals > heals:
+            began, heals = time.thread_time(), pipeline.parts.scoreboard.counts.heals
+            pipeline.consume(entry, known.get(entry.request), horizon)
+            if pipeline.parts.scoreboard.counts.heals > heals:
                 self.heal_seconds += time.thread_time() - began
-            if pipeline.outcome.promotions:
+            if pipeline.journal.outcome.promotions:
                 break
         return len(entries)

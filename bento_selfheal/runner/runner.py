@@ -138,7 +138,7 @@ class Runner:
                 return False
         # A step that fails leaves no pipeline behind: its state is ahead of the store's.
         pipeline, self._pipeline = self._pipeline, None
-        if pipeline is None or pipeline.package.tag != self.store.meta("package"):
+        if pipeline is None or pipeline.parts.package.tag != self.store.meta("package"):
             pipeline = self._open_or_yield()
         try:
             changed = follow_operators(pipeline, self.store, self.thresholds)
@@ -172,18 +172,18 @@ class Runner:
         status = self._board.with_own(self._status(pipeline))
         point = _operating_point(pipeline)
         record = StepRecord(
-            state=dump(pipeline),
+            state=dump(pipeline.parts),
             status=status,
             snapshots=list(outcome.snapshots.values()),
             dropped=[s.version for s in surplus],
             promotions=outcome.promotions,
-            after_promotion=pipeline.promotion_seq,
+            after_promotion=pipeline.parts.cursors.promotions,
             events=outcome.events,
             measurements=outcome.measurements,
             operating_point=point if point != self._written_point else "",
         )
         with self._board.writing(status):
-            pipeline.promotion_seq = self.store.commit(token, record)
+            pipeline.parts.cursors.promotions = self.store.commit(token, record)
         self._written_point = point
         self._after_write(pipeline, outcome, surplus)
 
@@ -193,12 +193,13 @@ class Runner:
         """Do what may follow only once the step is in the store."""
         if outcome.export:
             folder = state_dir(self._settings) / "exports"
+            board = pipeline.parts.scoreboard
             export_buffer(
-                folder, pipeline.package, pipeline.buffer,
-                batch=pipeline.scoreboard.labelled_batches, why=str(pipeline.limit.retrain),
+                folder, pipeline.parts.package, pipeline.parts.buffer,
+                batch=board.counts.labelled_batches, why=str(board.advice.retrain),
             )  # fmt: skip
         if surplus:  # asking the store whose they are after each step would be a read for nothing
-            registry = registry_of(pipeline.package, self.store, self._settings)
+            registry = registry_of(pipeline.parts.package, self.store, self._settings)
             for snapshot in surplus:
                 registry.delete(snapshot.tag)
         for event, trace in zip(outcome.events, outcome.traces, strict=True):
@@ -215,8 +216,8 @@ class Runner:
     def _status(self, pipeline: Pipeline) -> dict[str, Any]:
         requests, labels, _ = self.store.ends()
         unread = {
-            "requests": requests - pipeline.predictions_from,
-            "labels": labels - pipeline.feedback_from,
+            "requests": requests - pipeline.parts.cursors.predictions,
+            "labels": labels - pipeline.parts.cursors.feedback,
         }
         return {
             **pipeline.status(), "unread": unread, "time": time.time(), "runner": self.lease.owner,
@@ -225,8 +226,8 @@ class Runner:
 
 def _operating_point(pipeline: Pipeline) -> str:
     """The operating point with the snapshot version that it belongs to, as JSON."""
-    version = pipeline.serving.version if pipeline.serving is not None else None
-    return json.dumps({**pipeline.operating.as_dict(), "version": version})
+    version = pipeline.parts.lineage.serving_version or None
+    return json.dumps({**pipeline.parts.policy.point.as_dict(), "version": version})
 
 
 def _log_event(event: Event) -> None:

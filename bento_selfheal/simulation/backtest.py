@@ -59,6 +59,7 @@ class Backtest:
             thresholds=thresholds or Thresholds(),
             telemetry=Telemetry(),
         )
+        self.parts = self.pipeline.parts
         clean = self._snapshots.save(
             NewSnapshot(1, Phase.CLEAN, heal=0, batch=0, reason="packaged"),
             package.model.adapter_state(),
@@ -95,8 +96,8 @@ class Backtest:
             asked = self._answer(number, rows)
             shadow = self.package.shadow(rows)
             self._keep(rows, labels, shadow, asked)
-            threshold = self.pipeline.operating.threshold
-            self.pipeline.take(asked)
+            threshold = self.parts.policy.point.threshold
+            self.pipeline.consume(asked)
             asked_at[number] = asked
             owed.extend(range((number - 1) * stream.batch, number * stream.batch))
             while len(owed) > stream.delay:
@@ -110,13 +111,13 @@ class Backtest:
             self._forget_surplus()
             yield BatchReport(
                 number=number,
-                state=self.pipeline.state.value,
-                z=self.pipeline.drift.reading.z,
-                conflicts=self.pipeline.drift.reading.conflicts,
+                state=self.parts.shown.now.value,
+                z=self.parts.drift.signals.reading.z,
+                conflicts=self.parts.drift.signals.reading.conflicts,
                 version=asked.version,
                 champion=Scores.of(asked.probabilities, labels, threshold),
                 shadow=Scores.of(shadow, labels, THRESHOLD),
-                action=self.pipeline.last.get("action", ""),
+                action=self.parts.scoreboard.last.get("action", ""),
             )
 
     def replay(self, store: SqlStore, predictions_from: int, feedback_from: int) -> None:
@@ -131,12 +132,12 @@ class Backtest:
                 if isinstance(entry, PredictionRecord):
                     predictions_from = entry.seq
                     asked[entry.request] = self._answer_again(entry)
-                    self.pipeline.take(asked[entry.request][0])
+                    self.pipeline.consume(asked[entry.request][0])
                 else:
                     feedback_from = entry.seq
                     known = asked.get(entry.request)
                     self._count(entry, known[1] if known else None, counted)
-                    self.pipeline.take(entry, known[0] if known else None)
+                    self.pipeline.consume(entry, known[0] if known else None)
                 self._forget_surplus()
 
     def _answer_again(
@@ -144,11 +145,10 @@ class Backtest:
     ) -> tuple[PredictionRecord, dict[str, NDArray[np.float32]]]:
         said = {
             "frozen": self.package.shadow(entry.features),
-            "champion": predict_probabilities(self.pipeline.champion, entry.features),
-            "challenger": predict_probabilities(self.pipeline.challenger.answers, entry.features),
+            "champion": predict_probabilities(self.parts.lineage.champion, entry.features),
+            "challenger": predict_probabilities(self.parts.line.challenger.answers, entry.features),
         }
-        serving = self.pipeline.serving
-        version = serving.version if serving else 0
+        version = self.parts.lineage.serving_version
         return replace(entry, probabilities=said["champion"], version=version), said
 
     def _count(
@@ -200,15 +200,14 @@ class Backtest:
         shadow: NDArray[np.float32],
         asked: PredictionRecord,
     ) -> None:
-        challenger = predict_probabilities(self.pipeline.challenger.answers, rows)
+        challenger = predict_probabilities(self.parts.line.challenger.answers, rows)
         answers = (shadow, asked.probabilities, challenger, labels)
         for kept, answer in zip(self._answers.values(), answers, strict=True):
             kept.append(np.asarray(answer, dtype=np.float32))
 
     def _answer(self, number: int, rows: NDArray[np.float32]) -> PredictionRecord:
-        probabilities = predict_probabilities(self.pipeline.champion, rows)
-        serving = self.pipeline.serving
-        version = serving.version if serving else 0
+        probabilities = predict_probabilities(self.parts.lineage.champion, rows)
+        version = self.parts.lineage.serving_version
         key = number.to_bytes(12, "big")
         return PredictionRecord(key, rows, probabilities, version, float(number), seq=number)
 
@@ -219,7 +218,7 @@ class Backtest:
         given = FeedbackRecord(
             asked.request, row, label, float(now), source, after=now, seq=self._seq
         )
-        self.pipeline.take(given, asked)
+        self.pipeline.consume(given, asked)
 
     def _forget_surplus(self) -> None:
         self.events += self.pipeline.collect().events

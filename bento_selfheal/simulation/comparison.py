@@ -101,7 +101,7 @@ def _backtest(run: Run, settings: Settings) -> tuple[Backtest, dict[str, Any]]:
     started = time.perf_counter()
     made = run(settings)
     lift = batch_interval(_batches(made.correct("champion") - made.correct("frozen")))
-    scoreboard = made.pipeline.scoreboard
+    scoreboard = made.pipeline.parts.scoreboard.counts
     return made, {
         **made.figures(),
         "lift": {"accuracy": lift.mean, "low": lift.low, "high": lift.high},

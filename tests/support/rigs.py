@@ -98,7 +98,7 @@ class Rig:
             )
 
     def take(self, entry: Entry) -> None:
-        self.pipeline.take(*entry)
+        self.pipeline.consume(*entry)
         self.collect()
 
     def collect(self) -> None:
@@ -138,9 +138,9 @@ class Live:
         self.requests += 1
         p = self.rig.pipeline
         with torch.no_grad():
-            answers = p.champion(torch.from_numpy(rows)).numpy()
+            answers = p.parts.lineage.champion(torch.from_numpy(rows)).numpy()
         asked = PredictionRecord(
-            self.requests.to_bytes(12, "big"), rows, answers, p.serving.version,  # type: ignore[union-attr]
+            self.requests.to_bytes(12, "big"), rows, answers, p.parts.lineage.serving.version,  # type: ignore[union-attr]
             self.requests * self.pace, self.requests,
         )  # fmt: skip
         self._take(asked, None)
@@ -177,10 +177,19 @@ def live(package: Package, **more: Any) -> Live:
     return ran
 
 
+def taken_back(ran: Live) -> None:
+    """Hold healing back and let the drift pass, so that the line is taken back."""
+    pipeline = ran.rig.pipeline
+    extend = pipeline.parts.buffer.extend
+    pipeline.healer.heal = lambda _, batch: extend(list(batch.rows))  # type: ignore[method-assign]
+    pipeline.healer.try_challenger = lambda *_: None  # type: ignore[method-assign]
+    ran.send(*drifting(seed=5, clean=3000, drifted=0))
+
+
 def feed(rig: Rig, n: int = BATCH + 10) -> tuple[PredictionRecord, list[int]]:
     """One request with labels for all its rows; the last 10 still wait for their batch."""
     table = article_rows(n, 0.0, np.random.default_rng(3))
-    answers = rig.pipeline.package.shadow(table.rows)
+    answers = rig.pipeline.parts.package.shadow(table.rows)
     asked = PredictionRecord(b"k" * 12, table.rows, answers, 1, 1.0, 1)
     rig.take((asked, None))
     labels = [int(v) for v in table.labels]

@@ -312,7 +312,7 @@ def test_checkpoint_moves(package: Package, served: Live, device: str, there_fir
         )
     for pipeline in (old, new):
         assert pipeline.heal_now()
-    said, again = (probabilities_or_half(p.challenger.answers, rows) for p in (old, new))
+    said, again = (probabilities_or_half(p.parts.line.challenger.answers, rows) for p in (old, new))
     assert np.abs(said - again).max() <= DEVICE_TOLERANCE
 
 
@@ -324,8 +324,8 @@ def test_backtest(package: Package, device: str) -> None:
     for one in (package, open_package(package.tag, device)):
         made = Backtest(one, Settings(model=one.tag, device=device))
         list(made.run(Stream(rows, labels.astype(np.int64), delay=100)))
-        assert made.pipeline.scoreboard.heals > 0
-        assert made.pipeline.champion.device == one.model.device
+        assert made.pipeline.parts.scoreboard.counts.heals > 0
+        assert made.pipeline.parts.lineage.champion.device == one.model.device
         right.append(made.correct("champion").mean() - made.correct("frozen").mean())
     assert right[1] == pytest.approx(right[0], abs=0.05)
     assert right[0] > 0.05

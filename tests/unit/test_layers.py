@@ -31,7 +31,7 @@ LAYERS: dict[str, set[str]] = {
     "rules": {"core", "errors"},
     "telemetry": {"config", "core", "internals"},
     "scoring": {"config", "core", "model"},
-    "packaging.package": {"core", "errors", "model", "rules"},
+    "packaging.package": {"core", "errors", "model", "rules", "scoring"},
     "healing": {
         "config", "core", "errors", "model", "packaging.package", "rules", "scoring", "telemetry",
     },

@@ -1,8 +1,8 @@
-"""The anchor of a heal: the frozen shadow, corrected by a few weights on recent labels.
+"""The anchor of a heal: the baseline, corrected by a few weights on recent labels.
 
-A few dozen labels cannot teach thousands of weights, but they can say what the shadow's own
+A few dozen labels cannot teach thousands of weights, but they can say what the baseline's own
 scores mean today, be it the opposite of what they meant, and where the features that move have
-come to matter. So the shadow's log odds are corrected by a sum over themselves, those features,
+come to matter. So the baseline's log odds are corrected by a sum over themselves, those features,
 and the squares and products of these, in a convex fit that forgets. What comes out are soft
 labels: a heal leans on them wholly at first and less the more labels it has seen.
 """
@@ -32,11 +32,11 @@ REFITS = 40
 
 
 class Basis:
-    """The terms of a row: 1, the shadow's log odds and its square, features, and as far as there
+    """The terms of a row: 1, the baseline's log odds and its square, features, and as far as there
     is room for weights, their squares and their products.
 
     Args:
-        said: The shadow's answers on the rows that say what is usual, ``(m,)`` or
+        said: The baseline's answers on the rows that say what is usual, ``(m,)`` or
             ``(m, classes)``.
         columns: The features that take part.
         mean: Their usual means.
@@ -91,7 +91,7 @@ class Basis:
 
 
 class Anchor:
-    """The shadow as recent labels have it.
+    """The baseline as recent labels have it.
 
     Args:
         basis: The terms.
@@ -119,7 +119,7 @@ class Anchor:
         """Fit to labelled rows, from the weights that stand; always on the CPU, it is small.
 
         Args:
-            said: What the shadow says of them, ``(n,)`` or ``(n, classes)``.
+            said: What the baseline says of them, ``(n,)`` or ``(n, classes)``.
             features: ``(n, features)``
             truth: Labels in the shape of ``said``, 0 or 1.
             weights: Weight of each row, ``(n,)``.
@@ -132,7 +132,7 @@ class Anchor:
         self.fitted = seen
 
     def __call__(self, said: Tensor, features: NDArray[np.float32]) -> Tensor:
-        """Soft labels in the shape, and on the device, of what the shadow says."""
+        """Soft labels in the shape, and on the device, of what the baseline says."""
         z = logits(said.cpu())
         soft = from_logits(z + (self._basis(z, features) * self.weights).sum(dim=2)).float()
         return soft.to(said.device)

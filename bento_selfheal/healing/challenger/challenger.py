@@ -19,30 +19,30 @@ class Challenger:
     Attributes:
         model: What training moves.
         answers: What answers, is compared and is promoted: the moving average of `model`.
-        shadow: The frozen model as trained.
-        anchor: The shadow as recent labels have it.
+        baseline: The frozen model as trained.
+        anchor: The baseline as recent labels have it.
         rounds: Rounds of training since the line began or a change was seen.
         seen: Labels that the line has trained on, the present ones included.
-        pace: Rows answered for each label that came; few labels are trained on for longer.
+        rows_per_label: Rows answered for each label that came; few are trained on for longer.
     """
 
     def __init__(
         self,
         champion: SelfHealingModel,
         lr: float,
-        shadow: SelfHealingModel | None = None,
+        baseline: SelfHealingModel | None = None,
         anchor: Anchor | None = None,
     ) -> None:
         state = champion.adapter_state()
         self.model = champion.with_adapter(state)
         self.model.freeze_for_healing()
         self.answers = champion.with_adapter(state).requires_grad_(False)
-        self.shadow = shadow or champion
+        self.baseline = baseline or champion
         self.anchor = anchor
         self.optimizer = torch.optim.Adam(self.model.reflexive.parameters(), lr=lr)
         self.rounds = 0
         self.seen = 0
-        self.pace = 1.0
+        self.rows_per_label = 1.0
 
     def load(self, state: Mapping[str, Tensor], average: Mapping[str, Tensor]) -> None:
         """Put other adapter weights in place and keep the moments."""
@@ -57,8 +57,8 @@ class Challenger:
                 value.lerp_(moved[name], share)
 
     def bound(self, limit: float) -> float:
-        """Keep the trained weights within ``limit`` of the shadow's; their distance, Euclidean."""
-        clean = self.shadow.reflexive.state_dict()
+        """Keep the trained weights near the baseline's; their Euclidean distance."""
+        clean = self.baseline.reflexive.state_dict()
         with torch.no_grad():
             own = self.model.reflexive.state_dict()
             square = sum(float((own[n] - clean[n]).square().sum()) for n in own)

@@ -14,10 +14,11 @@ from torch import Tensor
 from bento_selfheal.config.parameters import HealParameters
 from bento_selfheal.healing.challenger.anchor import Anchor
 from bento_selfheal.healing.challenger.challenger import Challenger
+from bento_selfheal.healing.challenger.schedule import Schedule
 from bento_selfheal.healing.labels.labelled_rows import LabelledRows
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.rules import RuleSet
-from bento_selfheal.scoring.probabilities import cross_entropy, targets
+from bento_selfheal.scoring.probabilities import cross_entropy, own_copy, targets
 
 EPS = 1e-8
 HALF_LIVES = 7.0
@@ -31,7 +32,8 @@ class Recipe(Protocol):
     CPU so that every device gets the same draws; equal input gives equal weights."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Its name in the settings, for snapshots and events."""
 
     def heal(
         self, challenger: Challenger, rows: LabelledRows, rules: RuleSet, generator: torch.Generator
@@ -53,13 +55,15 @@ class ArticleRecipe:
     def heal(
         self, challenger: Challenger, rows: LabelledRows, rules: RuleSet, generator: torch.Generator
     ) -> dict[str, float]:
+        """Train in place on the newest batch of the rows; each loss of the last step."""
         p = self.parameters
         rows = rows.tail(p.batch_size)
         hidden, labels = _hidden(challenger.model, rows)
         before = _probabilities(challenger.model, hidden)
         conflicts = rules.conflicts(rows.features, before, p.conflict_thr)
         verdicts = torch.from_numpy(rules.verdicts(rows.features)).to(hidden.device)
-        weight = torch.tensor(p.pos_weight(fraud_fraction(rows.labels, conflicts)))
+        share = fraud_fraction(rows.labels, conflicts)
+        weight = torch.tensor(Schedule(p).class_weight(share))
         weight = weight.to(hidden.device)
         losses: dict[str, float] = {}
         for _ in range(p.heal_steps):
@@ -103,42 +107,45 @@ class ReplayRecipe:
     def heal(
         self, challenger: Challenger, rows: LabelledRows, rules: RuleSet, generator: torch.Generator
     ) -> dict[str, float]:
-        p, anchor = self.parameters, challenger.anchor
-        lean = 0.0 if anchor is None else p.lean(challenger.seen * rows.uncommon)
-        if anchor is not None and lean > 0:
+        """Train in place on rows drawn by their age; the loss, and how far the weights moved."""
+        p, anchor, schedule = self.parameters, challenger.anchor, Schedule(self.parameters)
+        seen = challenger.seen * rows.uncommon
+        anchor_weight = 0.0 if anchor is None else schedule.anchor_weight(seen)
+        if anchor is not None and anchor_weight > 0:
             self._fit(challenger, anchor, rows)
-        half_life = p.half_life(rows.rarest)
+        half_life = schedule.half_life(rows.rarest)
         rows = rows.since(HALF_LIVES * half_life)
         hidden, labels = _hidden(challenger.model, rows)
         weights = rows.recency(half_life)
-        losses: dict[str, float] = {}
-        steps = p.steps(challenger.rounds, challenger.pace, lean)
-        batch = min(p.replay_batch, len(rows))
+        steps = schedule.steps(challenger.rounds, challenger.rows_per_label, anchor_weight)
+        batch, losses = min(p.replay_batch, len(rows)), dict[str, float]()
         drawn = torch.multinomial(weights, steps * batch, replacement=True, generator=generator)
         for picked in drawn.reshape(steps, batch):
             at = picked.to(hidden.device)
             answers = challenger.model.decide(hidden[at])
             truth = targets(labels[at], answers)
-            if anchor is not None and lean > 0:
-                said = _said(challenger.shadow, hidden[at])
+            if anchor is not None and anchor_weight > 0:
+                said = _said(challenger.baseline, hidden[at])
                 soft = anchor(said, rows.features[picked.numpy()])
-                truth = (1 - lean) * truth + lean * soft
+                truth = (1 - anchor_weight) * truth + anchor_weight * soft
             real = cross_entropy(answers, truth)
             _step(challenger, real)
             losses = {"real": real.item(), "total": real.item()}
         moved = challenger.bound(p.adapter_norm)
         challenger.rounds += 1
-        challenger.follow(max(1 - p.kept(challenger.pace, lean), 1 / challenger.rounds))
-        return {**losses, "moved": moved, "lean": lean}
+        decay = schedule.average_decay(challenger.rows_per_label, anchor_weight)
+        challenger.follow(max(1 - decay, 1 / challenger.rounds))
+        return {**losses, "moved": moved, "lean": anchor_weight}
 
     def _fit(self, challenger: Challenger, anchor: Anchor, rows: LabelledRows) -> None:
         """Let the anchor follow the labels, where enough came since it last did."""
-        half_life = self.parameters.anchor_memory(rows.rarest, challenger.pace)
+        schedule = Schedule(self.parameters)
+        half_life = schedule.anchor_half_life(rows.rarest, challenger.rows_per_label)
         if not anchor.due(challenger.seen, half_life):
             return
         rows = rows.since(HALF_LIVES * half_life)
-        hidden, labels = _hidden(challenger.shadow, rows)
-        said = _said(challenger.shadow, hidden)
+        hidden, labels = _hidden(challenger.baseline, rows)
+        said = _said(challenger.baseline, hidden)
         anchor.fit(said, rows.features, targets(labels, said), rows.recency(half_life),
                    challenger.seen)  # fmt: skip
 
@@ -166,7 +173,7 @@ def _hidden(model: SelfHealingModel, rows: LabelledRows) -> tuple[Tensor, Tensor
     if rows.hidden is not None:
         return rows.hidden.to(model.device), labels
     with torch.no_grad():
-        return model.backbone(torch.from_numpy(rows.features).to(model.device)), labels
+        return model.backbone(own_copy(rows.features, model.device)), labels
 
 
 def _said(model: SelfHealingModel, hidden: Tensor) -> Tensor:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.decision import Numbers
 from bento_selfheal.core.records import OperatingPoint, PointKind
+from bento_selfheal.healing.journal import Journal
 from bento_selfheal.scoring.probabilities import from_logits, logits
 from bento_selfheal.scoring.recalibration import Recalibration
+from bento_selfheal.scoring.scores import Scores
 
 HISTORY = 3000
 HALF_LIFE = 1200.0
@@ -22,7 +26,7 @@ FIRST_ROWS, NEWEST_ROWS, LATEST = 50, 1000, 200
 NEVER = 1.1
 
 
-class Calibration:
+class ThresholdCalibration:
     """What champion and challenger said of the newest labelled rows before they trained on them.
 
     Of two classes only; from it follows the threshold that the costs or the capacity ask for.
@@ -44,6 +48,12 @@ class Calibration:
         """The challenger serves now: its answers are the champion's."""
         self.rows = deque(((q, q, y) for _, q, y in self.rows), maxlen=HISTORY)
         self.unlabelled.clear()
+
+    def rescored(self, champion: Numbers, challenger: Numbers, labels: Numbers) -> None:
+        """Another model serves now: these rows, that it was not trained on, are all that counts."""
+        self.rows.clear()
+        self.unlabelled.clear()
+        self.labelled(champion, challenger, labels)
 
     def point(self, costs: Thresholds) -> OperatingPoint:
         """The operating point for the costs or the capacity in force."""
@@ -68,10 +78,126 @@ class Calibration:
         at = float(np.quantile(np.asarray(newest), 1 - flagged, method="higher"))
         return OperatingPoint(float(np.nextafter(np.float32(at), np.float32(2))), kind)
 
+    def state(self) -> dict[str, Any]:
+        """As JSON values, for the checkpoint."""
+        return {"rows": list(self.rows), "unlabelled": list(self.unlabelled)}
+
     def restore(self, rows: Sequence[Sequence[float]], unlabelled: Sequence[float]) -> None:
         """Put back what a checkpoint kept."""
         self.rows.extend((p, q, y) for p, q, y in rows)
         self.unlabelled.extend(unlabelled)
+
+
+class ThresholdPolicy:
+    """The decision threshold in force, and what it follows.
+
+    Args:
+        binary: Whether there are two classes; of more, the likeliest is named and no threshold
+            matters.
+        journal: Where a threshold that follows something else is noted.
+
+    Attributes:
+        point: The operating point in force.
+        calibration: The answers that it rests on.
+    """
+
+    def __init__(self, binary: bool, journal: Journal) -> None:
+        self._binary = binary
+        self._journal = journal
+        self.point = OperatingPoint()
+        self.calibration = ThresholdCalibration()
+
+    def put(self, point: OperatingPoint, reason: str) -> None:
+        """Put an operating point in force."""
+        if point.kind is not self.point.kind:
+            self._journal.note("operating_point", {**point.as_dict(), "reason": reason})
+        self.point = point
+
+    def score(self, answers: NDArray[np.float32], labels: NDArray[np.float32]) -> Scores:
+        """What answers are worth at the threshold in force."""
+        return Scores.of(answers, labels, self.point.threshold)
+
+    def answered(self, answers: NDArray[np.float32]) -> None:
+        """Take answers of the champion whose labels are not known."""
+        if self._binary:
+            self.calibration.answered(answers)
+
+    def labelled(
+        self,
+        champion: NDArray[np.float32],
+        challenger: NDArray[np.float32],
+        labels: NDArray[np.float32],
+    ) -> None:
+        """Take what both models say of newly labelled rows, before either trains on them."""
+        if self._binary:
+            self.calibration.labelled(champion, challenger, labels)
+
+    def hold_share(self, share: float) -> None:
+        """While the world drifts and no label comes, hold the share of flags; nothing else."""
+        point = self.calibration.share(share, PointKind.UNVERIFIED)
+        self.put(point, "no label comes")
+
+    def follow_labels(
+        self, served: NDArray[np.float32], labels: NDArray[np.float32], costs: Thresholds
+    ) -> None:
+        """Let the threshold follow costs and capacity; end what no label had verified."""
+        if not self._binary:
+            return
+        if self.point.kind is PointKind.UNVERIFIED:
+            corrected, plain = self.score(served, labels), Scores.of(served, labels)
+            if corrected.accuracy >= plain.accuracy:
+                return
+            self.put(
+                OperatingPoint(),
+                f"labels disagree: accuracy {corrected.accuracy:.3f} against {plain.accuracy:.3f}",
+            )
+        self.put(self.calibration.point(costs), "labels came")
+
+    def point_to_promote(self) -> OperatingPoint:
+        """The point that comes into force with a challenger; none is unverified then."""
+        return OperatingPoint() if self.point.kind is PointKind.UNVERIFIED else self.point
+
+    def promoted(self, point: OperatingPoint) -> None:
+        """The challenger serves now, with a point of `point_to_promote`."""
+        self.calibration.promoted()
+        self.put(point, "a healed model serves")
+
+    def point_of_other(
+        self,
+        champion: NDArray[np.float32],
+        challenger: NDArray[np.float32],
+        labels: NDArray[np.float32],
+        costs: Thresholds,
+        promoted_with: OperatingPoint | None = None,
+    ) -> OperatingPoint:
+        """The point of another model than the challenger, in place of that of the one before.
+
+        Args:
+            champion: What that model says of labelled rows that it was not trained on.
+            challenger: What the challenger says of them.
+            labels: Their labels.
+            costs: What mistakes cost.
+            promoted_with: The point that it was once promoted with; it counts where there are too
+                few rows, and the costs alone where that is not known either.
+        """
+        if not self._binary:
+            return OperatingPoint()
+        self.calibration.rescored(champion, challenger, labels)
+        known = promoted_with if len(labels) < FEWEST else None
+        if known is not None and known.kind is not PointKind.UNVERIFIED:
+            return known
+        return self.calibration.point(costs)
+
+    def state(self) -> dict[str, Any]:
+        """As JSON values, for the checkpoint."""
+        point = {"threshold": self.point.threshold, "kind": self.point.kind}
+        return {"point": point, "calibration": self.calibration.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `state` gave."""
+        point = state["point"]
+        self.point = OperatingPoint(point["threshold"], PointKind(point["kind"]))
+        self.calibration.restore(**state["calibration"])
 
 
 def _cheapest(answers: Tensor, risk: Tensor, weights: Tensor, costs: Thresholds) -> float:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from bento_selfheal.core.records import NewSnapshot, Phase, Promotion, Snapshot, best_healed
 from bento_selfheal.errors import SnapshotError
+from bento_selfheal.healing.journal import Journal
+from bento_selfheal.healing.labels.batches import LabelledBatch
 from bento_selfheal.healing.labels.labelled_rows import LabelledRows
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.scoring.probabilities import probabilities_or_half
@@ -36,20 +38,21 @@ class SnapshotStore(Protocol):
         """
 
 
-class History:
+class SnapshotHistory:
     """Every snapshot that may serve, by version.
 
     Args:
         store: Where adapters are kept.
         limit: Snapshots kept.
         telemetry: Where spans go.
-        note: Called with the kind and detail of an event.
+        journal: Where events are noted.
 
     Attributes:
         snapshots: By version, in the order in which they became known.
         measured: What each did on labels that came after it was trained.
         changed: New, or measured anew, since `collect`.
         next_version: Version of the next one saved.
+        trained: Place of the first label that each was not trained on.
     """
 
     def __init__(
@@ -57,16 +60,17 @@ class History:
         store: SnapshotStore,
         limit: int,
         telemetry: Telemetry,
-        note: Callable[[str, dict[str, Any]], None],
+        journal: Journal,
     ) -> None:
         self._store = store
         self._limit = limit
         self._telemetry = telemetry
-        self._note = note
+        self._journal = journal
         self.snapshots: dict[int, Snapshot] = {}
         self.measured: dict[int, Scores] = {}
         self.changed: dict[int, Snapshot] = {}
         self.next_version = 2
+        self.trained: dict[int, int] = {}
 
     def save(
         self,
@@ -77,8 +81,11 @@ class History:
         batch: int,
         reason: str,
         facts: Mapping[str, Any],
+        trained: int | None = None,
     ) -> Snapshot:
         """Keep a model's adapter under the next version.
+
+        ``trained`` is the place of the first label that it was not trained on, where it is known.
 
         Raises:
             SnapshotError: Its weights are not finite.
@@ -91,7 +98,13 @@ class History:
             snapshot = self._store.save(new, model.adapter_state())
         self.next_version += 1
         self.snapshots[version] = self.changed[version] = snapshot
+        if trained is not None:
+            self.trained[version] = trained
         return snapshot
+
+    def unseen_from(self, snapshot: Snapshot) -> int | None:
+        """Place of the first label that a snapshot was not trained on; None where it is unknown."""
+        return 0 if snapshot.phase is Phase.CLEAN else self.trained.get(snapshot.version)
 
     def promoted(self, promotion: Promotion) -> Snapshot:
         """The snapshot of a promotion, known from now on."""
@@ -120,7 +133,7 @@ class History:
             return self.load(snapshot)
         except SnapshotError as error:
             self._forget(snapshot.version)
-            self._note("refused", {"version": snapshot.version, "reason": str(error)})
+            self._journal.note("refused", {"version": snapshot.version, "reason": str(error)})
             return None
 
     def measure(self, version: int, scores: Scores) -> None:
@@ -131,6 +144,12 @@ class History:
         self.snapshots[version] = self.changed[version] = replace(
             self.snapshots[version], accuracy=total.accuracy, f1=total.f1, rows=total.rows
         )
+
+    def measure_served(self, batch: LabelledBatch, threshold: float) -> None:
+        """Add what each version answered of a labelled batch."""
+        for version in sorted({int(v) for v in batch.versions} & self.snapshots.keys()):
+            own = batch.versions == version
+            self.measure(version, Scores.of(batch.served[own], batch.labels[own], threshold))
 
     def collect(self) -> dict[int, Snapshot]:
         """Hand over what changed, once."""
@@ -169,7 +188,27 @@ class History:
         room = max(self._limit - len(keep), 0)
         return [self._forget(version) for version in newest[room:]]
 
+    def state(self) -> dict[str, Any]:
+        """As JSON values, for the checkpoint."""
+        return {
+            "snapshots": [asdict(s) for s in self.snapshots.values()],
+            "measured": {str(v): asdict(s) for v, s in self.measured.items()},
+            "trained": {str(v): place for v, place in self.trained.items()},
+            "next_version": self.next_version,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `state` gave."""
+        self.snapshots = {
+            row["version"]: Snapshot(**{**row, "phase": Phase(row["phase"])})
+            for row in state["snapshots"]
+        }
+        self.measured = {int(v): Scores(**s) for v, s in state["measured"].items()}
+        self.trained = {int(v): place for v, place in state["trained"].items()}
+        self.next_version = state["next_version"]
+
     def _forget(self, version: int) -> Snapshot:
         self.measured.pop(version, None)
+        self.trained.pop(version, None)
         self.changed.pop(version, None)
         return self.snapshots.pop(version)

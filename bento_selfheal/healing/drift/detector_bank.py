@@ -16,7 +16,7 @@ from bento_selfheal.packaging.package import Package
 ERRORS = "errors"
 
 
-class Watch:
+class DetectorBank:
     """Detectors by name, each calibrated on the reference set by its run length.
 
     Every detector runs on the errors of what was served, as labels come, and on each sensitive

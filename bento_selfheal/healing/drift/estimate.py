@@ -54,5 +54,14 @@ class Estimate:
         gap = self.accuracy - accuracy
         self.off = gap if self.off is None else self.off + (gap - self.off) / self.checks
 
+    def state(self) -> dict[str, Any]:
+        """As JSON values, for the checkpoint."""
+        return {"accuracy": self.accuracy, "off": self.off, "checks": self.checks}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `state` gave."""
+        self.accuracy, self.off, self.checks = state["accuracy"], state["off"], state["checks"]
+
     def as_dict(self) -> dict[str, Any]:
+        """As the status shows it."""
         return {"accuracy": self.accuracy, "off_by": self.off, "checks": self.checks}

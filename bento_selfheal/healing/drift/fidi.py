@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bento_selfheal.packaging.package import Package
+
 
 @dataclass(frozen=True)
 class SignalReading:
@@ -80,3 +82,14 @@ class Fidi:
         worst = max(scores, key=scores.__getitem__, default=None)
         z = scores[worst] if worst is not None else 0.0
         return SignalReading(z, conflicts, z > threshold or conflicts >= conflict_min, worst)
+
+
+def calibrated_fidi(package: Package, window: int) -> Fidi:
+    """A fresh FIDI that compares with a package's calibration data.
+
+    Args:
+        package: The packaged model.
+        window: How many batch means are kept.
+    """
+    known = package.info.calibration
+    return Fidi([c.feature for c in known], [c.mean for c in known], [c.std for c in known], window)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.healing.drift.agreement import Agreement
-from bento_selfheal.healing.drift.detector_bank import Watch
-from bento_selfheal.healing.drift.fidi import Fidi, SignalReading
+from bento_selfheal.healing.drift.detector_bank import DetectorBank
+from bento_selfheal.healing.drift.fidi import Fidi, SignalReading, calibrated_fidi
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.rules import RuleSet
 
 
-class Drift:
+class Signals:
     """Reads every signal: on rows as they come, on errors once labels come.
 
     Args:
@@ -31,10 +34,10 @@ class Drift:
         self._package = package
         self._settings = settings
         self._rules = rules
-        self.fidi = package.fidi(settings.tuning.fidi_window)
+        self.fidi = calibrated_fidi(package, settings.tuning.fidi_window)
         self.reading = SignalReading(0.0, 0, drifting=False)
         self.agreement = Agreement(rules, package, settings.tuning.fidi_window)
-        self.watch = Watch(package, settings)
+        self.detectors = DetectorBank(package, settings)
         self.recent: list[float] = []
         self.fallen = ""
 
@@ -47,13 +50,13 @@ class Drift:
             conflicts, threshold=s.tuning.fidi_threshold, conflict_min=s.tuning.conflict_min
         )
         self.agreement.update(rows, answers)
-        return self.watch.rows(rows)
+        return self.detectors.rows(rows)
 
     def errors(self, accuracy: float, wrong: NDArray[np.bool_]) -> list[str]:
         """Take a labelled batch's served accuracy, and its errors in order; what detectors saw."""
         self.recent = [*self.recent, accuracy][-self._settings.tuning.health_window :]
         self.fallen = self._error_signal()
-        return self.watch.errors(wrong)
+        return self.detectors.errors(wrong)
 
     @property
     def seen(self) -> bool:
@@ -69,6 +72,25 @@ class Drift:
     def reason(self) -> str:
         """Why a heal is asked for, in words."""
         return ", ".join(filter(None, (self.reading.reason, self.fallen, self._canary)))
+
+    def state(self) -> dict[str, Any]:
+        """As JSON values, for the checkpoint."""
+        return {
+            "reading": asdict(self.reading),
+            "fidi": list(self.fidi.window),
+            "agreement": self.agreement.recent,
+            "detectors": self.detectors.state(),
+            "recent": self.recent,
+            "fallen": self.fallen,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `state` gave."""
+        self.reading = SignalReading(**state["reading"])
+        self.fidi.window.extend(state["fidi"])
+        self.agreement.recent = [(hits, rows) for hits, rows in state["agreement"]]
+        self.detectors.restore(state["detectors"])
+        self.recent, self.fallen = state["recent"], state["fallen"]
 
     @property
     def _canary(self) -> str:

@@ -57,6 +57,7 @@ class EProcess:
 
     @property
     def mean(self) -> float:
+        """Mean of the differences so far; 0 without any."""
         return self.total / self.count if self.count else 0.0
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -72,14 +72,17 @@ class Gate:
         return self.alpha / (self.trials * (self.trials + 1))
 
     def update(
-        self, gains: NDArray[np.floating[Any]], rarest: float = 0.5, pace: float = 1.0
+        self,
+        gains: NDArray[np.floating[Any]],
+        rarest: float = 0.5,
+        rows_per_label: float = 1.0,
     ) -> Verdict:
         """Take the champion's losses less the challenger's on newly labelled rows, ``(n,)``.
 
         Where the rarest class has a share under a quarter, a trial, an advance and the memory of
         the bets take as many more rows as it is rarer: it is that class which decides. Where
-        ``pace`` rows are answered for each label, an advance takes as many fewer labels, 10 at
-        the least: a line that waited for as many as ever would serve what the world has left
+        ``rows_per_label`` rows are answered for each label, an advance takes as many fewer labels,
+        10 at the least: a line that waited for as many as ever would serve what the world has left
         behind.
         """
         longer = max(1.0, 0.25 / max(rarest, 1e-6))
@@ -88,7 +91,7 @@ class Gate:
         by = "lower" if self.process.mean >= 0 else "higher"
         gain = f"loss {by} by {abs(self.process.mean):.4f} on {self.process.count} new labels"
         if self.proven:
-            if self.process.count < max(self.advance_rows * longer / pace, LEAST_ADVANCE):
+            if self.process.count < max(self.advance_rows * longer / rows_per_label, LEAST_ADVANCE):
                 return Verdict(False, "too few labels since the last look", evidence)
             if self.process.mean >= -self.process.error:
                 return Verdict(True, f"a proven line goes on: {gain}", evidence)
@@ -124,6 +127,15 @@ class Gate:
         self.trials += self.process.count > 0 or self.proven
         self.proven = False
         self.restart()
+
+    def state(self) -> dict[str, Any]:
+        """As JSON values, for the checkpoint."""
+        return {"process": asdict(self.process), "trials": self.trials, "proven": self.proven}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `state` gave."""
+        self.process = EProcess(**state["process"])
+        self.trials, self.proven = state["trials"], state["proven"]
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +51,15 @@ class Health:
         if not keep_baseline:
             self.baseline = None
         self.recent.clear()
+
+    def state(self) -> dict[str, Any]:
+        """As JSON values, for the checkpoint."""
+        return {"baseline": self.baseline, "recent": list(self.recent)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `state` gave."""
+        self.baseline = tuple(state["baseline"]) if state["baseline"] else None
+        self.recent.extend(tuple(pair) for pair in state["recent"])
 
     def update(self, accuracy: float, f1: float, thresholds: Thresholds) -> Alarm | None:
         """Take one batch; return why to roll back, or None."""

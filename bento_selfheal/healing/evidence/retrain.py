@@ -1,6 +1,8 @@
-"""The limit of healing: what it reaches, what it is worth, and when a retrain is needed."""
+"""When healing is not enough: what it reaches, what it is worth, and when to retrain."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -10,11 +12,11 @@ BATCHES_KEPT = 2000
 LATELY = 5
 
 
-class Limit:
+class RetrainAdvice:
     """Says when healing stays far from what is asked, or is worth nothing any more.
 
     Args:
-        asked: Accuracy asked for.
+        target_accuracy: Accuracy below which healing is not enough.
         batches: Labelled batches it judges by.
 
     Attributes:
@@ -23,8 +25,8 @@ class Limit:
         retrain: Why a retrain is needed; empty while healing is enough.
     """
 
-    def __init__(self, asked: float, batches: int) -> None:
-        self._asked = asked
+    def __init__(self, target_accuracy: float, batches: int) -> None:
+        self._target_accuracy = target_accuracy
         self._batches = batches
         self.lifts: list[float] = []
         self.reached: list[float] = []
@@ -47,10 +49,18 @@ class Limit:
         reached, lately = float(np.mean(newest)), float(np.mean(newest[-LATELY:]))
         lift = batch_interval(lifts)
         self.retrain = ""
-        if max(reached, lately) < self._asked:
-            self.retrain = (
-                f"the challenger's accuracy is {reached:.3f}, {self._asked:.3f} is asked for"
-            )
+        if max(reached, lately) < self._target_accuracy:
+            target = self._target_accuracy
+            self.retrain = f"the challenger's accuracy is {reached:.3f}, {target:.3f} is asked for"
         elif promoted and lift.high < 0:
             self.retrain = f"lift has faded to {lift}"
         return self.retrain
+
+    def state(self) -> dict[str, Any]:
+        """As JSON values, for the checkpoint."""
+        return {"lifts": self.lifts, "reached": self.reached, "retrain": self.retrain}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `state` gave."""
+        self.lifts, self.reached = state["lifts"], state["reached"]
+        self.retrain = state["retrain"]

@@ -54,6 +54,20 @@ class RuleRecord:
             for i, rule in enumerate(self._rules.rules)
         ]
 
+    @property
+    def in_force(self) -> RuleSet:
+        """The rules, each as heavy as its record lets it be."""
+        return self._rules
+
+    def state(self) -> dict[str, Any]:
+        """As JSON values, for the checkpoint."""
+        return {"counts": self.counts.tolist(), "trust": self._rules.trust.tolist()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `state` gave, the rules' trust included."""
+        self.counts = np.asarray(state["counts"])
+        self._rules.trust = np.asarray(state["trust"])
+
     def _count(self, rows: NDArray[np.float32], labels: NDArray[np.float32]) -> NDArray[np.float64]:
         fires = self._rules.fires(rows)
         own = np.asarray(labels)[:, None] == self._targets

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from bento_selfheal.healing.labels.labelled_rows import LabelledRows
 Embed = Callable[[NDArray[np.float32]], Tensor]
 COMMON = 0.75
 """Share from which on a class is so common that its older rows are thinned, not dropped."""
+KEY_BYTES = 16
 NEWEST = 4
 """One part in so many is never thinned, and goes when the oldest rows are dropped."""
 
@@ -33,7 +35,7 @@ class Column:
     def append(self, fresh: NDArray[Any]) -> None:
         """Take rows, ``(n, ...)``."""
         if self._end + len(fresh) > len(self._kept):
-            old = self.rows
+            old = self.rows if self._end else fresh[:0]  # the first rows say how wide they are
             self._kept = np.empty((2 * (len(old) + len(fresh)), *old.shape[1:]), old.dtype)
             self._kept[: len(old)] = old
         self._kept[self._end : self._end + len(fresh)] = fresh
@@ -61,12 +63,10 @@ class Buffer:
     def __init__(self, limit: int, width: int, embed: Embed) -> None:
         self._limit = limit
         self._embed = embed
-        self.keys: list[bytes]
-        self.sources: list[str | None]
+        self.keys: list[bytes] = []
+        self.sources: list[str | None] = []
         nothing = np.zeros(0, dtype=np.float32)
-        self.restore(
-            nothing.reshape(0, width), nothing, [], [], nothing, np.zeros(0, dtype=np.int64)
-        )
+        self._fill(nothing.reshape(0, width), nothing, nothing, np.zeros(0, dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -76,24 +76,28 @@ class Buffer:
         if not rows:
             return
         fresh = np.stack([row.features for row in rows]).astype(np.float32)
-        first = self._next
+        first = self.next_offset
         self._features.append(fresh)
         self._hidden.append(self._embed(fresh).numpy())
         self._labels.append(np.asarray([row.label for row in rows], dtype=np.float32))
         self._weights.append(np.ones(len(rows), dtype=np.float32))
-        self._places.append(np.arange(first, first + len(rows)))
+        self._offsets.append(np.arange(first, first + len(rows)))
         self.keys += [row.key for row in rows]
         self.sources += [row.source for row in rows]
         if len(self) > self._limit:
             self._make_room()
 
-    def correct(self, key: bytes, label: int) -> bool:
-        """Replace the label of a row that is still here; False when it is not."""
+    def correct(self, key: bytes, label: int, source: str | None) -> bool:
+        """Replace the label of a row that is still here; False when it is not.
+
+        The row counts as labelled by ``source`` from now on, so that `forget` finds it.
+        """
         if key not in self.keys:
             return False
-        labels = self.labels.copy()
-        labels[self.keys.index(key)] = label
+        offset, labels = self.keys.index(key), self.labels.copy()
+        labels[offset] = label
         self._labels = Column(labels)
+        self.sources[offset] = source
         return True
 
     def forget(self, source: str) -> int:
@@ -106,9 +110,19 @@ class Buffer:
 
     def rows(self) -> LabelledRows:
         """What a heal trains on."""
-        ages = self._next - 1 - self.places
+        ages = self.next_offset - 1 - self.offsets
         hidden = torch.from_numpy(self._hidden.rows)
         return LabelledRows(self.features, self.labels, hidden, self.weights, ages)
+
+    def since(self, offset: int) -> LabelledRows:
+        """The rows from this offset on, each as often as it stands for rows of its class."""
+        fresh = self.rows().tail(int((self.offsets >= offset).sum()))
+        return fresh.repeated()
+
+    @property
+    def next_offset(self) -> int:
+        """Place of the next label."""
+        return int(self.offsets[-1]) + 1 if len(self.offsets) else 0
 
     @property
     def features(self) -> NDArray[np.float32]:
@@ -126,28 +140,41 @@ class Buffer:
         return self._weights.rows
 
     @property
-    def places(self) -> NDArray[np.int64]:
-        """The how-manieth label each was, ``(n,)``."""
-        return self._places.rows
+    def offsets(self) -> NDArray[np.int64]:
+        """Number of labels that came before each, ``(n,)``."""
+        return self._offsets.rows
 
-    def restore(
+    def state(self) -> dict[str, Any]:
+        """As JSON values and tensors, for the checkpoint."""
+        keys = np.frombuffer(b"".join(self.keys), dtype=np.uint8)
+        return {
+            "features": _tensor(self.features),
+            "labels": _tensor(self.labels),
+            "weights": _tensor(self.weights),
+            "places": _tensor(self.offsets),
+            "keys": _tensor(keys.reshape(len(self.keys), KEY_BYTES)),
+            # Most rows come from one source after the other.
+            "sources": [(name, len(list(group))) for name, group in groupby(self.sources)],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `state` gave."""
+        self.keys = [row.tobytes() for row in state["keys"].numpy()]
+        self.sources = [name for name, count in state["sources"] for _ in range(count)]
+        self._fill(*(state[name].numpy() for name in ("features", "labels", "weights", "places")))
+
+    def _fill(
         self,
         features: NDArray[np.float32],
         labels: NDArray[np.float32],
-        keys: list[bytes],
-        sources: list[str | None],
         weights: NDArray[np.float32],
-        places: NDArray[np.int64],
+        offsets: NDArray[np.int64],
     ) -> None:
-        """Put rows back from a checkpoint."""
         self._features, self._labels = Column(features), Column(labels)
-        self._weights, self._places = Column(weights), Column(places)
-        self._hidden = Column(self._embed(features).numpy())
-        self.keys, self.sources = keys, sources
-
-    @property
-    def _next(self) -> int:
-        return int(self.places[-1]) + 1 if len(self.places) else 0
+        self._weights, self._offsets = Column(weights), Column(offsets)
+        # No model is asked for 0 rows: not every one can answer that.
+        hidden = self._embed(features).numpy() if len(features) else features[:, :0]
+        self._hidden = Column(hidden)
 
     def _make_room(self) -> None:
         labels, newest = self.labels.astype(np.int64), self._limit // NEWEST
@@ -167,8 +194,12 @@ class Buffer:
 
     def _keep(self, stay: NDArray[np.bool_]) -> None:
         """Let the other rows go."""
-        for name in ("_features", "_hidden", "_labels", "_weights", "_places"):
+        for name in ("_features", "_hidden", "_labels", "_weights", "_offsets"):
             setattr(self, name, Column(getattr(self, name).rows[stay]))
         kept = np.flatnonzero(stay).tolist()
         self.keys = [self.keys[i] for i in kept]
         self.sources = [self.sources[i] for i in kept]
+
+
+def _tensor(rows: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(rows.copy())

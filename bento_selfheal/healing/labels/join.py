@@ -27,7 +27,7 @@ class JoinedRow:
     """``(features,)``"""
     label: int
     probability: float | list[float] | None
-    """As it was answered; None where the row came with its label and was never asked."""
+    """As it was answered; None where the row came with its label and was never predicted."""
     version: int | None
     """Snapshot version that answered."""
     delay: float | None
@@ -58,37 +58,42 @@ class Joiner:
 
     def label(
         self,
-        given: FeedbackRecord,
-        asked: PredictionRecord | None,
+        label: FeedbackRecord,
+        prediction: PredictionRecord | None,
         horizon: Horizon | None = None,
     ) -> list[JoinedRow]:
-        """Take one label; ``asked`` is its prediction where the log has it, and ``horizon`` says
-        what the log has no more."""
-        if given.features is not None:
-            return [_row(given, given.features, None)]
-        if asked is not None and asked.seq <= given.after:
-            return [_row(given, asked.features[given.row], asked)]
-        gone = asked is None and horizon is not None and horizon.took(given, given.after)
-        if gone or _never_logged(given):
+        """Take one label; the rows that can be learned from now.
+
+        Args:
+            label: The label.
+            prediction: Its prediction, where the log has it.
+            horizon: What the log no longer has.
+        """
+        if label.features is not None:
+            return [_row(label, label.features, None)]
+        if prediction is not None and prediction.seq <= label.after:
+            return [_row(label, prediction.features[label.row], prediction)]
+        gone = prediction is None and horizon is not None and horizon.took(label, label.after)
+        if gone or _never_logged(label):
             self.unmatched += 1
             return []
-        self._waiting.setdefault(given.request, []).append(given)
+        self._waiting.setdefault(label.request, []).append(label)
         self.waiting += 1
         while self.waiting > self._limit:
             self._give_up_oldest()
         return []
 
-    def prediction(self, asked: PredictionRecord) -> list[JoinedRow]:
-        """Take one prediction; gives the rows whose labels were waiting for it."""
-        early = self._waiting.pop(asked.request, [])
+    def prediction(self, prediction: PredictionRecord) -> list[JoinedRow]:
+        """Take one prediction; the rows whose labels were waiting for it."""
+        early = self._waiting.pop(prediction.request, [])
         self.waiting -= len(early)
-        while self._waiting and self._oldest_is_late(asked):
+        while self._waiting and self._oldest_is_late(prediction):
             self._give_up_oldest()
-        return [_row(given, asked.features[given.row], asked) for given in early]
+        return [_row(label, prediction.features[label.row], prediction) for label in early]
 
     def _oldest_is_late(self, now: PredictionRecord) -> bool:
-        given = next(iter(self._waiting.values()))[-1]
-        return now.time - given.time > LATE_SECONDS and now.seq - given.after > LATE_PLACES
+        label = next(iter(self._waiting.values()))[-1]
+        return now.time - label.time > LATE_SECONDS and now.seq - label.after > LATE_PLACES
 
     def _give_up_oldest(self) -> None:
         _, dropped = self._waiting.popitem(last=False)
@@ -97,19 +102,19 @@ class Joiner:
 
     def pending(self) -> list[FeedbackRecord]:
         """Labels that wait, in the order in which they came."""
-        return [given for group in self._waiting.values() for given in group]
+        return [label for group in self._waiting.values() for label in group]
 
     def restore(self, pending: list[FeedbackRecord], unmatched: int) -> None:
         """Put labels back that `pending` gave."""
         self.unmatched = unmatched
-        for given in pending:
-            self._waiting.setdefault(given.request, []).append(given)
+        for label in pending:
+            self._waiting.setdefault(label.request, []).append(label)
         self.waiting = len(pending)
 
 
-def _never_logged(given: FeedbackRecord) -> bool:
+def _never_logged(label: FeedbackRecord) -> bool:
     """Whether a prediction that is not before its label in the log never will be in it."""
-    return not is_logged(given.request) or given.time - issued_at(given.request) > LATE_SECONDS
+    return not is_logged(label.request) or label.time - issued_at(label.request) > LATE_SECONDS
 
 
 def row_key(request: bytes, row: int) -> bytes:
@@ -118,17 +123,17 @@ def row_key(request: bytes, row: int) -> bytes:
 
 
 def _row(
-    given: FeedbackRecord, features: NDArray[np.float32], asked: PredictionRecord | None
+    label: FeedbackRecord, features: NDArray[np.float32], prediction: PredictionRecord | None
 ) -> JoinedRow:
     return JoinedRow(
-        key=row_key(given.request, given.row),
+        key=row_key(label.request, label.row),
         features=features,
-        label=given.label,
-        probability=None if asked is None else asked.probabilities[given.row].tolist(),
-        version=None if asked is None else asked.version,
-        delay=None if asked is None else max(given.time - asked.time, 0.0),
-        corrects=given.corrects,
-        source=given.source,
-        trace=given.trace,
-        feedback_seq=given.seq,
+        label=label.label,
+        probability=None if prediction is None else prediction.probabilities[label.row].tolist(),
+        version=None if prediction is None else prediction.version,
+        delay=None if prediction is None else max(label.time - prediction.time, 0.0),
+        corrects=label.corrects,
+        source=label.source,
+        trace=label.trace,
+        feedback_seq=label.seq,
     )

@@ -39,6 +39,13 @@ class LabelledRows:
             None if self.ages is None else self.ages[cut],
         )
 
+    def repeated(self) -> LabelledRows:
+        """Each row as often as it stands for rows of its class, without weights."""
+        if self.weights is None:
+            return self
+        times = self.weights.astype(np.int64)
+        return LabelledRows(self.features.repeat(times, axis=0), self.labels.repeat(times))
+
     def since(self, age: float) -> LabelledRows:
         """The rows after which fewer labels came than this."""
         return self.tail(int((self.age() < age).sum()))

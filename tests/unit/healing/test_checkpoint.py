@@ -41,11 +41,13 @@ def test_any_place(package: Package, healed: Live) -> None:
     assert decided == healed.rig.decided()
     assert rig.status() == healed.rig.status()
     p, q = rig.pipeline, healed.rig.pipeline
-    assert {v: replace(s, time=0.0) for v, s in p.history.snapshots.items()} == {
-        v: replace(s, time=0.0) for v, s in q.history.snapshots.items()
+    assert {v: replace(s, time=0.0) for v, s in p.parts.history.snapshots.items()} == {
+        v: replace(s, time=0.0) for v, s in q.parts.history.snapshots.items()
     }
-    assert bits(p.challenger.answers.adapter_state()) == bits(q.challenger.answers.adapter_state())
-    assert bits(p.challenger.moments()) == bits(q.challenger.moments())
+    assert bits(p.parts.line.challenger.answers.adapter_state()) == bits(
+        q.parts.line.challenger.answers.adapter_state()
+    )
+    assert bits(p.parts.line.challenger.moments()) == bits(q.parts.line.challenger.moments())
 
 
 @pytest.mark.parametrize("entries", [0, 1, 60, 400, 900, 1500])
@@ -61,8 +63,8 @@ def test_pace(package: Package) -> None:
     """How few the labels are is known after a restart: the gate asks for it."""
     rig = Rig(package)
     feed(rig)
-    rig.pipeline.challenger.pace = 7.5
-    assert resumed(package, rig).pipeline.challenger.pace == 7.5
+    rig.pipeline.parts.line.challenger.rows_per_label = 7.5
+    assert resumed(package, rig).pipeline.parts.line.challenger.rows_per_label == 7.5
 
 
 def test_waiting_labels(package: Package) -> None:
@@ -75,19 +77,23 @@ def test_waiting_labels(package: Package) -> None:
     given = FeedbackRecord(b"z" * 12, 1, 1, 6.0, "lab", trace="00-x", after=8, seq=999)
     rig.take((given, None))
     other = resumed(package, rig)
-    assert other.pipeline.joiner.pending() == [given]
-    assert [r.label for r in other.pipeline.open_labels] == [
-        r.label for r in rig.pipeline.open_labels
+    assert other.pipeline.parts.batches.joiner.pending() == [given]
+    assert [r.label for r in other.pipeline.parts.batches.open] == [
+        r.label for r in rig.pipeline.parts.batches.open
     ]
     other.take((late, None))
-    assert other.pipeline.open_labels[-1].feedback_seq == 999
+    assert other.pipeline.parts.batches.open[-1].feedback_seq == 999
     assert other.status()["labels"]["waiting"] == 0
 
 
 def test_operators_words(package: Package) -> None:
     """A pause, and how far commands were obeyed, outlive the runner."""
     rig = Rig(package)
-    rig.pipeline.paused, rig.pipeline.commands_from, rig.pipeline.asked = True, 7, True
+    (
+        rig.pipeline.parts.controls.paused,
+        rig.pipeline.parts.cursors.commands,
+        rig.pipeline.parts.drift.heal_requested,
+    ) = True, 7, True
     other = resumed(package, rig).pipeline
     assert (other.paused, other.commands_from, other.asked) == (True, 7, True)
 
@@ -108,30 +114,30 @@ def test_other_package(package: Package) -> None:
 def test_lost_snapshot(package: Package, healed: Live) -> None:
     """When the snapshot that served is damaged, nothing is taken to serve and an event says so;
     falling back serves the newest promotion that verifies and writes it as a rollback."""
-    serving = healed.rig.pipeline.serving
+    serving = healed.rig.pipeline.parts.lineage.serving
     assert serving is not None
     memory = Memory(package)
     memory.kept, memory.damaged = healed.rig.memory.kept, {serving.tag}
     pipeline = Rig(package, memory, adopt=False).pipeline
-    restore(pipeline, dump(healed.rig.pipeline))
-    assert pipeline.serving is None
-    assert serving.tag in pipeline.outcome.events[-1].detail["reason"]
+    restore(pipeline.parts, dump(healed.rig.pipeline))
+    assert pipeline.parts.lineage.serving is None
+    assert serving.tag in pipeline.journal.outcome.events[-1].detail["reason"]
     log = [
         Promotion(PromotionKind.INITIAL, 1, *clean_of(healed), "packaged", 0.0, seq=1),
         Promotion(PromotionKind.PROMOTE, serving.version, serving.tag, serving.sha256, "x", 0.0,
                   seq=2),
     ]  # fmt: skip
     pipeline.fall_back(log, 2)
-    assert pipeline.serving is not None
-    assert pipeline.serving.version == 1
-    assert [(p.kind, p.version) for p in pipeline.outcome.promotions] == [
+    assert pipeline.parts.lineage.serving is not None
+    assert pipeline.parts.lineage.serving.version == 1
+    assert [(p.kind, p.version) for p in pipeline.journal.outcome.promotions] == [
         (PromotionKind.ROLLBACK, 1)
     ]
 
 
 def clean_of(live: Live) -> tuple[str, str]:
     """Tag and hash of the clean snapshot."""
-    clean = live.rig.pipeline.history.snapshots[1]
+    clean = live.rig.pipeline.parts.history.snapshots[1]
     return clean.tag, clean.sha256
 
 

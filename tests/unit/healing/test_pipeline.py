@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from rigs import BATCH, Live, Rig, bits, correct, drifting, feed, live
+from rigs import BATCH, Live, Rig, bits, correct, drifting, feed, live, taken_back
 
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.records import (
@@ -25,7 +25,7 @@ from bento_selfheal.healing.challenger.challenger import Challenger
 from bento_selfheal.healing.checkpoint import dump, restore
 from bento_selfheal.healing.evidence.e_process import EProcess
 from bento_selfheal.healing.journal import Outcome
-from bento_selfheal.healing.labels.join import JoinedRow
+from bento_selfheal.healing.labels.batches import LabelledBatch
 from bento_selfheal.healing.labels.labelled_rows import LabelledRows
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.rules import RuleSet
@@ -93,7 +93,9 @@ def test_chunks(package: Package, healed: Live) -> None:
                 ),
                 None,
             ))  # fmt: skip
-        assert parts.pipeline.drift.reading == whole.pipeline.drift.reading
+        assert (
+            parts.pipeline.parts.drift.signals.reading == whole.pipeline.parts.drift.signals.reading
+        )
     assert parts.kinds() == whole.kinds()
 
 
@@ -103,14 +105,14 @@ def test_frozen(package: Package) -> None:
     before = bits(package.model.state_dict())
     ran = live(package)
     p = ran.rig.pipeline
-    assert p.scoreboard.heals
+    assert p.parts.scoreboard.counts.heals
     assert bits(package.model.state_dict()) == before
-    for model in (p.champion, p.challenger.answers):
+    for model in (p.parts.lineage.champion, p.parts.line.challenger.answers):
         now = bits(model.state_dict())
         assert {k for k in now if now[k] != before[k]} <= {
             k for k in now if k.startswith("reflexive.")
         }
-    assert bits(p.champion.adapter_state()) != bits(package.model.adapter_state())
+    assert bits(p.parts.lineage.champion.adapter_state()) != bits(package.model.adapter_state())
 
 
 class Spy:
@@ -134,25 +136,27 @@ def test_test_then_train(package: Package, monkeypatch: pytest.MonkeyPatch) -> N
     """No row on which the challenger is compared with the champion was trained on before; and
     every labelled row is trained on in the end."""
     rig = Rig(package, buffer_rows=5000)
-    spy = Spy(rig.pipeline._recipe)
-    rig.pipeline._recipe = spy
+    spy = Spy(rig.pipeline.healer._recipe)
+    rig.pipeline.healer._recipe = spy
     compared: set[bytes] = set()
-    tried = rig.pipeline._try_challenger
+    tried = rig.pipeline.healer.try_challenger
 
-    def watch(rows: list[JoinedRow]) -> None:
-        mine = {row.features.tobytes() for row in rows}
+    def watch(batch: LabelledBatch) -> None:
+        mine = {row.features.tobytes() for row in batch.rows}
         assert not mine & spy.trained
-        if rig.pipeline.trial is not None:
+        if rig.pipeline.parts.line.trial is not None:
             compared.update(mine)
-        tried(rows)
+        tried(batch)
 
-    monkeypatch.setattr(rig.pipeline, "_try_challenger", watch)
+    monkeypatch.setattr(rig.pipeline.healer, "try_challenger", watch)
     ran = Live(rig)
     ran.send(*drifting())
-    assert spy.heals > rig.pipeline.scoreboard.heals > 3
+    assert spy.heals > rig.pipeline.parts.scoreboard.counts.heals > 3
     assert len(compared) >= 5 * BATCH
-    assert compared <= spy.trained | {row.features.tobytes() for row in rig.pipeline.open_labels} \
-        | {row.tobytes() for row in rig.pipeline.buffer.features}  # fmt: skip
+    parts = rig.pipeline.parts
+    waiting = {row.features.tobytes() for row in parts.batches.open}
+    held = {row.tobytes() for row in parts.buffer.features}
+    assert compared <= spy.trained | waiting | held
 
 
 def test_champion_is_scored_as_served(package: Package) -> None:
@@ -193,13 +197,13 @@ def test_an_operator_may_observe(package: Package) -> None:
     assert "would_promote" in told.rig.kinds()
     again = Rig(package)
     restore(again.pipeline, dump(told.rig.pipeline))
-    assert again.pipeline.observing
+    assert again.pipeline.parts.controls.observing
     told.rig.pipeline.apply_command("resume")
     told.send(*rows)
     assert [p.kind for p in told.rig.done.promotions].count(PromotionKind.PROMOTE)
     bound = Rig(package, mode="observe")
     bound.pipeline.apply_command("resume")
-    assert bound.pipeline.observing
+    assert bound.pipeline.parts.controls.observing
 
 
 def test_figures_for_charts(healed: Live) -> None:
@@ -218,7 +222,7 @@ def test_pause(package: Package) -> None:
     """While paused signals and figures go on and no heal, promotion or rollback happens;
     resumed, healing goes on."""
     rig = Rig(package)
-    rig.pipeline.paused = True
+    rig.pipeline.parts.controls.paused = True
     ran = Live(rig)
     ran.send(*drifting())
     status = rig.status()
@@ -226,7 +230,7 @@ def test_pause(package: Package) -> None:
     assert status["paused"]
     assert status["state"] == "DRIFTING"
     assert status["labels"]["joined"] > 1000
-    rig.pipeline.paused = False
+    rig.pipeline.parts.controls.paused = False
     ran.send(*drifting(seed=1, clean=0, drifted=600))
     assert rig.status()["heals"] > 0
     assert rig.done.promotions
@@ -236,7 +240,7 @@ def test_calm(package: Package) -> None:
     """On a stream that does not drift nothing is promoted and the state stays HEALTHY."""
     rig = Rig(package)
     Live(rig).send(*drifting(clean=600, drifted=0))
-    assert rig.pipeline.state is State.HEALTHY
+    assert rig.pipeline.parts.shown.now is State.HEALTHY
     assert rig.done.promotions == []
 
 
@@ -251,10 +255,10 @@ def test_correction(package: Package) -> None:
     before = rig.status()
     correct(rig, asked, 3, 1 - labels[3])
     correct(rig, asked, BATCH + 2, 1 - labels[BATCH + 2])
-    kept = rig.pipeline.buffer.rows()
+    kept = rig.pipeline.parts.buffer.rows()
     assert kept.labels.tolist() == [1 - v if i == 3 else v for i, v in enumerate(labels[:BATCH])]
     assert np.array_equal(kept.features, asked.features[:BATCH])
-    assert [r.label for r in rig.pipeline.open_labels] == [
+    assert [r.label for r in rig.pipeline.parts.batches.open] == [
         1 - v if i == 2 else v for i, v in enumerate(labels[BATCH:])
     ]
     after = rig.status()
@@ -273,14 +277,14 @@ def test_correction_of_a_waiting_label(package: Package) -> None:
     rig.take((FeedbackRecord(asked.request, 0, 1, 2.0, corrects=True, seq=2), asked))
     assert rig.status()["labels"]["waiting"] == 2
     rig.take((asked, None))
-    assert [r.label for r in rig.pipeline.open_labels] == [1]
+    assert [r.label for r in rig.pipeline.parts.batches.open] == [1]
     assert rig.status()["labels"]["waiting"] == 0
 
 
 def test_labels_of_an_earlier_package(package: Package) -> None:
     """A label of a row that another package answered is counted as unmatched, not learned."""
     rig = Rig(package)
-    rig.pipeline.start_from = 1
+    rig.pipeline.parts.cursors.start_from = 1
     feed(rig, 5)
     assert rig.status()["labels"]["unmatched"] == 5
     assert rig.status()["labels"]["joined"] == 0
@@ -311,7 +315,7 @@ def test_heal_now(package: Package) -> None:
     rig.collect()
     assert rig.kinds() == ["heal_skipped"]
     feed(rig)
-    rig.pipeline.paused = True
+    rig.pipeline.parts.controls.paused = True
     assert rig.pipeline.heal_now() is True
     rig.collect()
     heal = rig.done.events[-1]
@@ -327,7 +331,7 @@ def test_states(healed: Live) -> None:
     assert kinds.index("drifting") < kinds.index("promote")
     assert set(healed.rig.announced) == {State.HEALING}
     assert len(healed.rig.announced) == healed.rig.status()["heals"]
-    assert healed.rig.pipeline.state is State.DRIFTING
+    assert healed.rig.pipeline.parts.shown.now is State.DRIFTING
 
 
 def test_rollback_withheld(package: Package) -> None:
@@ -335,12 +339,12 @@ def test_rollback_withheld(package: Package) -> None:
     undone, and an event says why."""
     ran = live(package, health="article")
     p = ran.rig.pipeline
-    serving = p.serving
+    serving = p.parts.lineage.serving
     assert serving is not None
-    known = p.history.snapshots
-    p.history.snapshots = {v: known[v] for v in known if v in (1, serving.version)}
-    p._heal = lambda *_: None  # type: ignore[method-assign]
-    p.trial = None
+    known = p.parts.history.snapshots
+    p.parts.history.snapshots = {v: known[v] for v in known if v in (1, serving.version)}
+    p.healer.heal = lambda *_: None  # type: ignore[method-assign]
+    p.parts.line.trial = None
     rows, labels = drifting(seed=2, clean=0, drifted=600)
     noise = np.random.default_rng(0).random(len(rows)) < 0.3
     before = len(ran.rig.done.promotions)
@@ -349,8 +353,8 @@ def test_rollback_withheld(package: Package) -> None:
     assert withheld
     assert "nothing kept does better" in withheld[0].detail["reason"]
     assert ran.rig.done.promotions[before:] == []
-    assert p.serving is not None
-    assert p.serving.version == serving.version
+    assert p.parts.lineage.serving is not None
+    assert p.parts.lineage.serving.version == serving.version
 
 
 def promoted_badly(package: Package, **more: Any) -> Live:
@@ -358,22 +362,22 @@ def promoted_badly(package: Package, **more: Any) -> Live:
     while good ones are kept; healing is held back so that only a rollback can help."""
     ran = live(package, heal_lr=0.003, health="article", **more)
     p, memory = ran.rig.pipeline, ran.rig.memory
-    good = p.serving
+    good = p.parts.lineage.serving
     assert good is not None
     assert good.phase is Phase.POST
     bad = {k: torch.zeros_like(v) for k, v in memory.kept[good.tag].items()}
     with torch.no_grad():
         bad["scale"] += 1.0
         bad["adapter.2.bias"] += 40.0 * package.model.head[0].weight[0].sign()  # all is fraud
-    version = p.history.next_version
-    p.history.next_version += 1
-    new = NewSnapshot(version, Phase.POST, 99, p.scoreboard.labelled_batches, "bad")
+    version = p.parts.history.next_version
+    p.parts.history.next_version += 1
+    new = NewSnapshot(version, Phase.POST, 99, p.parts.scoreboard.counts.labelled_batches, "bad")
     snapshot = memory.save(new, bad)
-    p.history.snapshots[version] = snapshot
+    p.parts.history.snapshots[version] = snapshot
     p.adopt(Promotion(PromotionKind.PROMOTE, version, snapshot.tag, "ab", "bad", 0.0, seq=999))
-    p.health.begin(0.95, 0.9)
-    p.trial = None
-    p._try_challenger = lambda *_: None  # type: ignore[method-assign]
+    p.parts.rollback.health.begin(0.95, 0.9)
+    p.parts.line.trial = None
+    p.healer.try_challenger = lambda *_: None  # type: ignore[method-assign]
     return ran
 
 
@@ -381,7 +385,7 @@ def test_rollback(package: Package) -> None:
     """When what serves falls below its baseline, the kept snapshot that does best on the very
     same rows serves again; the promotion log says from which, to which and why."""
     ran = promoted_badly(package, thresholds=Thresholds(rollback_f1_drop=1.0))
-    bad = ran.rig.pipeline.serving
+    bad = ran.rig.pipeline.parts.lineage.serving
     before = len(ran.rig.done.promotions)
     ran.send(*drifting(seed=3, clean=0, drifted=500))
     back = ran.rig.done.promotions[before]
@@ -396,7 +400,7 @@ def test_rollback(package: Package) -> None:
     assert (event.detail["version"], event.detail["from"]) == (back.version, bad.version)
     rows, labels = drifting(seed=4, clean=0, drifted=300)
     values = {}
-    for s in ran.rig.pipeline.history.snapshots.values():
+    for s in ran.rig.pipeline.parts.history.snapshots.values():
         if s.phase is Phase.POST and s.batch <= bad.batch:
             with torch.no_grad():
                 answers = ran.rig.memory.load(s.tag, "").forward(torch.from_numpy(rows)).numpy()
@@ -413,15 +417,15 @@ def test_rollback_state(package: Package) -> None:
         ran.send(rows[at : at + BATCH], labels[at : at + BATCH])
         if ran.rig.status()["rollbacks"]:
             break
-    assert ran.rig.pipeline.state is State.ROLLED_BACK
+    assert ran.rig.pipeline.parts.shown.now is State.ROLLED_BACK
     ran.send(rows[:BATCH], labels[:BATCH])
-    assert ran.rig.pipeline.state is State.DRIFTING
+    assert ran.rig.pipeline.parts.shown.now is State.DRIFTING
 
 
 def test_rollback_past_damage(package: Package) -> None:
     """A kept snapshot that no longer verifies is named in an event and passed over."""
     ran = promoted_badly(package)
-    history = ran.rig.pipeline.history.snapshots.values()
+    history = ran.rig.pipeline.parts.history.snapshots.values()
     whole = [s for s in history if s.phase is Phase.POST]
     first = ran.rig.done.promotions[0].version
     ran.rig.memory.damaged |= {s.tag for s in whole if s.version not in (first, whole[-1].version)}
@@ -435,12 +439,12 @@ def test_damaged_trial(package: Package) -> None:
     """Where the snapshot on trial is found to be damaged, its trial goes on with a new one."""
     ran = live(package)
     p = ran.rig.pipeline
-    assert p.trial is not None
-    assert p.trial.fresh
-    lost = p.history.snapshots[p.trial.version]
+    assert p.parts.line.trial is not None
+    assert p.parts.line.trial.fresh
+    lost = p.parts.history.snapshots[p.parts.line.trial.version]
     ran.rig.memory.damaged.add(lost.tag)
-    assert p.history.load_known(lost) is None
-    p.gate.proven, p.gate.process = True, EProcess(count=1000, total=500.0)
+    assert p.parts.history.load_known(lost) is None
+    p.parts.line.gate.proven, p.parts.line.gate.process = True, EProcess(count=1000, total=500.0)
     before = len(ran.rig.done.promotions)
     ran.send(*drifting(seed=3, clean=0, drifted=500))
     later = ran.rig.done.promotions[before:]
@@ -451,7 +455,7 @@ def test_damaged_trial(package: Package) -> None:
 def test_paused_does_not_roll_back(package: Package) -> None:
     """A pause holds rollbacks back too."""
     ran = promoted_badly(package)
-    ran.rig.pipeline.paused = True
+    ran.rig.pipeline.parts.controls.paused = True
     before = len(ran.rig.done.promotions)
     ran.send(*drifting(seed=3, clean=0, drifted=500))
     assert ran.rig.done.promotions[before:] == []
@@ -464,9 +468,11 @@ def test_operators_rollback(package: Package) -> None:
     p = ran.rig.pipeline
     p.adopt(Promotion(PromotionKind.ROLLBACK, 1, "m:1", "ab", "asked", 0.0, by="operator", seq=50))
     assert p.status()["serving"]["version"] == 1
-    assert p.state is State.ROLLED_BACK
-    assert p.trial is None
-    assert bits(p.challenger.model.adapter_state()) == bits(p.champion.adapter_state())
+    assert p.parts.shown.now is State.ROLLED_BACK
+    assert p.parts.line.trial is None
+    assert bits(p.parts.line.challenger.model.adapter_state()) == bits(
+        p.parts.lineage.champion.adapter_state()
+    )
     assert p.status()["rollbacks"] == 1
 
 
@@ -483,13 +489,13 @@ def test_refused_heal(package: Package) -> None:
             return {"total": 0.0}
 
     rig = Rig(package)
-    rig.pipeline._recipe = Burns()
+    rig.pipeline.healer._recipe = Burns()
     Live(rig).send(*drifting())
     assert "refused" in rig.kinds()
     assert rig.done.promotions == []
-    assert not any(s.phase is Phase.POST for s in rig.pipeline.history.snapshots.values())
-    challenger = rig.pipeline.challenger.answers.adapter_state()
-    assert bits(challenger) == bits(rig.pipeline.champion.adapter_state())
+    assert not any(s.phase is Phase.POST for s in rig.pipeline.parts.history.snapshots.values())
+    challenger = rig.pipeline.parts.line.challenger.answers.adapter_state()
+    assert bits(challenger) == bits(rig.pipeline.parts.lineage.champion.adapter_state())
 
 
 def test_gate_always(package: Package) -> None:
@@ -513,16 +519,16 @@ def test_surplus(package: Package, kept: int) -> None:
     for at in range(0, len(rows), BATCH):
         ran.send(rows[at : at + BATCH], labels[at : at + BATCH])
         p = rig.pipeline
-        must = {1, p.history.best().version, p.serving.version}  # type: ignore[union-attr]
-        must |= {p.trial.version} if p.trial else set()
-        newest = max(p.history.snapshots)
+        must = {1, p.parts.history.best().version, p.parts.lineage.serving.version}  # type: ignore[union-attr]
+        must |= {p.parts.line.trial.version} if p.parts.line.trial else set()
+        newest = max(p.parts.history.snapshots)
         gone += [s.version for s in p.surplus()]
-        assert must <= p.history.snapshots.keys()
-        assert len(p.history.snapshots) <= kept
+        assert must <= p.parts.history.snapshots.keys()
+        assert len(p.parts.history.snapshots) <= kept
         if kept > len(must):
-            assert newest in p.history.snapshots
+            assert newest in p.parts.history.snapshots
     assert len(gone) == len(set(gone)) > 3
-    assert set(gone).isdisjoint(rig.pipeline.history.snapshots)
+    assert set(gone).isdisjoint(rig.pipeline.parts.history.snapshots)
 
 
 def test_home_stays(package: Package) -> None:
@@ -530,25 +536,25 @@ def test_home_stays(package: Package) -> None:
     back to it."""
     ran = live(package, snapshots_kept=5)
     p = ran.rig.pipeline
-    home = p.serving
+    home = p.parts.lineage.serving
     assert home is not None
     p.adopt(Promotion(PromotionKind.ROLLBACK, home.version, home.tag, "ab", "asked", 0.0, seq=50))
-    p.history.measure(home.version, Scores(0, 0, 10_000, 10_000))  # by no means the best
+    p.parts.history.measure(home.version, Scores(0, 0, 10_000, 10_000))  # by no means the best
     for part in range(4):
         ran.send(*drifting(seed=part, clean=600, drifted=0))
         p.surplus()
-        assert home.version in p.history.snapshots
-        assert len(p.history.snapshots) <= 5
-    assert p.history.next_version > home.version + 5
+        assert home.version in p.parts.history.snapshots
+        assert len(p.parts.history.snapshots) <= 5
+    assert p.parts.history.next_version > home.version + 5
 
 
 def test_best_is_on_later_labels(healed: Live) -> None:
     """A snapshot's figures come from labels after its training alone; one that has seen none
     has none, and cannot be the best."""
-    history = healed.rig.pipeline.history.snapshots
+    history = healed.rig.pipeline.parts.history.snapshots
     for s in history.values():
         assert (s.f1 is None) == (s.rows == 0)
-    best = healed.rig.pipeline.history.best()
+    best = healed.rig.pipeline.parts.history.best()
     assert best is not None
     measured = [s.f1 for s in history.values() if s.phase is Phase.POST and s.f1 is not None]
     assert best.f1 == max(measured)
@@ -564,9 +570,9 @@ def sourced(ran: Live, rows: NDArray[np.float32], labels: NDArray[Any], liars: s
         ran.requests += 1
         p = ran.rig.pipeline
         with torch.no_grad():
-            answers = p.champion(torch.from_numpy(part)).numpy()
+            answers = p.parts.lineage.champion(torch.from_numpy(part)).numpy()
         asked = PredictionRecord(
-            ran.requests.to_bytes(12, "big"), part, answers, p.serving.version,  # type: ignore[union-attr]
+            ran.requests.to_bytes(12, "big"), part, answers, p.parts.lineage.serving.version,  # type: ignore[union-attr]
             float(ran.requests), ran.requests,
         )  # fmt: skip
         ran._take(asked, None)
@@ -584,7 +590,7 @@ def test_liar_is_quarantined(package: Package) -> None:
     assert [e.detail["source"] for e in events] == ["s3"]
     assert "contradict" in events[0].detail["reason"]
     assert events[0].detail["rows"] > 0
-    assert "s3" not in ran.rig.pipeline.buffer.sources
+    assert "s3" not in ran.rig.pipeline.parts.buffer.sources
     status = ran.rig.status()
     assert [n for n, s in status["sources"].items() if s["quarantined"]] == ["s3"]
     assert status["labels"]["refused"] > 0
@@ -604,7 +610,7 @@ def test_quota(package: Package) -> None:
     sourced(ran, *drifting(clean=600, drifted=0), set())
     status = ran.rig.status()
     assert all(s["over_quota"] == 20 for s in status["sources"].values())
-    assert len(ran.rig.pipeline.buffer) <= 10 * 40
+    assert len(ran.rig.pipeline.parts.buffer) <= 10 * 40
 
 
 def test_forget(package: Package) -> None:
@@ -612,9 +618,11 @@ def test_forget(package: Package) -> None:
     ran = Live(Rig(package))
     sourced(ran, *drifting(clean=300, drifted=0), set())
     p = ran.rig.pipeline
-    held = len(p.buffer)
+    held = len(p.parts.buffer)
     assert p.forget("s4", "asked") == held // 10
-    assert bits(p.challenger.model.adapter_state()) == bits(package.model.adapter_state())
+    assert bits(p.parts.line.challenger.model.adapter_state()) == bits(
+        package.model.adapter_state()
+    )
     assert p.forget("nobody", "asked") == 0
 
 
@@ -639,7 +647,7 @@ def test_costs_move_the_threshold(package: Package) -> None:
     assert point["kind"] == "costs"
     table = article_rows(5000, 2.2, np.random.default_rng(8))
     with torch.no_grad():
-        answers = rig.pipeline.champion(torch.from_numpy(table.rows)).numpy()
+        answers = rig.pipeline.parts.lineage.champion(torch.from_numpy(table.rows)).numpy()
     at = {t: cost_of(Scores.of(answers, table.labels, t), costs) for t in (point["threshold"], 0.5)}
     assert at[point["threshold"]] < at[0.5]
     assert any(e.kind == "operating_point" for e in rig.done.events)
@@ -652,7 +660,7 @@ def test_capacity(package: Package) -> None:
     point = rig.status()["operating_point"]
     table = article_rows(5000, 2.2, np.random.default_rng(8))
     with torch.no_grad():
-        answers = rig.pipeline.champion(torch.from_numpy(table.rows)).numpy()
+        answers = rig.pipeline.parts.lineage.champion(torch.from_numpy(table.rows)).numpy()
     assert 0.0 < (answers >= point["threshold"]).mean() < 0.09
 
 
@@ -704,7 +712,7 @@ def test_retrain_needed(package: Package) -> None:
 
     rig.pipeline.collect = keep  # type: ignore[method-assign]
     Live(rig).send(rows, noise)
-    assert rig.pipeline.state is State.RETRAIN_NEEDED
+    assert rig.pipeline.parts.shown.now is State.RETRAIN_NEEDED
     assert rig.kinds().count("retrain_needed") == 1
     assert exports.count(True) == 1
     assert "asked for" in rig.status()["retrain"]
@@ -744,12 +752,10 @@ def test_regret_takes_a_line_back(package: Package) -> None:
     again, and the promotion log says why."""
     ran = live(package)
     p = ran.rig.pipeline
-    assert p.serving is not None
-    assert p.serving.version != 1
-    p.paused, before = False, len(ran.rig.done.promotions)
-    p._heal = lambda _, batch: p.buffer.extend(batch)  # type: ignore[method-assign]
-    p._try_challenger = lambda *_: None  # type: ignore[method-assign]
-    ran.send(*drifting(seed=5, clean=3000, drifted=0))
+    assert p.parts.lineage.serving is not None
+    assert p.parts.lineage.serving.version != 1
+    p.parts.controls.paused, before = False, len(ran.rig.done.promotions)
+    taken_back(ran)
     back = ran.rig.done.promotions[before]
     assert (back.kind, back.version) == (PromotionKind.ROLLBACK, 1)
     assert "than the model it replaced" in back.reason

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from bento_selfheal.errors import PackageError
+from bento_selfheal.healing.drift.fidi import calibrated_fidi
 from bento_selfheal.model import ReflexiveLayer, SelfHealingModel
 from bento_selfheal.packaging.build import Training, package_model
 from bento_selfheal.packaging.model_store import home_store
@@ -128,7 +129,7 @@ def test_constant_feature_serves() -> None:
     rows, _ = data(seed=2)
     rows[:, 3] += 100
     assert np.isfinite(package.shadow(rows)).all()
-    fidi = package.fidi(5)
+    fidi = calibrated_fidi(package, 5)
     assert [fidi.update(rows[:50, package.sensitive_columns]) for _ in range(4)] == [0.0] * 4
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from bento_selfheal.cli.main import main
 from bento_selfheal.core.records import Phase, State
 from bento_selfheal.errors import SettingsError
+from bento_selfheal.healing.challenger.schedule import Schedule
 from bento_selfheal.scoring.scores import Scores
 from bento_selfheal.simulation import article as experiment
 from bento_selfheal.simulation.article import run_experiment
@@ -206,7 +207,8 @@ def test_ablations_change_the_final_settings() -> None:
 def test_ablation_class_weights(name: str, weights: tuple[float, float]) -> None:
     """v3 and v7 have no class weight, v4 a fixed 6, v5 a fixed 2, whatever the conflicts are."""
     settings = experiment_settings(42, name)
-    assert (settings.pos_weight(0.0), settings.pos_weight(0.5)) == weights
+    class_weight = Schedule(settings).class_weight
+    assert (class_weight(0.0), class_weight(0.5)) == weights
 
 
 def test_conflicts_labelled_fraud_raise_recall(published: ExperimentResult) -> None:

@@ -19,6 +19,7 @@ from bento_selfheal.healing.challenger.recipes import (
     fraud_fraction,
     make_recipe,
 )
+from bento_selfheal.healing.challenger.schedule import Schedule
 from bento_selfheal.healing.labels.labelled_rows import LabelledRows
 from bento_selfheal.model import SelfHealingMLP, SelfHealingModel
 from bento_selfheal.rules import Rule, RuleSet
@@ -172,7 +173,9 @@ def test_article_loss(model: SelfHealingModel) -> None:
     )
     p = model(torch.from_numpy(rows.features)).detach()
     conflicts = RULES.conflicts(rows.features, p.numpy(), 0.30)
-    weight = torch.tensor(HealParameters().pos_weight(fraud_fraction(rows.labels, conflicts)))
+    weight = torch.tensor(
+        Schedule(HealParameters()).class_weight(fraud_fraction(rows.labels, conflicts))
+    )
     real = F.binary_cross_entropy_with_logits(
         torch.log(p / (1 - p + 1e-8)), torch.from_numpy(rows.labels), pos_weight=weight
     )
@@ -276,21 +279,25 @@ def test_replay_leans_on_the_anchor(model: SelfHealingModel) -> None:
 def test_what_the_anchor_teaches_takes_more_steps() -> None:
     """Labels are trained on as often whatever the anchor's share; its soft labels more often, and
     with less averaging."""
-    p = HealParameters(replay_first=1, replay_rate=0.16)
-    assert p.steps(9, lean=0.75) == 4 * p.steps(9)
-    assert p.steps(9, lean=1.0) == p.steps(9, lean=0.97)  # bounded
-    assert p.steps(9, pace=20.0, lean=1.0) == 100  # a round ends before the next labels
-    assert p.kept(lean=0.95) < p.kept(lean=0.75) < p.kept(lean=0.5) == p.kept()
-    assert p.kept() ** 4 == pytest.approx(p.replay_average)
+    parameters = HealParameters(replay_first=1, replay_rate=0.16)
+    s = Schedule(parameters)
+    assert s.steps(9, anchor_weight=0.75) == 4 * s.steps(9)
+    assert s.steps(9, anchor_weight=1.0) == s.steps(9, anchor_weight=0.97)  # bounded
+    # A round ends before the next labels.
+    assert s.steps(9, rows_per_label=20.0, anchor_weight=1.0) == 100
+    decay = s.average_decay
+    assert decay(anchor_weight=0.95) < decay(anchor_weight=0.75)
+    assert decay(anchor_weight=0.75) < decay(anchor_weight=0.5) == decay()
+    assert decay() ** 4 == pytest.approx(parameters.replay_average)
 
 
-def test_anchor_memory() -> None:
+def test_anchor_half_life() -> None:
     """It holds enough labels of a rare class; where labels are few it is longer in rows and
     shorter in labels."""
-    p = HealParameters()
-    assert p.anchor_memory(0.5) == p.anchor_half_life
-    assert p.anchor_memory(0.01) == pytest.approx(p.anchor_rare / 0.01)
-    few = p.anchor_memory(0.5, pace=16.0)
+    p, half_life = HealParameters(), Schedule(HealParameters()).anchor_half_life
+    assert half_life(0.5) == p.anchor_half_life
+    assert half_life(0.01) == pytest.approx(p.anchor_rare / 0.01)
+    few = half_life(0.5, rows_per_label=16.0)
     assert few < p.anchor_half_life < 16 * few
 
 
@@ -311,9 +318,9 @@ def test_adapter_is_bounded(model: SelfHealingModel) -> None:
 
 def test_rare_classes_are_remembered() -> None:
     """The rarer a class, the longer the half-life: fifty of its labels stay in reach."""
-    p = HealParameters()
-    assert p.half_life(0.5) == p.replay_half_life
-    assert p.half_life(0.01) == pytest.approx(p.replay_rare / 0.01)
+    p, half_life = HealParameters(), Schedule(HealParameters()).half_life
+    assert half_life(0.5) == p.replay_half_life
+    assert half_life(0.01) == pytest.approx(p.replay_rare / 0.01)
     x, y = np.zeros((4, 10), np.float32), np.array([0, 0, 0, 1], np.float32)
     assert LabelledRows(x, y).rarest == 0.25
     thinned = LabelledRows(x, y, weights=np.array([2, 2, 3, 1], np.float32))
@@ -336,7 +343,7 @@ def test_replay_seed_decides(model: SelfHealingModel) -> None:
 )
 def test_class_weight(share: float, weight: float) -> None:
     """No class weight below a share of 0.10, then 2 rising by 10 a unit to at most 4."""
-    assert HealParameters().pos_weight(share) == pytest.approx(weight)
+    assert Schedule(HealParameters()).class_weight(share) == pytest.approx(weight)
 
 
 def test_fraud_fraction() -> None:

@@ -140,8 +140,8 @@ def test_few_labels_are_looked_at_sooner(pace: float, enough: int) -> None:
     gate = Gate(ALPHA, 3000, advance_rows=100)
     assert gate.update(np.full(60, 0.5)).promote
     gate.restart()
-    assert not gate.update(np.full(enough - 1, 0.01), pace=pace).promote
-    assert gate.update(np.full(1, 0.01), pace=pace).promote
+    assert not gate.update(np.full(enough - 1, 0.01), rows_per_label=pace).promote
+    assert gate.update(np.full(1, 0.01), rows_per_label=pace).promote
 
 
 def test_another_line_proves_itself_again() -> None:

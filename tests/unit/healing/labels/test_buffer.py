@@ -33,7 +33,7 @@ def test_bounded_and_whole(labels: list[int], limit: int, step: int) -> None:
     """Never over the limit; every column speaks of the same rows, in the order of the labels; the
     newest are all there; nothing weighs less than itself."""
     buffer = buffer_of(labels, limit, step)
-    places = buffer.places
+    places = buffer.offsets
     assert len(buffer) <= limit
     assert len({len(c) for c in (buffer.keys, buffer.sources, places, buffer.weights)}) == 1
     assert (np.diff(places) > 0).all()
@@ -56,13 +56,13 @@ def test_rare_class_stays() -> None:
     assert int(buffer.labels.sum()) == 20
     assert buffer.rows().rarest == np.float64(20 / float(buffer.weights.sum()))
     assert abs(buffer.rows().rarest - 0.02) < 0.005
-    assert buffer.places[0] == 0
+    assert buffer.offsets[0] == 0
 
 
 def test_even_classes_are_newest() -> None:
     """With classes of like size the oldest rows go, and each kept one stands for itself."""
     buffer = buffer_of([i % 2 for i in range(1000)])
-    assert buffer.places.tolist() == list(range(1000))[-len(buffer) :]
+    assert buffer.offsets.tolist() == list(range(1000))[-len(buffer) :]
     assert (buffer.weights == 1).all()
 
 
@@ -72,7 +72,7 @@ def test_views_stay() -> None:
     before = buffer.rows()
     kept = before.features.copy()
     buffer.extend([row(i, 1) for i in range(20, 90)])
-    buffer.correct((3).to_bytes(16, "big"), 0)
+    buffer.correct((3).to_bytes(16, "big"), 0, "b")
     assert np.array_equal(before.features, kept)
     assert before.labels[3] == 1
     assert buffer.labels[3] == 0
@@ -83,6 +83,6 @@ def test_forget() -> None:
     buffer = Buffer(100, 2, lambda x: torch.from_numpy(2 * x))
     buffer.extend([row(i, i % 2, "ab"[i % 2]) for i in range(10)])
     assert buffer.forget("b") == 5
-    assert buffer.places.tolist() == [0, 2, 4, 6, 8]
+    assert buffer.offsets.tolist() == [0, 2, 4, 6, 8]
     assert buffer.sources == ["a"] * 5
     assert buffer.forget("b") == 0

@@ -1,0 +1,168 @@
+"""The line of challengers that trains while another adapter serves, on its way to the gate."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.core.transitions import LINES, Line, Turn, follow
+from bento_selfheal.healing.challenger.anchor import Anchor, Basis
+from bento_selfheal.healing.challenger.challenger import Challenger
+from bento_selfheal.healing.champion.lineage import Lineage
+from bento_selfheal.healing.evidence.gate import Gate, Trial, Verdict
+from bento_selfheal.model import SelfHealingModel
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.scoring.probabilities import probabilities_or_half
+from bento_selfheal.scoring.scores import Scores
+
+MOST_ROWS_PER_LABEL = 20.0
+PREFIXES = ("challenger.", "average.", "moments.")
+"""Of the tensors of a state: trained weights, their average, Adam's moments."""
+
+
+class ChallengerLine:
+    """A challenger with its anchor, its trial and the gate that it has to pass.
+
+    Args:
+        package: The packaged model.
+        settings: How to train, and what the gate asks for.
+        lineage: What serves, where a line begins.
+
+    Attributes:
+        challenger: What trains.
+        anchor: The baseline as recent labels have it.
+        trial: What the challenger has shown so far; None before its first round.
+        gate: Compares it with the champion.
+        losses: Each loss of the newest round of training.
+    """
+
+    def __init__(self, package: Package, settings: Settings, lineage: Lineage) -> None:
+        self._package = package
+        self._settings = settings
+        self._lineage = lineage
+        self._basis = Basis.of(package)
+        self.gate = Gate(
+            settings.gate_alpha, settings.tuning.trial_rows, settings.tuning.advance_rows
+        )
+        self.trial: Trial | None = None
+        self.losses: dict[str, float] = {}
+        self._healed_at = 0
+        self._begin(lineage.champion)
+
+    def _begin(self, start: SelfHealingModel) -> None:
+        self.anchor = Anchor(self._basis, self._settings.tuning.anchor_ridge)
+        baseline = self._package.model
+        self.challenger = Challenger(start, self._settings.tuning.heal_lr, baseline, self.anchor)
+
+    @property
+    def position(self) -> Line:
+        """Where the line stands."""
+        if self.trial is None:
+            return Line.NEW
+        return Line.PROVEN if self.gate.proven else Line.ON_TRIAL
+
+    def restart(self, start: SelfHealingModel | None = None) -> None:
+        """Another line begins, from a model or from what serves; it has yet to prove itself."""
+        before = self.position
+        self._begin(start or self._lineage.champion)
+        self.trial = None
+        self.gate.renew()
+        follow(LINES, before, Turn.RESTART, self.position)
+
+    def begin_round(self) -> Trial:
+        """A round of training begins: the snapshot on trial is no longer what the challenger is."""
+        before, self.trial = self.position, self.trial or Trial()
+        follow(LINES, before, Turn.TRAIN, self.position)
+        self.trial.fresh = False
+        return self.trial
+
+    def answer(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the challenger says of rows ``(n, features)``."""
+        return probabilities_or_half(self.challenger.answers, rows)
+
+    def judge(self, gains: NDArray[np.float64], rarest: float) -> Verdict:
+        """Let the gate look at newly labelled rows.
+
+        Args:
+            gains: The champion's losses less the challenger's, ``(n,)``.
+            rarest: Share of the rarest class.
+        """
+        before = self.position
+        verdict = self.gate.update(gains, rarest, self.challenger.rows_per_label)
+        follow(LINES, before, Turn.JUDGE, self.position)
+        if verdict.promote and (refused := self._below_floor()):
+            return replace(verdict, promote=False, reason=refused)
+        return verdict
+
+    def _below_floor(self) -> str:
+        """Why the challenger may not serve at all; empty when it may."""
+        package, floor = self._package, self._settings.tuning.reference_floor
+        answers = self.answer(package.reference_rows)
+        accuracy = Scores.of(answers, package.reference_labels).accuracy
+        if accuracy >= floor:
+            return ""
+        return f"accuracy {accuracy:.3f} on the reference set is under the floor of {floor}"
+
+    def begin_heal(self, labels: int, predicted: int) -> None:
+        """A heal begins: how many rows were answered for each label that came since the last one.
+
+        Args:
+            labels: Labels that came since.
+            predicted: Rows answered so far.
+        """
+        answered, self._healed_at = predicted - self._healed_at, predicted
+        pace = min(max(answered / max(labels, 1), 1.0), MOST_ROWS_PER_LABEL)
+        self.challenger.rows_per_label = pace
+
+    def world_moved(self) -> None:
+        """The challenger may move in longer steps again."""
+        self.challenger.rounds = 0
+
+    def state(self) -> dict[str, Any]:
+        """As JSON values and tensors, for the checkpoint."""
+        challenger = self.challenger
+        parts: tuple[dict[str, Tensor], ...] = (
+            challenger.model.adapter_state(),
+            challenger.answers.adapter_state(),
+            challenger.moments(),
+        )
+        return {
+            "anchor": self.anchor.weights.clone(),
+            **{
+                f"{prefix}{name}": value
+                for prefix, part in zip(PREFIXES, parts, strict=True)
+                for name, value in part.items()
+            },
+            "anchor_fitted": self.anchor.fitted,
+            "rounds": challenger.rounds,
+            "seen": challenger.seen,
+            "rows_per_label": challenger.rows_per_label,
+            "trial": asdict(self.trial) if self.trial else None,
+            "gate": self.gate.state(),
+            "losses": self.losses,
+            "healed_at": self._healed_at,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `state` gave; the lineage must be restored before."""
+        self._begin(self._lineage.champion)
+        weights, average, moments = (_under(prefix, state) for prefix in PREFIXES)
+        self.challenger.load(weights, average)
+        self.challenger.load_moments(moments)
+        for name in ("rounds", "seen", "rows_per_label"):
+            setattr(self.challenger, name, state[name])
+        self.anchor.weights, self.anchor.fitted = state["anchor"], state["anchor_fitted"]
+        if state["trial"] is not None:
+            trial = dict(state["trial"])
+            self.trial = Trial(**{**trial, "scores": Scores(**trial["scores"])})
+        self.gate.restore(state["gate"])
+        self.losses, self._healed_at = state["losses"], state["healed_at"]
+
+
+def _under(prefix: str, state: dict[str, Any]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}

@@ -1,0 +1,197 @@
+"""Changes what serves, and nothing else does: promotions and rollbacks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bento_selfheal.core.records import (
+    OperatingPoint,
+    Promotion,
+    PromotionKind,
+    Snapshot,
+    State,
+)
+from bento_selfheal.core.transitions import Cause
+from bento_selfheal.errors import SnapshotError
+from bento_selfheal.healing.champion.operating_point import HISTORY
+from bento_selfheal.healing.champion.rollback import RollbackAdvice
+from bento_selfheal.healing.evidence.gate import Trial
+from bento_selfheal.healing.journal import Journal
+from bento_selfheal.healing.labels.labelled_rows import LabelledRows
+from bento_selfheal.healing.parts import Parts
+from bento_selfheal.model import SelfHealingModel
+from bento_selfheal.scoring.probabilities import probabilities_or_half
+from bento_selfheal.telemetry import names as names
+from bento_selfheal.telemetry.spans import Telemetry
+
+Traces = Sequence[str | None]
+DAMAGED = "what should serve is damaged"
+
+
+@dataclass(frozen=True)
+class Promoter:
+    """Puts a snapshot in service, with the operating point that belongs to it.
+
+    Args:
+        parts: What changes with it.
+        journal: Where promotions and events are noted.
+        telemetry: Where spans go.
+    """
+
+    parts: Parts
+    journal: Journal
+    telemetry: Telemetry
+
+    def adopt(self, promotion: Promotion) -> None:
+        """Serve what the promotion log says: at the start, and after an operator's command.
+
+        Raises:
+            SnapshotError: Its snapshot does not verify.
+        """
+        p = self.parts
+        with self.telemetry.span(
+            names.RELOAD, {names.VERSION: promotion.version}, [promotion.trace]
+        ):
+            model = p.history.load(promotion)
+        snapshot = p.history.promoted(promotion)
+        p.cursors.promotions = promotion.seq
+        other = p.lineage.serving is not None or promotion.kind is PromotionKind.ROLLBACK
+        self._serve(snapshot, model)
+        p.lineage.begin_line()
+        p.rollback.restart()
+        p.line.restart()
+        if other:
+            point = self._point_of(snapshot, promotion.operating_point)
+            p.policy.put(point, "another model serves")
+        elif promotion.operating_point is not None:
+            p.policy.point = promotion.operating_point
+        if promotion.kind is PromotionKind.ROLLBACK:
+            p.scoreboard.counts.rollbacks += 1
+            p.shown.become(Cause.ROLLBACK, State.ROLLED_BACK)
+
+    def fall_back(self, promotions: Sequence[Promotion], newest: int) -> None:
+        """Serve the newest promotion that verifies, when what should serve does not.
+
+        Args:
+            promotions: Those of snapshots that are kept, oldest first.
+            newest: Place of its end, behind which the rollback is written.
+
+        Raises:
+            SnapshotError: Nothing in the log verifies.
+        """
+        for promotion in reversed(promotions):
+            try:
+                self.adopt(replace(promotion, kind=PromotionKind.ROLLBACK, seq=newest))
+            except SnapshotError as error:
+                detail = {"version": promotion.version, "reason": str(error)}
+                self.journal.note("refused", detail)
+                continue
+            snapshot = self.parts.history.snapshots[promotion.version]
+            point = self.parts.policy.point
+            self._write(PromotionKind.ROLLBACK, snapshot, DAMAGED, {}, point)
+            self.journal.note("rollback", {"version": promotion.version, "reason": DAMAGED})
+            return
+        raise SnapshotError("no promotion in the log verifies")
+
+    def promote(
+        self,
+        snapshot: Snapshot,
+        trial: Trial,
+        reason: str,
+        evidence: Mapping[str, float],
+        traces: Traces,
+    ) -> None:
+        """Let the challenger serve, whose snapshot this is.
+
+        Args:
+            snapshot: The snapshot.
+            trial: The labels that the evidence rests on.
+            reason: Why, for people.
+            evidence: The gate's figures.
+            traces: The requests that brought those labels.
+        """
+        p = self.parts
+        point = p.policy.point_to_promote()
+        labels = {"first_label": trial.first_label, "last_label": trial.last_label}
+        with self.telemetry.span(
+            names.PROMOTE, {names.VERSION: snapshot.version, names.REASON: reason}, traces
+        ):
+            self._write(PromotionKind.PROMOTE, snapshot, reason, {**evidence, **labels}, point)
+            detail = {"version": snapshot.version, "reason": reason, **evidence}
+            self.journal.note("promote", detail)
+        p.scoreboard.counts.promotions += 1
+        p.scoreboard.actions.append(f"promote {snapshot.version}")
+        left_predecessor = p.lineage.at_predecessor
+        model = p.line.challenger.answers
+        self._serve(snapshot, model.with_adapter(model.adapter_state()))
+        p.policy.promoted(point)
+        proven = p.history.measured.get(snapshot.version)
+        if proven is not None:
+            p.rollback.promoted(proven, left_predecessor=left_predecessor)
+
+    def roll_back(self, advice: RollbackAdvice, traces: Traces) -> None:
+        """Serve another snapshot again; nothing changes when it turns out to be damaged."""
+        p, version, reason = self.parts, advice.target.version, advice.reason
+        with self.telemetry.span(
+            names.ROLLBACK, {names.VERSION: version, names.REASON: reason}, traces
+        ):
+            model = p.history.load_known(advice.target)
+            if model is None:
+                return
+            self._serve(advice.target, model)
+            point = self._point_of(advice.target)
+            evidence = {"from_version": advice.left}
+            self._write(PromotionKind.ROLLBACK, advice.target, reason, evidence, point)
+            detail = {"version": version, "from": advice.left, "reason": reason}
+            self.journal.note("rollback", detail)
+            p.policy.put(point, "another model serves")
+        p.scoreboard.counts.rollbacks += 1
+        p.scoreboard.actions.append(f"rollback to {version}")
+        if p.rollback.rolled_back():
+            p.lineage.begin_line()
+            p.line.restart()
+        p.shown.become(Cause.ROLLBACK, State.ROLLED_BACK)
+
+    def _serve(self, snapshot: Snapshot, model: SelfHealingModel) -> None:
+        self.parts.lineage.serve(snapshot, model)
+        self.parts.line.gate.restart()
+
+    def _write(
+        self,
+        kind: PromotionKind,
+        snapshot: Snapshot,
+        reason: str,
+        evidence: Mapping[str, Any],
+        point: OperatingPoint,
+    ) -> None:
+        thresholds = self.parts.controls.thresholds.model_dump()
+        self.journal.promote(
+            Promotion(
+                kind, snapshot.version, snapshot.tag, snapshot.sha256, reason, time.time(),
+                evidence={**evidence, "thresholds": thresholds},
+                trace=self.telemetry.traceparent(), operating_point=point,
+            )
+        )  # fmt: skip
+
+    def _point_of(
+        self, snapshot: Snapshot, promoted_with: OperatingPoint | None = None
+    ) -> OperatingPoint:
+        """The operating point of what serves now, by the newest labels it was not trained on."""
+        p, rows = self.parts, self._unseen_by(snapshot)
+        said = [
+            probabilities_or_half(model, rows.features) if len(rows) else rows.labels
+            for model in (p.lineage.champion, p.line.challenger.answers)
+        ]
+        costs = p.controls.thresholds
+        return p.policy.point_of_other(said[0], said[1], rows.labels, costs, promoted_with)
+
+    def _unseen_by(self, snapshot: Snapshot) -> LabelledRows:
+        p = self.parts
+        first = p.history.unseen_from(snapshot)
+        # Without a gate no label is kept apart from training, and the costs alone decide.
+        if first is None or p.rollback.always_promotes:
+            first = p.buffer.next_offset
+        return p.buffer.since(first).tail(HISTORY)

@@ -1,0 +1,120 @@
+"""Watches the prediction log for drift, batch by batch, and asks for a heal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.core.records import PredictionRecord
+from bento_selfheal.healing.drift.estimate import Estimate
+from bento_selfheal.healing.drift.signals import Signals
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.rules import RuleSet
+
+Rows = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Features ``(n, features)`` and the probabilities that were answered."""
+
+
+class DriftWatch:
+    """Cuts the prediction log into batches and reads every signal on each.
+
+    Args:
+        package: The packaged model.
+        settings: Which signals, and from where on they ask for a heal.
+        rules: The rules in force.
+
+    Attributes:
+        signals: What the signals say.
+        estimate: The accuracy that is estimated without labels.
+        heal_requested: Whether a signal has asked for a heal since the last one.
+        changed: What the detectors last saw change, in words.
+        unlabelled: Batches since the last label.
+    """
+
+    def __init__(self, package: Package, settings: Settings, rules: RuleSet) -> None:
+        self._batch_size = settings.tuning.batch_size
+        self._open_rows = np.zeros((0, len(package.info.features)), dtype=np.float32)
+        self._open_answers = package.no_answers
+        self.signals = Signals(package, settings, rules)
+        self.estimate = Estimate(package)
+        self.heal_requested = False
+        self.changed = ""
+        self.unlabelled = 0
+
+    def add(self, entry: PredictionRecord) -> list[Rows]:
+        """Take an entry of the prediction log; the batches that are full now, oldest first."""
+        self._open_rows = np.concatenate([self._open_rows, entry.features])
+        self._open_answers = np.concatenate([self._open_answers, entry.probabilities])
+        full, size = [], self._batch_size
+        while len(self._open_rows) >= size:
+            full.append((self._open_rows[:size], self._open_answers[:size]))
+            self._open_rows = self._open_rows[size:]
+            self._open_answers = self._open_answers[size:]
+        return full
+
+    def read(self, batch: Rows, threshold: float) -> list[str]:
+        """Read the signals on a batch.
+
+        Args:
+            batch: Rows and answers.
+            threshold: The decision threshold in force.
+
+        Returns:
+            What the detectors saw change, in words.
+        """
+        seen = self.signals.rows(*batch)
+        self._request(seen)
+        self.heal_requested = self.heal_requested or self.signals.reading.drifting
+        self.unlabelled += 1
+        self.estimate.answered(batch[1], threshold)
+        return seen
+
+    def labelled(self, accuracy: float, wrong: NDArray[np.bool_]) -> list[str]:
+        """Take a labelled batch.
+
+        Args:
+            accuracy: Of what was answered.
+            wrong: Which rows were answered wrongly, ``(n,)``, in order.
+
+        Returns:
+            What the detectors saw change, in words.
+        """
+        seen = self.signals.errors(accuracy, wrong)
+        self._request(seen)
+        self.estimate.checked(accuracy)
+        return seen
+
+    @property
+    def wants_heal(self) -> bool:
+        """Whether a signal asks for a heal now, or has since the last heal."""
+        return self.heal_requested or self.signals.seen
+
+    def _request(self, seen: list[str]) -> None:
+        if seen:
+            self.changed = ", ".join(seen)
+            self.heal_requested = True
+
+    def state(self) -> dict[str, Any]:
+        """As JSON values and tensors, for the checkpoint."""
+        return {
+            "open_rows": torch.from_numpy(self._open_rows.copy()),
+            "open_answers": torch.from_numpy(self._open_answers.copy()),
+            "signals": self.signals.state(),
+            "estimate": self.estimate.state(),
+            "heal_requested": self.heal_requested,
+            "changed": self.changed,
+            "unlabelled": self.unlabelled,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `state` gave."""
+        self._open_rows = state["open_rows"].numpy()
+        self._open_answers = state["open_answers"].numpy()
+        self.signals.restore(state["signals"])
+        self.estimate.restore(state["estimate"])
+        self.heal_requested, self.changed = state["heal_requested"], state["changed"]
+        self.unlabelled = state["unlabelled"]

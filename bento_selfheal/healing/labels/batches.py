@@ -1,0 +1,215 @@
+"""The batch of labels that is open, and the labelled batch that it becomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.core.records import FeedbackRecord
+from bento_selfheal.healing.labels.join import JoinedRow, Joiner
+from bento_selfheal.healing.labels.set_aside import SetAside
+from bento_selfheal.healing.labels.sources import Sources
+from bento_selfheal.model import SelfHealingModel
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.scoring.probabilities import probabilities_or_half
+from bento_selfheal.telemetry import names as names
+
+SLOW_BATCHES = 2
+SLOW_SECONDS = 1.0
+"""By the log's own times: under thousands of requests a second two batches are no time, and heals
+on ten labels each would take longer than the labels take to come."""
+FEW_LABELS = 10
+
+
+@dataclass(frozen=True)
+class LabelledBatch:
+    """Newly labelled rows, oldest label first, with what was said of them before."""
+
+    rows: tuple[JoinedRow, ...]
+    features: NDArray[np.float32]
+    """``(n, features)``"""
+    labels: NDArray[np.float32]
+    """``(n,)``, indices of classes"""
+    served: NDArray[np.float32]
+    """What was answered, ``(n,)`` or ``(n, classes)``; where a row was never asked, what the
+    champion says."""
+    baseline: NDArray[np.float32]
+    """What the frozen model as trained says, in the shape of ``served``."""
+    versions: NDArray[np.int64]
+    """Snapshot version that answered each, ``(n,)``; 0 where a row was never asked."""
+
+    @classmethod
+    def of(
+        cls, rows: list[JoinedRow], champion: SelfHealingModel, package: Package
+    ) -> LabelledBatch:
+        """Gather rows, one at least, and have them answered."""
+        features = np.stack([row.features for row in rows]).astype(np.float32)
+        return cls(
+            tuple(rows),
+            features,
+            np.asarray([row.label for row in rows], dtype=np.float32),
+            served_answers(rows, features, champion),
+            package.shadow(features),
+            np.asarray([row.version or 0 for row in rows], dtype=np.int64),
+        )
+
+    @classmethod
+    def empty(cls, package: Package) -> LabelledBatch:
+        """No rows: of a heal that an operator asks for."""
+        nothing, answers = np.zeros(0, dtype=np.float32), package.no_answers
+        features = np.zeros((0, len(package.info.features)), dtype=np.float32)
+        return cls((), features, nothing, answers, answers, np.zeros(0, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def part(self, begin: int, end: int) -> LabelledBatch:
+        """Some rows that follow each other."""
+        return self.only(np.arange(begin, min(end, len(self))))
+
+    def only(self, places: NDArray[np.int64]) -> LabelledBatch:
+        """The rows at these places."""
+        if len(places) == len(self):
+            return self
+        return LabelledBatch(
+            tuple(self.rows[i] for i in places),
+            self.features[places],
+            self.labels[places],
+            self.served[places],
+            self.baseline[places],
+            self.versions[places],
+        )
+
+    @property
+    def sources(self) -> list[str | None]:
+        """Who labelled each row."""
+        return [row.source for row in self.rows]
+
+    @property
+    def traces(self) -> list[str | None]:
+        """The distinct requests that brought the labels, the newest of them."""
+        return list(dict.fromkeys(row.trace for row in self.rows))[-names.MAX_LINKS :]
+
+    @property
+    def delay(self) -> float | None:
+        """Mean seconds from answer to label; None where no row was asked."""
+        delays = [row.delay for row in self.rows if row.delay is not None]
+        return float(np.mean(delays)) if delays else None
+
+
+def served_answers(
+    rows: list[JoinedRow], features: NDArray[np.float32], champion: SelfHealingModel
+) -> NDArray[np.float32]:
+    """What was answered to each row; where it was never asked, what the champion says of it."""
+    given = [row.probability for row in rows]
+    if any(probability is None for probability in given):
+        now = probabilities_or_half(champion, features).tolist()
+        given = [p if p is not None else q for p, q in zip(given, now, strict=True)]
+    return np.asarray(given, dtype=np.float32)
+
+
+class LabelBatches:
+    """Labels on their way to a batch: they wait for their prediction, then for each other.
+
+    Args:
+        package: The packaged model.
+        settings: How many labels make a batch, and how many may wait.
+
+    Attributes:
+        joiner: Labels that wait for their prediction.
+        sources: Who may teach.
+        set_aside: Rows that the model cannot answer.
+        open: Rows of the batch that is not full yet.
+    """
+
+    def __init__(self, package: Package, settings: Settings) -> None:
+        self._width = len(package.info.features)
+        self._batch_size = settings.tuning.batch_size
+        self.joiner = Joiner(settings.tuning.pending_labels)
+        self.sources = Sources(settings.source_alpha, settings.source_quota)
+        self.set_aside = SetAside(package)
+        self.open: list[JoinedRow] = []
+        self._opened_at = 0
+        self._opened_time = 0.0
+
+    def add(self, row: JoinedRow, predicted: int, now: float) -> None:
+        """Take a row.
+
+        Args:
+            row: The row.
+            predicted: Rows answered so far.
+            now: Time of the newest entry of the logs, in seconds since the epoch.
+        """
+        if not self.open:
+            self._opened_at, self._opened_time = predicted, now
+        self.open.append(row)
+
+    def is_due(self, predicted: int, now: float) -> bool:
+        """Whether a batch is full; or long in coming, and then a few labels are enough."""
+        size, n = self._batch_size, len(self.open)
+        slow = predicted - self._opened_at >= SLOW_BATCHES * size
+        slow = slow and abs(now - self._opened_time) >= SLOW_SECONDS  # clocks are set back
+        return n >= size or (slow and n >= min(FEW_LABELS, size))
+
+    def set_unanswerable_aside(self) -> list[dict[str, Any]]:
+        """Take rows on which the model raises out of the open batch; details for their events."""
+        self.open, details = self.set_aside.sort(self.open)
+        return details
+
+    def take(self) -> list[JoinedRow]:
+        """The rows of the open batch; an empty one opens."""
+        rows, self.open = self.open, []
+        return rows
+
+    def correct(self, row: JoinedRow) -> None:
+        """Replace a label of the open batch; who corrects it answers for the row from now on."""
+        for i, waiting in enumerate(self.open):
+            if waiting.key == row.key:
+                self.open[i] = replace(waiting, label=row.label, source=row.source)
+
+    def forget(self, source: str) -> None:
+        """Drop what a source labelled of the open batch."""
+        self.open = [row for row in self.open if row.source != source]
+
+    def state(self) -> dict[str, Any]:
+        """As JSON values and tensors, for the checkpoint."""
+        rows = [row.features for row in self.open]
+        return {
+            "rows": torch.from_numpy(np.stack(rows)) if rows else torch.zeros(0, self._width),
+            "open": [_without_features(row) for row in self.open],
+            "opened_at": self._opened_at,
+            "opened_time": self._opened_time,
+            "waiting": [_label_facts(label) for label in self.joiner.pending()],
+            "unmatched": self.joiner.unmatched,
+            "sources": self.sources.state(),
+            "set_aside": self.set_aside.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `state` gave."""
+        self.open = [
+            JoinedRow(**{**row, "key": bytes.fromhex(row["key"])}, features=features)
+            for row, features in zip(state["open"], state["rows"].numpy(), strict=True)
+        ]
+        self._opened_at, self._opened_time = state["opened_at"], state["opened_time"]
+        self.joiner.restore([_label(facts) for facts in state["waiting"]], state["unmatched"])
+        self.sources.restore(state["sources"])
+        self.set_aside.restore(state["set_aside"])
+
+
+def _without_features(row: JoinedRow) -> dict[str, Any]:
+    facts = {k: v for k, v in row.__dict__.items() if k != "features"}
+    return {**facts, "key": row.key.hex()}
+
+
+def _label_facts(label: FeedbackRecord) -> dict[str, Any]:
+    return {**label.__dict__, "request": label.request.hex()}
+
+
+def _label(facts: dict[str, Any]) -> FeedbackRecord:
+    return FeedbackRecord(**{**facts, "request": bytes.fromhex(facts["request"])})

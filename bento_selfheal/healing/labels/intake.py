@@ -1,0 +1,72 @@
+"""Takes labels in: who may teach is asked, corrections are made, and a batch becomes due."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bento_selfheal.healing.challenger.judge import SourceJudge
+from bento_selfheal.healing.journal import Journal
+from bento_selfheal.healing.labels.batches import LabelledBatch
+from bento_selfheal.healing.labels.join import JoinedRow
+from bento_selfheal.healing.parts import Parts
+
+
+@dataclass(frozen=True)
+class LabelIntake:
+    """Learns each label once, whatever comes of it.
+
+    Args:
+        parts: The open batch, the buffer and the counts.
+        journal: Where it is noted that a row was set aside.
+        judge: Says who may teach.
+    """
+
+    parts: Parts
+    journal: Journal
+    judge: SourceJudge
+
+    def take(self, row: JoinedRow, now: float) -> LabelledBatch | None:
+        """Take a labelled row; the batch that is due with it, or None.
+
+        Args:
+            row: The row.
+            now: Time of the newest entry of the logs, in seconds since the epoch.
+        """
+        p, counts = self.parts, self.parts.scoreboard.counts
+        if row.corrects:
+            self._correct(row)
+            return None
+        counts.joined += 1
+        p.drift.unlabelled = 0
+        if not p.batches.sources.admits(row.source):
+            counts.refused += 1
+            return None
+        p.batches.add(row, counts.predicted, now)
+        if p.batches.is_due(counts.predicted, now):
+            self._set_aside()
+        if not p.batches.is_due(counts.predicted, now):
+            return None
+        return LabelledBatch.of(p.batches.take(), p.lineage.champion, p.package)
+
+    def _correct(self, row: JoinedRow) -> None:
+        """Replace a label by that of another source, which answers for it from now on."""
+        p, counts = self.parts, self.parts.scoreboard.counts
+        admitted = p.batches.sources.admits(row.source)
+        trained_on = admitted and row.key in p.buffer.keys
+        if trained_on:
+            self.judge.judge_correction(row)
+        if not admitted or (trained_on and self.judge.refuses(row)):
+            counts.refused += 1
+            return
+        counts.corrected += 1
+        if not p.buffer.correct(row.key, row.label, row.source):
+            p.batches.correct(row)  # not trained on yet: it is judged with its batch
+
+    def _set_aside(self) -> None:
+        """Take rows on which the model raises out of the open batch; an event names each."""
+        batches = self.parts.batches
+        before = batches.set_aside.trouble
+        for detail in batches.set_unanswerable_aside():
+            self.journal.note("row_set_aside", detail)
+        if batches.set_aside.trouble and not before:
+            self.journal.note("rows_set_aside", {"reason": batches.set_aside.trouble})

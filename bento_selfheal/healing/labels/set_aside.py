@@ -1,0 +1,135 @@
+"""Labelled rows that the model cannot answer: they are set aside, and the others are learned from.
+
+A row that comes with its features was never answered, so nothing has shown yet that the model takes
+it: a code that an `nn.Embedding` does not have raises, for instance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from bento_selfheal.core.ids import KEY_BYTES
+from bento_selfheal.healing.labels.join import JoinedRow
+from bento_selfheal.packaging.package import Package
+
+MANY_ROWS = 20
+"""Rows set aside without a whole batch between them, from which on it is more than a stray row."""
+
+
+@dataclass
+class SetAsideCounts:
+    """What was set aside so far."""
+
+    total: int = 0
+    lately: int = 0
+    """Since the newest batch that filled up without one."""
+    filling: int = 0
+    """Since the batch that is open began to fill."""
+    newest: str = ""
+    """The error of the newest one."""
+
+
+class SetAside:
+    """Finds the rows of a batch on which the model raises.
+
+    Args:
+        package: The packaged model. Adapters are alike for all rows, so what its clean adapter
+            answers every adapter does.
+    """
+
+    def __init__(self, package: Package) -> None:
+        self._package = package
+        self.counts = SetAsideCounts()
+
+    def sort(self, rows: list[JoinedRow]) -> tuple[list[JoinedRow], list[dict[str, Any]]]:
+        """The rows that can be learned from, and the details of an event for each other row.
+
+        After `MANY_ROWS` in a row only the counts tell of the next ones.
+
+        Raises:
+            Exception: The model raises although each row alone can be answered, or it does not
+                answer its own reference set either; then the rows are not at fault.
+        """
+        errors = self._errors(rows)
+        usable = [row for row, error in zip(rows, errors, strict=True) if not error]
+        if rows and len(usable) == len(rows):
+            self.counts.lately = self.counts.lately if self.counts.filling else 0
+            self.counts.filling = 0
+        details = []
+        for row, error in zip(rows, errors, strict=True):
+            if error:
+                self._count(error)
+                if self.counts.lately <= MANY_ROWS:
+                    details.append(_detail(row, error))
+        return usable, details
+
+    def _count(self, error: str) -> None:
+        self.counts.total += 1
+        self.counts.lately += 1
+        self.counts.filling += 1
+        self.counts.newest = error
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong, for people; empty while at most stray rows are set aside."""
+        if self.counts.lately < MANY_ROWS:
+            return ""
+        return (
+            f"the model could not answer the newest {self.counts.lately} of the labelled rows that "
+            f"were set aside: {self.counts.newest}; see the row_set_aside events"
+        )
+
+    def state(self) -> dict[str, Any]:
+        """The counts as JSON values, for the checkpoint."""
+        return asdict(self.counts)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `state` gave."""
+        self.counts = SetAsideCounts(**state)
+
+    def _errors(self, rows: list[JoinedRow]) -> list[str]:
+        """Why each row cannot be learned from; empty where it can."""
+        errors = [self._misfit(row) for row in rows]
+        fitting = [row for row, error in zip(rows, errors, strict=True) if not error]
+        try:
+            self._answer(fitting)
+        except Exception:
+            raised = {id(row): self._raised(row) for row in fitting}
+            if not any(raised.values()):
+                raise
+            self._package.shadow(self._package.reference_rows[:1])
+            return [found or raised[id(row)] for row, found in zip(rows, errors, strict=True)]
+        return errors
+
+    def _misfit(self, row: JoinedRow) -> str:
+        """Why a row cannot belong to the model at all; empty where it may."""
+        width, classes = len(self._package.info.features), len(self._package.info.classes)
+        if len(row.features) != width:
+            return f"the row has {len(row.features)} features and the model takes {width}"
+        if not 0 <= row.label < classes:
+            return f"the label is class {row.label} and the model has {classes} classes"
+        return ""
+
+    def _raised(self, row: JoinedRow) -> str:
+        try:
+            self._answer([row])
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+        return ""
+
+    def _answer(self, rows: list[JoinedRow]) -> None:
+        if rows:
+            self._package.shadow(np.stack([row.features for row in rows]).astype(np.float32))
+
+
+def _detail(row: JoinedRow, error: str) -> dict[str, Any]:
+    return {
+        "request": row.key[:KEY_BYTES].hex(),
+        "row": int.from_bytes(row.key[KEY_BYTES:], "big"),
+        "label_seq": row.feedback_seq,
+        "source": row.source,
+        "error": error,
+    }

@@ -1,0 +1,125 @@
+"""The parts of a pipeline, and how they are wired: each owns its state, and calls go down only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.config.thresholds import Thresholds
+from bento_selfheal.core.records import State
+from bento_selfheal.healing.challenger.line import ChallengerLine
+from bento_selfheal.healing.champion.lineage import Lineage
+from bento_selfheal.healing.champion.operating_point import ThresholdPolicy
+from bento_selfheal.healing.champion.rollback import RollbackWatch
+from bento_selfheal.healing.champion.snapshots import SnapshotHistory, SnapshotStore
+from bento_selfheal.healing.controls import Controls, Cursors
+from bento_selfheal.healing.drift.watch import DriftWatch
+from bento_selfheal.healing.evidence.retrain import RetrainAdvice
+from bento_selfheal.healing.evidence.rule_record import RuleRecord
+from bento_selfheal.healing.journal import Journal
+from bento_selfheal.healing.labels.batches import LabelBatches
+from bento_selfheal.healing.labels.buffer import Buffer
+from bento_selfheal.healing.scoreboard import Scoreboard
+from bento_selfheal.healing.state import ShownState
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.rules import RuleSet
+from bento_selfheal.telemetry.spans import Telemetry
+
+
+class Part(Protocol):
+    """Something whose state a checkpoint keeps."""
+
+    def state(self) -> dict[str, Any]:
+        """Its state, as JSON values and tensors."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `state` gave."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything that decides what a pipeline will do next."""
+
+    package: Package
+    settings: Settings
+    cursors: Cursors
+    controls: Controls
+    shown: ShownState
+    scoreboard: Scoreboard
+    drift: DriftWatch
+    batches: LabelBatches
+    buffer: Buffer
+    history: SnapshotHistory
+    lineage: Lineage
+    policy: ThresholdPolicy
+    line: ChallengerLine
+    rollback: RollbackWatch
+
+    @property
+    def rules(self) -> RuleSet:
+        """The rules in force, as far as labels have borne them out."""
+        return self.scoreboard.rules.in_force
+
+    def calm_state(self) -> State:
+        """The state that the signals alone call for."""
+        if self.scoreboard.advice.retrain:
+            return State.RETRAIN_NEEDED
+        return State.HEALTHY if self.drift.signals.calm else State.DRIFTING
+
+    def stateful(self) -> dict[str, Part]:
+        """What a checkpoint keeps by name, in the order in which it is restored."""
+        return {
+            "cursors": self.cursors,
+            "controls": self.controls,
+            "shown": self.shown,
+            "scoreboard": self.scoreboard,
+            "drift": self.drift,
+            "batches": self.batches,
+            "buffer": self.buffer,
+            "history": self.history,
+            "lineage": self.lineage,
+            "policy": self.policy,
+            "line": self.line,
+            "rollback": self.rollback,
+        }
+
+
+def make_scoreboard(package: Package, settings: Settings) -> Scoreboard:
+    """A fresh scoreboard, with the rules in force."""
+    target = package.info.accuracy - settings.retrain_drop
+    advice = RetrainAdvice(target, settings.retrain_batches)
+    reference = package.reference_rows, package.reference_labels
+    return Scoreboard(advice, RuleRecord(package.rules(), *reference))
+
+
+def make_parts(
+    package: Package,
+    settings: Settings,
+    snapshots: SnapshotStore,
+    thresholds: Thresholds,
+    scoreboard: Scoreboard,
+    journal: Journal,
+    telemetry: Telemetry,
+) -> Parts:
+    """Fresh parts: nothing was read, and the packaged model serves."""
+    controls = Controls(thresholds, settings.mode)
+    buffer = Buffer(settings.tuning.buffer_rows, len(package.info.features), package.embed)
+    history = SnapshotHistory(snapshots, settings.snapshots_kept, telemetry, journal)
+    lineage = Lineage(package.model, history)
+    return Parts(
+        package=package,
+        settings=settings,
+        cursors=Cursors(),
+        controls=controls,
+        shown=ShownState(),
+        scoreboard=scoreboard,
+        drift=DriftWatch(package, settings, scoreboard.rules.in_force),
+        batches=LabelBatches(package, settings),
+        buffer=buffer,
+        history=history,
+        lineage=lineage,
+        policy=ThresholdPolicy(package.binary, journal),
+        line=ChallengerLine(package, settings, lineage),
+        rollback=RollbackWatch(settings, controls, journal, lineage, history, buffer),
+    )
