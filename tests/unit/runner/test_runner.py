@@ -90,7 +90,7 @@ def test_catches_up(store: SqlStore, worker: Worker, make: Callable[..., Runner]
     send(worker, *drifting())
     assert runner.step()
     unread = store.status()["unread"]
-    assert unread["requests"] > 0 < unread["labels"] < 1600
+    assert unread["requests"] > 0 < unread["labels"] < 1000
     assert 1 + work_off(runner) >= store.status()["promotions"] >= 1
 
 
@@ -281,7 +281,7 @@ def test_operator_in_a_step(store: SqlStore, worker: Worker, make: Callable[...,
     work_off(runner)
     status = store.status()
     assert status["rollbacks"] == 1
-    assert status["labels"]["joined"] == 1600
+    assert status["labels"]["joined"] == 1100
     assert status["serving"]["version"] == store.promotions()[-1].version
     rolled = [p.by for p in store.promotions() if p.kind is PromotionKind.ROLLBACK]
     assert rolled == ["operator"]
