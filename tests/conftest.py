@@ -33,6 +33,8 @@ pytest_plugins = ["not_run"]
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE = 60.0
 """Seconds that a test waits for something; long, since a busy machine is not a fault."""
+BRISK = {"SELFHEAL_HEAL_SHARE": "1", "SELFHEAL_RUNNER_NICE": "0"}
+"""Settings of a runner that neither rests nor stands back: a test waits for its next heal."""
 FAULTS = pytest.StashKey[dict[str, dict[str, Any]]]()
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("faults", max_examples=1000, deadline=None)
@@ -40,12 +42,16 @@ hypothesis.settings.load_profile("same")
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) -> Any:
-    """Poll until the condition gives something true; fail with what was waited for."""
-    deadline = time.monotonic() + seconds
+    """Poll until the condition gives something true; fail with what was waited for.
+
+    Polls become rarer, down to ten a second: a server that is asked all the time is slower.
+    """
+    deadline, pause = time.monotonic() + seconds, 0.01
     while time.monotonic() < deadline:
         if found := condition():
             return found
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(pause * 1.3, 0.1)
     pytest.fail(f"not within {seconds:.0f} s: {what}")
 
 
@@ -139,8 +145,7 @@ def serve(home: Path, package: Package, tmp_path: Path) -> Iterator[Callable[...
     running: list[ServedService] = []
 
     def start(**settings: Any) -> ServedService:
-        env = {"SELFHEAL_MODEL": package.tag, "SELFHEAL_STATE_DIR": str(tmp_path / "state"),
-               "SELFHEAL_HEAL_SHARE": "1"}  # fmt: skip
+        env = {"SELFHEAL_MODEL": package.tag, "SELFHEAL_STATE_DIR": str(tmp_path / "state")} | BRISK
         env |= {k if k.startswith("OTEL") else f"SELFHEAL_{k.upper()}": str(v)
                 for k, v in settings.items()}  # fmt: skip
         server = ServedService(

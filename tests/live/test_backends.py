@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from backends import Phoenix, Prometheus, Unavailable, phoenix, prometheus, sends_to
 from conftest import ROOT, wait_for
-from live import BRISK, Client, Feeder, processes
+from live import Client, Feeder, processes
 from observability import dashboard_queries, plain, rules
 
 from bento_selfheal.packaging.package import Package

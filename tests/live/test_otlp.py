@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, wait_for
-from live import BRISK, Client, Feeder
+from live import Client, Feeder
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )

@@ -15,8 +15,7 @@ import bentoml
 import httpx
 import numpy as np
 import pytest
-from conftest import ROOT, wait_for
-from live import BRISK
+from conftest import BRISK, ROOT, wait_for
 
 from bento_selfheal.client.client import Client
 from bento_selfheal.packaging.model_store import delete_model, home_store, new_model

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import httpx
 import numpy as np
 import psutil
-from conftest import ROOT, wait_for
+from conftest import BRISK, ROOT, wait_for
 from sqlalchemy import insert
 
 from bento_selfheal.packaging.package import Package
@@ -19,7 +19,6 @@ from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows
 from bento_selfheal.store import SqlStore
 from bento_selfheal.store import tables as t
 
-BRISK = {"SELFHEAL_HEAL_SHARE": "1"}  # no rests: a test waits for the next heal
 WIDTH = len(ARTICLE_FEATURES)
 V14 = ARTICLE_FEATURES.index("V14")
 DRIFT = 2.2
