@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from backends import Phoenix, Prometheus, Unavailable, phoenix, prometheus, sends_to
-from conftest import ROOT, wait_for
+from conftest import BRISK, ROOT, wait_for
 from live import Client, Feeder, processes
 from observability import dashboard_queries, plain, rules
 

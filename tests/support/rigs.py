@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from bento_selfheal.core.records import (
     State,
 )
 from bento_selfheal.errors import SnapshotError
+from bento_selfheal.healing.checkpoint import dump, restore
 from bento_selfheal.healing.journal import Outcome
 from bento_selfheal.healing.pipeline import Pipeline
 from bento_selfheal.model import SelfHealingModel
@@ -81,6 +83,7 @@ class Rig:
         adopt: bool = True,
         **more: Any,
     ) -> None:
+        self.package, self.given = package, {"thresholds": thresholds, **more}
         self.memory = memory or Memory(package)
         self.announced: list[State] = []
         self.pipeline = Pipeline(
@@ -96,6 +99,15 @@ class Rig:
             self.pipeline.adopt(
                 Promotion(PromotionKind.INITIAL, 1, clean.tag, "ab", "packaged", 0.0, seq=1)
             )
+
+    def copy(self) -> Rig:
+        """Another rig where this one is, from a checkpoint; neither changes the other."""
+        memory = Memory(self.package)
+        memory.kept, memory.damaged = dict(self.memory.kept), set(self.memory.damaged)
+        other = Rig(self.package, memory, adopt=False, **self.given)
+        restore(other.pipeline, dump(self.pipeline))
+        other.done, other.announced = deepcopy(self.done), list(self.announced)
+        return other
 
     def take(self, entry: Entry) -> None:
         self.pipeline.consume(*entry)
@@ -129,6 +141,13 @@ class Live:
         self.owed: list[tuple[PredictionRecord, int, int]] = []
         self.pace = 1.0
         """Seconds from one request to the next."""
+
+    def copy(self) -> Live:
+        """Another stream where this one is; neither changes the other."""
+        other = Live(self.rig.copy(), self.delay)
+        other.log, other.owed = list(self.log), list(self.owed)
+        other.requests, other.labels, other.pace = self.requests, self.labels, self.pace
+        return other
 
     def send(self, rows: NDArray[np.float32], labels: NDArray[Any]) -> None:
         for at in range(0, len(rows), BATCH):
@@ -170,11 +189,16 @@ def drifting(seed: int = 0, clean: int = 300, drifted: int = 700, drift: float =
     return (np.concatenate([t.rows for t in parts]), np.concatenate([t.labels for t in parts]))
 
 
+served: dict[str, Live] = {}
+
+
 def live(package: Package, **more: Any) -> Live:
-    """A whole drifting stream, served."""
-    ran = Live(Rig(package, **more))
-    ran.send(*drifting())
-    return ran
+    """A whole drifting stream, served; under the same settings it is served once and copied."""
+    key = f"{package.tag} {sorted(more.items())}"
+    if key not in served:
+        served[key] = Live(Rig(package, **more))
+        served[key].send(*drifting())
+    return served[key].copy()
 
 
 def taken_back(ran: Live) -> None:

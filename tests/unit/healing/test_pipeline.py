@@ -103,7 +103,8 @@ def test_frozen(package: Package) -> None:
     """Backbone and head are the same to the bit after any number of heals, in the champion, in
     the challenger and in the shadow; the shadow's adapter is untouched too."""
     before = bits(package.model.state_dict())
-    ran = live(package)
+    ran = Live(Rig(package))
+    ran.send(*drifting())
     p = ran.rig.pipeline
     assert p.parts.scoreboard.counts.heals
     assert bits(package.model.state_dict()) == before
@@ -437,7 +438,8 @@ def test_rollback_past_damage(package: Package) -> None:
 
 def test_damaged_trial(package: Package) -> None:
     """Where the snapshot on trial is found to be damaged, its trial goes on with a new one."""
-    ran = live(package)
+    ran = Live(Rig(package))
+    ran.send(*drifting(drifted=1200))
     p = ran.rig.pipeline
     assert p.parts.line.trial is not None
     assert p.parts.line.trial.fresh
@@ -541,7 +543,7 @@ def test_home_stays(package: Package) -> None:
     p.adopt(Promotion(PromotionKind.ROLLBACK, home.version, home.tag, "ab", "asked", 0.0, seq=50))
     p.parts.history.measure(home.version, Scores(0, 0, 10_000, 10_000))  # by no means the best
     for part in range(4):
-        ran.send(*drifting(seed=part, clean=600, drifted=0))
+        ran.send(*drifting(seed=part, clean=300, drifted=0))
         p.surplus()
         assert home.version in p.parts.history.snapshots
         assert len(p.parts.history.snapshots) <= 5
@@ -629,7 +631,7 @@ def test_forget(package: Package) -> None:
 def test_reference_floor(package: Package) -> None:
     """A challenger that is worthless on the reference set is not promoted, whatever labels say."""
     rig = Rig(package, reference_floor=0.5)
-    rows, labels = drifting(clean=1500, drifted=0)
+    rows, labels = drifting(clean=900, drifted=0)
     Live(rig).send(rows, 1 - labels)
     assert rig.done.promotions == []
     free = Rig(package, reference_floor=0.0)
