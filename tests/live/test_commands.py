@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import COMMAND
+from commands import run
 from elec2 import ELEC2, needs_elec2
 
 LIFT = re.compile(r"lift ([+-]\d\.\d+) \[([+-]\d\.\d+), ([+-]\d\.\d+)\]")
-
-
-def run(*arguments: str, cwd: Path, seconds: float = 170) -> str:
-    """What a command prints; it must end by itself with exit code 0."""
-    done = subprocess.run(
-        [*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, timeout=seconds
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
 
 
 def lift_of(printed: str) -> tuple[float, float, float]:
