@@ -56,9 +56,12 @@ def operations_app(operations: Callable[[], Operations]) -> FastAPI:
     Args:
         operations: Gives the operations of the running worker.
     """
-    app = FastAPI(title="bento_selfheal", docs_url=None, redoc_url=None, openapi_url=None)
+    # Not by `include_router`, behind which FastAPI hides the routes' own paths from the metrics.
+    app = FastAPI(
+        title="bento_selfheal", docs_url=None, redoc_url=None, openapi_url=None,
+        routes=list(router.routes),
+    )  # fmt: skip
     app.state.operations = operations
-    app.include_router(router)
     app.mount("/selfheal", Page(), name="page")
 
     @app.exception_handler(StoreError)

@@ -23,6 +23,7 @@ from bento_selfheal.internals import (
 )
 
 REPORT_SECONDS = 0.25
+ANY = "/{path}"
 UNKNOWN = "unknown"
 """The endpoint that requests for paths without a route are counted under."""
 _ORIGINAL = "original_scope"
@@ -79,11 +80,11 @@ def route_of(routes: Iterable[BaseRoute], scope: Scope) -> str:
 
 
 def _named(route: BaseRoute, scope: Scope) -> str:
-    path: str = getattr(route, "path", UNKNOWN)
+    path: str = getattr(route, "path", ANY)  # an included router of FastAPI's has none
     if not isinstance(route, Mount):
         return path
     if not route.routes:
-        return f"{path}/{{path}}"
+        return path + ANY
     below = route_of(route.routes, scope)
     return UNKNOWN if below == UNKNOWN else path + below
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from bento_selfheal.serving.http.operator_api import operations_app
+from bento_selfheal.serving.http.request_metrics import route_of
 from bento_selfheal.serving.operations import Operations
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry.spans import Telemetry
@@ -66,3 +67,12 @@ def test_odd_sources_are_kept(store: SqlStore, source: str) -> None:
     assert ask(store, "POST", "/forget", json={"source": source}).status_code == 200
     [command] = store.commands(0)
     assert command.argument == source
+
+
+def test_each_endpoint_is_counted_by_itself(store: SqlStore) -> None:
+    """BentoML's metrics and its API page see each of the operators' endpoints under its path."""
+    app = operations_app(lambda: Operations(store, None, dict, Telemetry()))  # type: ignore[arg-type]
+    for path, methods in app.openapi()["paths"].items():
+        [method] = methods
+        scope = {"type": "http", "method": method.upper(), "path": path, "headers": []}
+        assert route_of(app.routes, scope) == path

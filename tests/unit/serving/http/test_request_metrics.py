@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -29,7 +29,13 @@ async def here(request: Request) -> Response:
 
 def application(prefix: str = "") -> Any:
     """Routes as a service has them: endpoints, files, and an application of the user's own."""
-    own = FastAPI()
+    own, included = FastAPI(), APIRouter()
+
+    @included.get("/{name}")
+    def included_file(name: str) -> str:
+        return name
+
+    own.include_router(included, prefix="/included")
 
     @own.get("/items/{item}")
     def item(item: str) -> str:
@@ -51,6 +57,7 @@ def application(prefix: str = "") -> Any:
         ("POST", "/predict", "/predict"), ("GET", "/predict", "/predict"),
         ("HEAD", "/predict", "/predict"), ("GET", "/own/items/7", "/own/items/{item}"),
         ("DELETE", "/own/items/7", "/own/items/{item}"), ("GET", "/own/nowhere", UNKNOWN),
+        ("GET", "/own/included/x", "/own/{path}"),
         ("GET", "/selfheal/page.js", "/selfheal/{path}"),
         ("GET", "/selfheal/xxx", "/selfheal/{path}"), ("GET", "/nowhere", UNKNOWN),
         ("BREW", "/predict/", UNKNOWN), ("GET", "//predict", UNKNOWN), ("GET", "/socket", UNKNOWN),
@@ -104,13 +111,19 @@ def test_unknown_paths_make_no_series(metered: Callable[[], set[str]]) -> None:
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
             for i in range(50):
-                for place in ("", "/selfheal", "/own", "/own/items", "/predict"):
+                for place in ("", "/selfheal", "/own", "/own/items", "/own/included", "/predict"):
                     await client.request(("GET", "PUT", "OPTIONS")[i % 3], f"{place}/x{i}")
             return [await client.post("/predict"), await client.get("/own/items/7")]
 
     known, item = asyncio.run(ask())
     assert (known.text, item.json()) == ("/predict", "7")
-    assert metered() == {"/predict", "/selfheal/{path}", "/own/items/{item}", UNKNOWN}
+    assert metered() == {
+        "/predict",
+        "/selfheal/{path}",
+        "/own/items/{item}",
+        "/own/{path}",
+        UNKNOWN,
+    }
 
 
 def test_bentoml_middleware_is_replaced() -> None:
