@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from bento_selfheal.dashboard import Page
+from bento_selfheal.dashboard.page import Page
 from bento_selfheal.errors import CommandError, SnapshotError, StoreError
 from bento_selfheal.serving.http import examples
 from bento_selfheal.serving.http.auth import ASKED_BY

@@ -43,34 +43,42 @@ class PromptProtocol(HttpToolsProtocol):
     _in_body = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start to wait for the first request."""
         super().connection_made(transport)
         self._await(Owed.REQUEST)
 
     def on_message_begin(self) -> None:
+        """Start to wait for the rest of a request."""
         super().on_message_begin()
         self._await(Owed.REQUEST)
 
     def on_headers_complete(self) -> None:
+        """Note that a request has an answer to come."""
         self._in_body = True
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        """Stop waiting: the request is whole."""
         self._met(Owed.REQUEST)
         super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
+        """Stop waiting: a WebSocket may be silent."""
         self._met(Owed.REQUEST)
         super().handle_websocket_upgrade()
 
     def pause_writing(self) -> None:
+        """Start to wait for the client to read."""
         super().pause_writing()
         self._await(Owed.READING)
 
     def resume_writing(self) -> None:
+        """Stop waiting: the client reads on."""
         self._met(Owed.READING)
         super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting: the connection is gone."""
         self._met(Owed.REQUEST)
         self._met(Owed.READING)
         super().connection_lost(exc)

@@ -1,0 +1,27 @@
+"""The page at `/selfheal`: plain files, served as they are; nothing is fetched from elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'"
+
+
+class Page(StaticFiles):
+    """The files of this folder, for a browser that may load nothing but them."""
+
+    def __init__(self) -> None:
+        super().__init__(directory=Path(__file__).parent, html=True)
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """A file with the headers that keep the browser to this folder's files."""
+        response = await super().get_response(path, scope)
+        response.headers["Content-Security-Policy"] = POLICY
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        # A new release must not meet an old script in a browser's cache.
+        response.headers["Cache-Control"] = "no-cache"
+        return response
