@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -18,7 +19,13 @@ class Page(StaticFiles):
         super().__init__(directory=Path(__file__).parent, html=True)
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """A file with the headers that keep the browser to this folder's files."""
+        """A file with the headers that keep the browser to this folder's files.
+
+        Raises:
+            HTTPException: There is no such file for a browser: 404.
+        """
+        if Path(path).suffix in (".py", ".pyc"):
+            raise HTTPException(404)
         response = await super().get_response(path, scope)
         response.headers["Content-Security-Policy"] = POLICY
         response.headers["X-Content-Type-Options"] = "nosniff"

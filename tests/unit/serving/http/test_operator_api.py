@@ -76,3 +76,14 @@ def test_each_endpoint_is_counted_by_itself(store: SqlStore) -> None:
         [method] = methods
         scope = {"type": "http", "method": method.upper(), "path": path, "headers": []}
         assert route_of(app.routes, scope) == path
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("", 200), ("page.js", 200), ("page.py", 404), ("__init__.py", 404), ("../page.py", 404)],
+)
+def test_page(store: SqlStore, path: str, status: int) -> None:
+    """The page's own files are served, and nothing else of the package."""
+    response = ask(store, "GET", f"/selfheal/{path}")
+    assert response.status_code == status
+    assert status != 200 or "default-src 'self'" in response.headers["Content-Security-Policy"]
