@@ -297,7 +297,7 @@ def test_checkpoint_moves(package: Package, served: Live, device: str, there_fir
     memory = Memory(second)
     memory.kept = rig.memory.kept
     other = Rig(second, memory, adopt=False)
-    restore(other.pipeline, dump(rig.pipeline))
+    restore(other.pipeline.parts, dump(rig.pipeline.parts))
     rows, old, new = rows_of().features, rig.pipeline, other.pipeline
     assert old.scoreboard.heals > 0
     for a, b in (

@@ -22,7 +22,7 @@ def healed(package: Package) -> Live:
 def resumed(package: Package, rig: Rig) -> Rig:
     """A fresh pipeline over the same snapshots, where the other one was."""
     other = Rig(package, rig.memory, adopt=False)
-    restore(other.pipeline, dump(rig.pipeline))
+    restore(other.pipeline.parts, dump(rig.pipeline.parts))
     return other
 
 
@@ -56,7 +56,7 @@ def test_dump_is_whole(package: Package, healed: Live, entries: int) -> None:
     rig = Rig(package)
     for entry in healed.log[:entries]:
         rig.take(entry)
-    assert dump(resumed(package, rig).pipeline) == dump(rig.pipeline)
+    assert dump(resumed(package, rig).pipeline.parts) == dump(rig.pipeline.parts)
 
 
 def test_pace(package: Package) -> None:
@@ -102,12 +102,12 @@ def test_other_package(package: Package) -> None:
     """A checkpoint of another packaged model is refused by name, and nothing is taken of it."""
     rig = Rig(package)
     feed(rig)
-    blob = dump(rig.pipeline)
+    blob = dump(rig.pipeline.parts)
     assert package_of(blob) == package.tag
     other = Rig(replace(package, tag="another:v1"))
     before = other.status()
     with pytest.raises(StoreError, match=package.tag):
-        restore(other.pipeline, blob)
+        restore(other.pipeline.parts, blob)
     assert other.status() == before
 
 
@@ -119,7 +119,7 @@ def test_lost_snapshot(package: Package, healed: Live) -> None:
     memory = Memory(package)
     memory.kept, memory.damaged = healed.rig.memory.kept, {serving.tag}
     pipeline = Rig(package, memory, adopt=False).pipeline
-    restore(pipeline.parts, dump(healed.rig.pipeline))
+    restore(pipeline.parts, dump(healed.rig.pipeline.parts))
     assert pipeline.parts.lineage.serving is None
     assert serving.tag in pipeline.journal.outcome.events[-1].detail["reason"]
     log = [

@@ -197,7 +197,7 @@ def test_an_operator_may_observe(package: Package) -> None:
     assert told.rig.done.promotions == []
     assert "would_promote" in told.rig.kinds()
     again = Rig(package)
-    restore(again.pipeline, dump(told.rig.pipeline))
+    restore(again.pipeline.parts, dump(told.rig.pipeline.parts))
     assert again.pipeline.parts.controls.observing
     told.rig.pipeline.apply_command("resume")
     told.send(*rows)

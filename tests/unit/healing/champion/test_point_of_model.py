@@ -96,7 +96,7 @@ def test_rows_that_it_was_trained_on(package: Package) -> None:
     ran = live(package, thresholds=COSTS)
     newest = max(s.version for s in ran.rig.pipeline.parts.history.snapshots.values() if s.heal)
     other = Rig(package, ran.rig.memory, adopt=False, thresholds=COSTS)
-    restore(other.pipeline, dump(ran.rig.pipeline))
+    restore(other.pipeline.parts, dump(ran.rig.pipeline.parts))
     for rig in (ran.rig, other):
         ran.rig = rig
         asked_back(ran, newest)

@@ -117,7 +117,7 @@ def test_a_function_is_a_rule() -> None:
     rows = np.asarray([[2, 1], [1, 2]], np.float32)
     assert rules.fires(rows).tolist() == [[True], [False]]
     for wrong in ({}, {"feature": "a", "function": "test_rules:odd"}):
-        with pytest.raises(ValueError, match="a rule names a feature"):
+        with pytest.raises(ValueError, match="either a feature or a function"):
             Rule.model_validate(wrong)
     with pytest.raises(ValueError, match="cannot import"):
         RuleSet([Rule(function="test_rules:missing")], ["a"])

@@ -105,7 +105,7 @@ def test_many_bad_rows(picky: Package) -> None:
     assert rig.kinds().count("rows_set_aside") == 1
     assert rig.kinds().count("row_set_aside") == MANY_ROWS
     other = Rig(picky, rig.memory, adopt=False)
-    restore(other.pipeline, dump(rig.pipeline))
+    restore(other.pipeline.parts, dump(rig.pipeline.parts))
     assert other.status()["trouble"] == rig.status()["trouble"]
     teach(rig, rows[100:], labels[100:], 101)
     assert rig.status()["trouble"] is None
@@ -148,11 +148,11 @@ def test_no_rows(picky: Package) -> None:
     model for 0 rows."""
     rig = Rig(picky)
     other = Rig(picky, rig.memory, adopt=False)
-    restore(other.pipeline, dump(rig.pipeline))
+    restore(other.pipeline.parts, dump(rig.pipeline.parts))
     rows, labels = drifting(clean=BATCH, drifted=BATCH)
     teach(rig, rows[:BATCH], labels[:BATCH])
     assert rig.pipeline.forget("lab", "asked") == BATCH
-    restore(Rig(picky, rig.memory, adopt=False).pipeline, dump(rig.pipeline))
+    restore(Rig(picky, rig.memory, adopt=False).pipeline.parts, dump(rig.pipeline.parts))
     rig.pipeline.parts.batches.sources.known["lab"].quarantined = ""
     teach(rig, rows[BATCH:], labels[BATCH:], BATCH + 1)
     assert len(rig.pipeline.parts.buffer) == BATCH
