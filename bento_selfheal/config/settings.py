@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import click
 import pydantic_settings
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -37,6 +38,8 @@ from bento_selfheal.config.validation import describe
 from bento_selfheal.errors import SettingsError
 
 FILE = "selfheal.toml"
+CONFIG = "SELFHEAL_CONFIG"
+"""Variable that names another file."""
 
 
 class Settings(BaseSettings, ServingSettings, AccessSettings, StoreSettings, HealingSettings):
@@ -68,7 +71,7 @@ class Settings(BaseSettings, ServingSettings, AccessSettings, StoreSettings, Hea
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments come before variables, and variables before the file."""
-        toml = TomlSource(settings_cls, toml_file=os.environ.get("SELFHEAL_CONFIG", FILE))
+        toml = TomlSource(settings_cls, toml_file=os.environ.get(CONFIG, FILE))
         return init_settings, EnvSource(settings_cls), toml
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
@@ -92,21 +95,29 @@ class Settings(BaseSettings, ServingSettings, AccessSettings, StoreSettings, Hea
         return {**flat, **flat.pop(GROUP)}
 
 
+class StartError(SettingsError, click.ClickException):
+    """A setting is wrong where a service starts: `bentoml serve` shows it as one line."""
+
+
 def load_settings() -> Settings:
     """Read the settings from the environment and the file.
 
     Raises:
         SettingsError: A name is unknown or a value does not fit; each is named.
     """
-    check_names(Settings.model_fields)
-    file = os.environ.get("SELFHEAL_CONFIG")
-    if file and not Path(file).is_file():
-        raise SettingsError(f"SELFHEAL_CONFIG: there is no file {file}")
     try:
-        return Settings()
+        return _load()
     except ValidationError as error:
-        raise SettingsError(describe(error)) from error
+        raise StartError(describe(error)) from None
+    except (SettingsError, pydantic_settings.SettingsError) as error:
+        raise StartError(str(error)) from None
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{file or FILE}: {error}") from error
-    except pydantic_settings.SettingsError as error:
-        raise SettingsError(str(error)) from error
+        raise StartError(f"{os.environ.get(CONFIG) or FILE}: {error}") from None
+
+
+def _load() -> Settings:
+    check_names(Settings.model_fields)
+    file = os.environ.get(CONFIG)
+    if file and not Path(file).is_file():
+        raise SettingsError(f"{CONFIG}: there is no file {file}")
+    return Settings()

@@ -14,7 +14,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, NoOpMeterProvider, Obs
 from bento_selfheal.core.periodic import ThreadState
 from bento_selfheal.telemetry import names as names
 from bento_selfheal.telemetry.names import METRICS, SCOPE, STATE, STATE_METRIC, STATES, Metric
-from bento_selfheal.telemetry.otel_env import GRPC_MODULE, OtelVariables, OtlpExport
+from bento_selfheal.telemetry.otel_env import GRPC_MODULE, OtelVariables, OtlpExport, warn
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ def open_meter(service: str) -> Meter | None:
     variables = OtelVariables()
     export = variables.export("metrics")
     for problem in variables.problems:
-        log.warning("%s (%s)", problem.text, problem.fix)
+        warn(problem)
     if export is None:
         return None
     from opentelemetry.sdk.metrics import MeterProvider

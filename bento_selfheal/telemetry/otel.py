@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from bento_selfheal.internals import BentoMLContainer, tracing_sample_rate
-from bento_selfheal.telemetry.otel_env import OtelVariables
+from bento_selfheal.telemetry.otel_env import OtelVariables, warn
 from bento_selfheal.telemetry.spans import Telemetry
-
-log = logging.getLogger(__name__)
 
 
 def open_telemetry() -> Telemetry:
@@ -32,7 +29,7 @@ def tracing_options() -> dict[str, Any]:
     export = variables.export("traces")
     rate = variables.sample_rate() if export is not None else 0.0
     for problem in variables.problems:
-        log.warning("%s (%s)", problem.text, problem.fix)
+        warn(problem)
     if export is None or rate == 0:
         return {}
     otlp: dict[str, Any] = {"protocol": export.protocol, "endpoint": export.endpoint}

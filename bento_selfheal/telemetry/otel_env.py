@@ -6,11 +6,15 @@ never dropped in silence: it becomes a `Problem`, which the log and the doctor s
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+log = logging.getLogger(__name__)
 
 Signal = Literal["traces", "metrics"]
 Protocol = Literal["http", "grpc"]
@@ -135,6 +139,12 @@ class OtelVariables:
         problem = Problem(text, fix)
         if problem not in self.problems:
             self.problems.append(problem)
+
+
+@functools.cache
+def warn(problem: Problem) -> None:
+    """Log a problem, once in a process: each service of it reads the variables."""
+    log.warning("%s (%s)", problem.text, problem.fix)
 
 
 def _has_grpc() -> bool:

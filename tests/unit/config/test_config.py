@@ -7,7 +7,9 @@ import logging
 import os
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from bento_selfheal.config.groups import Tuning
 from bento_selfheal.config.settings import Settings, load_settings
@@ -78,6 +80,21 @@ def test_labels_outlive_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SELFHEAL_FEEDBACK_DAYS", "60")
     with pytest.raises(SettingsError, match=r"feedback_days: .*log_days.*60"):
         load_settings()
+
+
+def test_bentoml_shows_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`bentoml serve`, which imports the service, shows a wrong setting as one line."""
+    monkeypatch.setenv("SELFHEAL_DETECTORS", "bogus")
+
+    @click.command()
+    def serve() -> None:
+        load_settings()
+
+    shown = CliRunner().invoke(serve)
+    assert shown.exit_code == 1
+    assert shown.output == (
+        "Error: detectors.0: Input should be 'adwin', 'kswin' or 'page-hinkley' (got 'bogus')\n"
+    )
 
 
 def test_wrong_file(tmp_path: Path) -> None:
