@@ -32,7 +32,7 @@ from bento_selfheal.packaging.package import (
     FeatureStatistics,
     Package,
     PackageInfo,
-    _answers,
+    checked_probabilities,
 )
 from bento_selfheal.packaging.training_data import check_rows
 from bento_selfheal.rules import Rule, RuleSet
@@ -139,7 +139,7 @@ def _reference_probabilities(
     model: SelfHealingModel, rows: NDArray[np.float32], classes: int
 ) -> NDArray[np.float32]:
     """The model's probabilities for the reference set; it must have one for each class."""
-    probabilities = _answers(model, rows)
+    probabilities = checked_probabilities(model, rows)
     width = probabilities.shape[1] if probabilities.ndim == 2 else 2
     if width != classes:
         raise PackageError(f"model: it predicts {width} classes, but the labels have {classes}")

@@ -86,7 +86,7 @@ class Package:
         return len(self.info.classes) == 2
 
     def embed(self, rows: NDArray[np.float32]) -> Tensor:
-        """What the frozen backbone makes of rows, ``(n, hidden)``, brought to the CPU."""
+        """Hidden representation of rows, ``(n, hidden)``, by the frozen backbone, on the CPU."""
         with torch.no_grad():
             hidden: Tensor = self.model.backbone(own_copy(rows, self.model.device))
         return hidden.cpu()
@@ -111,21 +111,26 @@ class Package:
         return [self.info.features.index(c.feature) for c in self.info.calibration]
 
     def shadow(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the frozen model as trained says of rows ``(n, features)``, ``(n,)``."""
-        return _answers(self.model, rows)
+        """Probabilities of the frozen model as trained for rows ``(n, features)``, ``(n,)``."""
+        return checked_probabilities(self.model, rows)
 
     def rules(self) -> RuleSet:
         """Its rules, bound to its columns, with full trust."""
         return RuleSet(self.info.rules, self.info.features)
 
 
-def _answers(model: SelfHealingModel, x: NDArray[np.float32]) -> NDArray[np.float32]:
+def checked_probabilities(model: SelfHealingModel, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities of a model for rows ``(n, features)``, which it cannot change.
+
+    Raises:
+        PackageError: They are not probabilities, or not one answer per row.
+    """
     with torch.no_grad():
         out: Tensor = model(own_copy(x, model.device)).cpu()
     if len(out) != len(x) or out.ndim > 2 or not bool(((out >= 0) & (out <= 1)).all()):
         raise PackageError(
-            f"model: gives {tuple(out.shape)} in [{out.min():g}, {out.max():g}] for {len(x)} rows;"
-            " one probability a row, or one a class, is needed (output='logit' for a head"
-            " without sigmoid or softmax)"
+            f"model: for {len(x)} rows it returns shape {tuple(out.shape)} with values from"
+            f" {out.min():g} to {out.max():g}; it must return one probability per row, or one per"
+            " class (use output='logit' for a head without sigmoid or softmax)"
         )
     return out.numpy()
