@@ -207,7 +207,7 @@ def test_refusals_are_counted(server: ServedService) -> None:
 # -- without tokens -------------------------------------------------------------------------------
 
 
-class Typed:
+class Typed(ServedService):
     """`bentoml serve` as it is typed, on a free port; what it prints goes to a file."""
 
     def __init__(
@@ -226,15 +226,11 @@ class Typed:
 
     def __enter__(self) -> Typed:
         try:
-            wait_for(lambda: _is_ready(self.port), "ready", 90)
+            self._await_ready()
         except BaseException:
-            self.__exit__()
+            self.close()
             raise
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-        self.process.wait(20)
 
     def addresses(self) -> set[str]:
         """Where it listens."""
@@ -293,13 +289,6 @@ def test_listens_to_all(home: Path, package: Package, tmp_path: Path, env: dict[
     """With tokens, or told to, it listens to all."""
     with Typed(home, package, tmp_path, **env) as server:
         assert server.addresses() == {ALL_ADDRESSES}
-
-
-def _is_ready(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 # -- bounds ---------------------------------------------------------------------------------------
