@@ -38,6 +38,9 @@ NO_GPU = "torch finds no CUDA device: run the tests on a machine with an NVIDIA 
 cuda = pytest.mark.skipif(not FOUND, reason=NO_GPU)
 # On the CPU each of these compares it with itself: the test's own code runs without a GPU too.
 everywhere = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=cuda)])
+slow_on_cpu = pytest.mark.parametrize(
+    "device", [pytest.param("cpu", marks=pytest.mark.slow), pytest.param("cuda", marks=cuda)]
+)
 
 
 def rows_of(n: int = 400, drift: float = 2.2) -> LabelledRows:
@@ -261,7 +264,7 @@ def test_moments_come_back(package: Package, device: str) -> None:
 # -- from device to device -------------------------------------------------------------------
 
 
-@everywhere
+@slow_on_cpu
 @pytest.mark.parametrize("there_first", [True, False], ids=["to the CPU", "from the CPU"])
 def test_snapshot_moves(package: Package, device: str, there_first: bool) -> None:
     """A snapshot saved on one device is verified, and answers alike, on the other."""
@@ -285,7 +288,7 @@ def served(package: Package) -> Live:
     return live(package)
 
 
-@everywhere
+@slow_on_cpu
 @pytest.mark.parametrize("there_first", [True, False], ids=["to the CPU", "from the CPU"])
 def test_checkpoint_moves(package: Package, served: Live, device: str, there_first: bool) -> None:
     """A runner's checkpoint is taken up on the other device: all models answer alike and heal."""
@@ -316,7 +319,7 @@ def test_checkpoint_moves(package: Package, served: Live, device: str, there_fir
     assert np.abs(said - again).max() <= DEVICE_TOLERANCE
 
 
-@everywhere
+@slow_on_cpu
 def test_backtest(package: Package, device: str) -> None:
     """A whole drifting stream is answered and healed on the device, and as well as on the CPU."""
     rows, labels = drifting()
