@@ -105,7 +105,7 @@ class Rig:
         memory = Memory(self.package)
         memory.kept, memory.damaged = dict(self.memory.kept), set(self.memory.damaged)
         other = Rig(self.package, memory, adopt=False, **self.given)
-        restore(other.pipeline, dump(self.pipeline))
+        restore(other.pipeline.parts, dump(self.pipeline.parts))
         other.done, other.announced = deepcopy(self.done), list(self.announced)
         return other
 
