@@ -95,7 +95,9 @@ def test_operators_words(package: Package) -> None:
         rig.pipeline.parts.drift.heal_requested,
     ) = True, 7, True
     other = resumed(package, rig).pipeline
-    assert (other.paused, other.commands_from, other.asked) == (True, 7, True)
+    parts = other.parts
+    assert (parts.controls.paused, parts.cursors.commands) == (True, 7)
+    assert parts.drift.heal_requested
 
 
 def test_other_package(package: Package) -> None:
