@@ -35,7 +35,7 @@ def _standing(p: Parts) -> dict[str, Any]:
         and {"version": serving.version, "phase": serving.phase.value, "tag": serving.tag},
         "operating_point": p.policy.point.as_dict(),
         "rows_set_aside": set_aside.counts.total,
-        "trouble": set_aside.trouble or None,
+        "rows_trouble": set_aside.trouble,
     }
 
 

@@ -57,7 +57,7 @@ class StatusBoard:
             **status,
             "threads": self._threads(),
             "failing": self._failing,
-            "trouble": self._trouble,
+            "trouble": self._trouble or status.get("rows_trouble", ""),
         }
 
     def wrote(self, status: dict[str, Any]) -> None:

@@ -87,17 +87,14 @@ def test_waiting_labels(package: Package) -> None:
 
 
 def test_operators_words(package: Package) -> None:
-    """A pause, and how far commands were obeyed, outlive the runner."""
+    """A pause, a heal that is asked for, and how far commands were obeyed, outlive the runner."""
     rig = Rig(package)
-    (
-        rig.pipeline.parts.controls.paused,
-        rig.pipeline.parts.cursors.commands,
-        rig.pipeline.parts.drift.heal_requested,
-    ) = True, 7, True
-    other = resumed(package, rig).pipeline
-    parts = other.parts
-    assert (parts.controls.paused, parts.cursors.commands) == (True, 7)
-    assert parts.drift.heal_requested
+    parts = rig.pipeline.parts
+    parts.controls.paused, parts.cursors.commands = True, 7
+    parts.drift.heal_requested = True
+    other = resumed(package, rig).pipeline.parts
+    assert (other.controls.paused, other.cursors.commands) == (True, 7)
+    assert other.drift.heal_requested
 
 
 def test_other_package(package: Package) -> None:

@@ -510,9 +510,7 @@ def test_gate_always(package: Package) -> None:
 # -- the bound on snapshots ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "kept", [5, *(pytest.param(n, marks=pytest.mark.slow) for n in (6, 9))]
-)
+@pytest.mark.parametrize("kept", [5, *(pytest.param(n, marks=pytest.mark.slow) for n in (6, 9))])
 def test_surplus(package: Package, kept: int) -> None:
     """Never more snapshots than allowed are left; the clean one, the best, the serving one, the
     one on trial and the newest stay, and what went is named once."""

@@ -73,7 +73,7 @@ def test_one_bad_row(picky: Package) -> None:
         "error": "IndexError: index out of range in self",
     }  # fmt: skip
     status = rig.status()
-    assert (status["rows_set_aside"], status["trouble"]) == (1, None)
+    assert (status["rows_set_aside"], status["rows_trouble"]) == (1, "")
     assert status["champion"]["tp"] + status["champion"]["tn"] > 0
     assert sum(status["champion"][k] for k in ("tp", "tn", "fp", "fn")) == len(rows) - BATCH
     assert status["promotions"] >= 1
@@ -100,15 +100,15 @@ def test_many_bad_rows(picky: Package) -> None:
     rig = Rig(picky)
     rows, labels = drifting(clean=300, drifted=0)
     teach(rig, with_bad(rows[:100], list(range(0, 100, 2))), labels[:100])
-    assert "IndexError: index out of range" in rig.status()["trouble"]
+    assert "IndexError: index out of range" in rig.status()["rows_trouble"]
     assert rig.status()["rows_set_aside"] == 50
     assert rig.kinds().count("rows_set_aside") == 1
     assert rig.kinds().count("row_set_aside") == MANY_ROWS
     other = Rig(picky, rig.memory, adopt=False)
     restore(other.pipeline.parts, dump(rig.pipeline.parts))
-    assert other.status()["trouble"] == rig.status()["trouble"]
+    assert other.status()["rows_trouble"] == rig.status()["rows_trouble"]
     teach(rig, rows[100:], labels[100:], 101)
-    assert rig.status()["trouble"] is None
+    assert rig.status()["rows_trouble"] == ""
     assert rig.status()["rows_set_aside"] == 50
 
 
