@@ -63,6 +63,7 @@ def test_run_length_is_not_wasted(name: Any, draw: Draw) -> None:
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_longer_run_length_is_less_sensitive(name: Any) -> None:
+    """Who allows fewer false alarms gets a less sensitive parameter."""
     sample = calm(normal, 1, 5000)
     eager, patient = (calibrate(name, sample, run_length=n, seed=1) for n in (200, 2000))
     assert (eager < patient) if name == "page-hinkley" else (eager > patient)
@@ -70,6 +71,7 @@ def test_longer_run_length_is_less_sensitive(name: Any) -> None:
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_calibration_is_deterministic(name: Any) -> None:
+    """The same sample and seed give the same parameter."""
     sample = calm(errors, 1, 500)
     assert calibrate(name, sample, run_length=500, seed=3) == calibrate(
         name, sample, run_length=500, seed=3
@@ -99,6 +101,7 @@ def test_change_is_found_soon(name: Any, draw: Draw) -> None:
 @pytest.mark.parametrize("direction", [-1.0, 1.0])
 @pytest.mark.parametrize("name", DETECTORS)
 def test_both_directions(name: Any, direction: float) -> None:
+    """A mean that falls is seen as well as one that rises."""
     detector = Detector(name, calibrate(name, calm(normal, 1, 5000), run_length=3000, seed=42))
     assert not detector.update(calm(normal, 7, 300))
     assert delay(detector, np.full(200, 2 * direction)) <= 200
@@ -180,6 +183,7 @@ def test_constant_errors_that_begin_are_seen() -> None:
     ],
 )
 def test_bad_calibration_is_refused(change: dict[str, Any], message: str) -> None:
+    """The error names the argument and its value."""
     arguments: dict[str, Any] = {"name": "adwin", "sample": [0, 1], "run_length": 1000, "seed": 1}
     with pytest.raises(ValueError, match=message):
         calibrate(**(arguments | change))
@@ -198,6 +202,7 @@ def test_bad_calibration_is_refused(change: dict[str, Any], message: str) -> Non
     ],
 )
 def test_bad_detector_is_refused(arguments: tuple[Any, ...], message: str) -> None:
+    """The error names the argument and its value."""
     with pytest.raises(ValueError, match=message):
         Detector(*arguments)
 
@@ -231,11 +236,13 @@ def test_bad_batch_is_refused_whole(name: Any, values: Any, message: str) -> Non
     ],
 )
 def test_bad_state_is_refused(change: dict[str, Any], message: str) -> None:
+    """A state that no detector can have is refused, and the field is named."""
     with pytest.raises(ValueError, match=message):
         Detector.from_state(Detector("adwin", 0.1).to_state() | change)
 
 
 def test_state_with_a_part_missing_is_refused() -> None:
+    """The missing field is named."""
     state = Detector("adwin", 0.1).to_state()
     del state["values"]
     with pytest.raises(ValueError, match=r"state must hold \['values'\]"):
