@@ -76,9 +76,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `-n`, one worker runs the tests on real servers, one after the other, and each file of
-    the rest is run by one worker, so that its fixtures are made once."""
-    for item in items if config.pluginmanager.hasplugin("xdist") else ():
+    """With `--dist loadgroup`, one worker runs the tests on real servers, one after the other;
+    each other file is run by one worker, so that its fixtures are made once."""
+    for item in items if getattr(config.option, "loadgroup", False) else ():
         folder = item.path.relative_to(ROOT)
         group = "live" if folder.is_relative_to("tests/live") else str(folder)
         item.add_marker(pytest.mark.xdist_group(group))
