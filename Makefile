@@ -29,7 +29,7 @@ container: $(STAMP)  ## build an image of the service (BASE, BACKEND and IMAGE: 
 	PATH="$(abspath $(BIN)):$$PATH" examples/container/build.sh
 
 test: $(STAMP)  ## run the tests (at most 6 minutes on two cores) and say what was left out
-	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(STAMP)  ## run the tests that take longer, one after the other
 	$(BIN)/pytest -m slow

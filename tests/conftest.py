@@ -74,14 +74,14 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--record-faults needs all tests in one process: leave out -n")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup`, one worker runs the tests on real servers, one after the other;
-    each other file is run by one worker, so that its fixtures are made once."""
-    for item in items if getattr(config.option, "loadgroup", False) else ():
-        folder = item.path.relative_to(ROOT)
-        group = "live" if folder.is_relative_to("tests/live") else str(folder)
-        item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadfile`, one worker runs the tests on real servers, one after the other."""
+    if config.getvalue("dist") == "loadfile":
+        from schedule import ServersTogether
+
+        return ServersTogether(config, log)
+    return None
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
