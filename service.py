@@ -16,12 +16,12 @@ settings = load_settings()
 
 @bentoml.service(**runner_options(settings))
 class HealingRunner(HealingRunnerBase):
-    """Watches, heals, proves and undoes."""
+    """Watches for drift, heals the model, tests the result and rolls back what fails."""
 
 
 @bentoml.service(**predict_options(settings), image=container_image(settings))
 class SelfHealing(PredictBase):
-    """A torch classifier that repairs itself when its world drifts."""
+    """A torch classifier that recovers from drift while it serves."""
 
     model = bentoml.models.BentoModel(settings.model)
     runner = bentoml.depends(HealingRunner)

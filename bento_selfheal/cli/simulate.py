@@ -1,4 +1,4 @@
-"""Commands that try healing out: the demo, a user's stream, a log, the article's experiment."""
+"""Commands that try out healing: the demo, a user's stream, a log, the article's experiment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings of a running service, grouped by concern; `Settings` puts them together."""
+"""The settings of a running service, grouped by concern. `Settings` combines the groups."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEY_CHARS = 32
 
 
 class Group(BaseModel):
-    """Base of the groups: the text below a setting is what the documentation says of it."""
+    """Base of the groups. The text below a setting is its description in the documentation."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -55,16 +55,16 @@ class ServingSettings(Group):
     access_log: bool = False
     """Write BentoML's access log for predictions too. It takes a tenth of a request's time."""
     log_format: LogFormat = "plain"
-    """Format of our log lines: `plain`, as BentoML writes its own, or `json`, one object per line
-    with the ids of the trace that it belongs to."""
+    """Format of the plugin's log lines: `plain`, as BentoML writes its own, or `json`, one object
+    per line with the ids of the trace that it belongs to."""
     monitor: bool = False
     """Collect every predicted row and every accepted label through `bentoml.monitor("selfheal")`.
     BentoML's `monitoring` configuration says where they go. By default that is JSON lines in
     `monitoring/selfheal/data` of the working directory, one file per worker and day that nothing
     ever deletes, with the values of the features in it. A background thread writes them, so no
     request waits for it, but it handles each value in Python in the process that answers, and that
-    costs throughput. Rows that come faster than it writes are left out, and the server's log says
-    so."""
+    costs throughput. Rows that arrive faster than it writes are left out, and the server's log
+    says so."""
     base_image: str = ""
     """Image with Python that `bentoml build` bases the container's image on. Empty means
     `python:3.X-slim` with the version of the Python that builds."""
@@ -93,7 +93,7 @@ class AccessSettings(Group):
     429 and none of its labels is kept. Each worker counts for itself. 0 disables the limit."""
     token_labels_per_minute: NotNegativeCount = 0
     """Rate limit: labels per minute and token, whatever sources they name; without tokens, labels
-    per minute in all. Otherwise as above."""
+    per minute in all. Otherwise like `source_labels_per_minute`."""
     signing_key: SecretStr = SecretStr("")
     """Key that adapters are signed with, at least 32 characters. With a key, an adapter without a
     valid signature never serves. `bento-selfheal sign` signs those that were made before."""
@@ -102,7 +102,7 @@ class AccessSettings(Group):
     @classmethod
     def _long_enough(cls, value: SecretStr) -> SecretStr:
         if 0 < len(value.get_secret_value()) < KEY_CHARS:
-            raise ValueError(f"shorter than {KEY_CHARS} characters")
+            raise ValueError(f"shorter than {KEY_CHARS} characters; use a longer key")
         return value
 
 
@@ -151,9 +151,9 @@ class HealingSettings(Group):
     gate_alpha: Chance = 0.05
     """Probability that the gate ever lets a challenger line through that is not better."""
     health: Literal["evidence", "article"] = "evidence"
-    """What triggers a rollback. `evidence`: the gate's test, turned round, against the model that
-    was replaced. `article`: the article's rolling means against a baseline. Without a gate it is
-    always the article's."""
+    """What triggers a rollback. `evidence`: the gate's test in the opposite direction, against the
+    model that was replaced. `article`: the article's rolling means against a baseline. With
+    `gate=always` it is always the article's."""
     detectors: Annotated[tuple[DetectorName, ...], NoDecode] = ()
     """River's detectors that watch errors and sensitive features, separated by commas: `adwin`,
     `kswin`, `page-hinkley`."""
@@ -168,7 +168,7 @@ class HealingSettings(Group):
     """The state becomes RETRAIN_NEEDED when the challenger stays this far below the packaged
     accuracy."""
     retrain_batches: Count = 20
-    """Number of labelled batches on which that is judged, and whether the lift has faded."""
+    """Number of labelled batches on which `retrain_drop`, and whether the lift has faded, is judged."""
     heal_share: Annotated[float, Field(ge=0.001, le=1, allow_inf_nan=False)] = 0.25
     """Share of one core that heals may take on average. The runner rests after each heal."""
     runner_nice: Annotated[int, Field(ge=0, le=19)] = 15
@@ -204,9 +204,9 @@ class Tuning(HealParameters):
     flush_interval: Annotated[float, Field(ge=0.001, le=60, allow_inf_nan=False)] = 0.05
     """Seconds between group commits of the prediction log."""
     poll_interval: Annotated[float, Field(ge=0.001, le=60, allow_inf_nan=False)] = 0.05
-    """Seconds between two looks of the runner at the logs when it has nothing to do."""
+    """Seconds between two reads of the logs by the runner when it has nothing to do."""
     follow_interval: Annotated[float, Field(ge=0.001, le=60, allow_inf_nan=False)] = 0.1
-    """Seconds between two looks of a worker at the promotion log."""
+    """Seconds between two reads of the promotion log by a worker."""
 
 
 def split_list(value: Any) -> Any:

@@ -43,18 +43,20 @@ def dump(parts: Parts) -> bytes:
 
 
 def restore(parts: Parts, blob: bytes) -> None:
-    """Put fresh parts where others were.
+    """Restore the state of fresh parts.
 
     Raises:
-        CheckpointError: The checkpoint is damaged, or of a release too old to read; the parts
-            are of no use any more.
+        CheckpointError: The checkpoint is damaged, or of a release too old to read; do not use the
+            parts any more.
         NewerRelease: It is in the format of a newer one.
         StoreError: It is of another packaged model.
     """
     facts = _facts_in(blob)
     _check_format(facts["format"])
     if facts["package"] != parts.package.tag:
-        raise StoreError(f"the checkpoint is of {facts['package']}, not of {parts.package.tag}")
+        raise StoreError(
+            f"the checkpoint belongs to {facts['package']}, not to {parts.package.tag}"
+        )
     summed = facts["format"] >= SUMMED_FROM
     try:
         tensors = load(blob[:-SUM_BYTES] if summed else blob)
@@ -95,7 +97,7 @@ def _facts_in(blob: bytes) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError("the runner's checkpoint is damaged: it has no header") from error
     if summed and _sum(blob[:-SUM_BYTES]) != blob[-SUM_BYTES:]:
-        raise CheckpointError("the runner's checkpoint is damaged: its checksum does not fit")
+        raise CheckpointError("the runner's checkpoint is damaged: its checksum does not match")
     return facts
 
 

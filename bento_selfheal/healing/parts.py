@@ -34,7 +34,7 @@ class Part(Protocol):
         """Its state, as JSON values and tensors."""
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Put back what `state` gave."""
+        """Restore what `state` returned."""
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,9 @@ class Registry:
         if expected.shape != answers.shape or not torch.allclose(
             answers, expected, atol=CANARY_TOLERANCE
         ):
-            raise SnapshotError(f"{tag}: it answers the canary batch differently from before")
+            raise SnapshotError(
+                f"{tag}: its answers to the canary batch differ from those it was saved with"
+            )
         return model
 
     def sign(self, tag: str, sha256: str) -> None:

@@ -76,4 +76,4 @@ class Lease:
         try:
             self._store.release_lease(self.owner)
         except StoreError as error:
-            log.warning("the lease was not released and runs out by itself: %s", error)
+            log.warning("the lease was not released and expires by itself: %s", error)

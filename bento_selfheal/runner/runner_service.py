@@ -17,7 +17,8 @@ from bento_selfheal.telemetry.otel import open_telemetry
 
 
 class HealingRunnerBase:
-    """Watches, heals, proves and undoes, in a background thread of its own process."""
+    """Watches for drift, heals the model, tests the result and rolls back what fails: in a process
+    of its own, in a background thread."""
 
     def __init__(self) -> None:
         settings = load_settings()

@@ -116,7 +116,7 @@ class SelfHealingService(Service[Any]):
         if host is not None:
             check_address(host, settings)
         if server_context.worker_index == 1:
-            log.warning("NO TOKENS: whoever reaches %s may predict, teach and operate; see "
+            log.warning("NO TOKENS: whoever reaches %s may predict, send labels and operate; see "
                         "docs/security.md", host or "this service")  # fmt: skip
         allowed = cors.is_allowed_origin if cors is not None else lambda _: False
         return ByOrigin(names=settings.open_to_all, allowed=allowed)

@@ -73,7 +73,9 @@ class LabelLog:
             return done.result(ANSWER_SECONDS)
         except TimeoutError:
             done.cancel()
-            raise StoreError(f"the store took over {ANSWER_SECONDS:.0f} s, send again") from None
+            raise StoreError(
+                f"the store did not answer within {ANSWER_SECONDS:.0f} s; send the labels again"
+            ) from None
 
     def _write(self) -> None:
         group = [self._queue.get()]

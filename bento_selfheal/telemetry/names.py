@@ -159,7 +159,7 @@ METRICS = (
     Metric("selfheal.label.joined", "{label}", "Labels joined with their row",
            ("labels", "joined"), kind="counter"),
     Metric("selfheal.label.unmatched", "{label}",
-           "Labels given up, as their prediction is not in the log",
+           "Labels given up because their prediction is not in the log",
            ("labels", "unmatched"), kind="counter"),
     Metric("selfheal.predictions", "{row}", "Rows that the runner has read from the prediction log",
            ("predicted_rows",), kind="counter"),
@@ -204,7 +204,7 @@ QUEUE_METRIC = Metric(
     kind="updowncounter",
 )
 DROPPED_METRIC = Metric(
-    "selfheal.dropped", "{row}", "Predictions that were not logged, as the store was too slow",
+    "selfheal.dropped", "{row}", "Predictions that were not logged because the store was too slow",
     kind="counter",
 )  # fmt: skip
 # Of every process: its background threads.

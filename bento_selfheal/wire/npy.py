@@ -21,13 +21,15 @@ def read(body: bytes) -> NDArray[Any]:
         ValueError: It is no such file, is cut short, or holds Python objects.
     """
     if body[:6] != b"\x93NUMPY" or len(body) < 12:
-        raise ValueError("no NumPy array file")
+        raise ValueError("this is not a NumPy array file")
     start, size = (10, body[8:10]) if body[6] == 1 else (12, body[8:12])
     end = start + int.from_bytes(size, "little")
     shape, fortran, dtype = _layout(body[:end])
     count = math.prod(shape)
     if len(body) - end != count * dtype.itemsize:
-        raise ValueError(f"{len(body) - end} bytes of data, {count * dtype.itemsize} are announced")
+        raise ValueError(
+            f"{len(body) - end} bytes of data, but the header announces {count * dtype.itemsize}"
+        )
     flat = np.frombuffer(body, dtype, count, end)
     return flat.reshape(shape, order="F" if fortran else "C")
 

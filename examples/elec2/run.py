@@ -1,9 +1,10 @@
 # %% [markdown]
-# # Elec2: a price that is told half-hour by half-hour
+# # Elec2: electricity prices, half-hour by half-hour
 #
-# Electricity prices of New South Wales, 1996 to 1998: 45,312 half-hours, six features, and whether
-# the price goes UP or DOWN against the mean of the last day. A model is trained on the first tenth,
-# served, and gets every label 100 rows late. The market changes under it; the service heals itself.
+# Electricity prices in New South Wales, 1996 to 1998: 45,312 half-hours, six features, and whether
+# the price goes UP or DOWN compared with the mean of the last day. A model is trained on the first
+# tenth and served. Every label arrives 100 rows late. The market changes, and the service heals the
+# model.
 #
 # As a script: `python run.py PATH/TO/elec.csv [ROWS]`, where ROWS is how many rows to stream at
 # most. As a notebook: set the environment variables `ELEC2` and `ELEC2_ROWS`.
@@ -29,16 +30,16 @@ path = Path(arguments[0] if arguments else os.environ.get("ELEC2", "elec.csv"))
 most = int(arguments[1] if len(arguments) > 1 else os.environ.get("ELEC2_ROWS", 50_000))
 if not path.is_file():
     raise SystemExit(
-        f"there is no {path}: download elec.csv from the repository "
-        "scikit-multiflow/streaming-datasets on GitHub and give its path"
+        f"{path} does not exist: download elec.csv from the repository "
+        "scikit-multiflow/streaming-datasets on GitHub and pass its path"
     )
 
 # %% [markdown]
-# ## Train on what is known, and package it
+# ## Train on the first tenth, and package the model
 #
-# `read_table` takes any CSV or Parquet file in time order. Without a model of your own,
-# `package_model` trains its default one. Three of the features are constant in this first tenth: a
-# model trained there knows nothing of what they will mean.
+# `read_table` reads any CSV or Parquet file in time order. Without a model of your own,
+# `package_model` trains the default one. Three of the features are constant in the first tenth, so
+# the trained model cannot know what they will mean later.
 
 # %%
 known, stream = read_table(path, "class").split(0.1)
@@ -52,13 +53,13 @@ constant = [
 print(f"constant in the training data: {', '.join(constant)}")
 
 # %% [markdown]
-# ## Serve it, and stream what comes after
+# ## Serve it, and stream the rest
 #
-# `bentoml serve` runs in a process of its own, as it would in production. Each batch of 100 rows is
-# predicted; the labels of the batch before are given back. Every figure below comes from answers
-# that were given before their label was sent. The frozen model answers the same rows beside it.
-# Half an hour lies between two rows in the market; here the next batch waits only until the
-# labels have been learned from.
+# `bentoml serve` runs in a process of its own, as it would in production. For each batch of 100
+# rows, the service predicts the rows, and then gets the labels of the batch before. Every figure
+# below comes from answers that were given before their label was sent. The frozen model, the
+# baseline, answers the same rows. In the market there is half an hour between two rows. Here the
+# next batch waits only until the service has learned from the labels.
 
 # %%
 BATCH = 100
@@ -67,7 +68,7 @@ env = {"SELFHEAL_MODEL": package.tag, "SELFHEAL_WORKERS": "1", "SELFHEAL_HEAL_SH
 
 
 def learned(client: Client, labels: int) -> dict:
-    """Wait until so many labels are learned and what was promoted for them serves; the status."""
+    """Wait until the labels are learned and what they promoted serves. Returns the status."""
     while True:
         status = client.status()
         joined = (status.get("labels") or {}).get("joined", 0)
@@ -102,9 +103,10 @@ with (
     reasons = [(p.version, p.kind.value, p.reason) for p in client.promotions()]
 
 # %% [markdown]
-# ## What it was worth
+# ## What healing gained
 #
-# Accuracy by eighths of the stream: what was served, and the frozen model on the same rows.
+# The accuracy in each eighth of the stream: of what was served, and of the frozen model on the
+# same rows.
 
 # %%
 print("batches        frozen  served  snapshot")
@@ -123,7 +125,7 @@ print(
 # %% [markdown]
 # ## Why
 #
-# The promotion log says of each snapshot why it serves. The first and the last ones:
+# The promotion log says why each snapshot was promoted. The first and the last ones:
 
 # %%
 for version, kind, reason in [*reasons[:3], *reasons[-3:]]:

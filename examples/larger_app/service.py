@@ -20,16 +20,16 @@ from bento_selfheal.default_service import SelfHealing
 
 
 class Decision(BaseModel):
-    """What is to become of one payment."""
+    """What to do with one payment."""
 
     reference: str
-    """Comes back with the chargeback, if there is one."""
+    """A chargeback names it, if there is one."""
     block: bool
 
 
 @bentoml.service
 class Payments:
-    """Decides on payments; what is known of them later teaches the classifier."""
+    """Decides on payments. What becomes known later is sent to the classifier as labels."""
 
     classifier = bentoml.depends(SelfHealing)
 

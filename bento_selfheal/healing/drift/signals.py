@@ -1,4 +1,4 @@
-"""All signals put together: whether the world drifts, and in words why."""
+"""All signals combined: whether the data drifts, and why, in words."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from bento_selfheal.rules import RuleSet
 
 
 class Signals:
-    """Reads every signal: on rows as they come, on errors once labels come.
+    """Computes every signal: on rows as they arrive, on errors once their labels are known.
 
     Args:
         package: The packaged model.
-        settings: Which signals, and from where on they ask for a heal.
+        settings: Which signals there are, and the thresholds at which they request a heal.
         rules: The rules in force.
 
     Attributes:
@@ -60,17 +60,17 @@ class Signals:
 
     @property
     def seen(self) -> bool:
-        """Whether a signal asks for a heal."""
+        """Whether a signal requests a heal."""
         return self.reading.drifting or bool(self.fallen)
 
     @property
     def calm(self) -> bool:
-        """Whether no signal says anything."""
+        """Whether no signal indicates drift."""
         return not (self.seen or self._canary)
 
     @property
     def reason(self) -> str:
-        """Why a heal is asked for, in words."""
+        """Why a heal is requested, in words."""
         return ", ".join(filter(None, (self.reading.reason, self.fallen, self._canary)))
 
     def state(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class Signals:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Put back what `state` gave."""
+        """Restore what `state` returned."""
         self.reading = SignalReading(**state["reading"])
         self.fidi.window.extend(state["fidi"])
         self.agreement.recent = [(hits, rows) for hits, rows in state["agreement"]]
@@ -103,7 +103,8 @@ class Signals:
     def _error_signal(self) -> str:
         """The third signal, on labels: accuracy below the reference set's; empty when calm.
 
-        Drift of what decides a class, not of the rows, shows here alone.
+        Only this signal shows drift in the relation between rows and classes while the rows stay
+        the same.
         """
         if len(self.recent) < Fidi.MIN_BATCHES:
             return ""

@@ -135,8 +135,8 @@ def check_address(host: str, settings: Settings) -> None:
         return
     raise SettingsError(
         f"will not listen on {host}: there are no tokens, so anybody who reaches it could predict, "
-        "teach and operate. Set SELFHEAL_TOKENS_FILE to a file of tokens (docs/security.md), or "
-        "listen on 127.0.0.1, or set SELFHEAL_OPEN_TO_ALL=true to allow it"
+        "send labels and operate. Set SELFHEAL_TOKENS_FILE to a file of tokens "
+        "(docs/security.md), listen on 127.0.0.1, or set SELFHEAL_OPEN_TO_ALL=true to allow it"
     )
 
 
