@@ -168,7 +168,7 @@ class HealingSettings(Group):
     """The state becomes RETRAIN_NEEDED when the challenger stays this far below the packaged
     accuracy."""
     retrain_batches: Count = 20
-    """Number of labelled batches on which `retrain_drop`, and whether the lift has faded, is judged."""
+    """Number of labelled batches that decide about `retrain_drop`, and about a lift that fades."""
     heal_share: Annotated[float, Field(ge=0.001, le=1, allow_inf_nan=False)] = 0.25
     """Share of one core that heals may take on average. The runner rests after each heal."""
     runner_nice: Annotated[int, Field(ge=0, le=19)] = 15
