@@ -32,7 +32,7 @@ from bento_selfheal.config.settings import Settings
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.packaging.model_store import use_home
 from bento_selfheal.packaging.package import Package
-from bento_selfheal.scoring.losses import cost_of
+from bento_selfheal.scoring.losses import cost_of, row_losses
 from bento_selfheal.scoring.scores import Scores
 from bento_selfheal.simulation.backtest import Backtest
 from bento_selfheal.simulation.demo import package_demo
@@ -191,7 +191,8 @@ def calm(kind: str) -> Row:
         hurt = False
         lift = 0.0
         seen: int | None = None
-        before = run.pipeline._losses(package.shadow(held), truth).mean()
+        costs = run.pipeline.parts.controls.thresholds
+        before = row_losses(package.shadow(held), truth, costs).mean()
         for report in run.run(stream):
             lift += report.lift
             serving = run.pipeline.parts.lineage.serving
@@ -199,7 +200,7 @@ def calm(kind: str) -> Row:
                 seen = serving.version
                 with torch.no_grad():
                     answers = run.pipeline.parts.lineage.champion(torch.from_numpy(held)).numpy()
-                hurt |= bool(run.pipeline._losses(answers, truth).mean() > before + 1e-4)
+                hurt |= bool(row_losses(answers, truth, costs).mean() > before + 1e-4)
         harmful += hurt
         promoted += run.pipeline.parts.scoreboard.counts.promotions > 0
         losses.append(-lift / len(stream))

@@ -44,5 +44,5 @@ def test_a_liar_is_caught_and_forgotten(package: Package) -> None:
     assert row["served"] == pytest.approx(row["clean"] - row["loss"])
     assert row["served"] > row["frozen"]
     table = poisoning_table({"article": {name: merged([row, row])}})
-    assert f"| {name} | " in table
+    assert "| flipped, sudden, 1 of 10 | " in table
     assert f"| 2 of 2 | {wait} to {wait} | 0 |" in table
