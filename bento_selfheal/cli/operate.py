@@ -37,7 +37,10 @@ def status(
     token: Token = None,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Exit code 1 when the runner is dead or a retrain is due."),
+        typer.Option(
+            "--check",
+            help="Exit with code 1 if the runner is dead or in trouble, or a retrain is due.",
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -48,7 +51,8 @@ def status(
     with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
         found = client.status()
     _print(found, as_json, print_status)
-    if check and (found.get("retrain") or not found.get("runner_alive")):
+    bad = found.get("retrain") or found.get("trouble") or not found.get("runner_alive")
+    if check and bad:
         raise typer.Exit(1)
 
 

@@ -163,7 +163,7 @@ def print_status(status: dict[str, Any], console: Console) -> None:
         "serving": f"snapshot {(status['serving'] or {}).get('version')}",
         "done": f"{status['heals']} heals, {status['promotions']} promotions, "
         f"{status['rollbacks']} rollbacks",
-        **({"retrain": status["retrain"]} if status.get("retrain") else {}),
+        **{name: status[name] for name in ("retrain", "trouble") if status.get(name)},
     }
     for name, value in rows.items():
         add_row(grid, literal(name, "bold"), value)

@@ -182,6 +182,7 @@ function drawHead(s) {
   const why = s.retrain ? `${s.retrain}. ` : "";
   at("story").textContent = held + why + (last ? `Last: ${told(last)}, ${ago(last.time)}.` : "Nothing has happened yet.");
   if (s.runner_alive === false) alarm("The healing runner is not running: predictions go on, but nothing heals.");
+  else if (s.trouble) alarm(s.trouble);
   else if (s.worker.dropped_rows) alarm(`${s.worker.dropped_rows} predictions were not logged: the store was too slow.`);
   at("pause").textContent = s.paused ? "Resume" : "Pause";
   at("observe").textContent = s.mode === "observe" && !s.paused ? "Promote again" : "Observe";
@@ -263,6 +264,9 @@ const TELLS = {
   quarantine: (d) => `source ${d.source} quarantined, ${d.rows} rows forgotten: ${d.reason}`,
   refused: (d) => `refused ${d.version ? `snapshot ${d.version}` : `heal ${d.heal}`}: ${d.reason}`,
   operating_point: (d) => `decision threshold ${number(d.threshold, 3)} (${d.kind}): ${d.reason}`,
+  row_set_aside: (d) => `a labelled row was set aside, the model cannot answer it: ${d.error ?? d.reason}`,
+  step_failing: (d) => d.reason,
+  step_recovered: () => "the healing step works again",
   dropped: (d) => `${d.rows} predictions not logged: ${d.reason}`,
   heal_asked: () => "a heal was asked for",
   pause: () => "healing paused", resume: () => "healing resumed", observe: () => "observing: nothing is promoted",

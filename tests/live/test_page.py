@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import wait_for
 from live import Client, Feeder, flood, served
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.server import ServedService
@@ -125,6 +125,18 @@ def test_pause_observe_resume(page: Page, server: ServedService, feeder: Feeder)
         expect(page.locator("#story")).to_contain_text("nothing is promoted", timeout=SECONDS)
         press(page, "Promote again", "Promote again")
         wait_for(lambda: client.read("/status")["mode"] == "heal", "promoting again")
+
+
+def test_trouble_is_loud(page: Page, server: ServedService) -> None:
+    """What keeps the runner from healing stands in the alarm at the top of the page."""
+    why = "The healing step has failed 5 times in a row, after prediction 3 and label 7"
+
+    def troubled(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "trouble": why})
+
+    page.route("**/status", troubled)
+    expect(page.get_by_text(why)).to_be_visible(timeout=SECONDS)
 
 
 def test_sources_and_forget(page: Page, server: ServedService) -> None:

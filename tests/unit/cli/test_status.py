@@ -1,0 +1,45 @@
+"""`bento-selfheal status`: what keeps the service from healing is shown, and fails a check."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bento_selfheal.cli import main as entry
+from bento_selfheal.client import Client
+
+CALM: dict[str, Any] = {
+    "state": "HEALTHY", "model": "m:1", "paused": False, "mode": "heal", "runner_alive": True,
+    "signals": {"z": 0.0, "fidi_threshold": 1.0, "feature": "a", "conflicts": 0, "conflict_min": 5},
+    "labels": {"joined": 1, "delay_seconds": 1.0, "unmatched": 0}, "predicted_rows": 1,
+    "lift": {"mean": 0.0, "low": 0.0, "high": 0.0}, "serving": {"version": 1}, "heals": 0,
+    "promotions": 0, "rollbacks": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ({}, 0),
+        ({"trouble": "The healing step has failed 5 times in a row"}, 1),
+        ({"retrain": "accuracy stays low"}, 1),
+        ({"runner_alive": False}, 1),
+    ],
+)
+def test_check(
+    more: dict[str, Any],
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`status --check` ends with 1 when the runner is dead or in trouble or a retrain is due, and
+    prints the reason."""
+    monkeypatch.setattr(Client, "status", lambda _: {**CALM, **more})
+    monkeypatch.setattr("sys.argv", ["bento-selfheal", "status", "--check"])
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert ended.value.code == code
+    printed = capsys.readouterr().out
+    for reason in more.values():
+        assert not isinstance(reason, str) or reason in printed
