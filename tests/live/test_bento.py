@@ -79,6 +79,7 @@ def newer_model(package: Package) -> Iterator[str]:
     delete_model(tag)
 
 
+@pytest.mark.slow
 def test_a_bento_serves_by_its_tag_from_another_folder_and_heals(
     bento: str, newer_model: str, home: Path, package: Package, tmp_path: Path
 ) -> None:

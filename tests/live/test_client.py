@@ -237,6 +237,7 @@ def test_a_service_that_is_down_comes_back(home: Path, package: Package, tmp_pat
             assert (counts.accepted, counts.already_known) == (2, 2)
 
 
+@pytest.mark.slow
 def test_a_store_that_is_away(server: ServedService, client: Client) -> None:
     """While the store takes no labels feedback fails with its words, or waits until it does."""
     ids = client.predict(rows(5)).prediction_ids

@@ -20,6 +20,7 @@ def lift_of(printed: str) -> tuple[float, float, float]:
     return mean, low, high
 
 
+@pytest.mark.slow
 def test_demo_heals_and_ends(tmp_path: Path) -> None:
     """`demo` prints a line a batch and a summary in which healing has won; it needs nothing
     in the folder that it is started in, and leaves its store to look at."""

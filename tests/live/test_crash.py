@@ -91,6 +91,7 @@ def test_a_killed_runner_goes_on_where_it_was(serve: Serve, tmp_path: Path) -> N
         assert_whole(feeder, client, tmp_path / "state")
 
 
+@pytest.mark.slow
 def test_a_killed_worker_comes_back_with_the_newest_promotion(serve: Serve, tmp_path: Path) -> None:
     """kill -9 of one worker in mid-heal: the other answers, its successor serves the same."""
     server = serve(**LONG_HEAL)

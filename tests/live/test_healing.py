@@ -229,6 +229,7 @@ def test_an_operator_asks_for_a_heal(observing: Client, feeder: Feeder) -> None:
     )
 
 
+@pytest.mark.slow
 def test_thresholds_are_picked_up_while_running(observing: Client, observed_folder: Path) -> None:
     """A good edit is in force at once; a bad one is refused in the log and the old one stays."""
     file = observed_folder / "state" / "threshold_config.json"

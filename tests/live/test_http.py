@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import io
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from conftest import wait_for
 from live import WIDTH, Client, served
 
 from bento_selfheal.packaging.package import Package
+from bento_selfheal.serving.http.request_metrics import REPORT_SECONDS
 from bento_selfheal.simulation.server import ServedService
 from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows
 
@@ -439,6 +441,10 @@ def _figures(text: str) -> dict[str, float]:
     return {name: float(value) for name, value in pairs}
 
 
+SETTLED_SECONDS = 5 * REPORT_SECONDS
+"""Within which a worker has surely told what it counted."""
+
+
 def test_predictions_are_counted_as_bentoml_counts(client: Client) -> None:
     """`bentoml_service_request_total` and the duration's histogram count what the lane answers,
     each request once and soon after."""
@@ -452,7 +458,12 @@ def test_predictions_are_counted_as_bentoml_counts(client: Client) -> None:
         figures = _figures(client.get("/metrics").text)
         return [figures.get(name, 0.0) for name in names]
 
-    before = wait_for(lambda: (now := counted()) == counted() and now, "the counts at rest")
+    def at_rest() -> list[float] | bool:
+        now = counted()
+        time.sleep(SETTLED_SECONDS)  # no event says that a worker has told all that it counted
+        return now == counted() and now
+
+    before = wait_for(at_rest, "the counts at rest")
     for _ in range(3):
         client.predict([ROW])
     assert client.post("/predict", json={"rows": [[1.0]]}).status_code == 400
@@ -475,6 +486,7 @@ def test_access_log(serve: Callable[..., ServedService]) -> None:
             assert ("path=/predict" in log) is wanted
 
 
+@pytest.mark.slow
 def test_no_feature_value_is_logged(client: Client, server: ServedService) -> None:
     """Whatever becomes of a request, its rows do not stand in the log."""
     odd = [*ROW[:-1], 7.654321]

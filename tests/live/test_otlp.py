@@ -41,13 +41,14 @@ GAUGES = {
     "selfheal.shadow.accuracy": "1", "selfheal.shadow.f1": "1", "selfheal.lift.mean": "1",
     "selfheal.lift.low": "1", "selfheal.lift.high": "1",
     "selfheal.label.delay": "s", "selfheal.serving.version": "{version}",
+    "selfheal.thread.alive": "{thread}",
 }  # fmt: skip
 COUNTERS = {
     "selfheal.heals": "{heal}", "selfheal.rollbacks": "{rollback}",
     "selfheal.promotions": "{promotion}", "selfheal.feedback": "{label}",
     "selfheal.predictions": "{row}", "selfheal.label.joined": "{label}",
     "selfheal.label.unmatched": "{label}", "selfheal.dropped": "{row}",
-    "selfheal.refused": "{request}",
+    "selfheal.refused": "{request}", "selfheal.thread.failures": "{failure}",
 }  # fmt: skip
 LEVELS = {
     "selfheal.state": "1",

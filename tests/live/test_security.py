@@ -274,6 +274,7 @@ def test_refuses_beyond_loopback(home: Path, package: Package, tmp_path: Path, h
     assert not (tmp_path / "state").exists()
 
 
+@pytest.mark.slow
 def test_listens_to_this_machine(lone: Typed) -> None:
     """By itself it listens to this machine alone."""
     assert lone.addresses() == {"127.0.0.1"}
@@ -479,6 +480,7 @@ def test_unsigned_does_not_serve(home: Path, package: Package, tmp_path: Path) -
 # -- secrets --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_nothing_secret_is_told(server: ServedService, client: Client) -> None:
     """After all of the above no token and no key stands in the log, in metrics, in what operators
     read or in an error."""

@@ -533,6 +533,7 @@ def test_surplus(package: Package, kept: int) -> None:
     assert set(gone).isdisjoint(rig.pipeline.parts.history.snapshots)
 
 
+@pytest.mark.slow
 def test_home_stays(package: Package) -> None:
     """What a line began from is never forgotten, however many heals come after: a regret goes
     back to it."""
@@ -740,6 +741,7 @@ def test_few_labels_that_come_fast(package: Package) -> None:
     assert status["labelled_batches"] == status["labels"]["joined"] // BATCH
 
 
+@pytest.mark.slow
 def test_few_labels(package: Package) -> None:
     """When one row in twenty is labelled, a round's worth of labels is enough to heal on."""
     status = one_in_twenty(package, pace=1.0)

@@ -235,6 +235,7 @@ def harmed(healed: Healed, own: Settings, harm: Harm, *, signed: bool) -> Iterat
         yield
 
 
+@pytest.mark.slow
 @settings(
     max_examples=max(EXAMPLES // 10, 10), deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],  # every call is a new copy

@@ -390,6 +390,7 @@ def heals_after(store: SqlStore, promotion: int) -> list[dict[str, Any]]:
     return [e.detail for e in events[start:] if e.kind == "heal"]
 
 
+@pytest.mark.slow
 def test_old_package_again(
     store: SqlStore, worker: Worker, make: Callable[..., Runner], settings: Settings
 ) -> None:

@@ -90,6 +90,7 @@ def _checkpoint_never(connection: Connection) -> None:
     connection.exec_driver_sql("PRAGMA wal_autocheckpoint = 0")
 
 
+@pytest.mark.slow
 @settings(
     max_examples=max(EXAMPLES // 5, 10), deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],  # every call is a new copy

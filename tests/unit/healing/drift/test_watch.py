@@ -22,6 +22,7 @@ def test_detectors_see_drift(package: Package, name: str) -> None:
     assert seen == {f"{name} on errors", f"{name} on V14"}
 
 
+@pytest.mark.slow
 def test_detectors_stay_calm(package: Package) -> None:
     """Without drift none fires within far fewer rows than its run length."""
     rig = Rig(package, detectors=("adwin", "page-hinkley"), detector_run_length=3000)
