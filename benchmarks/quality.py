@@ -80,7 +80,7 @@ def article(drift: float, labelled: bool) -> Row:
         found["accuracy"].append(Scores.of(answers, rows.labels, at).accuracy)
         found["auc"].append(float(roc_auc_score(rows.labels, answers)))
         found["served"].append(served)
-        found["frozen"].append(Scores.of(package.shadow(rows.rows), rows.labels).accuracy)
+        found["frozen"].append(Scores.of(package.baseline(rows.rows), rows.labels).accuracy)
     out = {k: float(np.mean(v)) for k, v in found.items()}
     return {**out, "lowest_accuracy": min(found["accuracy"]), "seeds": list(SEEDS)}
 
@@ -192,7 +192,7 @@ def calm(kind: str) -> Row:
         lift = 0.0
         seen: int | None = None
         costs = run.pipeline.parts.controls.thresholds
-        before = row_losses(package.shadow(held), truth, costs).mean()
+        before = row_losses(package.baseline(held), truth, costs).mean()
         for report in run.run(stream):
             lift += report.lift
             serving = run.pipeline.parts.lineage.serving

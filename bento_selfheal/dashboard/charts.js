@@ -52,7 +52,7 @@ export class Charts {
     if (this.measurements.length < 2) return empty();
     this.add("chart-accuracy", ["accuracy", "shadow_accuracy", "challenger_accuracy"], WIDE_HEIGHT, [
       line("served", "--champion", 3, { width: 2.2 }),
-      line("frozen shadow", "--shadow", 3, { dash: [5, 4] }),
+      line("baseline", "--shadow", 3, { dash: [5, 4] }),
       line("challenger", "--challenger", 3),
     ], { range: [0, 1], hooks: { drawClear: [(u) => this.ribbon(u)], draw: [(u) => this.marks(u)] } });
     this.add("chart-lift", ["lift", "lift_low", "lift_high", "lift_mean"], HEIGHT, [
@@ -64,7 +64,7 @@ export class Charts {
     this.add("chart-z", ["z", "=fidi_threshold"], HEIGHT, [line("z", "--champion", 2), threshold(2)], {});
     this.add("chart-conflicts", ["conflicts", "=conflict_min"], HEIGHT, [line("rows", "--champion", 0), threshold(0)], {});
     this.add("chart-cost", ["cost", "shadow_cost"], HEIGHT, [
-      line("served", "--champion", 3, { width: 2.2 }), line("frozen shadow", "--shadow", 3, { dash: [5, 4] }),
+      line("served", "--champion", 3, { width: 2.2 }), line("baseline", "--shadow", 3, { dash: [5, 4] }),
     ], {});
   }
 

@@ -105,7 +105,7 @@ def _move(package: Package, device: torch.device) -> None:
     torch.backends.cudnn.allow_tf32 = False
     try:
         package.model.to(device)
-        package.shadow(package.reference_rows[:CANARY_ROWS])
+        package.baseline(package.reference_rows[:CANARY_ROWS])
     except RuntimeError as error:
         raise PackageError(f"{package.tag}: does not run on device {device}: {error}") from error
 

@@ -110,7 +110,7 @@ class Package:
         """The columns that FIDI watches, in the order of the calibration."""
         return [self.info.features.index(c.feature) for c in self.info.calibration]
 
-    def shadow(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def baseline(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities of the frozen model as trained for rows ``(n, features)``, ``(n,)``."""
         return checked_probabilities(self.model, rows)
 

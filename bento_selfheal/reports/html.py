@@ -48,7 +48,7 @@ def _facts(data: ReportData) -> dict[str, Any]:
     return {
         "labelled batches": len(batches),
         "accuracy served, mean of batches": sum(r["accuracy"] for r in batches) / count,
-        "accuracy of the frozen shadow": sum(r["shadow_accuracy"] for r in batches) / count,
+        "accuracy of the baseline": sum(r["shadow_accuracy"] for r in batches) / count,
         "lift, 95 % interval": str(lift) if len(batches) > 1 else "too few batches",
         "heals": kinds["heal"],
         "promotions": kinds["promote"],

@@ -123,7 +123,7 @@ def _stages(
 ) -> dict[str, dict[str, float]]:
     """Scores of the package on its reference set, then of shadow, champion and recent champion."""
     package = open_package(tag)
-    clean = Scores.of(package.shadow(package.reference_rows), package.reference_labels)
+    clean = Scores.of(package.baseline(package.reference_rows), package.reference_labels)
     stages = {"clean (reference set)": clean.as_dict()}
     for name, title in (("shadow", "frozen shadow"), ("champion", "served")):
         scores = Scores(**{count: status[name][count] for count in COUNTS})

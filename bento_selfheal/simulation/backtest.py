@@ -94,7 +94,7 @@ class Backtest:
         asked_at: dict[int, PredictionRecord] = {}
         for number, (rows, labels) in enumerate(stream, start=1):
             asked = self._answer(number, rows)
-            shadow = self.package.shadow(rows)
+            shadow = self.package.baseline(rows)
             self._keep(rows, labels, shadow, asked)
             threshold = self.parts.policy.point.threshold
             self.pipeline.consume(asked)
@@ -144,7 +144,7 @@ class Backtest:
         self, entry: PredictionRecord
     ) -> tuple[PredictionRecord, dict[str, NDArray[np.float32]]]:
         said = {
-            "frozen": self.package.shadow(entry.features),
+            "frozen": self.package.baseline(entry.features),
             "champion": predict_probabilities(self.parts.lineage.champion, entry.features),
             "challenger": predict_probabilities(self.parts.line.challenger.answers, entry.features),
         }

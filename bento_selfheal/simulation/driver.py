@@ -102,7 +102,7 @@ class Driver:
     def _batch(
         self, number: int, rows: NDArray[np.float32], labels: NDArray[np.int64], delay: int
     ) -> BatchReport:
-        before = self._package.shadow(rows)
+        before = self._package.baseline(rows)
         answer = self._client.predict(rows)
         self._owed.extend(zip(answer.prediction_ids, labels.tolist(), strict=True))
         self._give_labels(delay)

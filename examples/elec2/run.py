@@ -91,7 +91,7 @@ with (
         answer = client.predict(rows)
         served.append(np.mean(np.asarray(answer.decisions) == labels))
         classes = np.asarray(package.info.classes)
-        frozen.append(np.mean(classes[(package.shadow(rows) >= 0.5).astype(int)] == labels))
+        frozen.append(np.mean(classes[(package.baseline(rows) >= 0.5).astype(int)] == labels))
         versions.append(answer.model_version)
         if owed:
             client.feedback([owed.popleft() for _ in range(BATCH)])

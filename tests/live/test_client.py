@@ -64,7 +64,7 @@ def test_arrays_and_lists_get_the_same_answer(client: Client, package: Package) 
         assert answer.probabilities == pytest.approx(lists.probabilities, abs=1e-6)
         assert answer.decisions == lists.decisions
         assert (answer.threshold, answer.verified, answer.model_version) == (0.5, True, 1)
-    assert lists.probabilities == pytest.approx(package.shadow(table).tolist(), abs=1e-6)
+    assert lists.probabilities == pytest.approx(package.baseline(table).tolist(), abs=1e-6)
     for answer in (lists, named, *arrays):
         assert len(set(answer.prediction_ids)) == 40
         assert client.feedback(items(answer.prediction_ids)).accepted == 40
@@ -187,7 +187,7 @@ def test_async(server: ServedService, package: Package) -> None:
             tables = [rows(10, seed) for seed in range(20)]
             answers = await asyncio.gather(*(client.predict(table) for table in tables))
             for table, answer in zip(tables, answers, strict=True):
-                expected = package.shadow(table).tolist()
+                expected = package.baseline(table).tolist()
                 assert answer.probabilities == pytest.approx(expected, abs=1e-6)
             counts = await asyncio.gather(
                 *(client.feedback(items(answer.prediction_ids)) for answer in answers)

@@ -59,7 +59,7 @@ def test_objects_by_feature_name_get_the_same_answers_as_lists(
     objects = [dict(reversed(list(zip(ARTICLE_FEATURES, row, strict=True)))) for row in lists]
     answer, named = client.predict(lists), client.predict(objects)
     assert answer["probabilities"] == named["probabilities"]
-    expected = package.shadow(np.asarray(lists, dtype=np.float32))
+    expected = package.baseline(np.asarray(lists, dtype=np.float32))
     assert answer["probabilities"] == pytest.approx(expected.tolist(), abs=1e-6)
     assert answer["decisions"] == [int(p >= 0.5) for p in answer["probabilities"]]
     assert answer["model_version"] == 1

@@ -81,7 +81,7 @@ def test_a_larger_app_predicts_and_gives_feedback(app: httpx.Client, package: Pa
     counted once and joined by the runner that was started with it."""
     table = rows(20)
     decisions = asked(app, "/decide", payments=table.tolist())
-    assert [d["block"] for d in decisions] == (package.shadow(table) >= 0.5).tolist()
+    assert [d["block"] for d in decisions] == (package.baseline(table) >= 0.5).tolist()
     references, fraud = [d["reference"] for d in decisions], [True, False] * 10
     assert asked(app, "/settle", references=references, fraud=fraud) == 20
     assert asked(app, "/settle", references=references, fraud=fraud) == 0

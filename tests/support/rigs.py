@@ -213,7 +213,7 @@ def taken_back(ran: Live) -> None:
 def feed(rig: Rig, n: int = BATCH + 10) -> tuple[PredictionRecord, list[int]]:
     """One request with labels for all its rows; the last 10 still wait for their batch."""
     table = article_rows(n, 0.0, np.random.default_rng(3))
-    answers = rig.pipeline.parts.package.shadow(table.rows)
+    answers = rig.pipeline.parts.package.baseline(table.rows)
     asked = PredictionRecord(b"k" * 12, table.rows, answers, 1, 1.0, 1)
     rig.take((asked, None))
     labels = [int(v) for v in table.labels]

@@ -114,7 +114,7 @@ def test_answers_agree(package: Package, device: str) -> None:
     assert there.canary.device.type == device
     for say in (probabilities_or_half, predict_probabilities):
         assert np.abs(say(there.model, rows) - say(package.model, rows)).max() <= CANARY_TOLERANCE
-    assert np.abs(there.shadow(rows) - package.shadow(rows)).max() <= CANARY_TOLERANCE
+    assert np.abs(there.baseline(rows) - package.baseline(rows)).max() <= CANARY_TOLERANCE
     hidden = there.embed(rows)
     assert hidden.device.type == "cpu"
     torch.testing.assert_close(hidden, package.embed(rows), atol=CANARY_TOLERANCE, rtol=1e-4)
@@ -145,7 +145,7 @@ def test_many_classes_and_a_convolution(home: Path, device: str) -> None:
         builder="test_device:convolution", builder_args={},
     )  # fmt: skip
     there = open_package(made.tag, device)
-    assert np.abs(there.shadow(rows) - made.shadow(rows)).max() <= CANARY_TOLERANCE
+    assert np.abs(there.baseline(rows) - made.baseline(rows)).max() <= CANARY_TOLERANCE
     said = []
     for package in (made, there):
         anchor = Anchor(Basis.of(package))
@@ -155,7 +155,7 @@ def test_many_classes_and_a_convolution(home: Path, device: str) -> None:
             challenger, given, package.rules(), torch.Generator().manual_seed(1)
         )
         said.append(probabilities_or_half(challenger.answers, rows))
-    assert np.abs(said[0] - made.shadow(rows)).max() > 0.05
+    assert np.abs(said[0] - made.baseline(rows)).max() > 0.05
     assert np.abs(said[0] - said[1]).max() <= DEVICE_TOLERANCE
 
 
@@ -170,7 +170,9 @@ def test_trained_there(home: Path, device: str) -> None:
     )  # fmt: skip
     assert made.model.device.type == "cpu"
     assert model.device.type == device
-    assert np.abs(made.shadow(rows) - probabilities_or_half(model, rows)).max() <= CANARY_TOLERANCE
+    assert (
+        np.abs(made.baseline(rows) - probabilities_or_half(model, rows)).max() <= CANARY_TOLERANCE
+    )
 
 
 @cuda
@@ -220,7 +222,7 @@ def test_heal_agrees(package: Package, device: str, recipe: str) -> None:
     assert {p.device.type for p in moved.answers.parameters()} == {device}
     rows = rows_of().features
     said = probabilities_or_half(here.answers, rows)
-    assert np.abs(said - package.shadow(rows)).max() > 0.01
+    assert np.abs(said - package.baseline(rows)).max() > 0.01
     assert np.abs(probabilities_or_half(moved.answers, rows) - said).max() <= DEVICE_TOLERANCE
 
 

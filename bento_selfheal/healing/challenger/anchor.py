@@ -76,7 +76,7 @@ class Basis:
         columns = [*known, *still]
         mean = [known[c].mean if c in known else float(rows[0, c]) for c in columns]
         std = [known[c].std if c in known else 0.0 for c in columns]
-        return cls(torch.from_numpy(package.shadow(rows)), columns, mean, std)
+        return cls(torch.from_numpy(package.baseline(rows)), columns, mean, std)
 
     def __call__(self, z: Tensor, features: NDArray[np.float32]) -> Tensor:
         """Terms for log odds ``(n, columns)`` and features ``(n, features)``,

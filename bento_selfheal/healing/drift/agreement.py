@@ -23,7 +23,7 @@ class Agreement:
     def __init__(self, rules: RuleSet, package: Package, window: int) -> None:
         self._rules = rules
         self._window = window
-        agree = rules.agreement(package.reference_rows, package.shadow(package.reference_rows))
+        agree = rules.agreement(package.reference_rows, package.baseline(package.reference_rows))
         self.usual = float(agree.mean())
         self._reference = len(agree)
         self.recent: list[tuple[int, int]] = []

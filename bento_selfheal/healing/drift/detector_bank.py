@@ -32,7 +32,7 @@ class DetectorBank:
             package.info.calibration, package.sensitive_columns, strict=True)}  # fmt: skip
         self._scale = {c.feature: (c.mean, c.std or 1.0) for c in package.info.calibration}
         rows, labels = package.reference_rows, package.reference_labels
-        calm = {ERRORS: (decide_classes(package.shadow(rows)) != labels).astype(np.float64)}
+        calm = {ERRORS: (decide_classes(package.baseline(rows)) != labels).astype(np.float64)}
         calm |= {name: self._values(rows, name) for name in self._columns}
         self.detectors: dict[tuple[str, str], Detector] = {
             (name, what): Detector(

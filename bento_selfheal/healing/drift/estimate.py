@@ -28,7 +28,7 @@ class Estimate:
     """
 
     def __init__(self, package: Package) -> None:
-        answers = torch.from_numpy(package.shadow(package.reference_rows))
+        answers = torch.from_numpy(package.baseline(package.reference_rows))
         truth = targets(torch.from_numpy(package.reference_labels), answers)
         self._scale = Recalibration(answers, truth, torch.ones(len(answers)), degree=1)
         self.accuracy: float | None = None

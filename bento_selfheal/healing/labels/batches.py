@@ -54,7 +54,7 @@ class LabelledBatch:
             features,
             np.asarray([row.label for row in rows], dtype=np.float32),
             served_answers(rows, features, champion),
-            package.shadow(features),
+            package.baseline(features),
             np.asarray([row.version or 0 for row in rows], dtype=np.int64),
         )
 

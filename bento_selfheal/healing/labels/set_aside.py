@@ -100,7 +100,7 @@ class SetAside:
             raised = {id(row): self._raised(row) for row in fitting}
             if not any(raised.values()):
                 raise
-            self._package.shadow(self._package.reference_rows[:1])
+            self._package.baseline(self._package.reference_rows[:1])
             return [found or raised[id(row)] for row, found in zip(rows, errors, strict=True)]
         return errors
 
@@ -122,7 +122,7 @@ class SetAside:
 
     def _answer(self, rows: list[JoinedRow]) -> None:
         if rows:
-            self._package.shadow(np.stack([row.features for row in rows]).astype(np.float32))
+            self._package.baseline(np.stack([row.features for row in rows]).astype(np.float32))
 
 
 def _detail(row: JoinedRow, error: str) -> dict[str, Any]:

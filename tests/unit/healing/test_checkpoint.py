@@ -144,8 +144,8 @@ def test_rows_of_the_stream_are_kept(package: Package) -> None:
     """The batch that is open in the prediction log goes on where it was."""
     rows, _ = drifting(clean=BATCH, drifted=0)
     rig = Rig(package)
-    head = PredictionRecord(b"a" * 12, rows[:30], package.shadow(rows[:30]), 1, 1.0, 1)
-    rest = PredictionRecord(b"b" * 12, rows[30:], package.shadow(rows[30:]), 1, 1.0, 2)
+    head = PredictionRecord(b"a" * 12, rows[:30], package.baseline(rows[:30]), 1, 1.0, 1)
+    rest = PredictionRecord(b"b" * 12, rows[30:], package.baseline(rows[30:]), 1, 1.0, 2)
     rig.take((head, None))
     other = resumed(package, rig)
     for one in (rig, other):

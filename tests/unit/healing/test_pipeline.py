@@ -273,7 +273,7 @@ def test_correction_of_a_waiting_label(package: Package) -> None:
     the corrected label."""
     rig = Rig(package)
     table = article_rows(2, 0.0, np.random.default_rng(3))
-    asked = PredictionRecord(b"k" * 12, table.rows, package.shadow(table.rows), 1, 1.0, 1)
+    asked = PredictionRecord(b"k" * 12, table.rows, package.baseline(table.rows), 1, 1.0, 1)
     rig.take((FeedbackRecord(asked.request, 0, 0, 2.0, seq=1), None))
     rig.take((FeedbackRecord(asked.request, 0, 1, 2.0, corrects=True, seq=2), asked))
     assert rig.status()["labels"]["waiting"] == 2
@@ -677,9 +677,9 @@ def test_no_labels(package: Package) -> None:
     assert (status["heals"], status["promotions"]) == (0, 0)
     assert status["operating_point"]["kind"] == "unverified"
     assert status["operating_point"]["verified"] is False
-    flagged = (package.shadow(rows[-600:]) >= status["operating_point"]["threshold"]).mean()
+    flagged = (package.baseline(rows[-600:]) >= status["operating_point"]["threshold"]).mean()
     assert flagged == pytest.approx(package.info.flagged_rate, abs=0.03)
-    plain = package.shadow(rows[-BATCH:]) >= 0.5
+    plain = package.baseline(rows[-BATCH:]) >= 0.5
     ran.delay = len(ran.owed) - BATCH
     while len(ran.owed) > ran.delay:  # labels that call every flag of the frozen model right
         asked, row, _ = ran.owed.pop()

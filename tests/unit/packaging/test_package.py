@@ -72,7 +72,7 @@ def test_own_architecture() -> None:
     package = made(**OWN, training=Training(epochs=30, lr=0.01))
     again = open_package(package.tag)
     rows, _ = data(seed=1)
-    assert np.array_equal(package.shadow(rows), again.shadow(rows))
+    assert np.array_equal(package.baseline(rows), again.baseline(rows))
     assert (again.info.hidden_dim, again.info.output) == (9, "logit")
     assert isinstance(again.model.backbone[1], nn.Conv1d)
     assert again.info.accuracy > 0.8
@@ -88,7 +88,7 @@ def test_trained_elsewhere() -> None:
     with torch.no_grad():
         before = model(torch.from_numpy(rows)).numpy()
     package = made(**OWN, model=model)
-    assert np.array_equal(open_package(package.tag).shadow(rows), before)
+    assert np.array_equal(open_package(package.tag).baseline(rows), before)
 
 
 def test_reference_set() -> None:
@@ -100,7 +100,7 @@ def test_reference_set() -> None:
     known = {row.tobytes(): label for row, label in zip(rows, labels, strict=True)}
     for row, label in zip(package.reference_rows, package.reference_labels, strict=True):
         assert known[row.tobytes()] == label
-    said = package.shadow(package.reference_rows) >= 0.5
+    said = package.baseline(package.reference_rows) >= 0.5
     assert package.info.accuracy == np.mean(said == package.reference_labels)
     assert package.canary.shape == (32, 4)
 
@@ -128,7 +128,7 @@ def test_constant_feature_serves() -> None:
     package = made(sensitive=["fixed"])
     rows, _ = data(seed=2)
     rows[:, 3] += 100
-    assert np.isfinite(package.shadow(rows)).all()
+    assert np.isfinite(package.baseline(rows)).all()
     fidi = calibrated_fidi(package, 5)
     assert [fidi.update(rows[:50, package.sensitive_columns]) for _ in range(4)] == [0.0] * 4
 
@@ -159,7 +159,7 @@ def test_classes(names: np.ndarray[Any, Any], classes: list[Any]) -> None:
     package = made(labels=names[labels], training=Training(epochs=30, lr=0.01))
     assert open_package(package.tag).info.classes == classes
     rows, truth = data(seed=3)
-    assert np.mean((package.shadow(rows) >= 0.5) == truth) > 0.8
+    assert np.mean((package.baseline(rows) >= 0.5) == truth) > 0.8
 
 
 def test_rules_and_summary() -> None:

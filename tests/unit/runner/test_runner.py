@@ -539,7 +539,7 @@ def test_takes_over_while_serving(
     newest = store.newest_promotion()
     assert newest is not None
     assert champion.version == newest.version
-    assert np.array_equal(after, package.shadow(rows[:BATCH]))
+    assert np.array_equal(after, package.baseline(rows[:BATCH]))
     assert not np.array_equal(before, after)
     worker.log.flush()
     send(worker, rows, labels, drain=leader)

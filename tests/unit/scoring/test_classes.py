@@ -38,7 +38,7 @@ def package4(home: object) -> Package:
 def test_answers_are_one_column_a_class(package4: Package) -> None:
     """Probabilities have a column a class that sum to 1; the classes keep their names."""
     rows, _ = blobs(50, False, 1)
-    answers = package4.shadow(rows)
+    answers = package4.baseline(rows)
     assert answers.shape == (50, 4)
     assert answers.sum(axis=1) == pytest.approx(np.ones(50), abs=1e-5)
     assert package4.info.classes == sorted(CLASSES)

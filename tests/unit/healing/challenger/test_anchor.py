@@ -122,7 +122,7 @@ def test_sees_what_is_watched_and_what_never_moved(home: object) -> None:
         training=Training(epochs=1),
     )  # fmt: skip
     stream = rng.normal(size=(200, 3)).astype(np.float32)
-    said = torch.from_numpy(package.shadow(stream))
+    said = torch.from_numpy(package.baseline(stream))
     for feature, seen in ((1, False), (2, True)):
         truth = stream[:, feature] > (0.1 if feature == 2 else 0)
         anchor = fitted(Anchor(Basis.of(package)), said, stream, truth)

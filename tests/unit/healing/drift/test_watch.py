@@ -53,6 +53,6 @@ def test_hybrid_training() -> None:
             f"hybrid-{int(10 * weight)}", table.rows, table.labels, features=ARTICLE_FEATURES,
             sensitive=["V14"], rules=[DEMO_RULE], training=Training(epochs=5, rule_weight=weight),
         )  # fmt: skip
-        answers = made.shadow(made.reference_rows)
+        answers = made.baseline(made.reference_rows)
         agree.append(made.rules().agreement(made.reference_rows, answers).mean())
     assert agree[1] > agree[0]

@@ -131,7 +131,7 @@ def test_rows_stay_as_they_are(picky: Package) -> None:
     rows, labels = drifting(clean=BATCH, drifted=BATCH)
     before = rows.copy()
     predict_probabilities(picky.model, rows)
-    picky.shadow(rows)
+    picky.baseline(rows)
     picky.embed(rows)
     reference = picky.reference_rows.copy()
     with torch.no_grad():
