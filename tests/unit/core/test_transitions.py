@@ -55,7 +55,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 BATCH = 20
 EXAMPLES = settings.default.max_examples
-EVERY = 1 if EXAMPLES > 100 else 9
+EVERY = 1 if EXAMPLES > 100 else 13
 """Of the places at which a step can be cut off one in so many is tried."""
 PLACES = 45
 """Statements and commits of the longest step."""
@@ -443,7 +443,7 @@ def test_life(life: Callable[[], Life]) -> None:
     run_state_machine_as_test(
         life,
         settings=settings(
-            max_examples=max(EXAMPLES // 10, 5), stateful_step_count=25, deadline=None,
-            suppress_health_check=list(HealthCheck),
+            max_examples=EXAMPLES // 10 if EXAMPLES > 100 else 4, stateful_step_count=25,
+            deadline=None, suppress_health_check=list(HealthCheck),
         ),
     )  # fmt: skip

@@ -211,6 +211,7 @@ def test_ablation_class_weights(name: str, weights: tuple[float, float]) -> None
     assert (class_weight(0.0), class_weight(0.5)) == weights
 
 
+@pytest.mark.slow
 def test_conflicts_labelled_fraud_raise_recall(published: ExperimentResult) -> None:
     """v1, which labels every conflict fraud, flags far more rows than the final heal."""
     wrong = run_experiment(experiment_settings(42, "v1")).stages["self_healed"]
@@ -219,6 +220,7 @@ def test_conflicts_labelled_fraud_raise_recall(published: ExperimentResult) -> N
     assert wrong.accuracy < right.accuracy
 
 
+@pytest.mark.slow
 def test_gated_heal_is_rare(published: ExperimentResult) -> None:
     """v6 heals only on batches whose conflicts are at least 10 % fraud."""
     gated = run_experiment(experiment_settings(42, "v6"))
@@ -227,6 +229,7 @@ def test_gated_heal_is_rare(published: ExperimentResult) -> None:
         assert row.action == "" or row.fraud_frac >= 0.10
 
 
+@pytest.mark.slow
 def test_high_threshold_silences_fidi() -> None:
     """v2's fidi_threshold of 2.0 is never reached: only conflicts ask for heals."""
     log = run_experiment(experiment_settings(42, "v2")).log

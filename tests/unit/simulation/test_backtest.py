@@ -97,7 +97,12 @@ def test_side_by_side(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"), [("heal_lr=fast", "heal_lr"), ("speed=3", "speed"), ("mode", "NAME=VALUE")]
+    ("given", "said"),
+    [
+        ("heal_lr=fast", "heal_lr"),
+        pytest.param("speed=3", "speed", marks=pytest.mark.slow),
+        pytest.param("mode", "NAME=VALUE", marks=pytest.mark.slow),
+    ],
 )
 def test_wrong_try(file: Path, given: str, said: str) -> None:
     """A try that is no setting is refused with its name."""

@@ -90,9 +90,8 @@ def _checkpoint_never(connection: Connection) -> None:
     connection.exec_driver_sql("PRAGMA wal_autocheckpoint = 0")
 
 
-@pytest.mark.slow
 @settings(
-    max_examples=max(EXAMPLES // 5, 10), deadline=None,
+    max_examples=EXAMPLES // 5 if EXAMPLES > 100 else 8, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],  # every call is a new copy
 )  # fmt: skip
 @given(

@@ -37,6 +37,11 @@ pytestmark = pytest.mark.faults
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 STORES = sorted(FIXTURES.glob("store-*.tar.xz"))
+OLDEST_AND_NEWEST = [
+    pytest.param(path, id=path.name.split(".")[0],
+                 marks=[] if path in (STORES[0], STORES[-1]) else [pytest.mark.slow])
+    for path in STORES
+]  # fmt: skip
 BATCH = 20
 
 
@@ -71,7 +76,7 @@ class Old:
             c.execute("update runner set state = ?", (change(blob),))
 
 
-@pytest.fixture(params=STORES, ids=lambda p: p.name.split(".")[0])
+@pytest.fixture(params=STORES, ids=lambda path: path.name.split(".")[0])
 def old(request: pytest.FixtureRequest, home: Path, tmp_path: Path) -> Iterator[Old]:
     use_home(tmp_path)
     yield Old(request.param, tmp_path)
@@ -162,6 +167,7 @@ def _without(fact: str) -> Callable[[bytes], bytes]:
     ],
     ids=["older format", "a fact missing", "cut off", "zeros", "empty"],
 )
+@pytest.mark.parametrize("old", OLDEST_AND_NEWEST, indirect=True)
 def test_begins_anew(old: Old, change: Callable[[bytes], bytes], said: str) -> None:
     """Where the checkpoint is of no use an event says so, what serves goes on serving, operators'
     words hold, heals go on under the next number, and old snapshots are retired as ever."""

@@ -120,7 +120,7 @@ def test_batches_do_not_matter(name: Any) -> None:
     assert whole.fired >= 2
 
 
-@pytest.mark.parametrize("before", [0, 37, 700, 11_003])
+@pytest.mark.parametrize("before", [0, pytest.param(37, marks=pytest.mark.slow), 700, 11_003])
 @pytest.mark.parametrize("name", DETECTORS)
 def test_restored_goes_on_exactly(name: Any, before: int) -> None:
     """After a round trip through JSON every alarm comes at the same value, also when the
