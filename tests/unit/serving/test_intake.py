@@ -352,7 +352,7 @@ def test_slow_store(
 
     monkeypatch.setattr(store, "add_feedback", slow)
     for one in ids:
-        with pytest.raises(StoreError, match="send again"):
+        with pytest.raises(StoreError, match="send the labels again"):
             intake.accept([Item("yes", one)], None)
     monkeypatch.setattr("bento_selfheal.serving.feedback.ANSWER_SECONDS", 30)
     go.set()
