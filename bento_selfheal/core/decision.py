@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bento_selfheal.core.records import OperatingPoint, PointKind, Promotion
 
 Numbers = NDArray[np.floating[Any]]
+THRESHOLD = 0.5
 
 
 def decide_classes(probabilities: Numbers, threshold: float = 0.5) -> NDArray[np.int64]:
@@ -20,9 +21,6 @@ def decide_classes(probabilities: Numbers, threshold: float = 0.5) -> NDArray[np
     if p.ndim == 1:
         return np.asarray(p >= threshold, dtype=np.int64)
     return np.asarray(p.argmax(axis=1), dtype=np.int64)
-
-
-THRESHOLD = 0.5
 
 
 def serving_point(promotion: Promotion, moved: str | None) -> OperatingPoint:

@@ -36,7 +36,7 @@ from bento_selfheal.healing.parts import make_parts, make_scoreboard
 from bento_selfheal.healing.status import status_of
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.probabilities import probabilities_or_half
-from bento_selfheal.telemetry import names as names
+from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.spans import Telemetry
 
 

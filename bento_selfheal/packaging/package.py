@@ -93,7 +93,7 @@ class Package:
 
     @property
     def no_answers(self) -> NDArray[np.float32]:
-        """Probabilities of no rows, in the shape of `shadow`: no model is asked for 0 rows."""
+        """Probabilities of no rows, in the shape of `baseline`: no model is asked for 0 rows."""
         width = () if self.binary else (len(self.info.classes),)
         return np.zeros((0, *width), dtype=np.float32)
 

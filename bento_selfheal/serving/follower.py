@@ -22,7 +22,7 @@ from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.adapters import Registry
 from bento_selfheal.packaging.opening import open_package
 from bento_selfheal.store import SqlStore
-from bento_selfheal.telemetry import names as names
+from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.spans import Telemetry
 
 RETRY_SECONDS = 1.0

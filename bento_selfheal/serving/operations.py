@@ -20,7 +20,7 @@ from bento_selfheal.core.records import (
 from bento_selfheal.errors import CommandError
 from bento_selfheal.packaging.adapters import Registry
 from bento_selfheal.store import SqlStore
-from bento_selfheal.telemetry import names as names
+from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.spans import Telemetry
 from bento_selfheal.wire.messages import CommandAnswer, KeptSnapshot
 

@@ -33,7 +33,7 @@ from bento_selfheal.serving.operations import Operations
 from bento_selfheal.serving.predictor import Predictor
 from bento_selfheal.serving.worker import Worker
 from bento_selfheal.serving.worker_metrics import WorkerMeters
-from bento_selfheal.telemetry import names as names
+from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.logs import log_with_bentoml
 from bento_selfheal.telemetry.metrics import exposition, open_meter, with_threads
 from bento_selfheal.telemetry.otel import open_telemetry

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bento_selfheal.errors import InvalidInput
 from bento_selfheal.serving.http.replies import Reply, refused_bytes
 from bento_selfheal.serving.worker import Answer, Worker
-from bento_selfheal.telemetry import names as names
+from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.spans import Telemetry
 from bento_selfheal.wire import npy
 from bento_selfheal.wire.messages import (

@@ -13,7 +13,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from bento_selfheal.core.periodic import PeriodicThread, ThreadState
 from bento_selfheal.errors import StoreError
 from bento_selfheal.internals import metric_files
-from bento_selfheal.telemetry import names as names
+from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.metrics import observe_threads
 from bento_selfheal.telemetry.names import Metric
 

@@ -21,7 +21,7 @@ from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.scoring.losses import row_losses
 from bento_selfheal.scoring.probabilities import probabilities_or_half
 from bento_selfheal.scoring.scores import NOTHING
-from bento_selfheal.telemetry import names as names
+from bento_selfheal.telemetry import names
 
 SEED_STRIDE = 1_000_003
 """From the seed of one heal to that of the next; a prime, so that no two rounds share one."""

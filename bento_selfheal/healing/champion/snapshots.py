@@ -16,7 +16,7 @@ from bento_selfheal.healing.labels.labelled_rows import LabelledRows
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.scoring.probabilities import probabilities_or_half
 from bento_selfheal.scoring.scores import NOTHING, Scores
-from bento_selfheal.telemetry import names as names
+from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.spans import Telemetry
 
 

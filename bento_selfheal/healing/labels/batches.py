@@ -17,7 +17,7 @@ from bento_selfheal.healing.labels.sources import Sources
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.probabilities import probabilities_or_half
-from bento_selfheal.telemetry import names as names
+from bento_selfheal.telemetry import names
 
 SLOW_BATCHES = 2
 SLOW_SECONDS = 1.0
