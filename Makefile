@@ -28,7 +28,7 @@ serve: $(STAMP)  ## serve the same classifier on port 3000 until you stop it
 container: $(STAMP)  ## build an image of the service (BASE, BACKEND and IMAGE: see examples/container/build.sh)
 	PATH="$(abspath $(BIN)):$$PATH" examples/container/build.sh
 
-test: $(STAMP)  ## run the tests (at most 6 minutes on two cores) and say what was left out
+test: $(STAMP)  ## run the tests in two processes, and say what was left out
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(STAMP)  ## run the tests that take longer, one after the other

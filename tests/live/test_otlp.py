@@ -26,7 +26,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.server import ServedService
-from bento_selfheal.telemetry import names as names
+from bento_selfheal.telemetry import names
 
 SPANS = {
     "selfheal.predict", "selfheal.feedback", "selfheal.join", "selfheal.signal", "selfheal.heal",
