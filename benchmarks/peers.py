@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,7 +15,8 @@ from bento_selfheal.model import SelfHealingModel, wide_mlp
 from bento_selfheal.packaging.build import Training, fit
 from bento_selfheal.simulation.streams import FRAUD_RATE, Table
 
-Rows, Labels = NDArray[np.float32], NDArray[np.int64]
+Rows: TypeAlias = NDArray[np.float32]
+Labels: TypeAlias = NDArray[np.int64]
 BATCH = 100
 FRAUD_FILE = "fraud_handbook_2018q2.parquet"
 FRAUD_FEATURES = ("TX_AMOUNT", "TX_DURING", "CUSTOMER_ID_", "TERMINAL_ID_")

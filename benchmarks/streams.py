@@ -18,7 +18,7 @@ from typing import Any
 from readme import update
 from rich.console import Console
 
-from bento_selfheal.cli.live import Show, run_show
+from bento_selfheal.cli.live import Demo, run_demo
 from bento_selfheal.packaging.model_store import use_home
 from bento_selfheal.simulation.demo import demo_stream, package_demo
 from bento_selfheal.simulation.driver import Summary
@@ -48,16 +48,16 @@ def figures(summary: Summary) -> dict[str, Any]:
 
 def run_demo(home: Path, console: Console, drift: float) -> dict[str, Any]:
     """The demo's stream at one strength of drift."""
-    show = Show(package_demo(SEED), demo_stream(40, 5, drift, SEED), home)
-    return figures(run_show(show, console, "service:SelfHealing", ROOT))
+    demo = Demo(package_demo(SEED), demo_stream(40, 5, drift, SEED), home)
+    return figures(run_demo(demo, console, "service:SelfHealing", ROOT))
 
 
 def run_elec(home: Path, console: Console) -> dict[str, Any]:
     """Elec2: trained on the first tenth, the rest streamed."""
     train, rest = read_table(DATA / "elec.csv", "class").split(0.1)
     package = package_table("elec", train, SEED, None)
-    show = Show(package, table_stream(rest, package, 100), home, every=50)
-    return figures(run_show(show, console, "service:SelfHealing", ROOT))
+    demo = Demo(package, table_stream(rest, package, 100), home, every=50)
+    return figures(run_demo(demo, console, "service:SelfHealing", ROOT))
 
 
 def main() -> None:

@@ -92,7 +92,8 @@ class Settings(BaseSettings, ServingSettings, AccessSettings, StoreSettings, Hea
     def by_name(self) -> dict[str, Any]:
         """Every setting by its name, those of the group beside the others, as JSON holds them."""
         flat = self.model_dump(mode="json")
-        return {**flat, **flat.pop(GROUP)}
+        tuning = flat.pop(GROUP)
+        return {**flat, **tuning}
 
 
 class StartError(SettingsError, click.ClickException):

@@ -209,7 +209,7 @@ def test_a_monitor_that_fails_takes_nothing_with_it(monitored: Client, tmp_path:
     log, block = tmp_path / "server.log", tmp_path / "monitoring"
     block.write_text("no folder")
     ids = monitored.predict(rows(3)).prediction_ids
-    wait_for(lambda: "the monitor takes no rows" in log.read_text(), "the reason in the log")
+    wait_for(lambda: "the monitor does not accept rows" in log.read_text(), "the reason in the log")
     assert monitored.feedback([FeedbackItem(prediction_id=ids[0], label=1)]).accepted == 1
     for seed in range(20):
         monitored.predict(rows(3, seed))
@@ -222,4 +222,4 @@ def test_a_monitor_that_fails_takes_nothing_with_it(monitored: Client, tmp_path:
         return bool(later & {line["prediction_id"] for line in collected(tmp_path)})
 
     wait_for(collects, "rows collected again")
-    assert log.read_text().count("the monitor takes no rows") == 1
+    assert log.read_text().count("the monitor does not accept rows") == 1

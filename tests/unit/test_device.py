@@ -303,21 +303,21 @@ def test_checkpoint_moves(package: Package, served: Live, device: str, there_fir
     memory.kept = rig.memory.kept
     other = Rig(second, memory, adopt=False)
     restore(other.pipeline.parts, dump(rig.pipeline.parts))
-    rows, old, new = rows_of().features, rig.pipeline, other.pipeline
-    assert old.scoreboard.heals > 0
+    rows, old, new = rows_of().features, rig.pipeline.parts, other.pipeline.parts
+    assert old.scoreboard.counts.heals > 0
     for a, b in (
-        (old.champion, new.champion),
-        (old.challenger.answers, new.challenger.answers),
-        (old.challenger.model, new.challenger.model),
+        (old.lineage.champion, new.lineage.champion),
+        (old.line.challenger.answers, new.line.challenger.answers),
+        (old.line.challenger.model, new.line.challenger.model),
     ):
         assert b.device == second.model.device
         assert (
             np.abs(probabilities_or_half(a, rows) - probabilities_or_half(b, rows)).max()
             <= CANARY_TOLERANCE
         )
-    for pipeline in (old, new):
+    for pipeline in (rig.pipeline, other.pipeline):
         assert pipeline.heal_now()
-    said, again = (probabilities_or_half(p.parts.line.challenger.answers, rows) for p in (old, new))
+    said, again = (probabilities_or_half(p.line.challenger.answers, rows) for p in (old, new))
     assert np.abs(said - again).max() <= DEVICE_TOLERANCE
 
 

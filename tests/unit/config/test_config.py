@@ -166,6 +166,7 @@ def test_old_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     again = Settings.model_validate({**found.model_dump(), "alpha": "0.2"})
     assert again.tuning == Tuning(batch_size=60, heal_rows=11, alpha=0.2)
     assert found.by_name()["alpha"] == 0.1
+    assert "tuning" not in found.by_name()
     with pytest.raises(SettingsError, match="wrokers"):
         found.model_copy(update={"wrokers": 2})
 
