@@ -61,6 +61,8 @@ LEVELS = {
 TOKEN, WRONG = (f"{name}-0123456789abcdef" for name in ("anna", "strange"))
 ODD = 7.654321
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Receiver:
@@ -369,7 +371,6 @@ def test_metrics_arrive_with_their_units(told: Receiver) -> None:
     assert feedback["accepted"] >= 300
 
 
-@pytest.mark.slow
 def test_nothing_leaves_unless_it_is_asked_for(
     serve: Callable[..., ServedService], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,8 +67,9 @@ def bits(state: Mapping[str, Tensor]) -> dict[str, bytes]:
 
 
 def settings_of(**more: Any) -> Settings:
-    """Settings of small batches; a retraining is far away."""
-    return Settings(**{"batch_size": BATCH, "buffer_rows": 400, "retrain_batches": 1000, **more})
+    """Settings of small batches, so that heals are short; a retraining is far away."""
+    small = {"batch_size": BATCH, "replay_rate": 0.01, "buffer_rows": 400, "retrain_batches": 1000}
+    return Settings(**{**small, **more})
 
 
 class Rig:

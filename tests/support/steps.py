@@ -9,6 +9,8 @@ from bento_selfheal.runner.runner import Runner
 from bento_selfheal.serving.worker import Worker
 
 BATCH = 50
+LAZY = 0.01
+"""A replay rate at which heals are short: for tests that look at what happens, not at how well."""
 
 
 @dataclass

@@ -29,10 +29,13 @@ def test_seen():
 CONFIG = "[pytest]\naddopts = -m 'not slow'\nmarkers = slow: takes minutes\n"
 PARALLEL = pytest.param(
     ("-n", "2"),
-    marks=pytest.mark.skipif(
-        importlib.util.find_spec("xdist") is None,
-        reason="pytest-xdist is not installed: `pip install pytest-xdist`",
-    ),
+    marks=[
+        pytest.mark.slow,
+        pytest.mark.skipif(
+            importlib.util.find_spec("xdist") is None,
+            reason="pytest-xdist is not installed: `pip install pytest-xdist`",
+        ),
+    ],
     id="in two workers",
 )
 

@@ -443,7 +443,7 @@ def test_life(life: Callable[[], Life]) -> None:
     run_state_machine_as_test(
         life,
         settings=settings(
-            max_examples=EXAMPLES // 10 if EXAMPLES > 100 else 4, stateful_step_count=25,
+            max_examples=EXAMPLES // 10 if EXAMPLES > 100 else 2, stateful_step_count=25,
             deadline=None, suppress_health_check=list(HealthCheck),
         ),
     )  # fmt: skip

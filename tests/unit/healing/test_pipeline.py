@@ -338,7 +338,7 @@ def test_states(healed: Live) -> None:
 def test_rollback_withheld(package: Package) -> None:
     """When the stream gets harder and nothing kept does better on the same rows, nothing is
     undone, and an event says why."""
-    ran = live(package, health="article")
+    ran = live(package, health="article", replay_rate=0.05)
     p = ran.rig.pipeline
     serving = p.parts.lineage.serving
     assert serving is not None

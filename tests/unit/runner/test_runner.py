@@ -18,7 +18,7 @@ import pytest
 from conftest import wait_for
 from packages import other_package
 from rigs import drifting
-from steps import BATCH, Item, handed_over, send, untimed, work_off
+from steps import BATCH, LAZY, Item, handed_over, send, untimed, work_off
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.records import Event, PromotionKind
@@ -41,7 +41,7 @@ from bento_selfheal.telemetry.spans import Telemetry
 @pytest.fixture
 def settings(package: Package, tmp_path: Path) -> Settings:
     return Settings(model=package.tag, state_dir=tmp_path / "state", batch_size=BATCH,
-                    lease_seconds=60)  # fmt: skip
+                    replay_rate=LAZY, lease_seconds=60)  # fmt: skip
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def _checkpoint_never(connection: Connection) -> None:
 
 
 @settings(
-    max_examples=EXAMPLES // 5 if EXAMPLES > 100 else 8, deadline=None,
+    max_examples=EXAMPLES // 5 if EXAMPLES > 100 else 4, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],  # every call is a new copy
 )  # fmt: skip
 @given(
