@@ -44,6 +44,7 @@ lint: $(STAMP)  ## run ruff (with bandit's rules), mypy, and a check of the depe
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file tools/mypy.ini
 	$(BIN)/pip-audit --skip-editable --progress-spinner off
 
 format: $(STAMP)  ## format and fix the code with ruff

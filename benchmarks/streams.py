@@ -46,13 +46,13 @@ def figures(summary: Summary) -> dict[str, Any]:
     }
 
 
-def run_demo(home: Path, console: Console, drift: float) -> dict[str, Any]:
+def demo_figures(home: Path, console: Console, drift: float) -> dict[str, Any]:
     """The demo's stream at one strength of drift."""
     demo = Demo(package_demo(SEED), demo_stream(40, 5, drift, SEED), home)
     return figures(run_demo(demo, console, "service:SelfHealing", ROOT))
 
 
-def run_elec(home: Path, console: Console) -> dict[str, Any]:
+def elec_figures(home: Path, console: Console) -> dict[str, Any]:
     """Elec2: trained on the first tenth, the rest streamed."""
     train, rest = read_table(DATA / "elec.csv", "class").split(0.1)
     package = package_table("elec", train, SEED, None)
@@ -65,9 +65,9 @@ def main() -> None:
     results: dict[str, Any] = {"command": "make bench-streams", "seed": SEED, "workers": 2}
     with tempfile.TemporaryDirectory() as folder:
         for name, run in (
-            ("demo, drift 2.2", lambda home: run_demo(home, console, 2.2)),
-            ("demo, drift 3.5", lambda home: run_demo(home, console, 3.5)),
-            ("Elec2, labels 100 rows late", lambda home: run_elec(home, console)),
+            ("demo, drift 2.2", lambda home: demo_figures(home, console, 2.2)),
+            ("demo, drift 3.5", lambda home: demo_figures(home, console, 3.5)),
+            ("Elec2, labels 100 rows late", lambda home: elec_figures(home, console)),
         ):
             if "Elec2" in name and not (DATA / "elec.csv").exists():
                 console.print(f"skipped {name}: no {DATA / 'elec.csv'}")

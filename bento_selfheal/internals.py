@@ -1,4 +1,4 @@
-"""Every private part of BentoML, prometheus_client and uvicorn that this package leans on.
+"""Every private part of BentoML, tornado, prometheus_client and uvicorn that this package leans on.
 
 None of them is promised to stay. Each is named here and nowhere else, and each has a test in
 `tests/unit/test_internals.py` that fails when a new version moves it or changes what it does.
@@ -8,6 +8,7 @@ What is heavy to import is imported when it is first asked for.
 from __future__ import annotations
 
 import importlib
+import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -58,6 +59,15 @@ def __getattr__(name: str) -> Any:
     if name in LATE:
         return getattr(importlib.import_module(LATE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def supervise_by_monotonic_time() -> None:
+    """Have `bentoml serve` look after its processes by a clock that nobody can set.
+
+    Its supervisor asks tornado when to look next, and tornado goes by the wall clock: set back by
+    an hour, a process that died would stay dead for an hour.
+    """
+    importlib.import_module("tornado.ioloop").IOLoop.time = lambda _: time.monotonic()
 
 
 def mount_below(cls: type, app: Any) -> None:

@@ -19,7 +19,7 @@ from bento_selfheal.config.settings import Settings, load_settings
 from bento_selfheal.deployment.locations import pin_models
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.image import IN_CONTAINER, keep_clean, replace_dead_processes
-from bento_selfheal.internals import BentoMLContainer, server_context
+from bento_selfheal.internals import BentoMLContainer, server_context, supervise_by_monotonic_time
 from bento_selfheal.serving.http.access_rules import (
     OPEN_BELOW,
     AccessRule,
@@ -62,6 +62,7 @@ class SelfHealingService(Service[Any]):
         Raises:
             click.ClickException: It is asked to listen further without tokens.
         """
+        supervise_by_monotonic_time()
         settings = load_settings()
         # A container has a network of its own: there the loopback reaches nobody.
         if not (IN_CONTAINER or settings.open_to_all or Tokens(settings)):

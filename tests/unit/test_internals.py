@@ -1,5 +1,5 @@
-"""The private parts of BentoML, prometheus_client and uvicorn are where they were, and do what
-they did; a new version that moves one shows here."""
+"""The private parts of BentoML, tornado, prometheus_client and uvicorn are where they were, and do
+what they did; a new version that moves one shows here."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import importlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import uvicorn.config
 from prometheus_client import CollectorRegistry, Histogram
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from tornado.ioloop import IOLoop, PeriodicCallback
 
 from bento_selfheal import internals
 from bento_selfheal.serving.http.slow_clients import PromptProtocol, serve_promptly
@@ -54,6 +56,29 @@ def test_container() -> None:
 def test_model_store(tmp_path: Path) -> None:
     """A model store of a folder is opened by the folder's path."""
     assert list(internals.ModelStore(tmp_path).list()) == []
+
+
+def test_periodic_calls_outlive_a_clock_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The supervisor of `bentoml serve` goes on looking after a wall clock set back by an hour."""
+    monkeypatch.setattr(IOLoop, "time", IOLoop.time)
+    internals.supervise_by_monotonic_time()
+    looks: list[float] = []
+
+    async def looked(times: int) -> None:
+        async with asyncio.timeout(10):
+            while len(looks) < times:
+                await asyncio.sleep(0.01)
+
+    async def watch() -> None:
+        supervisor = PeriodicCallback(lambda: looks.append(time.monotonic()), 10)
+        supervisor.start()
+        await looked(1)
+        wall = time.time
+        monkeypatch.setattr(time, "time", lambda: wall() - 3600)
+        await looked(len(looks) + 5)
+        supervisor.stop()
+
+    asyncio.run(watch())
 
 
 @bentoml.service
@@ -101,7 +126,7 @@ def test_input_is_hidden() -> None:
 def test_application() -> None:
     """BentoML's application has the middleware that the fast path leaves out, by class, and
     request metrics of the names that are counted with."""
-    app = Small.to_asgi()
+    app = Small.to_asgi()  # type: ignore[attr-defined]
     classes = [layer.cls for layer in app.user_middleware]
     for name in ("RunnerTrafficMetricsMiddleware", "ContextMiddleware", "TimeoutMiddleware"):
         assert getattr(internals, name) in classes, name
