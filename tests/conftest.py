@@ -63,7 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--cuts", type=int, default=2, help="power cuts")
     group.addoption("--away", type=float, default=5.0, help="seconds that a store is gone")
     group.addoption("--requests", type=int, default=200, help="requests of each endpoint")
-    group.addoption("--soak", type=float, default=2.0, help="minutes of load")
+    group.addoption("--soak", type=float, default=1.0, help="minutes of load")
     group.addoption("--record-faults", action="store_true",
                     help="write benchmarks/results/faults.json and docs/faults.md")  # fmt: skip
 
