@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bento_selfheal.cli.terminal import add_row, literal, say
-from bento_selfheal.simulation.article_results import ExperimentResult
 
 if TYPE_CHECKING:
     from bento_selfheal.reports.doctor import Finding
+    from bento_selfheal.simulation.article_results import ExperimentResult
 
 
 STAGE_NAMES = {

@@ -24,6 +24,8 @@ from bento_selfheal.simulation.server import ServedService
 from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows
 from bento_selfheal.wire.messages import FeedbackItem
 
+pytestmark = pytest.mark.slow
+
 LARGER_APP = ROOT / "examples" / "larger_app"
 
 
@@ -34,7 +36,6 @@ def rows(n: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.float32]]:
 # -- bentoml.SyncHTTPClient -----------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_bentomls_own_clients(serve: Callable[..., ServedService]) -> None:
     """`bentoml.SyncHTTPClient` finds both endpoints, predicts, gives feedback, and tells what is
     wrong with a row."""
@@ -100,7 +101,6 @@ def test_a_larger_app_hears_what_is_wrong(app: httpx.Client) -> None:
     assert len(asked(app, "/decide", payments=rows(2).tolist())) == 2
 
 
-@pytest.mark.slow
 def test_a_larger_apps_bento_serves_the_model_it_was_built_with(
     home: Path, package: Package, tmp_path: Path
 ) -> None:
@@ -202,7 +202,6 @@ def test_what_is_predicted_and_labelled_is_collected(monitored: Client, tmp_path
     assert "duplicated" not in (tmp_path / "server.log").read_text()
 
 
-@pytest.mark.slow
 def test_a_monitor_that_fails_takes_nothing_with_it(monitored: Client, tmp_path: Path) -> None:
     """Where the monitor cannot write, predictions and feedback go on, the log says so once, and
     rows are collected from the moment on that it can."""

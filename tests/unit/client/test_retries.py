@@ -89,10 +89,11 @@ def client(told: Told) -> Iterator[Client]:
 
 
 def test_light() -> None:
-    """Importing the client loads neither torch nor BentoML nor a server's libraries."""
+    """Importing the client, or the commands that only ask a service, loads neither torch nor
+    BentoML nor a server's libraries."""
     heavy = {"torch", "bentoml", "_bentoml_sdk", "sqlalchemy", "starlette", "fastapi", "pyarrow"}
     code = (
-        "import sys, bento_selfheal.client\n"
+        "import sys, bento_selfheal.client, bento_selfheal.cli.main, bento_selfheal.cli.output\n"
         "from bento_selfheal import AsyncClient, Client, FeedbackItem\n"
         f"print(sorted({heavy!r} & set(sys.modules)))"
     )
