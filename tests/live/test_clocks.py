@@ -19,6 +19,8 @@ from bento_selfheal.store import SqlStore
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(900)]
 
 LEASE = 2.0
+RESTART = 60.0
+"""Seconds in which a runner starts again, also where another test has its server at work."""
 JUMPS = ("-1h", "+0", "+1h", "+0")
 
 
@@ -61,7 +63,7 @@ def whole(teller: Teller, store: SqlStore) -> dict[str, int]:
     teller.rest()
     wait_for(lambda: not teller.owes, "every label acknowledged", 120)
     found = compare(teller, store)
-    wait_for(lambda: store.status()["labels"]["joined"] == found.labels, "every label learned", 120)
+    wait_for(lambda: store.status()["labels"]["joined"] == found.labels, "every label learned", 300)
     heals = [e.detail["heal"] for e in store.events(limit=100_000) if e.kind == "heal"]
     assert heals == list(range(1, len(heals) + 1))
     assert (found.lost, found.twice, teller.look().failed) == (0, 0, 0)
@@ -90,7 +92,7 @@ def test_clock_jumps(
         figures = whole(teller, store)
     record_fault("clock set by an hour, back and forth", jumps=len(JUMPS) + 1,
                  successor_heals_after_s=round(seconds, 1), **figures)  # fmt: skip
-    assert seconds < 2 * LEASE + 20
+    assert seconds < 2 * LEASE + RESTART
 
 
 def test_two_runners(
@@ -115,7 +117,7 @@ def test_two_runners(
                 each.rest()
                 wait_for(lambda each=each: not each.owes, "every label acknowledged", 120)
             found = compare(teller, store)
-            wait_for(lambda: store.status()["labels"]["joined"] == found.labels, "learned", 120)
+            wait_for(lambda: store.status()["labels"]["joined"] == found.labels, "learned", 300)
             heals = [e.detail["heal"] for e in store.events(limit=100_000) if e.kind == "heal"]
             said = [len(s.log.read_text().split(" leads")) - 1 for s in (one, two)]
     record_fault("two runners by mistake", heals=len(heals),

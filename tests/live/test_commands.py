@@ -12,7 +12,7 @@ from commands import run
 from elec2 import ELEC2, needs_elec2
 
 LIFT = re.compile(r"lift ([+-]\d\.\d+) \[([+-]\d\.\d+), ([+-]\d\.\d+)\]")
-ELEC2_LINES = 12_001
+ELEC2_LINES = 8_001
 
 
 def lift_of(printed: str) -> tuple[float, float, float]:
@@ -57,7 +57,7 @@ def test_replay_of_a_users_stream(tmp_path: Path) -> None:
 @pytest.mark.slow
 @needs_elec2
 def test_replay_of_elec2(tmp_path: Path) -> None:
-    """On 12,000 rows of Elec2, trained on the first tenth, healing ends with a lift above 0."""
+    """On 8,000 rows of Elec2, trained on the first tenth, healing ends with a lift above 0."""
     with ELEC2.open() as whole:
         (tmp_path / "elec.csv").write_text("".join(islice(whole, ELEC2_LINES)))
     printed = run("replay", "elec.csv", "--label", "class", cwd=tmp_path, seconds=280)
