@@ -147,8 +147,13 @@ def test_rotation(server: ServedService, tokens: Path) -> None:
 
         return both
 
+    def taken() -> int:
+        return server.log.read_text().count("now in force")
+
+    # A worker looks at the file when it is asked something, and who answers is left to chance.
+    before = taken()
     tokens.write_text(TOKENS.replace(OPERATE, fresh))
-    wait_for(says(fresh, 200), "the new token")
+    wait_for(lambda: says(fresh, 200)() and taken() == before + 2, "the new token on both workers")
     wait_for(says(OPERATE, 401), "the end of the old one")
     tokens.write_text("[operate")
     wait_for(
@@ -156,7 +161,9 @@ def test_rotation(server: ServedService, tokens: Path) -> None:
     )
     assert says(fresh, 200)()
     tokens.write_text(TOKENS)
-    wait_for(says(OPERATE, 200), "the old token again")
+    wait_for(
+        lambda: says(OPERATE, 200)() and taken() == before + 4, "the old token on both workers"
+    )
 
 
 def test_who_did_it(server: ServedService, client: Client) -> None:
