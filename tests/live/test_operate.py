@@ -17,6 +17,8 @@ from live import Client, Feeder, flood, served
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.server import ServedService, free_port
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -112,6 +112,7 @@ def test_a_drift_is_seen_and_undone(page: Page, server: ServedService, feeder: F
     expect(story).to_contain_text("rolled back", timeout=SECONDS)
 
 
+@pytest.mark.slow
 def test_pause_observe_resume(page: Page, server: ServedService, feeder: Feeder) -> None:
     """What is pressed is in force, and the page says so."""
     with Client(server) as client:
@@ -139,6 +140,7 @@ def test_trouble_is_loud(page: Page, server: ServedService) -> None:
     expect(page.get_by_text(why)).to_be_visible(timeout=SECONDS)
 
 
+@pytest.mark.slow
 def test_sources_and_forget(page: Page, server: ServedService) -> None:
     """A source is shown by its name, as text, and can be forgotten."""
     name = "<b>desk</b>"
@@ -168,6 +170,7 @@ def test_narrow_and_dark(browser: Browser, server: ServedService, feeder: Feeder
     context.close()
 
 
+@pytest.mark.slow
 def test_many_events(browser: Browser, server: ServedService, folder: Path) -> None:
     """Of thousands of events the page shows the newest at once, and older ones page by page when
     it is asked to, to the first."""

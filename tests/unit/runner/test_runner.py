@@ -160,7 +160,7 @@ def test_succession(
 ) -> None:  # fmt: skip
     """Runners that succeed each other in the middle of a log come to the same heals, versions,
     hashes, events and status as one that never stopped."""
-    rows, labels = drifting()
+    rows, labels = drifting(clean=100, drifted=400)
     answers = [worker.answer(rows[at : at + BATCH]) for at in range(0, len(rows), BATCH)]
     worker.log.flush()
     for n, answer in enumerate(answers):
@@ -622,7 +622,7 @@ def test_backtest_of_the_log(
 ) -> None:
     """The store's own log runs again offline under its own and other settings; the same settings
     come to the same answers, and it says which would have been better."""
-    rows, labels = drifting()
+    rows, labels = drifting(clean=200, drifted=500)
     runner = make()
     send(worker, rows, labels, drain=runner)
     found = backtest_log(settings, [settings, settings.model_copy(update={"mode": "observe"})])

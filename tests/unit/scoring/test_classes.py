@@ -45,6 +45,7 @@ def test_answers_are_one_column_a_class(package4: Package) -> None:
     assert package4.info.accuracy > 0.85
 
 
+@pytest.mark.slow
 def test_heals_many_classes(package4: Package) -> None:
     """When the classes change places the heal wins back what the frozen model lost."""
     index = [sorted(CLASSES).index(name) for name in CLASSES]

@@ -293,6 +293,7 @@ def test_json_is_one_object() -> None:
     assert len(found["log"]) == 4
 
 
+@pytest.mark.slow
 def test_plain_output_shows_the_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
