@@ -78,8 +78,8 @@ ATTRIBUTES = {
     f"{ITEMS}.<outcome>": ("int", "Number of feedback items with this outcome"),
     f"{LOSS}.<part>": ("double", "Loss of the heal's last step: `real` on labels, `total`; of the "
                        "`article` recipe also `consistency` and `entropy`. Of the recipes "
-                       "`replay` and `race` also `moved`, the adapter's distance from the packaged weights, and "
-                       "`lean`, the anchor's share of the targets"),
+                       "`replay` and `race` also `moved`, the adapter's distance from the "
+                       "packaged weights, and `lean`, the anchor's share of the targets"),
     f"{EVIDENCE}.<figure>": ("double", "The gate's figures: `log_e` and `log_e_needed`, `rows`, "
                              "`mean_gain` with its `standard_error`, number of the `trial`"),
     LINKED: ("string[]", "Trace ids of the span's links, for backends that drop links"),
