@@ -8,6 +8,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from bento_selfheal.experts.mixture import Mixture
+
+MIXTURE = "mixture."
+"""Begins the names of a mixture's tensors among those of an adapter."""
 Output = Literal["probability", "logit"]
 
 
@@ -84,6 +88,8 @@ class SelfHealingModel(nn.Module):
         self.reflexive = reflexive
         self.head = head
         self.output = output
+        self.mixture: Mixture | None = None
+        self._clean: list[ReflexiveLayer] = []
 
     @property
     def device(self) -> torch.device:
@@ -100,7 +106,22 @@ class SelfHealingModel(nn.Module):
         Probability of the second of two classes, ``(n,)``, or of each of many,
         ``(n, classes)``.
         """
-        raw: Tensor = self.head(self.reflexive(hidden))
+        layer = self.by_layer(hidden)
+        if self.mixture is None:
+            return layer
+        mixed: Tensor = self.mixture(hidden, _columns(self.by_frozen(hidden)), _columns(layer))
+        return mixed[:, 1] if layer.ndim == 1 else mixed
+
+    def by_layer(self, hidden: Tensor) -> Tensor:
+        """What the `ReflexiveLayer` and the head say alone, in the shape of `decide`."""
+        return self._read(self.head(self.reflexive(hidden)), hidden)
+
+    def by_frozen(self, hidden: Tensor) -> Tensor:
+        """What the model said as packaged, in the shape of `decide`."""
+        [clean] = self._clean or [self.reflexive]
+        return self._read(self.head(clean(hidden)), hidden)
+
+    def _read(self, raw: Tensor, hidden: Tensor) -> Tensor:
         if raw.ndim == 2 and raw.shape[1] > 1:
             each = raw if self.output == "probability" else torch.softmax(raw, dim=1)
             return each[:, 1] if each.shape[1] == 2 else each
@@ -118,6 +139,12 @@ class SelfHealingModel(nn.Module):
 
     def adapter_state(self) -> dict[str, Tensor]:
         """A detached copy of the adapter's weights on the CPU: all that a heal may change."""
+        mixed = {} if self.mixture is None else self.mixture.tensors()
+        own = {f"{MIXTURE}{name}": value for name, value in mixed.items()}
+        return {**self.layer_state(), **own}
+
+    def layer_state(self) -> dict[str, Tensor]:
+        """A detached copy of the `ReflexiveLayer`'s weights on the CPU."""
         return {
             name: value.detach().to("cpu", copy=True)
             for name, value in self.reflexive.state_dict().items()
@@ -129,11 +156,23 @@ class SelfHealingModel(nn.Module):
         Raises:
             RuntimeError: The state does not match the adapter.
         """
+        layer = {k: v for k, v in state.items() if not k.startswith(MIXTURE)}
+        mixed = {k.removeprefix(MIXTURE): v for k, v in state.items() if k.startswith(MIXTURE)}
         reflexive = ReflexiveLayer(self.reflexive.dim)
-        reflexive.load_state_dict(dict(state))
-        reflexive.to(self.device)
+        reflexive.load_state_dict(layer)
         other = SelfHealingModel(self.backbone, reflexive, self.head, self.output)
+        other._clean = self._clean or [self.reflexive]
+        other.mixture = Mixture.of(mixed, self.reflexive.dim) if mixed else None
+        reflexive.to(self.device)
+        if other.mixture is not None:
+            other.mixture.to(self.device)
         return other.train(self.training)
+
+
+def _columns(probabilities: Tensor) -> Tensor:
+    if probabilities.ndim == 2:
+        return probabilities
+    return torch.stack([1 - probabilities, probabilities], dim=1)
 
 
 class SelfHealingMLP(SelfHealingModel):

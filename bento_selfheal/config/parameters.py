@@ -109,8 +109,9 @@ class HealParameters(SignalParameters, ArticleParameters, ReplayParameters):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    recipe: Literal["replay", "article"] = "replay"
-    """How a heal trains: `replay` on a buffer of the newest labels, or as the `article` does."""
+    recipe: Literal["replay", "race", "article"] = "replay"
+    """How a heal trains: the adapter on a buffer of the newest labels (`replay`), a `race` of the
+    adapter and many small models beside it, whose mixture answers, or as the `article` does."""
 
 
 DetectorName = Literal["adwin", "kswin", "page-hinkley"]

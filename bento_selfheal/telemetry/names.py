@@ -69,7 +69,7 @@ ATTRIBUTES = {
     OUTCOME: ("string", "The outcome: a heal is `trained`, `promoted` or `refused`, the gate "
               "says `promote` or `wait`, an item of feedback is `accepted`, `known`, `unknown` or "
               "in `conflict`"),
-    RECIPE: ("string", "How the heal was trained: `replay` or `article`"),
+    RECIPE: ("string", "How the heal was trained: `replay`, `race` or `article`"),
     HEAL_NUMBER: ("int", "Number of the heal since the package was deployed"),
     PHASE: ("string", "The phase of the snapshot: `pre-heal` or `post-heal`"),
     Z: ("double", "FIDI: largest z of a sensitive feature"),
@@ -77,9 +77,9 @@ ATTRIBUTES = {
     DRIFTING: ("boolean", "Whether z or the conflicts exceed their threshold"),
     f"{ITEMS}.<outcome>": ("int", "Number of feedback items with this outcome"),
     f"{LOSS}.<part>": ("double", "Loss of the heal's last step: `real` on labels, `total`; of the "
-                       "`article` recipe also `consistency` and `entropy`. Of the `replay` recipe "
-                       "also `moved`, the adapter's distance from the packaged weights, and "
-                       "`lean`, the anchor's share of the targets"),
+                       "`article` recipe also `consistency` and `entropy`. Of the recipes "
+                       "`replay` and `race` also `moved`, the adapter's distance from the "
+                       "packaged weights, and `lean`, the anchor's share of the targets"),
     f"{EVIDENCE}.<figure>": ("double", "The gate's figures: `log_e` and `log_e_needed`, `rows`, "
                              "`mean_gain` with its `standard_error`, number of the `trial`"),
     LINKED: ("string[]", "Trace ids of the span's links, for backends that drop links"),

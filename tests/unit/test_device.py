@@ -17,7 +17,8 @@ from bento_selfheal.deployment.deploy import prepare
 from bento_selfheal.errors import PackageError, SettingsError
 from bento_selfheal.healing.challenger.anchor import Anchor, Basis
 from bento_selfheal.healing.challenger.challenger import Challenger
-from bento_selfheal.healing.challenger.recipes import DEVICE_TOLERANCE, make_recipe
+from bento_selfheal.healing.challenger.recipe_table import make_recipe
+from bento_selfheal.healing.challenger.recipes import DEVICE_TOLERANCE
 from bento_selfheal.healing.checkpoint import dump, restore
 from bento_selfheal.healing.labels.labelled_rows import LabelledRows
 from bento_selfheal.model import ReflexiveLayer, SelfHealingModel

@@ -25,7 +25,8 @@ LAYERS: dict[str, set[str]] = {
     "internals": set(),
     "core": {"errors"},
     "config": {"errors"},
-    "model": set(),
+    "experts": set(),
+    "model": {"experts"},
     "wire": {"core"},
     "client": {"core", "errors", "wire"},
     "rules": {"core", "errors"},
@@ -33,7 +34,8 @@ LAYERS: dict[str, set[str]] = {
     "scoring": {"config", "core", "model"},
     "packaging.package": {"core", "errors", "model", "rules", "scoring"},
     "healing": {
-        "config", "core", "errors", "model", "packaging.package", "rules", "scoring", "telemetry",
+        "config", "core", "errors", "experts", "model", "packaging.package", "rules", "scoring",
+        "telemetry",
     },
     "store": {"core", "errors"},
     "packaging": {

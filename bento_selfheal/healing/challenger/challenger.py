@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bento_selfheal.healing.challenger.anchor import Anchor
+from bento_selfheal.healing.challenger.race import Race
 from bento_selfheal.model import SelfHealingModel
 
 
@@ -21,6 +22,7 @@ class Challenger:
         answers: What answers, is compared and is promoted: the moving average of `model`.
         baseline: The frozen model as trained.
         anchor: The baseline as recent labels have it.
+        race: The experts beside the layer; None where there is only the layer.
         rounds: Rounds of training since the line began or a change was seen.
         seen: Labels that the line has trained on, the present ones included.
         rows_per_label: Rows answered for each label that came; few are trained on for longer.
@@ -32,13 +34,16 @@ class Challenger:
         lr: float,
         baseline: SelfHealingModel | None = None,
         anchor: Anchor | None = None,
+        race: Race | None = None,
     ) -> None:
         state = champion.adapter_state()
         self.model = champion.with_adapter(state)
+        self.model.mixture = None
         self.model.freeze_for_healing()
         self.answers = champion.with_adapter(state).requires_grad_(False)
         self.baseline = baseline or champion
         self.anchor = anchor
+        self.race = race
         self.optimizer = torch.optim.Adam(self.model.reflexive.parameters(), lr=lr)
         self.rounds = 0
         self.seen = 0

@@ -13,7 +13,7 @@ from bento_selfheal.core.records import Phase, Snapshot, State
 from bento_selfheal.core.transitions import Cause
 from bento_selfheal.errors import SnapshotError
 from bento_selfheal.healing.challenger.judge import SourceJudge
-from bento_selfheal.healing.challenger.recipes import make_recipe
+from bento_selfheal.healing.challenger.recipe_table import make_recipe
 from bento_selfheal.healing.champion.promoter import Promoter, Traces
 from bento_selfheal.healing.evidence.gate import Trial, Verdict
 from bento_selfheal.healing.labels.batches import LabelledBatch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -11,8 +12,10 @@ from torch import Tensor
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.transitions import LINES, Line, Turn, follow
+from bento_selfheal.experts.mixture import under
 from bento_selfheal.healing.challenger.anchor import Anchor, Basis
 from bento_selfheal.healing.challenger.challenger import Challenger
+from bento_selfheal.healing.challenger.race import Race
 from bento_selfheal.healing.champion.lineage import Lineage
 from bento_selfheal.healing.evidence.gate import Gate, Trial, Verdict
 from bento_selfheal.model import SelfHealingModel
@@ -23,6 +26,7 @@ from bento_selfheal.scoring.scores import Scores
 MOST_ROWS_PER_LABEL = 20.0
 PREFIXES = ("challenger.", "average.", "moments.")
 """Of the tensors of a state: trained weights, their average, Adam's moments."""
+RACE = "race."
 
 
 class ChallengerLine:
@@ -46,6 +50,8 @@ class ChallengerLine:
         self._settings = settings
         self._lineage = lineage
         self._basis = Basis.of(package)
+        races = settings.tuning.recipe == "race"
+        self._race = Race(package) if races else None
         self.gate = Gate(
             settings.gate_alpha, settings.tuning.trial_rows, settings.tuning.advance_rows
         )
@@ -57,7 +63,8 @@ class ChallengerLine:
     def _begin(self, start: SelfHealingModel) -> None:
         self.anchor = Anchor(self._basis, self._settings.tuning.anchor_ridge)
         baseline = self._package.model
-        self.challenger = Challenger(start, self._settings.tuning.heal_lr, baseline, self.anchor)
+        lr, race = self._settings.tuning.heal_lr, deepcopy(self._race)
+        self.challenger = Challenger(start, lr, baseline, self.anchor, race)
 
     @property
     def position(self) -> Line:
@@ -126,9 +133,10 @@ class ChallengerLine:
     def state(self) -> dict[str, Any]:
         """As JSON values and tensors, for the checkpoint."""
         challenger = self.challenger
+        raced = {} if challenger.race is None else challenger.race.state()
         parts: tuple[dict[str, Tensor], ...] = (
             challenger.model.adapter_state(),
-            challenger.answers.adapter_state(),
+            challenger.answers.layer_state(),
             challenger.moments(),
         )
         return {
@@ -138,6 +146,7 @@ class ChallengerLine:
                 for prefix, part in zip(PREFIXES, parts, strict=True)
                 for name, value in part.items()
             },
+            **{f"{RACE}{name}": value for name, value in raced.items()},
             "anchor_fitted": self.anchor.fitted,
             "rounds": challenger.rounds,
             "seen": challenger.seen,
@@ -151,18 +160,17 @@ class ChallengerLine:
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` gave; the lineage must be restored before."""
         self._begin(self._lineage.champion)
-        weights, average, moments = (_under(prefix, state) for prefix in PREFIXES)
+        weights, average, moments = (under(prefix, state) for prefix in PREFIXES)
         self.challenger.load(weights, average)
         self.challenger.load_moments(moments)
         for name in ("rounds", "seen", "rows_per_label"):
             setattr(self.challenger, name, state[name])
+        if self.challenger.race is not None and (raced := under(RACE, state)):
+            self.challenger.race.restore(raced)
+            self.challenger.answers.mixture = self.challenger.race.mixture()
         self.anchor.weights, self.anchor.fitted = state["anchor"], state["anchor_fitted"]
         if state["trial"] is not None:
             trial = dict(state["trial"])
             self.trial = Trial(**{**trial, "scores": Scores(**trial["scores"])})
         self.gate.restore(state["gate"])
         self.losses, self._healed_at = state["losses"], state["healed_at"]
-
-
-def _under(prefix: str, state: dict[str, Any]) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}

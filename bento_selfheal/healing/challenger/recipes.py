@@ -58,7 +58,7 @@ class ArticleRecipe:
         """Train in place on the newest batch of the rows; each loss of the last step."""
         p = self.parameters
         rows = rows.tail(p.batch_size)
-        hidden, labels = _hidden(challenger.model, rows)
+        hidden, labels = hidden_and_labels(challenger.model, rows)
         before = _probabilities(challenger.model, hidden)
         conflicts = rules.conflicts(rows.features, before, p.conflict_thr)
         verdicts = torch.from_numpy(rules.verdicts(rows.features)).to(hidden.device)
@@ -80,7 +80,7 @@ class ArticleRecipe:
                 + (1 - p.alpha) * p.lambda_lag * consistency
                 + p.entropy_weight * entropy
             )
-            _step(challenger, loss)
+            step(challenger, loss)
             losses = {
                 "real": real.item(),
                 "consistency": consistency.item(),
@@ -112,10 +112,10 @@ class ReplayRecipe:
         seen = challenger.seen * rows.uncommon
         anchor_weight = 0.0 if anchor is None else schedule.anchor_weight(seen)
         if anchor is not None and anchor_weight > 0:
-            self._fit(challenger, anchor, rows)
+            fit_anchor(p, challenger, anchor, rows)
         half_life = schedule.half_life(rows.rarest)
         rows = rows.since(HALF_LIVES * half_life)
-        hidden, labels = _hidden(challenger.model, rows)
+        hidden, labels = hidden_and_labels(challenger.model, rows)
         weights = rows.recency(half_life)
         steps = schedule.steps(challenger.rounds, challenger.rows_per_label, anchor_weight)
         batch, losses = min(p.replay_batch, len(rows)), dict[str, float]()
@@ -125,11 +125,11 @@ class ReplayRecipe:
             answers = challenger.model.decide(hidden[at])
             truth = targets(labels[at], answers)
             if anchor is not None and anchor_weight > 0:
-                said = _said(challenger.baseline, hidden[at])
+                said = answer(challenger.baseline, hidden[at])
                 soft = anchor(said, rows.features[picked.numpy()])
                 truth = (1 - anchor_weight) * truth + anchor_weight * soft
             real = cross_entropy(answers, truth)
-            _step(challenger, real)
+            step(challenger, real)
             losses = {"real": real.item(), "total": real.item()}
         moved = challenger.bound(p.adapter_norm)
         challenger.rounds += 1
@@ -137,24 +137,20 @@ class ReplayRecipe:
         challenger.follow(max(1 - decay, 1 / challenger.rounds))
         return {**losses, "moved": moved, "lean": anchor_weight}
 
-    def _fit(self, challenger: Challenger, anchor: Anchor, rows: LabelledRows) -> None:
-        """Let the anchor follow the labels, where enough came since it last did."""
-        schedule = Schedule(self.parameters)
-        half_life = schedule.anchor_half_life(rows.rarest, challenger.rows_per_label)
-        if not anchor.due(challenger.seen, half_life):
-            return
-        rows = rows.since(HALF_LIVES * half_life)
-        hidden, labels = _hidden(challenger.baseline, rows)
-        said = _said(challenger.baseline, hidden)
-        anchor.fit(said, rows.features, targets(labels, said), rows.recency(half_life),
-                   challenger.seen)  # fmt: skip
 
-
-def make_recipe(parameters: HealParameters) -> Recipe:
-    """The recipe that the settings name."""
-    if parameters.recipe == "article":
-        return ArticleRecipe(parameters)
-    return ReplayRecipe(parameters)
+def fit_anchor(
+    parameters: HealParameters, challenger: Challenger, anchor: Anchor, rows: LabelledRows
+) -> None:
+    """Let the anchor follow the labels, where enough came since it last did."""
+    schedule = Schedule(parameters)
+    half_life = schedule.anchor_half_life(rows.rarest, challenger.rows_per_label)
+    if not anchor.due(challenger.seen, half_life):
+        return
+    rows = rows.since(HALF_LIVES * half_life)
+    hidden, labels = hidden_and_labels(challenger.baseline, rows)
+    said = answer(challenger.baseline, hidden)
+    anchor.fit(said, rows.features, targets(labels, said), rows.recency(half_life),
+               challenger.seen)  # fmt: skip
 
 
 def fraud_fraction(labels: NDArray[np.float32], conflicts: NDArray[np.bool_]) -> float:
@@ -167,7 +163,7 @@ def binary_entropy(p: Tensor) -> Tensor:
     return -(p * torch.log(p + EPS) + (1 - p) * torch.log(1 - p + EPS)).mean()
 
 
-def _hidden(model: SelfHealingModel, rows: LabelledRows) -> tuple[Tensor, Tensor]:
+def hidden_and_labels(model: SelfHealingModel, rows: LabelledRows) -> tuple[Tensor, Tensor]:
     """The frozen backbone's output, computed once a row, and the labels, on the model's device."""
     labels = torch.from_numpy(rows.labels).to(model.device)
     if rows.hidden is not None:
@@ -176,17 +172,19 @@ def _hidden(model: SelfHealingModel, rows: LabelledRows) -> tuple[Tensor, Tensor
         return model.backbone(own_copy(rows.features, model.device)), labels
 
 
-def _said(model: SelfHealingModel, hidden: Tensor) -> Tensor:
+def answer(model: SelfHealingModel, hidden: Tensor) -> Tensor:
+    """What a model says of hidden vectors ``(n, hidden)``, without gradients."""
     with torch.no_grad():
         return model.decide(hidden)
 
 
 def _probabilities(model: SelfHealingModel, hidden: Tensor) -> NDArray[np.float32]:
-    out: NDArray[np.float32] = _said(model, hidden).cpu().numpy()
+    out: NDArray[np.float32] = answer(model, hidden).cpu().numpy()
     return out
 
 
-def _step(challenger: Challenger, loss: Tensor) -> None:
+def step(challenger: Challenger, loss: Tensor) -> None:
+    """One step of the challenger's optimizer down a loss."""
     challenger.optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     challenger.optimizer.step()

@@ -30,7 +30,15 @@ class LabelledRows:
 
     def tail(self, n: int) -> LabelledRows:
         """The newest ``n`` rows."""
-        cut = slice(max(len(self) - n, 0), None)
+        return self.at(slice(max(len(self) - n, 0), None))
+
+    def head(self, n: int) -> LabelledRows:
+        """The oldest ``n`` rows."""
+        return self.at(slice(n))
+
+    def at(self, places: NDArray[np.int64] | slice) -> LabelledRows:
+        """The rows at these places."""
+        cut = places
         return LabelledRows(
             self.features[cut],
             self.labels[cut],

@@ -11,13 +11,13 @@ from torch import Tensor
 from bento_selfheal.config.parameters import HealParameters
 from bento_selfheal.healing.challenger.anchor import Anchor, Basis
 from bento_selfheal.healing.challenger.challenger import Challenger
+from bento_selfheal.healing.challenger.recipe_table import make_recipe
 from bento_selfheal.healing.challenger.recipes import (
     ArticleRecipe,
     Recipe,
     ReplayRecipe,
     binary_entropy,
     fraud_fraction,
-    make_recipe,
 )
 from bento_selfheal.healing.challenger.schedule import Schedule
 from bento_selfheal.healing.labels.labelled_rows import LabelledRows
@@ -359,7 +359,7 @@ def test_entropy() -> None:
     assert binary_entropy(torch.tensor([0.0, 1.0])).item() == pytest.approx(0.0, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["article", "replay"])
+@pytest.mark.parametrize("name", ["article", "race", "replay"])
 def test_recipe_by_name(name: str) -> None:
     """The settings name the recipe."""
     assert make_recipe(HealParameters.model_validate({"recipe": name})).name == name

@@ -1,0 +1,81 @@
+"""What an expert is: one way to answer from what the frozen backbone says, quick to learn."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+class Expert(nn.Module):
+    """A small model over the frozen hidden vector and the frozen model's log odds.
+
+    It answers from its buffers, which are all that a snapshot keeps of it; what it needs to learn
+    on beside them is in `memory`. It learns on the CPU, a few labels at a time, and the same labels
+    in the same order give the same buffers.
+
+    A subclass names its buffers in `tensors` and takes ``width``, ``classes`` and ``seed``.
+
+    Args:
+        width: Width of the hidden vector.
+        classes: Number of classes, two or more.
+    """
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.width = width
+        self.classes = classes
+
+    @abstractmethod
+    def forward(self, hidden: Tensor, odds: Tensor) -> Tensor:
+        """Log probabilities up to a constant of each row, ``(n, classes)``.
+
+        Args:
+            hidden: Hidden vectors, scaled to the spread of the reference set, ``(n, width)``.
+            odds: The frozen model's centred log probabilities, ``(n, classes)``.
+        """
+
+    @abstractmethod
+    def learn(self, hidden: Tensor, odds: Tensor, labels: Tensor, weights: Tensor) -> None:
+        """Learn from newly labelled rows.
+
+        Args:
+            hidden: As in `forward`.
+            odds: As in `forward`.
+            labels: Indices of classes, ``(n,)``.
+            weights: How many rows each stands for, ``(n,)``.
+        """
+
+    def memory(self) -> dict[str, Tensor]:
+        """What learning goes on from beside the buffers, for a checkpoint."""
+        return {}
+
+    def remember(self, memory: Mapping[str, Tensor]) -> None:
+        """Restore what `memory` returned."""
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put buffers in place, of any length where a buffer has one row per label.
+
+        Raises:
+            RuntimeError: They are not the buffers of this expert, or of another width.
+        """
+        own = dict(self.named_buffers())
+        if set(own) != set(tensors):
+            raise RuntimeError(f"expected the tensors {sorted(own)}, got {sorted(tensors)}")
+        for name, value in tensors.items():
+            mine, given = tuple(own[name].shape), tuple(value.shape)
+            if len(mine) != len(given) or mine[1:] != given[1:]:
+                raise RuntimeError(f"{name}: expected the shape {mine}, got {given}")
+            setattr(self, name, value.detach().clone())
+
+
+def with_one(rows: Tensor) -> Tensor:
+    """Rows with a column of ones behind them."""
+    return torch.cat([rows, torch.ones_like(rows[:, :1])], dim=1)
+
+
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    """Labels as rows of 0 and 1, ``(n, classes)``, in double precision."""
+    return torch.nn.functional.one_hot(labels.long(), classes).double()

@@ -1,0 +1,88 @@
+"""Ridge regression on random features, exact and forgetting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from bento_selfheal.experts.expert import Expert, one_hot, with_one
+
+RIDGE = 1.0
+FEATURES = 256
+STEP, LEAST, MOST = 0.2, 0.5, 20.0
+"""Step and bounds of the logarithm's argument of the sharpness."""
+
+
+class RidgeExpert(Expert):
+    """Least squares of the classes on random Fourier features (Rahimi and Recht 2007), with
+    exponential forgetting: solved exactly after each round, so that few labels go far.
+
+    Args:
+        width: Width of the hidden vector.
+        classes: Number of classes.
+        half_life: Labels after which a label counts half.
+        seed: Of the random features.
+        curved: Whether to take random features; else the hidden vector itself.
+    """
+
+    weight: Tensor
+    directions: Tensor
+    phases: Tensor
+    sharpness: Tensor
+
+    def __init__(
+        self, width: int, classes: int, *, half_life: float, seed: int = 0, curved: bool = True
+    ) -> None:
+        super().__init__(width, classes)
+        self.half_life, self.curved = half_life, curved
+        terms = (FEATURES if curved else width) + 1
+        if curved:
+            draw = torch.Generator().manual_seed(seed)
+            self.register_buffer(
+                "directions", torch.randn(width, FEATURES, generator=draw) / width**0.5
+            )
+            self.register_buffer("phases", torch.rand(FEATURES, generator=draw) * 2 * torch.pi)
+        self.register_buffer("weight", torch.zeros(terms, classes))
+        self.register_buffer("sharpness", torch.tensor([4.0]))
+        self._gram = torch.zeros(terms, terms, dtype=torch.float64)
+        self._moments = torch.zeros(terms, classes, dtype=torch.float64)
+
+    def forward(self, hidden: Tensor, odds: Tensor) -> Tensor:
+        """Scores of the classes, sharpened to log probabilities."""
+        return self.sharpness * (self._terms(hidden) @ self.weight)
+
+    def learn(self, hidden: Tensor, odds: Tensor, labels: Tensor, weights: Tensor) -> None:
+        """Fade what was learned, add the rows, and solve."""
+        truth, terms = one_hot(labels, self.classes), self._terms(hidden)
+        self._sharpen((terms @ self.weight).double(), truth)
+        terms = terms.double()
+        weighted = terms * weights.double().unsqueeze(1)
+        fade = 0.5 ** (float(weights.sum()) / self.half_life)
+        self._gram = self._gram * fade + weighted.T @ terms
+        self._moments = self._moments * fade + weighted.T @ (truth - 1 / self.classes)
+        damped = self._gram + RIDGE * torch.eye(len(self._gram), dtype=torch.float64)
+        self.weight = torch.linalg.solve(damped, self._moments).float()
+
+    def memory(self) -> dict[str, Tensor]:
+        """The faded sums that the weights are solved from."""
+        return {"gram": self._gram, "moments": self._moments}
+
+    def remember(self, memory: Mapping[str, Tensor]) -> None:
+        """Restore what `memory` returned."""
+        self._gram, self._moments = memory["gram"], memory["moments"]
+
+    def _terms(self, hidden: Tensor) -> Tensor:
+        if not self.curved:
+            return with_one(hidden)
+        return with_one(torch.cos(hidden @ self.directions + self.phases) * 2**0.5)
+
+    def _sharpen(self, scores: Tensor, truth: Tensor) -> None:
+        """Fit the sharpness to rows that nothing was learned from yet."""
+        sharpness = float(self.sharpness)
+        for _ in range(2):
+            p = torch.softmax(sharpness * scores, dim=1)
+            slope = float(((p - truth) * scores).sum(dim=1).mean()) * sharpness
+            sharpness = min(max(sharpness * 2.718281828 ** (-STEP * slope), LEAST), MOST)
+        self.sharpness = torch.tensor([sharpness])

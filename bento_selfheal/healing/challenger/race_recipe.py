@@ -1,0 +1,106 @@
+"""The recipe `race`: the layer and many experts learn side by side, and their mixture answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bento_selfheal.config.parameters import HealParameters
+from bento_selfheal.healing.challenger.challenger import Challenger
+from bento_selfheal.healing.challenger.race import Lesson
+from bento_selfheal.healing.challenger.recipes import (
+    HALF_LIVES,
+    answer,
+    fit_anchor,
+    hidden_and_labels,
+    step,
+)
+from bento_selfheal.healing.challenger.schedule import Schedule
+from bento_selfheal.healing.labels.labelled_rows import LabelledRows
+from bento_selfheal.rules import RuleSet
+from bento_selfheal.scoring.probabilities import columns, cross_entropy, targets
+
+MOST_STEPS = 6
+"""Most steps of the layer in a round: it is one of many, and the round has to be short."""
+
+
+@dataclass(frozen=True)
+class RaceRecipe:
+    """Everybody is scored on the new rows, then learns them; the mixture is what answers."""
+
+    parameters: HealParameters
+    name: str = "race"
+
+    def heal(
+        self, challenger: Challenger, rows: LabelledRows, rules: RuleSet, generator: torch.Generator
+    ) -> dict[str, float]:
+        """Train in place on the rows that are new to the line; losses of layer and experts."""
+        race = challenger.race
+        if race is None:
+            raise RuntimeError("the recipe `race` needs a challenger with a race")
+        fresh = rows.tail(min(challenger.seen - race.seen, len(rows)))
+        if race.seen == 0 and len(fresh) < len(rows):
+            race.study(_lesson(challenger, rows.head(len(rows) - len(fresh))))
+        # What the layer says has to be asked before it trains.
+        before = (_lesson(challenger, fresh), _by_layer(challenger, fresh)) if len(fresh) else None
+        losses = self._train_layer(challenger, rows, generator)
+        if before is not None:
+            race.learn(*before, Schedule(self.parameters).half_life(rows.rarest))
+        challenger.answers.mixture = race.mixture().to(challenger.model.device)
+        return losses
+
+    def _train_layer(
+        self, challenger: Challenger, rows: LabelledRows, generator: torch.Generator
+    ) -> dict[str, float]:
+        """A few minibatch steps of the layer, towards labels and the anchor's soft ones."""
+        p, schedule = self.parameters, Schedule(self.parameters)
+        lean = schedule.anchor_weight(challenger.seen * rows.uncommon)
+        if challenger.anchor is not None and lean > 0:
+            fit_anchor(p, challenger, challenger.anchor, rows)
+        half_life = schedule.half_life(rows.rarest)
+        rows = rows.since(HALF_LIVES * half_life)
+        steps = min(schedule.steps(challenger.rounds, challenger.rows_per_label, lean), MOST_STEPS)
+        size = min(p.replay_batch, len(rows))
+        drawn = torch.multinomial(
+            rows.recency(half_life), steps * size, replacement=True, generator=generator
+        )
+        seen, places = torch.unique(drawn, return_inverse=True)
+        hidden, truth = _targets(challenger, rows.at(seen.numpy()), lean)
+        loss = torch.zeros(())
+        for at in places.reshape(steps, size).to(hidden.device):
+            loss = cross_entropy(challenger.model.decide(hidden[at]), truth[at])
+            step(challenger, loss)
+        moved = challenger.bound(p.adapter_norm)
+        challenger.rounds += 1
+        decay = schedule.average_decay(challenger.rows_per_label, lean)
+        challenger.follow(max(1 - decay, 1 / challenger.rounds))
+        return {"real": loss.item(), "total": loss.item(), "moved": moved, "lean": lean}
+
+
+def _targets(challenger: Challenger, rows: LabelledRows, lean: float) -> tuple[Tensor, Tensor]:
+    """Hidden vectors and what the layer trains towards, on the model's device."""
+    hidden, labels = hidden_and_labels(challenger.model, rows)
+    said = answer(challenger.baseline, hidden)
+    truth = targets(labels, said)
+    if challenger.anchor is None or lean == 0:
+        return hidden, truth
+    return hidden, (1 - lean) * truth + lean * challenger.anchor(said, rows.features)
+
+
+def _lesson(challenger: Challenger, rows: LabelledRows) -> Lesson:
+    """What experts learn of rows, on the CPU, where all of them are."""
+    hidden, labels = hidden_and_labels(challenger.baseline, rows)
+    frozen = columns(answer(challenger.baseline, hidden)).cpu()
+    ones = np.ones(len(rows), dtype=np.float32)
+    weights = torch.from_numpy(ones if rows.weights is None else rows.weights)
+    return Lesson(hidden.cpu(), frozen, labels.cpu(), weights)
+
+
+def _by_layer(challenger: Challenger, rows: LabelledRows) -> Tensor:
+    """What the layer alone says of rows, ``(n, classes)``."""
+    hidden, _ = hidden_and_labels(challenger.baseline, rows)
+    with torch.no_grad():
+        return columns(challenger.answers.by_layer(hidden)).cpu()

@@ -1,0 +1,65 @@
+"""The race end to end: it heals, its mixture goes through snapshots, and it is restored exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from rigs import Rig, drifting, live
+from safetensors.torch import load, save
+
+from bento_selfheal.healing.challenger.race import LEAST_SHARE
+from bento_selfheal.healing.checkpoint import dump, restore
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.scoring.probabilities import predict_probabilities
+
+
+def test_heals(package: Package) -> None:
+    """On a drifting stream the race is promoted, and what it serves beats the frozen model."""
+    ran = live(package, recipe="race", replay_rate=0.05)
+    board = ran.rig.pipeline.parts.scoreboard.counts
+    assert board.promotions >= 1
+    assert board.champion.accuracy > board.shadow.accuracy + 0.05
+    assert ran.rig.pipeline.parts.lineage.champion.mixture is not None
+
+
+def test_a_snapshot_says_the_same(package: Package) -> None:
+    """A mixture that went through safetensors answers as before, frozen parts and all; the
+    packaged model has not changed."""
+    model = live(
+        package, recipe="race", replay_rate=0.05
+    ).rig.pipeline.parts.line.challenger.answers
+    rows, _ = drifting(seed=4)
+    before = package.baseline(rows)
+    again = package.model.with_adapter(load(save(model.adapter_state())))
+    np.testing.assert_array_equal(
+        predict_probabilities(again, rows), predict_probabilities(model, rows)
+    )
+    np.testing.assert_array_equal(package.baseline(rows), before)
+    assert package.model.mixture is None
+
+
+def test_shares(package: Package) -> None:
+    """Shares sum to 1, and nobody with next to nothing is asked at all."""
+    race = live(package, recipe="race", replay_rate=0.05).rig.pipeline.parts.line.challenger.race
+    assert race is not None
+    shares = race.mixture().shares
+    assert sum(shares.values()) == 1 or abs(sum(shares.values()) - 1) < 1e-9
+    assert min(shares.values()) >= LEAST_SHARE
+
+
+def test_restored_goes_on_exactly(package: Package) -> None:
+    """A runner that took up a checkpoint in the middle of a race comes to the same adapters."""
+    whole = live(package, recipe="race", replay_rate=0.05)
+    half = len(whole.log) // 2
+    first = Rig(package, recipe="race", replay_rate=0.05)
+    for entry in whole.log[:half]:
+        first.take(entry)
+    second = Rig(package, first.memory, adopt=False, recipe="race", replay_rate=0.05)
+    restore(second.pipeline.parts, dump(first.pipeline.parts))
+    for entry in whole.log[half:]:
+        second.take(entry)
+    ours, theirs = (
+        rig.pipeline.parts.line.challenger.answers.adapter_state() for rig in (whole.rig, second)
+    )
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
