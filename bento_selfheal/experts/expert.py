@@ -16,12 +16,15 @@ class Expert(nn.Module):
     on beside them is in `memory`. It learns on the CPU, a few labels at a time, and the same labels
     in the same order give the same buffers.
 
-    A subclass names its buffers in `tensors` and takes ``width``, ``classes`` and ``seed``.
-
     Args:
         width: Width of the hidden vector.
         classes: Number of classes, two or more.
+
+    Attributes:
+        growing: Buffers that have a row per label kept, and so any length.
     """
+
+    growing: frozenset[str] = frozenset()
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
@@ -56,7 +59,7 @@ class Expert(nn.Module):
         """Restore what `memory` returned."""
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put buffers in place, of any length where a buffer has one row per label.
+        """Put buffers in place.
 
         Raises:
             RuntimeError: They are not the buffers of this expert, or of another width.
@@ -66,7 +69,8 @@ class Expert(nn.Module):
             raise RuntimeError(f"expected the tensors {sorted(own)}, got {sorted(tensors)}")
         for name, value in tensors.items():
             mine, given = tuple(own[name].shape), tuple(value.shape)
-            if len(mine) != len(given) or mine[1:] != given[1:]:
+            free = name in self.growing
+            if len(mine) != len(given) or mine[free:] != given[free:]:
                 raise RuntimeError(f"{name}: expected the shape {mine}, got {given}")
             setattr(self, name, value.detach().clone())
 

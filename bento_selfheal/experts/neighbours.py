@@ -30,6 +30,7 @@ class NeighboursExpert(Expert):
         seed: Of the projection of a wide hidden vector.
     """
 
+    growing = frozenset({"rows", "labels"})
     rows: Tensor
     labels: Tensor
     projection: Tensor

@@ -63,7 +63,7 @@ class RidgeExpert(Expert):
         self._gram = self._gram * fade + weighted.T @ terms
         self._moments = self._moments * fade + weighted.T @ (truth - 1 / self.classes)
         damped = self._gram + RIDGE * torch.eye(len(self._gram), dtype=torch.float64)
-        self.weight = torch.linalg.solve(damped, self._moments).float()
+        self.weight = torch.linalg.solve(damped, self._moments).float().contiguous()
 
     def memory(self) -> dict[str, Tensor]:
         """The faded sums that the weights are solved from."""

@@ -18,7 +18,7 @@ def test_heals(package: Package) -> None:
     ran = live(package, recipe="race", replay_rate=0.05)
     board = ran.rig.pipeline.parts.scoreboard.counts
     assert board.promotions >= 1
-    assert board.champion.accuracy > board.shadow.accuracy + 0.05
+    assert board.champion.accuracy > board.baseline.accuracy + 0.05
     assert ran.rig.pipeline.parts.lineage.champion.mixture is not None
 
 
