@@ -47,7 +47,7 @@ def driven(
         Client(server) as client,
     ):
         driver = Driver(server.url, package, WORKERS)
-        reports = list(driver.run(demo_stream(25, 5, 2.2, 42)))
+        reports = list(driver.run(demo_stream(20, 4, 2.2, 42)))
         yield Driven(server, client, Summary(reports, client.read("/status")), home)
 
 
