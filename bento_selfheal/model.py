@@ -109,7 +109,7 @@ class SelfHealingModel(nn.Module):
         layer = self.by_layer(hidden)
         if self.mixture is None:
             return layer
-        mixed: Tensor = self.mixture(hidden, _columns(self.by_frozen(hidden)), _columns(layer))
+        mixed: Tensor = self.mixture(hidden, columns(self.by_frozen(hidden)), columns(layer))
         return mixed[:, 1] if layer.ndim == 1 else mixed
 
     def by_layer(self, hidden: Tensor) -> Tensor:
@@ -169,7 +169,8 @@ class SelfHealingModel(nn.Module):
         return other.train(self.training)
 
 
-def _columns(probabilities: Tensor) -> Tensor:
+def columns(probabilities: Tensor) -> Tensor:
+    """One column per class, ``(n, classes)``, also of two classes."""
     if probabilities.ndim == 2:
         return probabilities
     return torch.stack([1 - probabilities, probabilities], dim=1)

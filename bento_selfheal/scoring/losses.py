@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.decision import Numbers, decide_classes
-from bento_selfheal.scoring.probabilities import columns
+from bento_selfheal.model import columns
 from bento_selfheal.scoring.scores import Scores
 
 

@@ -46,13 +46,6 @@ def confidence(probabilities: Numbers, threshold: float = 0.5) -> NDArray[np.flo
     return np.asarray(p.max(axis=1))
 
 
-def columns(probabilities: Tensor) -> Tensor:
-    """One column per class, ``(n, classes)``, also of two classes."""
-    if probabilities.ndim == 2:
-        return probabilities
-    return torch.stack([1 - probabilities, probabilities], dim=1)
-
-
 def targets(labels: Tensor, like: Tensor) -> Tensor:
     """Labels in the shape of probabilities: 0 or 1, or one-hot rows."""
     if like.ndim == 1:

@@ -12,8 +12,8 @@ from torch import Tensor
 from bento_selfheal.experts.expert import Expert
 from bento_selfheal.experts.mixture import FROZEN, LAYER, Mixture, log_odds, under
 from bento_selfheal.experts.table import EXPERTS
+from bento_selfheal.model import columns
 from bento_selfheal.packaging.package import Package
-from bento_selfheal.scoring.probabilities import columns
 
 SHARPNESS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 """An expert's log probabilities are multiplied by the one of these that would have been best."""

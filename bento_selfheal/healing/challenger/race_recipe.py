@@ -20,8 +20,9 @@ from bento_selfheal.healing.challenger.recipes import (
 )
 from bento_selfheal.healing.challenger.schedule import Schedule
 from bento_selfheal.healing.labels.labelled_rows import LabelledRows
+from bento_selfheal.model import columns
 from bento_selfheal.rules import RuleSet
-from bento_selfheal.scoring.probabilities import columns, cross_entropy, targets
+from bento_selfheal.scoring.probabilities import cross_entropy, targets
 
 MOST_STEPS = 6
 """Most steps of the layer in a round: it is one of many, and the round has to be short."""
@@ -45,10 +46,11 @@ class RaceRecipe:
         if race.seen == 0 and len(fresh) < len(rows):
             race.study(_lesson(challenger, rows.head(len(rows) - len(fresh))))
         # What the layer says has to be asked before it trains.
-        before = (_lesson(challenger, fresh), _by_layer(challenger, fresh)) if len(fresh) else None
+        lesson = _lesson(challenger, fresh) if len(fresh) else None
+        layer = None if lesson is None else _by_layer(challenger, lesson.hidden)
         losses = self._train_layer(challenger, rows, generator)
-        if before is not None:
-            race.learn(*before, Schedule(self.parameters).half_life(rows.rarest))
+        if lesson is not None and layer is not None:
+            race.learn(lesson, layer, Schedule(self.parameters).half_life(rows.rarest))
         challenger.answers.mixture = race.mixture().to(challenger.model.device)
         return losses
 
@@ -99,8 +101,8 @@ def _lesson(challenger: Challenger, rows: LabelledRows) -> Lesson:
     return Lesson(hidden.cpu(), frozen, labels.cpu(), weights)
 
 
-def _by_layer(challenger: Challenger, rows: LabelledRows) -> Tensor:
-    """What the layer alone says of rows, ``(n, classes)``."""
-    hidden, _ = hidden_and_labels(challenger.baseline, rows)
+def _by_layer(challenger: Challenger, hidden: Tensor) -> Tensor:
+    """What the layer alone says of hidden vectors, ``(n, classes)``."""
+    answers = challenger.answers
     with torch.no_grad():
-        return columns(challenger.answers.by_layer(hidden)).cpu()
+        return columns(answers.by_layer(hidden.to(answers.device))).cpu()

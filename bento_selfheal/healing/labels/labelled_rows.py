@@ -38,13 +38,12 @@ class LabelledRows:
 
     def at(self, places: NDArray[np.int64] | slice) -> LabelledRows:
         """The rows at these places."""
-        cut = places
         return LabelledRows(
-            self.features[cut],
-            self.labels[cut],
-            None if self.hidden is None else self.hidden[cut],
-            None if self.weights is None else self.weights[cut],
-            None if self.ages is None else self.ages[cut],
+            self.features[places],
+            self.labels[places],
+            None if self.hidden is None else self.hidden[places],
+            None if self.weights is None else self.weights[places],
+            None if self.ages is None else self.ages[places],
         )
 
     def repeated(self) -> LabelledRows:

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.decision import decide_classes
+from bento_selfheal.model import columns
 from bento_selfheal.packaging.build import package_model
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.losses import brier
-from bento_selfheal.scoring.probabilities import columns
 from bento_selfheal.scoring.scores import Scores
 from bento_selfheal.simulation.backtest import Backtest
 from bento_selfheal.simulation.streams import Stream
