@@ -61,7 +61,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--kills", type=int, default=4, help="random instants of kill -9, of each store"
     )
     group.addoption("--cuts", type=int, default=2, help="power cuts")
-    group.addoption("--away", type=float, default=5.0, help="seconds that a store is gone")
+    group.addoption("--away", type=float, default=3.0, help="seconds that a store is gone")
     group.addoption("--requests", type=int, default=200, help="requests of each endpoint")
     group.addoption("--soak", type=float, default=1.0, help="minutes of load")
     group.addoption("--record-faults", action="store_true",

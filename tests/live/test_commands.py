@@ -26,9 +26,9 @@ def lift_of(printed: str) -> tuple[float, float, float]:
 def test_demo_heals_and_ends(tmp_path: Path) -> None:
     """`demo` prints a line a batch and a summary in which healing has won; it needs nothing
     in the folder that it is started in, and leaves its store to look at."""
-    printed = run("demo", "--batches", "16", "--clean", "2", "--home", "home", cwd=tmp_path)
+    printed = run("demo", "--batches", "12", "--clean", "2", "--home", "home", cwd=tmp_path)
     lines = [line for line in printed.splitlines() if re.match(r"\s+\d+\s+[A-Z_]+\s", line)]
-    assert len(lines) == 16
+    assert len(lines) == 12
     assert "DRIFTING" in printed
     assert "promote" in printed
     mean, low, high = lift_of(printed)
@@ -42,8 +42,8 @@ def test_replay_of_a_users_stream(tmp_path: Path) -> None:
     """`replay` trains on the first part of a CSV, serves it, streams the rest, and prints the
     lift with its interval; a class that turns round is healed."""
     generator = np.random.default_rng(5)
-    rows = generator.normal(size=(2000, 3)) * [1, 100, 5000] + [0, 50, 20000]
-    sign = np.where(np.arange(2000) < 800, 1, -1)
+    rows = generator.normal(size=(1200, 3)) * [1, 100, 5000] + [0, 50, 20000]
+    sign = np.where(np.arange(1200) < 480, 1, -1)
     labels = np.where(rows[:, 0] * sign > 0, "leave", "stay")
     lines = [",".join(f"{v:.4f}" for v in row) for row in rows.tolist()]
     body = "\n".join(f"{line},{label}" for line, label in zip(lines, labels, strict=True))

@@ -13,6 +13,7 @@ import pytest
 from commands import COMMAND
 from conftest import ROOT
 
+ROWS = 1000
 LINES = re.findall(r"^\$ bento-selfheal (.*?)(?:\s+#.*)?$", (ROOT / "README.md").read_text(), re.M)
 
 
@@ -21,9 +22,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With the table that the README speaks of."""
     folder = tmp_path_factory.mktemp("readme")
     generator = np.random.default_rng(3)
-    left = generator.random(2000) < 0.3
+    left = generator.random(ROWS) < 0.3
     visits = generator.poisson(np.where(left, 0.5, 6.0))
-    age, balance = generator.normal(45, 12, 2000), generator.gamma(2, 1500, 2000)
+    age, balance = generator.normal(45, 12, ROWS), generator.gamma(2, 1500, ROWS)
     table = np.column_stack([age, balance, visits, left])
     np.savetxt(folder / "churn.csv", table, "%.3f", ",", header="age,balance,visits,left",
                comments="")  # fmt: skip
@@ -45,5 +46,5 @@ def test_command(folder: Path, line: str) -> None:
         [*COMMAND, *shlex.split(line)],
         cwd=folder, env=env, capture_output=True, text=True, timeout=170,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == 0, done.stderr[-ROWS:]
     assert done.stdout.strip()

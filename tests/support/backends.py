@@ -170,7 +170,7 @@ def _installed_phoenix() -> Path:
         return program
     steps = [
         [sys.executable, "-m", "venv", "--clear", str(home)],
-        [str(home / "bin" / "pip"), "install", "--quiet", PHOENIX],
+        [str(home / "bin" / "pip"), "install", "--quiet", "--no-compile", PHOENIX],
     ]
     try:
         for step in steps:
