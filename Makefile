@@ -29,10 +29,10 @@ container: $(STAMP)  ## build an image of the service (BASE, BACKEND and IMAGE: 
 	PATH="$(abspath $(BIN)):$$PATH" examples/container/build.sh
 
 test: $(STAMP)  ## run the tests in two processes, and say what was left out
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 
 test-slow: $(STAMP)  ## run the tests that take longer, in two processes
-	$(BIN)/pytest -m slow -n 2 --dist loadscope --no-loadscope-reorder
+	$(BIN)/pytest -m slow -n 2 --dist loadscope --no-loadscope-reorder --durations=40
 
 test-faults: $(STAMP)  ## test kills, power cuts, damage and lost stores; writes benchmarks/results/faults.json (two and a half hours)
 	$(BIN)/pytest -m faults --hypothesis-profile=faults --kills=100 --cuts=20 --away=60 --requests=10000 --soak=60 --record-faults
