@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 export BENTOML_DO_NOT_TRACK := True
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve container test test-slow test-faults structure lint format docs pictures bench-serving bench-streams bench-quality bench-poisoning clean
+.PHONY: help install demo serve container test test-slow test-long test-faults structure lint format docs pictures bench-serving bench-streams bench-quality bench-poisoning clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +32,10 @@ test: $(STAMP)  ## run the tests in two processes, and say what was left out
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 
 test-slow: $(STAMP)  ## run the tests that take longer, in two processes
-	$(BIN)/pytest -m slow -n 2 --dist loadscope --no-loadscope-reorder --durations=40
+	$(BIN)/pytest -m "slow and not long" -n 2 --dist loadscope --no-loadscope-reorder --durations=40
+
+test-long: $(STAMP)  ## run the tests that take longest and that CI leaves out
+	$(BIN)/pytest -m long -n 2 --dist loadscope --no-loadscope-reorder
 
 test-faults: $(STAMP)  ## test kills, power cuts, damage and lost stores; writes benchmarks/results/faults.json (two and a half hours)
 	$(BIN)/pytest -m faults --hypothesis-profile=faults --kills=100 --cuts=20 --away=60 --requests=10000 --soak=60 --record-faults

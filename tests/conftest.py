@@ -58,10 +58,10 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = DEADLINE)
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults", "how long faults are tried; `make test-faults` tries longer")
     group.addoption(
-        "--kills", type=int, default=4, help="random instants of kill -9, of each store"
+        "--kills", type=int, default=3, help="random instants of kill -9, of each store"
     )
     group.addoption("--cuts", type=int, default=2, help="power cuts")
-    group.addoption("--away", type=float, default=3.0, help="seconds that a store is gone")
+    group.addoption("--away", type=float, default=4.0, help="seconds that a store is gone")
     group.addoption("--requests", type=int, default=200, help="requests of each endpoint")
     group.addoption("--soak", type=float, default=1.0, help="minutes of load")
     group.addoption("--record-faults", action="store_true",

@@ -37,13 +37,16 @@ class Drifted:
 
 @pytest.fixture(scope="module")
 def drifted(
-    home: Path, package: Package, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Drifted]:
+    home: Path, package: Package, tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Iterator[Drifted]:  # fmt: skip
     """A drift, watched from outside."""
     folder = tmp_path_factory.mktemp("backends")
     with ExitStack() as stack:
+        traces: Phoenix | str = "no test asks for traces"
         try:
-            traces: Phoenix | str = stack.enter_context(phoenix(folder / "phoenix"))
+            if any("spans" in getattr(item, "fixturenames", ()) for item in request.session.items):
+                traces = stack.enter_context(phoenix(folder / "phoenix"))
         except Unavailable as error:
             traces = str(error)
         env = {
@@ -152,6 +155,7 @@ def _named(spans: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
     return [span for span in spans if span["name"] == name]
 
 
+@pytest.mark.long
 def test_the_heal_is_found_with_its_losses_and_its_outcome(
     drifted: Drifted, spans: list[dict[str, Any]]
 ) -> None:
@@ -166,6 +170,7 @@ def test_the_heal_is_found_with_its_losses_and_its_outcome(
     assert "V14" in reasons
 
 
+@pytest.mark.long
 def test_the_heal_leads_to_the_request(spans: list[dict[str, Any]]) -> None:
     """Its link names the trace of the feedback that led to it, and that request is there, whole:
     BentoML's span of it above ours."""
@@ -180,6 +185,7 @@ def test_the_heal_leads_to_the_request(spans: list[dict[str, Any]]) -> None:
             assert "feedback" in above[feedback["parent_id"]]["name"]
 
 
+@pytest.mark.long
 def test_the_heals_tree(spans: list[dict[str, Any]]) -> None:
     """The heal that promoted holds its snapshots, the gate's looks, and the promotion."""
     promoted = [s for s in _named(spans, "selfheal.heal")

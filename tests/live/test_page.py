@@ -19,9 +19,12 @@ CHROMIUM = shutil.which("chromium")
 PICTURES = os.environ.get("PICTURES")
 """Folder for pictures of the page, for docs and for eyes."""
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="chromium is not installed: `apt-get install chromium`"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="chromium is not installed: `apt-get install chromium`"
+    ),
+]
 SECONDS = 30_000
 
 
@@ -112,7 +115,6 @@ def test_a_drift_is_seen_and_undone(page: Page, server: ServedService, feeder: F
     expect(story).to_contain_text("rolled back", timeout=SECONDS)
 
 
-@pytest.mark.slow
 def test_pause_observe_resume(page: Page, server: ServedService, feeder: Feeder) -> None:
     """What is pressed is in force, and the page says so."""
     with Client(server) as client:
@@ -140,7 +142,6 @@ def test_trouble_is_loud(page: Page, server: ServedService) -> None:
     expect(page.get_by_text(why)).to_be_visible(timeout=SECONDS)
 
 
-@pytest.mark.slow
 def test_sources_and_forget(page: Page, server: ServedService) -> None:
     """A source is shown by its name, as text, and can be forgotten."""
     name = "<b>desk</b>"
@@ -170,7 +171,6 @@ def test_narrow_and_dark(browser: Browser, server: ServedService, feeder: Feeder
     context.close()
 
 
-@pytest.mark.slow
 def test_many_events(browser: Browser, server: ServedService, folder: Path) -> None:
     """Of thousands of events the page shows the newest at once, and older ones page by page when
     it is asked to, to the first."""
@@ -195,7 +195,6 @@ def test_many_events(browser: Browser, server: ServedService, folder: Path) -> N
     page.close()
 
 
-@pytest.mark.slow
 def test_token(browser: Browser, home: Path, package: Package, tmp_path: Path) -> None:
     """Where tokens are asked for the page asks for one, again while it is not good, keeps it for
     its tab alone and in no cookie, and acts in its name."""
@@ -221,7 +220,6 @@ def test_token(browser: Browser, home: Path, package: Package, tmp_path: Path) -
         context.close()
 
 
-@pytest.mark.slow
 def test_server_gone(browser: Browser, home: Path, package: Package, tmp_path: Path) -> None:
     """When the service does not answer the page says so, and when it is back goes on."""
     with served(home, package, tmp_path, workers=1) as server:

@@ -25,7 +25,7 @@ from bento_selfheal.simulation.server import ServedService
 from bento_selfheal.simulation.streams import article_rows
 from bento_selfheal.store import SqlStore
 
-pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(6000)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.faults, pytest.mark.timeout(6000)]
 
 WORKERS = 2
 CONNECTIONS = 16

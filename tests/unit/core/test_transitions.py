@@ -149,6 +149,7 @@ def decide_classes(service: Deployed) -> tuple[Any, ...]:
 
 
 @on_both_stores
+@pytest.mark.slow
 def test_every_statement(
     package: Package, fresh: Callable[[], str], copy: Copy, tmp_path: Path
 ) -> None:
@@ -437,6 +438,7 @@ def life(package: Package, fresh: Callable[[], str], tmp_path: Path) -> Callable
 
 
 @on_both_stores
+@pytest.mark.slow
 def test_life(life: Callable[[], Life]) -> None:
     """Whatever happens in whatever order, and wherever a process is cut off: no acknowledged label
     is lost or counted twice, no heal made twice, and what serves is lawful and verifies."""
