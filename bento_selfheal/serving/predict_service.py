@@ -18,7 +18,7 @@ from bento_selfheal.config.settings import load_settings
 from bento_selfheal.core.records import FeedbackOutcome
 from bento_selfheal.errors import InvalidInput, StoreError
 from bento_selfheal.internals import hide_input, mount_below
-from bento_selfheal.serving.http.auth import ASKED_BY, Role
+from bento_selfheal.serving.http.auth import ASKED_BY, NOBODY, Role
 from bento_selfheal.serving.http.operator_api import operations_app
 from bento_selfheal.serving.http.rate_limit import LabelRateLimit
 from bento_selfheal.serving.http.replies import (
@@ -31,6 +31,7 @@ from bento_selfheal.serving.http.replies import (
 )
 from bento_selfheal.serving.operations import Operations
 from bento_selfheal.serving.predictor import Predictor
+from bento_selfheal.serving.sources import own_sources
 from bento_selfheal.serving.worker import Worker
 from bento_selfheal.serving.worker_metrics import WorkerMeters
 from bento_selfheal.telemetry import names
@@ -116,9 +117,11 @@ class PredictBase:
     ) -> FeedbackCounts:
         """Send labels. Accepted labels are on disk when the response arrives."""
         with self._telemetry.span(names.FEEDBACK, {names.ROWS: len(items)}) as span:
-            if (limited := self._rate_limit.take(items, ASKED_BY.get())) is not None:
-                return rate_limited(limited)  # type: ignore[return-value]
             try:
+                if (token := ASKED_BY.get()) != NOBODY:
+                    own_sources(items, token)
+                if (limited := self._rate_limit.take(items, token)) is not None:
+                    return rate_limited(limited)  # type: ignore[return-value]
                 answer = await anyio.to_thread.run_sync(
                     self._worker.feedback.accept, items, self._telemetry.traceparent()
                 )

@@ -96,7 +96,7 @@ class FeedbackItem(BaseModel):
     key: str | None = Field(default=None, max_length=200, pattern=NO_NUL)
     """With `features`: the client's own key of the row. Without keys, equal rows count once."""
     source: str | None = Field(default=None, max_length=200, pattern=NO_NUL)
-    """Who or what assigned the label."""
+    """Who or what assigned the label; with tokens, a name among the sources of the token."""
     corrects: bool = False
     """Replace a different label that was sent before."""
 

@@ -454,7 +454,7 @@ def test_too_many_labels(server: ServedService, client: Client) -> None:
     assert refused is not None
     assert refused.status_code == 429
     assert 1 <= int(refused.headers["Retry-After"]) <= 120
-    assert "source 'till'" in refused.json()["error"]
+    assert "source 'desk/till'" in refused.json()["error"]
     assert client.feedback(items("other", ids[50:60])).accepted == 10
     with (
         Client(server.url, token=FEEDBACK, retry_seconds=0) as hasty,

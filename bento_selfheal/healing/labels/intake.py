@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bento_selfheal.healing.challenger.judge import SourceJudge
 from bento_selfheal.healing.journal import Journal
 from bento_selfheal.healing.labels.batches import LabelledBatch
 from bento_selfheal.healing.labels.join import JoinedRow
+from bento_selfheal.healing.labels.sources import UNNAMED
 from bento_selfheal.healing.parts import Parts
 
 
@@ -51,6 +52,8 @@ class LabelIntake:
     def _correct(self, row: JoinedRow) -> None:
         """Replace a label by that of another source, which answers for it from now on."""
         p, counts = self.parts, self.parts.scoreboard.counts
+        if row.source is None and self._owner(row.key) is not None:
+            row = replace(row, source=UNNAMED)  # else a quarantined source leaves its name out
         admitted = p.batches.sources.admits(row.source)
         trained_on = admitted and row.key in p.buffer.keys
         if trained_on:
@@ -61,6 +64,13 @@ class LabelIntake:
         counts.corrected += 1
         if not p.buffer.correct(row.key, row.label, row.source):
             p.batches.correct(row)  # not trained on yet: it is judged with its batch
+
+    def _owner(self, key: bytes) -> str | None:
+        """The source that answers for a row that is still here."""
+        p = self.parts
+        if key in p.buffer.keys:
+            return p.buffer.sources[p.buffer.keys.index(key)]
+        return next((row.source for row in p.batches.open if row.key == key), None)
 
     def _set_aside(self) -> None:
         """Take rows on which the model raises out of the open batch; an event names each."""

@@ -17,6 +17,8 @@ BETS = 150.0
 FEWEST = 25.0
 MARGIN = 0.1
 QUOTA_ROWS = 1000
+UNNAMED = "corrections without a source"
+"""Whose corrections of named sources' labels are that name no source; they are judged too."""
 
 
 @dataclass

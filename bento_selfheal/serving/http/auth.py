@@ -26,8 +26,10 @@ TOKEN = re.compile(r"[\x21-\x2b\x2d-\x7e]{16,512}")  # what a header carries, wi
 RESERVED = {"runner", "operator"}
 """Names that the promotion log uses for itself."""
 
-ASKED_BY: ContextVar[str] = ContextVar("asked_by", default="operator")
-"""Name of the token that came with the current request; ``operator`` where there are none."""
+NOBODY = "operator"
+"""Who asks where there are no tokens."""
+ASKED_BY: ContextVar[str] = ContextVar("asked_by", default=NOBODY)
+"""Name of the token that came with the current request; `NOBODY` where there are none."""
 
 
 class Role(StrEnum):

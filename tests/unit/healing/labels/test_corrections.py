@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from rigs import BATCH, Live, Rig, drifting
 
 from bento_selfheal.core.records import PredictionRecord
+from bento_selfheal.healing.labels.sources import UNNAMED
 from bento_selfheal.packaging.package import Package
 
 
@@ -37,7 +38,7 @@ def answered(ran: Live) -> list[PredictionRecord]:
     return [entry for entry, _ in ran.log if isinstance(entry, PredictionRecord)]
 
 
-def turn_round(ran: Live, source: str, asked: PredictionRecord) -> None:
+def turn_round(ran: Live, source: str | None, asked: PredictionRecord) -> None:
     """Correct every label of a request to its opposite."""
     held = dict(
         zip(ran.rig.pipeline.parts.buffer.keys, ran.rig.pipeline.parts.buffer.labels, strict=True)
@@ -84,6 +85,22 @@ def test_a_lying_corrector_is_quarantined(package: Package) -> None:
     assert "liar" not in ran.rig.pipeline.parts.buffer.sources
     event = next(e for e in ran.rig.done.events if e.kind == "quarantine")
     assert event.detail["rows"] == ran.rig.status()["labels"]["corrected"] > 0
+
+
+def test_lies_without_a_source_are_judged(package: Package) -> None:
+    """Who corrects the labels of sources and names none is quarantined like one who is named, so
+    that a quarantined source cannot go on without its name; labels without a source go on."""
+    ran = labelled(package, 320)
+    waiting = [row.label for row in ran.rig.pipeline.parts.batches.open]
+    for asked in answered(ran):
+        turn_round(ran, None, asked)
+    assert "contradict" in ran.rig.status()["sources"][UNNAMED]["quarantined"]
+    assert 0 < ran.rig.status()["labels"]["corrected"] < 100
+    assert not {UNNAMED, None} & set(ran.rig.pipeline.parts.buffer.sources)
+    assert [row.label for row in ran.rig.pipeline.parts.batches.open] == waiting
+    ran.delay = 0
+    ran.send(*drifting(seed=2, clean=100, drifted=0))
+    assert None in ran.rig.pipeline.parts.buffer.sources
 
 
 def test_an_honest_corrector_stays(package: Package) -> None:

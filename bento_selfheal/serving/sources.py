@@ -1,0 +1,42 @@
+"""Sources of feedback belong to the token that sends them, so that no token speaks for another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bento_selfheal.errors import InvalidInput
+from bento_selfheal.wire.messages import FeedbackItem
+
+LONGEST = 200
+"""Characters of a source that the store keeps."""
+
+
+def own_sources(items: Sequence[FeedbackItem], token: str) -> None:
+    """Name the source of each item as one of a token, in place.
+
+    Args:
+        items: Items of feedback.
+        token: Name of the token that they were sent with.
+
+    Raises:
+        InvalidInput: A source is too long with the token's name before it.
+    """
+    for i, item in enumerate(items):
+        item.source = own_source(item.source, token)
+        if len(item.source) > LONGEST:
+            most = LONGEST - len(token) - 1
+            raise InvalidInput(
+                ("items", i, "source"), f"at most {most} characters with this token", "too_long"
+            )
+
+
+def own_source(source: str | None, token: str) -> str:
+    """A source of a token; without a name it is the token itself.
+
+    >>> own_source("till-3", "shop"), own_source("shop/till-3", "shop"), own_source(None, "shop")
+    ('shop/till-3', 'shop/till-3', 'shop')
+    """
+    if not source or source == token:
+        return token
+    # No token has a slash in its name, so what begins so can be of no other one.
+    return source if source.startswith(f"{token}/") else f"{token}/{source}"
