@@ -264,6 +264,7 @@ const TELLS = {
   quarantine: (d) => `source ${d.source} quarantined, ${d.rows} rows forgotten: ${d.reason}`,
   refused: (d) => `refused ${d.version ? `snapshot ${d.version}` : `heal ${d.heal}`}: ${d.reason}`,
   operating_point: (d) => `decision threshold ${number(d.threshold, 3)} (${d.kind}): ${d.reason}`,
+  prediction_set_aside: (d) => `a logged prediction was set aside: ${d.error}`,
   row_set_aside: (d) => `a labelled row was set aside, the model cannot answer it: ${d.error ?? d.reason}`,
   step_failing: (d) => d.reason,
   step_recovered: () => "the healing step works again",

@@ -114,6 +114,20 @@ class Package:
         """Probabilities of the frozen model as trained for rows ``(n, features)``, ``(n,)``."""
         return checked_probabilities(self.model, rows)
 
+    def misfit(self, rows: NDArray[np.float32], answers: NDArray[np.float32]) -> str:
+        """Why answers are not one for each row, in the shape of `baseline`; empty where they are.
+
+        Args:
+            rows: What was asked, ``(n, features)`` if it fits.
+            answers: What the model said of them.
+        """
+        width = len(self.info.features)
+        if rows.ndim != 2 or rows.shape[1] != width:
+            return f"rows of shape {rows.shape} where {width} features belong"
+        if answers.shape != (len(rows), *self.no_answers.shape[1:]):
+            return f"the model gave answers of shape {answers.shape} to {len(rows)} rows"
+        return ""
+
     def rules(self) -> RuleSet:
         """Its rules, bound to its columns, with full trust."""
         return RuleSet(self.info.rules, self.info.features)

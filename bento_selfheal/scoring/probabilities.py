@@ -26,6 +26,12 @@ def predict_probabilities(
     return out
 
 
+def no_probability(probabilities: NDArray[np.float32]) -> str:
+    """What among them is no probability, in words; empty where all are, but for rounding."""
+    wrong = probabilities[~((probabilities >= -EPS) & (probabilities <= 1 + EPS))]
+    return f"the model's answer is {wrong[0]:g}, which is no probability" if len(wrong) else ""
+
+
 def own_copy(rows: NDArray[np.float32], device: torch.device) -> Tensor:
     """Rows ``(n, features)`` as a model may have them: its own, for it may change them in place."""
     return torch.from_numpy(rows).to(device, copy=True)

@@ -16,14 +16,16 @@ from pydantic import WrapValidator
 
 from bento_selfheal.config.settings import load_settings
 from bento_selfheal.core.records import FeedbackOutcome
-from bento_selfheal.errors import InvalidInput, StoreError
+from bento_selfheal.errors import InvalidInput, PackageError, StoreError
 from bento_selfheal.internals import hide_input, mount_below
 from bento_selfheal.serving.http.auth import ASKED_BY, NOBODY, Role
 from bento_selfheal.serving.http.operator_api import operations_app
+from bento_selfheal.serving.http.own_sources import own_sources
 from bento_selfheal.serving.http.rate_limit import LabelRateLimit
 from bento_selfheal.serving.http.replies import (
     Reply,
     TooManyItems,
+    failed,
     rate_limited,
     refused,
     unavailable,
@@ -31,7 +33,6 @@ from bento_selfheal.serving.http.replies import (
 )
 from bento_selfheal.serving.operations import Operations
 from bento_selfheal.serving.predictor import Predictor
-from bento_selfheal.serving.sources import own_sources
 from bento_selfheal.serving.worker import Worker
 from bento_selfheal.serving.worker_metrics import WorkerMeters
 from bento_selfheal.telemetry import names
@@ -106,6 +107,8 @@ class PredictBase:
             return self._predictor.predict(rows)
         except InvalidInput as error:
             return refused(error)  # type: ignore[return-value] # BentoML sends it as it is
+        except PackageError as error:
+            return failed(error)  # type: ignore[return-value]
 
     def reply(self, headers: Mapping[str, str], body: bytes) -> Reply | None:
         """Answer `/predict` from bytes to bytes; None where BentoML's way is needed."""

@@ -10,8 +10,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from bento_selfheal.errors import InvalidInput
-from bento_selfheal.serving.http.replies import Reply, refused_bytes
+from bento_selfheal.errors import InvalidInput, PackageError
+from bento_selfheal.serving.http.replies import Reply, failed, refused_bytes
 from bento_selfheal.serving.worker import Answer, Worker
 from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.spans import Telemetry
@@ -47,6 +47,7 @@ class Predictor:
 
         Raises:
             InvalidInput: A row is wrong, or the model cannot answer it; the row is named.
+            PackageError: The model answers with something else than a probability for each row.
         """
         fields = self._fields(self._answer(self._worker.rows.read(rows)))
         return Predictions(**{**fields, "probabilities": fields["probabilities"].tolist()})
@@ -66,6 +67,8 @@ class Predictor:
             answer = self._answer(rows)
         except InvalidInput as error:
             return refused_bytes(error)
+        except PackageError as error:
+            return Reply(bytes(failed(error).body), 500)
         if NPY in headers.get("accept", ""):
             return self._numbers(answer)
         return Reply(orjson.dumps(self._fields(answer), option=orjson.OPT_SERIALIZE_NUMPY))

@@ -17,9 +17,9 @@ from bento_selfheal.core.ids import IdSigner, ids_of
 from bento_selfheal.core.periodic import ThreadState
 from bento_selfheal.core.records import Label, PredictionRecord
 from bento_selfheal.deployment.locations import open_store, registry_of
-from bento_selfheal.errors import InvalidInput, StoreError
+from bento_selfheal.errors import InvalidInput, PackageError, StoreError
 from bento_selfheal.packaging.opening import open_package
-from bento_selfheal.scoring.probabilities import predict_probabilities
+from bento_selfheal.scoring.probabilities import no_probability, predict_probabilities
 from bento_selfheal.serving.bad_row import find_bad_row
 from bento_selfheal.serving.feedback import FeedbackIntake
 from bento_selfheal.serving.follower import Champion, Follower
@@ -124,11 +124,12 @@ class Worker:
             rows: ``(n, features)``, at least one.
 
         Raises:
-            InvalidInput: The model raises on one of the rows; it is named.
+            InvalidInput: The model cannot answer one of the rows; it is named.
+            PackageError: The model answers with something else than a probability for each row.
         """
         champion = self.follower.champion
         try:
-            probabilities = predict_probabilities(champion.model, rows)
+            probabilities = self._predict(champion, rows)
         except Exception as error:
             self._refuse_bad_row(champion, rows, error)
             raise
@@ -163,17 +164,25 @@ class Worker:
             "threads": self.threads(),
         }
 
+    def _predict(self, champion: Champion, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A probability for each row, whatever a user's model returns."""
+        out = predict_probabilities(champion.model, rows)
+        if why := self.package.misfit(rows, out) or no_probability(out):
+            raise PackageError(why)
+        return out
+
     def _refuse_bad_row(
         self, champion: Champion, rows: NDArray[np.float32], error: Exception
     ) -> None:
         """Name the row that the model cannot answer; return where the model itself fails."""
         row = find_bad_row(
-            lambda part: predict_probabilities(champion.model, part),
+            lambda part: self._predict(champion, part),
             rows,
             self.package.reference_rows[:1],
         )
         if row is not None:
-            reason = f"{type(error).__name__}: {shown(str(error))}"
+            told = isinstance(error, PackageError)
+            reason = str(error) if told else f"{type(error).__name__}: {shown(str(error))}"
             raise InvalidInput(
                 ("rows", row), f"the model cannot answer this row: {reason}", "model"
             ) from error

@@ -72,13 +72,19 @@ def prediction(r: Row[Any]) -> PredictionRecord:
     flat = unpack(r.probabilities)
     return PredictionRecord(
         request=bytes(r.request),
-        features=unpack(r.features).reshape(r.rows, -1),
+        features=_table(unpack(r.features), r.rows),
         # One number a row of two classes, one column a class of more.
-        probabilities=flat if len(flat) == r.rows else flat.reshape(r.rows, -1),
+        probabilities=flat if len(flat) == r.rows else _table(flat, r.rows),
         version=r.version,
         time=r.time,
         seq=r.seq,
     )
+
+
+def _table(flat: NDArray[np.float32], rows: int) -> NDArray[np.float32]:
+    """One row for each, or one of all where they do not fit: readers see that, and go on."""
+    fits = rows and len(flat) % rows == 0
+    return flat.reshape(rows, -1) if fits else flat.reshape(1, len(flat))
 
 
 def feedback_row(r: FeedbackRecord, revision: int, after: int) -> dict[str, Any]:

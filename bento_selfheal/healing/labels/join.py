@@ -91,6 +91,12 @@ class Joiner:
             self._give_up_oldest()
         return [_row(label, prediction.features[label.row], prediction) for label in early]
 
+    def drop(self, request: bytes) -> None:
+        """Give up the labels that wait for a request."""
+        dropped = self._waiting.pop(request, [])
+        self.waiting -= len(dropped)
+        self.unmatched += len(dropped)
+
     def _oldest_is_late(self, now: PredictionRecord) -> bool:
         label = next(iter(self._waiting.values()))[-1]
         return now.time - label.time > LATE_SECONDS and now.seq - label.after > LATE_PLACES

@@ -11,7 +11,7 @@ import orjson
 from pydantic import ValidatorFunctionWrapHandler
 from starlette.responses import JSONResponse
 
-from bento_selfheal.errors import InvalidInput, StoreError, escaped
+from bento_selfheal.errors import InvalidInput, PackageError, StoreError, escaped
 from bento_selfheal.serving.http.rate_limit import RateLimited
 from bento_selfheal.serving.rows import shown
 from bento_selfheal.wire.messages import FeedbackItem
@@ -58,6 +58,11 @@ def refused(error: InvalidInput) -> JSONResponse:
 def refused_bytes(error: InvalidInput) -> Reply:
     """The same as `refused`, as bytes."""
     return Reply(orjson.dumps(error.body()), _status(error))
+
+
+def failed(error: PackageError) -> JSONResponse:
+    """The answer where the model fails, whatever row it is asked for: 500."""
+    return JSONResponse({"error": escaped(str(error))}, 500)
 
 
 def rate_limited(limited: RateLimited) -> JSONResponse:

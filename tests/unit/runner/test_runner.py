@@ -21,7 +21,8 @@ from rigs import drifting
 from steps import BATCH, LAZY, Item, handed_over, send, untimed, work_off
 
 from bento_selfheal.config.settings import Settings
-from bento_selfheal.core.records import Event, PromotionKind
+from bento_selfheal.core.ids import ids_of
+from bento_selfheal.core.records import Event, PredictionRecord, PromotionKind
 from bento_selfheal.deployment.deploy import prepare
 from bento_selfheal.deployment.locations import open_store
 from bento_selfheal.errors import LeaseLost, PromotionMoved
@@ -152,6 +153,31 @@ def test_one_leads(store: SqlStore, worker: Worker, make: Callable[..., Runner])
     handed_over(one)
     send(worker, *drifting(clean=100, drifted=0))
     assert two.step() is True
+
+
+def test_a_prediction_that_does_not_fit(
+    store: SqlStore, worker: Worker, make: Callable[..., Runner]
+) -> None:
+    """A logged request with another number of answers than rows is set aside with an event, its
+    labels are unmatched, and the steps go on."""
+    rows, labels = drifting(clean=2 * BATCH, drifted=0)
+    odd = []
+    for n, answers in enumerate((0, 2, 5)):
+        request, token = worker.signer.issue(3, logged=True)
+        odd.append(Item(ids_of(token, 3)[2], 1))
+        given = np.full(answers, 0.5, np.float32)
+        worker.log.append(PredictionRecord(request, rows[n : n + 3], given, 1, time.time()))
+    worker.feedback.accept(odd[:2], None)
+    worker.log.flush()
+    worker.feedback.accept(odd[2:], None)
+    send(worker, rows, labels)
+    runner = make()
+    work_off(runner)
+    events = [e.detail["error"] for e in store.events() if e.kind == "prediction_set_aside"]
+    assert len(events) == 3
+    status = store.status() or {}
+    assert status["labels"]["unmatched"] == 3
+    assert (status["labels"]["joined"], status["unread"]["labels"]) == (2 * BATCH, 0)
 
 
 def test_succession(

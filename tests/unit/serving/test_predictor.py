@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.serving import worker as worker_module
 from bento_selfheal.serving.http.replies import Reply
+from bento_selfheal.serving.predict_service import PredictBase
 from bento_selfheal.serving.predictor import Predictor
 from bento_selfheal.serving.worker import Worker
 from bento_selfheal.simulation.streams import article_rows
@@ -160,6 +163,64 @@ def test_a_model_that_fails(picky: Worker, predictor: Predictor) -> None:
     picky.package.reference_rows[:, 0] = 99
     with pytest.raises(IndexError):
         predictor.reply(JSON, body(coded(77, 1)))
+
+
+class Odd(torch.nn.Module):
+    """A backbone that does something to the rows whose first feature is over 50."""
+
+    def __init__(self, inner: torch.nn.Module, how: str) -> None:
+        super().__init__()
+        self.inner, self.how = inner, how
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        odd = x[:, 0] > 50
+        if self.how == "drops":
+            x = x[~odd]
+        if self.how == "resizes" and bool(odd.any()):
+            x.resize_(1, x.shape[1])
+        if self.how == "nan":
+            x = torch.where(odd[:, None], torch.nan, x)
+        if self.how == "fails":
+            x = x[:0]
+        out: torch.Tensor = self.inner(x)
+        return out
+
+
+def behind(worker: Worker, how: str) -> None:
+    """Let an odd model serve."""
+    champion = worker.follower.champion
+    m = champion.model
+    odd = SelfHealingModel(Odd(m.backbone, how), m.reflexive, m.head, m.output)
+    worker.follower.champion = replace(champion, model=odd.requires_grad_(False))
+
+
+@pytest.mark.parametrize(
+    ("how", "said"), [("nan", "nan, which is no probability"), ("drops", "shape (3,) to 4 rows")]
+)
+def test_no_answer_for_a_row(worker: Worker, predictor: Predictor, how: str, said: str) -> None:
+    """A row to which the model answers nothing, or no probability, is a 400 that names it."""
+    behind(worker, how)
+    reply = replied(predictor.reply(JSON, body(coded(1, 2, 77, 3))))
+    assert reply.status == 400
+    [detail] = json.loads(reply.body)["detail"]
+    assert detail["loc"] == ["rows", 2]
+    assert said in detail["msg"]
+    assert worker.log.appended == 0
+    assert replied(predictor.reply(JSON, body(coded(1, 2, 3)))).status == 200
+
+
+@pytest.mark.parametrize("how", ["resizes", "fails"])
+def test_a_wrong_number_of_answers(worker: Worker, predictor: Predictor, how: str) -> None:
+    """Where no row alone is at fault it is a 500 that says what the model did, on each way, and
+    nothing is logged."""
+    behind(worker, how)
+    reply = replied(predictor.reply(JSON, body(coded(1, 77, 3))))
+    assert reply.status == 500
+    assert "to 3 rows" in json.loads(reply.body)["error"]
+    running = SimpleNamespace(_predictor=predictor)
+    slow = asyncio.run(cast(Any, PredictBase.predict).func(running, coded(1, 77, 3).tolist()))
+    assert (slow.status_code, slow.body) == (500, reply.body)
+    assert worker.log.appended == 0
 
 
 def test_what_came_is_logged(picky: Worker, predictor: Predictor) -> None:

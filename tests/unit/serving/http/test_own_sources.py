@@ -11,8 +11,8 @@ import pytest
 from bento_selfheal.errors import InvalidInput
 from bento_selfheal.serving.feedback import FeedbackAnswer
 from bento_selfheal.serving.http.auth import ASKED_BY
+from bento_selfheal.serving.http.own_sources import own_source, own_sources
 from bento_selfheal.serving.predict_service import PredictBase
-from bento_selfheal.serving.sources import own_source, own_sources
 from bento_selfheal.telemetry.spans import Telemetry
 from bento_selfheal.wire.messages import FeedbackItem
 
