@@ -19,7 +19,11 @@ SelfHealError
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+LONGEST = 500
+"""Characters of a stranger's message that an event or a status shows."""
 
 
 def escaped(text: str) -> str:
@@ -29,6 +33,29 @@ def escaped(text: str) -> str:
     'a\\\\ud800'
     """
     return text.encode(errors="backslashreplace").decode()
+
+
+def storable(value: Any) -> Any:
+    """JSON values whose texts every store and every answer can hold: no NUL, no lone surrogate.
+
+    >>> storable({"a\\0": ["\\ud800", 1]})
+    {'a\\\\x00': ['\\\\ud800', 1]}
+    """
+    if isinstance(value, str):
+        return escaped(value).replace("\0", "\\x00")
+    if isinstance(value, Mapping):
+        return {storable(k): storable(v) for k, v in value.items()}
+    return [storable(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def brief(error: BaseException) -> str:
+    """Kind and message of any error, cut to a length that fits an event.
+
+    >>> brief(KeyError("a"))
+    "KeyError: 'a'"
+    """
+    text = str(storable(f"{type(error).__name__}: {str(error)[:LONGEST]}"))
+    return text if len(text) <= LONGEST else text[:LONGEST] + "…"
 
 
 class SelfHealError(Exception):

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import TypedDict
 
-from bento_selfheal.errors import SelfHealError
+from bento_selfheal.errors import SelfHealError, brief
 
 log = logging.getLogger(__name__)
 
@@ -166,4 +166,4 @@ class PeriodicThread:
 
 
 def _text(error: BaseException) -> str:
-    return str(error) if isinstance(error, SelfHealError) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, SelfHealError) else brief(error)

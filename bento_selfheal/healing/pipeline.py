@@ -95,16 +95,13 @@ class Pipeline:
         cursors, joiner = self.parts.cursors, self.parts.batches.joiner
         if isinstance(entry, PredictionRecord):
             cursors.predictions = forward("predictions", cursors.predictions, entry.seq)
-            if self._set_aside(entry):
+            if self.intake.set_prediction_aside(entry):
                 return
             self._watch(entry)
             rows = joiner.prediction(entry)
         else:
             cursors.feedback = forward("feedback", cursors.feedback, entry.seq)
-            if prediction is not None and prediction.seq <= cursors.start_from:
-                joiner.unmatched += 1  # of a package that serves no longer
-                return
-            if prediction is not None and self._misfit(prediction):
+            if prediction is not None and self.intake.is_useless(prediction):
                 joiner.unmatched += 1
                 return
             rows = joiner.label(entry, prediction, horizon)
@@ -156,17 +153,6 @@ class Pipeline:
         return status_of(self.parts)
 
     # -- rows --------------------------------------------------------------------------------
-
-    def _misfit(self, entry: PredictionRecord) -> str:
-        return self.parts.package.misfit(entry.features, entry.probabilities)
-
-    def _set_aside(self, entry: PredictionRecord) -> bool:
-        """Whether a prediction does not fit the model, so that nothing can be learned from it."""
-        if not (why := self._misfit(entry)):
-            return False
-        self.journal.note("prediction_set_aside", {"request": entry.request.hex(), "error": why})
-        self.parts.batches.joiner.drop(entry.request)
-        return True
 
     def _watch(self, entry: PredictionRecord) -> None:
         p = self.parts

@@ -11,7 +11,7 @@ from typing import Any
 
 from bento_selfheal.core.periodic import ThreadState
 from bento_selfheal.core.records import Event
-from bento_selfheal.errors import StoreError
+from bento_selfheal.errors import StoreError, brief
 from bento_selfheal.store import SqlStore
 
 log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class StatusBoard:
             f"The healing step has failed {self._failing} times in a row, after prediction "
             f"{at.get('predictions', '?')} and label {at.get('feedback', '?')} of the logs. "
             f"It is tried again, and no label is learned until it succeeds. "
-            f"{type(error).__name__}: {error}"
+            f"{brief(error)}"
         )
         log.critical("%s", self._trouble)
         self._tell("step_failing", {"reason": self._trouble, **at})

@@ -21,6 +21,7 @@ from bento_selfheal.core.records import (
     PromotionKind,
     Snapshot,
 )
+from bento_selfheal.errors import storable
 
 PROMOTION_FIELDS = [field.name for field in fields(Promotion)]
 
@@ -170,4 +171,5 @@ def event_row(e: Event) -> dict[str, Any]:
 
 def event(r: Row[Any]) -> Event:
     """An event, from its row."""
-    return Event(**r._mapping)
+    # Earlier releases stored texts as they came; no answer could hold a lone surrogate.
+    return Event(**{**r._mapping, "detail": storable(r.detail)})

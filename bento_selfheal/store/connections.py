@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from bento_selfheal.errors import StoreError
+from bento_selfheal.errors import StoreError, storable
 
 BUSY_SECONDS = 30
 CONNECT_SECONDS = 5
@@ -176,11 +176,14 @@ def _open_postgres(url: URL) -> Engine:
 
 
 def _to_json(value: Any) -> str:
-    """JSON that every database accepts: NaN and infinity become null."""
+    """JSON that every database accepts: NaN and infinity become null, odd characters escapes."""
     try:
-        return json.dumps(value, allow_nan=False)
+        text = json.dumps(value, allow_nan=False)
     except ValueError:
-        return json.dumps(_finite(value), allow_nan=False)
+        text = json.dumps(_finite(value), allow_nan=False)
+    if "\\ud" in text or "\\u0000" in text:
+        text = json.dumps(storable(json.loads(text)))
+    return text
 
 
 def _finite(value: Any) -> Any:

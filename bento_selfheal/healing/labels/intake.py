@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from bento_selfheal.core.records import PredictionRecord
 from bento_selfheal.healing.challenger.judge import SourceJudge
 from bento_selfheal.healing.journal import Journal
 from bento_selfheal.healing.labels.batches import LabelledBatch
@@ -48,6 +49,24 @@ class LabelIntake:
         if not p.batches.is_due(counts.predicted, now):
             return None
         return LabelledBatch.of(p.batches.take(), p.lineage.champion, p.package)
+
+    def is_useless(self, asked: PredictionRecord) -> bool:
+        """Whether a prediction is of a package that serves no longer, or does not fit the model."""
+        return asked.seq <= self.parts.cursors.start_from or bool(self._misfit(asked))
+
+    def set_prediction_aside(self, asked: PredictionRecord) -> bool:
+        """Give up a prediction that does not fit the model, with its labels; False where it does.
+
+        An event names it.
+        """
+        if not (why := self._misfit(asked)):
+            return False
+        self.journal.note("prediction_set_aside", {"request": asked.request.hex(), "error": why})
+        self.parts.batches.joiner.drop(asked.request)
+        return True
+
+    def _misfit(self, asked: PredictionRecord) -> str:
+        return self.parts.package.misfit(asked.features, asked.probabilities)
 
     def _correct(self, row: JoinedRow) -> None:
         """Replace a label by that of another source, which answers for it from now on."""

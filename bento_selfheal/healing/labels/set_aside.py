@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bento_selfheal.core.ids import KEY_BYTES
+from bento_selfheal.errors import brief
 from bento_selfheal.healing.labels.join import JoinedRow
 from bento_selfheal.packaging.package import Package
 
@@ -117,7 +118,7 @@ class SetAside:
         try:
             self._answer([row])
         except Exception as error:
-            return f"{type(error).__name__}: {error}"
+            return brief(error)
         return ""
 
     def _answer(self, rows: list[JoinedRow]) -> None:

@@ -677,6 +677,21 @@ def test_every_snapshot_in_pages(store: SqlStore) -> None:
     assert store.newest_version() == 5
 
 
+def test_events_hold_any_text(store: SqlStore, url: str) -> None:
+    """NULs and lone surrogates come back escaped, those that an earlier release stored as well, so
+    that every answer can hold them; whole characters stay as they are."""
+    store.add_event(Event("refused", {"reason": "\ud800\0\U0001f600", "n": [float("nan")]}, 1.0))
+    engine = create_engine(url)
+    with engine.begin() as c:
+        raw = json.dumps({"error": "\udfff"})
+        c.execute(text("insert into events (kind, detail, time, batch) values ('x', :d, 2, 0)"),
+                  {"d": raw})  # fmt: skip
+    engine.dispose()
+    told = [event.detail for event in store.events()]
+    assert told == [{"reason": "\\ud800\\x00\U0001f600", "n": [None]}, {"error": "\\udfff"}]
+    assert json.dumps(told, ensure_ascii=False).encode()
+
+
 def test_events_are_retired(store: SqlStore) -> None:
     """Events go by age or number, the oldest first and a few at a time."""
     with_history(store, 9, at=100.0)

@@ -28,12 +28,13 @@ class Picky(nn.Module):
         super().__init__()
         self.inner = inner
         self.broken = False
+        self.error = "index out of range in self"
 
     def forward(self, x: Tensor) -> Tensor:
         if self.broken or not len(x):
             raise RuntimeError("cannot reshape tensor of 0 elements")
         if bool((x[:, 0] >= BAD).any()):
-            raise IndexError("index out of range in self")
+            raise IndexError(self.error)
         out: Tensor = self.inner(x.clone())
         x.clamp_(-0.1, 0.1)
         return out
@@ -77,6 +78,19 @@ def test_one_bad_row(picky: Package) -> None:
     assert status["champion"]["tp"] + status["champion"]["tn"] > 0
     assert sum(status["champion"][k] for k in ("tp", "tn", "fp", "fn")) == len(rows) - BATCH
     assert status["promotions"] >= 1
+
+
+def test_an_endless_error(picky: Package) -> None:
+    """A model's message is cut in the event and in the trouble, and can be stored and sent."""
+    rig = Rig(picky)
+    rows, labels = drifting(clean=BATCH, drifted=0)
+    picky.model.backbone.error = "\ud800\0" + "z" * 100_000  # type: ignore[assignment]
+    teach(rig, with_bad(rows, list(range(MANY_ROWS))), labels)
+    told = [e.detail["error"] for e in rig.done.events if e.kind == "row_set_aside"]
+    for text in (told[0], rig.status()["rows_trouble"]):
+        assert len(text) < 1000
+        assert "\0" not in text
+        assert "\\ud800\\x00zzz" in text.encode().decode()
 
 
 def test_a_row_of_another_model(picky: Package) -> None:
