@@ -23,6 +23,7 @@ from bento_selfheal.errors import SettingsError
 LOOK_SECONDS = 1.0
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,19}")
 TOKEN = re.compile(r"[\x21-\x2b\x2d-\x7e]{16,512}")  # what a header carries, without the comma
+SHORTEST = 16
 RESERVED = {"runner", "operator"}
 """Names that the promotion log uses for itself."""
 
@@ -167,7 +168,7 @@ def _read(path: Path, content: bytes) -> list[Token]:
     """The tokens of a TOML file with one table per role, of names and their tokens."""
     try:
         tables = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # an integer or a nesting may be absurd
         raise SettingsError(f"tokens_file: {path} is not valid TOML") from error
     tokens = list(_filed(path, tables))
     if not tokens:
@@ -178,18 +179,22 @@ def _read(path: Path, content: bytes) -> list[Token]:
 def _filed(path: Path, tables: Mapping[str, Any]) -> Iterator[Token]:
     for role, named in tables.items():
         if role not in set(Role) or not isinstance(named, dict):
-            raise SettingsError(
-                f"tokens_file: {path}: {role!r} is not a table of {', '.join(map(repr, Role))}"
-            )
+            roles = ", ".join(map(repr, Role))
+            raise SettingsError(f"tokens_file: {path}: {_named(role)} is not a table of {roles}")
         for name, secret in named.items():
             yield _token(Role(role), name, secret, f"tokens_file: {path}: {role}")
 
 
 def _token(role: Role, name: str, secret: Any, where: str) -> Token:
     if not NAME.fullmatch(name) or name in RESERVED:
-        raise SettingsError(f"{where}: {name!r} cannot be the name of a token")
+        raise SettingsError(f"{where}: {_named(name)} cannot be the name of a token")
     if not isinstance(secret, str) or not TOKEN.fullmatch(secret):
         raise SettingsError(
             f"{where}: the token of {name!r} must be 16 to 512 visible characters without a comma"
         )
     return Token(role, name, hashlib.sha256(secret.encode()).digest())
+
+
+def _named(name: str) -> str:
+    """A wrong name for a message; one that is as long as a token may be one."""
+    return repr(name) if len(name) < SHORTEST else f"a name of {len(name)} characters"

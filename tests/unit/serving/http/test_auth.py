@@ -77,7 +77,11 @@ def test_rotation(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert fresh not in caplog.text
 
 
-@pytest.mark.parametrize("edit", ["", "[operate", "[operate]\nanna = 5\n", "gone"])
+@pytest.mark.parametrize(
+    "edit",
+    ["", "[operate", "[operate]\nanna = 5\n", "gone", f"[operate]\nanna = {'9' * 5000}\n",
+     f"x = {'[' * 20_000}\n"],
+)  # fmt: skip
 def test_bad_edit(file: Path, caplog: pytest.LogCaptureFixture, edit: str) -> None:
     """A file that is emptied, broken or gone lets nobody in and shuts nobody out; said once."""
     tokens = Tokens(Settings(tokens_file=file))
@@ -86,6 +90,7 @@ def test_bad_edit(file: Path, caplog: pytest.LogCaptureFixture, edit: str) -> No
         assert roles(tokens, ANNA) == {Role.OPERATE, Role.FEEDBACK}
         assert roles(tokens, WEB) == set()
     assert caplog.text.count("still in force") == 1
+    assert str(file) in caplog.text
     file.write_text(f'[predict]\nweb = "{WEB}"\n')
     assert (roles(tokens, ANNA), roles(tokens, WEB)) == (set(), {Role.PREDICT})
 
@@ -112,7 +117,8 @@ def test_malformed(settings: dict[str, Any], named: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [f'[operat]\nanna = "{ANNA}"\n', f'operate = "{ANNA}"\n', f'[operate]\nanna = "{ANNA},"\n',
-     f"[operate]\nanna = {ANNA}\n", f'[operate.anna]\ntoken = "{ANNA}"\n', ""],
+     f'[operate]\n{ANNA} = "anna"\n', f"[operate]\nanna = {ANNA}\n",
+     f'[operate.anna]\ntoken = "{ANNA}"\n', ""],
 )  # fmt: skip
 def test_malformed_file(file: Path, text: str) -> None:
     """A file that names no role, or holds what is no token, is refused without showing one."""
@@ -128,7 +134,11 @@ def test_settings_show_no_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     shown = repr(Settings(predict_tokens=f"web={WEB}", signing_key=key))
     assert (WEB in shown, key in shown) == (False, False)
     monkeypatch.chdir(tmp_path)
-    for text in (f'predict_tokens = {{web = "{WEB}"}}\n', 'signing_key = "key-too-short"\n'):
+    for text in (
+        f'predict_tokens = {{web = "{WEB}"}}\n', 'signing_key = "key-too-short"\n',
+        f'feedback = {{desk = "{WEB}"}}\n', f'api_token = "{WEB}"\n', f'Secrets = ["{WEB}"]\n',
+        f'workers = {{token = "{WEB}"}}\n', f'tuning = {{my_token = "{WEB}"}}\n',
+    ):  # fmt: skip
         (tmp_path / "selfheal.toml").write_text(text)
         with pytest.raises(SettingsError) as refused:
             load_settings()
