@@ -14,6 +14,8 @@ from bento_selfheal.config.validation import (
     Chance,
     Count,
     Days,
+    Float,
+    Int,
     NotNegativeCount,
     Positive,
     Seconds,
@@ -38,18 +40,18 @@ class ServingSettings(Group):
     """Tag of the packaged model in the BentoML model store."""
     device: Device = "cpu"
     """Where the model answers and heals: `cpu`, `cuda` or `cuda:N`."""
-    workers: Annotated[int, Field(ge=1, le=1024)] = 2
+    workers: Annotated[Int, Field(ge=1, le=1024)] = 2
     """Number of predict workers. Each is a process that holds the model."""
     max_rows: Count = 10_000
     """Largest number of rows in one request to `/predict`, and of items in one to `/feedback`."""
-    body_megabytes: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] = 32.0
+    body_megabytes: Annotated[Float, Field(gt=0, le=100_000, allow_inf_nan=False)] = 32.0
     """Largest request body, in units of 10^6 bytes. A larger one is refused with 413."""
     request_seconds: Seconds = 30.0
     """Time limit for a request to arrive, head and body, and for a connection's first request to
     begin. Otherwise the connection is closed with 408."""
     queue_rows: Count = 500_000
     """Rows that may wait in a worker for the store. Rows beyond that are dropped and counted."""
-    log_sample: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 1.0
+    log_sample: Annotated[Float, Field(gt=0, le=1, allow_inf_nan=False)] = 1.0
     """Share of requests to `/predict` that are logged. Signals see only the sample. A label for a
     request that was left out is kept and counted as unmatched."""
     access_log: bool = False
@@ -128,7 +130,7 @@ class StoreSettings(Group):
     record_days: Days = 365.0
     """Days that events, promotions and the rows of dropped snapshots stay in the store. The
     promotion in force stays, and so does every one that could still serve."""
-    snapshots_kept: Annotated[int, Field(ge=5, le=100_000)] = 20
+    snapshots_kept: Annotated[Int, Field(ge=5, le=100_000)] = 20
     """Number of snapshots kept in the model store. The clean, the best, the serving and the newest
     one always stay, and so do the one on trial and the one that its line began from."""
 
@@ -162,20 +164,20 @@ class HealingSettings(Group):
     by moving the decision threshold alone. Answers are then marked unverified."""
     source_alpha: Chance = 0.001
     """Probability that an honest source of feedback is ever quarantined."""
-    source_quota: Annotated[int, Field(ge=1, le=1000)] = 1000
+    source_quota: Annotated[Int, Field(ge=1, le=1000)] = 1000
     """Labels out of each 1,000 that one source may teach. 1,000 disables the limit."""
     retrain_drop: Share = 0.10
     """The state becomes RETRAIN_NEEDED when the challenger stays this far below the packaged
     accuracy."""
     retrain_batches: Count = 20
     """Number of labelled batches that decide about `retrain_drop`, and about a lift that fades."""
-    heal_share: Annotated[float, Field(ge=0.001, le=1, allow_inf_nan=False)] = 0.25
+    heal_share: Annotated[Float, Field(ge=0.001, le=1, allow_inf_nan=False)] = 0.25
     """Share of one core that heals may take on average. The runner rests after each heal."""
-    runner_nice: Annotated[int, Field(ge=0, le=19)] = 15
+    runner_nice: Annotated[Int, Field(ge=0, le=19)] = 15
     """Niceness added to the runner's process, so that a heal yields the CPU to predictions."""
-    lease_seconds: Annotated[float, Field(ge=0.01, le=3600, allow_inf_nan=False)] = 5.0
+    lease_seconds: Annotated[Float, Field(ge=0.01, le=3600, allow_inf_nan=False)] = 5.0
     """Lifetime of the runner's lease. A dead runner is succeeded after at most this long."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
+    seed: Annotated[Int, Field(ge=0, lt=2**63)] = 42
     """Seed of the random draws of heals."""
 
     @field_validator("detectors", mode="before")
@@ -195,17 +197,17 @@ class Tuning(HealParameters):
     """Probability, per test of 3,000 rows, that a line that is no worse is rolled back."""
     reference_floor: Share = 0.1
     """A challenger is not promoted when its accuracy on the reference set is below this."""
-    detector_run_length: Annotated[int, Field(ge=100, le=100_000)] = 10_000
+    detector_run_length: Annotated[Int, Field(ge=100, le=100_000)] = 10_000
     """Average number of rows until a detector's first false alarm while nothing drifts."""
     unlabelled_batches: Count = 5
     """Number of batches without any label after which `prior_correction` begins."""
     pending_labels: Count = 100_000
     """Number of labels kept while their prediction has not reached the log."""
-    flush_interval: Annotated[float, Field(ge=0.001, le=60, allow_inf_nan=False)] = 0.05
+    flush_interval: Annotated[Float, Field(ge=0.001, le=60, allow_inf_nan=False)] = 0.05
     """Seconds between group commits of the prediction log."""
-    poll_interval: Annotated[float, Field(ge=0.001, le=60, allow_inf_nan=False)] = 0.05
+    poll_interval: Annotated[Float, Field(ge=0.001, le=60, allow_inf_nan=False)] = 0.05
     """Seconds between two reads of the logs by the runner when it has nothing to do."""
-    follow_interval: Annotated[float, Field(ge=0.001, le=60, allow_inf_nan=False)] = 0.1
+    follow_interval: Annotated[Float, Field(ge=0.001, le=60, allow_inf_nan=False)] = 0.1
     """Seconds between two reads of the promotion log by a worker."""
 
 

@@ -9,7 +9,6 @@ live in ``threshold_config.json`` and are read again while the service runs.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -34,7 +33,7 @@ from bento_selfheal.config.sources import (
     check_names,
     into_groups,
 )
-from bento_selfheal.config.validation import describe
+from bento_selfheal.config.validation import cut, describe
 from bento_selfheal.errors import SettingsError
 
 FILE = "selfheal.toml"
@@ -112,8 +111,8 @@ def load_settings() -> Settings:
         raise StartError(describe(error)) from None
     except (SettingsError, pydantic_settings.SettingsError) as error:
         raise StartError(str(error)) from None
-    except tomllib.TOMLDecodeError as error:
-        raise StartError(f"{os.environ.get(CONFIG) or FILE}: {error}") from None
+    except (ValueError, RecursionError, OSError) as error:  # TOML that is none, or is absurd
+        raise StartError(f"{os.environ.get(CONFIG) or FILE}: {cut(str(error))}") from None
 
 
 def _load() -> Settings:

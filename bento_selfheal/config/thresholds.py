@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bento_selfheal.config.validation import Positive, Share, describe
+from bento_selfheal.config.validation import Float, Positive, Share, describe
 from bento_selfheal.config.watched_file import WatchedFile
 from bento_selfheal.errors import SettingsError
 
@@ -26,7 +26,7 @@ class Thresholds(BaseModel):
     """Cost of a missed row of class 1, in any unit."""
     alarm_cost: Positive = 1.0
     """Cost of a false alarm, in the same unit."""
-    capacity: Annotated[float, Field(gt=0, lt=1000, allow_inf_nan=False)] | None = None
+    capacity: Annotated[Float, Field(gt=0, lt=1000, allow_inf_nan=False)] | None = None
     """Rows in 1,000 that may be flagged. With a capacity, the costs do not matter."""
 
     @property

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from bento_selfheal.config.validation import cut
 from bento_selfheal.errors import SettingsError
 
 log = logging.getLogger(__name__)
 
+LONGEST = 200
+"""Characters that a log line says of what is wrong."""
 Value = TypeVar("Value")
 
 
@@ -37,6 +40,7 @@ class WatchedFile(Generic[Value]):
         self._shown = shown
         # Of the edit looked at last, whether it was taken or refused; None where there is no file.
         self._seen: tuple[int, int, int] | None = (0, 0, 0)
+        self._lost = ""
 
     def read(self) -> Value:
         """What the file says now; nothing comes into force.
@@ -63,19 +67,16 @@ class WatchedFile(Generic[Value]):
         before = self.current
         try:
             stamp = self._stamp()
+            self._lost = ""
             if stamp == self._seen:
                 return False
             self._seen = stamp
             self.current = self.read()
         except OSError as error:
-            # Said once: where the file is gone, until it is there again.
-            if not (isinstance(error, FileNotFoundError) and self._seen is None):
-                self._keep(f"cannot read {self.path}: {error.strerror}")
-            if isinstance(error, FileNotFoundError):
-                self._seen = None
+            self._lose(error)
             return False
         except SettingsError as error:
-            self._keep(f"refused {self.path}: {error}")
+            self._keep(f"refused {self.path}: {cut(str(error), LONGEST)}")
             return False
         if self.current == before:
             return False
@@ -85,6 +86,15 @@ class WatchedFile(Generic[Value]):
     def _stamp(self) -> tuple[int, int, int]:
         stat = self.path.stat()
         return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+    def _lose(self, error: OSError) -> None:
+        """Say once why the file cannot be read, until it can be, or for another reason cannot."""
+        if isinstance(error, FileNotFoundError):
+            self._seen = None
+        why = error.strerror or type(error).__name__
+        if why != self._lost:
+            self._keep(f"cannot read {self.path}: {why}")
+        self._lost = why
 
     def _keep(self, why: str) -> None:
         log.error("%s; still in force: %s", why, self._shown(self.current))

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from bento_selfheal.config.groups import Tuning
 from bento_selfheal.config.settings import Settings, load_settings
 from bento_selfheal.config.thresholds import ThresholdFile, Thresholds
+from bento_selfheal.config.thresholds import _parse as parse_thresholds
 from bento_selfheal.errors import SettingsError
 
 
@@ -333,3 +334,35 @@ def test_lost_file(file: ThresholdFile, caplog: pytest.LogCaptureFixture) -> Non
         assert file.refresh() is False
     assert str(file.path) in caplog.text
     assert file.current == Thresholds(rollback_f1_drop=0.04)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"workers = 2 # \xff\n", b"x = " + b"[" * 20_000, b"workers = " + b"9" * 5000],
+)
+def test_an_absurd_file(tmp_path: Path, content: bytes) -> None:
+    """A file that is no UTF-8, too deep or beyond any number is refused in one line by its name."""
+    (tmp_path / "selfheal.toml").write_bytes(content)
+    with pytest.raises(click.ClickException, match=r"^selfheal\.toml: ") as refused:
+        load_settings()
+    assert len(str(refused.value)) < 200
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("value", ["true", "0x" + "f" * 10_000, "[" + "1, " * 1000 + "]"])
+@pytest.mark.parametrize("name", ["workers", "log_days", "seed", "tuning.batch_size"])
+def test_no_number(tmp_path: Path, name: str, value: str) -> None:
+    """What is no number, or an absurd one, is refused where a number belongs, and not quoted."""
+    (tmp_path / "selfheal.toml").write_text(f"{name} = {value}\n")
+    with pytest.raises(SettingsError, match=rf"^{name}: ") as refused:
+        load_settings()
+    assert len(str(refused.value)) < 300
+
+
+def test_many_unknown_thresholds() -> None:
+    """A threshold file full of slips is not quoted whole either, and true is no threshold."""
+    wrong = json.dumps({f"name-{n}": "x" * 1000 for n in range(1000)})
+    for text in (wrong, wrong[:-1], '{"capacity": true}', '{"miss_cost": true}'):
+        with pytest.raises(SettingsError) as refused:
+            parse_thresholds(text.encode())
+        assert len(str(refused.value)) < 1500

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,6 +67,32 @@ def test_refuses(file: WatchedFile[int], caplog: pytest.LogCaptureFixture, spoil
     file.path.write_text("4")
     assert file.refresh() is True
     assert file.current == 4
+
+
+def test_cannot_look(
+    file: WatchedFile[int], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the file's place cannot even be looked at, that is said once, until it can be again."""
+    real = Path.stat
+
+    def stat(self: Path, **more: Any) -> Any:
+        if self == file.path:
+            raise PermissionError(13, "Permission denied")
+        return real(self, **more)
+
+    for _ in range(2):
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "stat", stat)
+            assert [file.refresh() for _ in range(3)] == [False] * 3
+        assert file.refresh() is False
+    assert caplog.text.count("Permission denied") == 2
+
+
+def test_a_long_refusal_is_cut(file: WatchedFile[int], caplog: pytest.LogCaptureFixture) -> None:
+    """A refused file is not quoted whole."""
+    file.path.write_text("x" * 100_000)
+    assert file.refresh() is False
+    assert len(caplog.text) < 1000
 
 
 def test_first_read(tmp_path: Path) -> None:
