@@ -13,7 +13,10 @@ from bento_selfheal.errors import SelfHealError, SettingsError
 
 
 def main() -> None:
-    """Run a command; a `SelfHealError` becomes one line, and a wrong setting exit code 2."""
+    """Run a command; a `SelfHealError` becomes one line, and a wrong setting exit code 2.
+
+    So does a file that cannot be read or written.
+    """
     # One thread: two cores carry server, runner and client together.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
@@ -21,3 +24,8 @@ def main() -> None:
     except SelfHealError as error:
         say(Console(stderr=True), f"error: {error}")
         raise SystemExit(2 if isinstance(error, SettingsError) else 1) from error
+    except OSError as error:
+        if error.filename is None:
+            raise
+        say(Console(stderr=True), f"error: {error.strerror}: {error.filename}")
+        raise SystemExit(1) from error

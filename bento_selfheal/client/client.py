@@ -58,7 +58,7 @@ class Client(AbstractContextManager["Client"]):
         token: Bearer token; by default that of the variable BENTO_SELFHEAL_TOKEN.
 
     Raises:
-        SettingsError: The URL has no known scheme.
+        SettingsError: The URL cannot be read, or no header can carry the token.
     """
 
     def __init__(

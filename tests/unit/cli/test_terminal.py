@@ -126,3 +126,19 @@ def test_hostile_names_in_a_report(name: str) -> None:
     assert f"source {HOSTILE[name]}" in html
     assert [c for c in html if not c.isprintable() and c not in "\n"] == []
     html.encode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["suggest", "a" * 300, "--label", "y"], 1), (["status", "--url", "http://["], 2)],
+)
+def test_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str],
+    code: int,
+) -> None:  # fmt: skip
+    """A file name that no system takes, and an address that is none, are one line."""
+    monkeypatch.setattr("sys.argv", ["bento-selfheal", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert ended.value.code == code
+    assert capsys.readouterr().err.startswith("error: ")
