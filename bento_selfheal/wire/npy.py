@@ -47,6 +47,8 @@ def _layout(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
         raise
     except Exception as error:  # NumPy reads a Python literal there: it may be wrong in any way
         raise ValueError("the header of the NumPy file cannot be read") from error
+    if any(type(n) is not int for n in shape):  # True is a number for Python, and none for NumPy
+        raise ValueError("the shape is not of whole numbers")
     if dtype.hasobject:
         raise ValueError("Python objects would have to be unpickled")
     return shape, fortran, dtype

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import bentoml
 import httpx
@@ -375,6 +376,20 @@ def test_strange_bodies(server: ServedService, record_fault: Callable[..., None]
         others_slowest_s=assert_serves(server),
     )  # fmt: skip
     assert (rows, items) == (413, 413)
+
+
+@pytest.mark.parametrize("path", ["/predict", "/feedback"])
+def test_bad_forms_and_types(server: ServedService, path: str) -> None:
+    """A form that cannot be read is a 400, and a Content-Type that is not ASCII costs nobody the
+    answer or the connection."""
+    with http(server, ALL) as client:
+        for kind in ("multipart/form-data", "multipart/form-data; boundary=x"):
+            bad = client.post(path, content=b"--y\r\n", headers={"Content-Type": kind})
+            assert (bad.status_code, bad.json()["detail"][0]["loc"]) == (400, ["body"])
+        odd: Any = {"Content-Type": b"application/json; x=\xe9"}
+        for _ in range(2):
+            assert client.post(path, content=b"{}", headers=odd).status_code == 400
+    assert "UnicodeDecodeError" not in server.log.read_text()
 
 
 @pytest.mark.faults

@@ -16,9 +16,12 @@ import bentoml
 import pytest
 import uvicorn
 import uvicorn.config
+from _bentoml_impl.serde import ALL_SERDE
 from prometheus_client import CollectorRegistry, Histogram
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.requests import Request
 from tornado.ioloop import IOLoop, PeriodicCallback
 
 from bento_selfheal import internals
@@ -121,6 +124,39 @@ def test_input_is_hidden() -> None:
     with pytest.raises(ValueError, match="rows") as refused:
         Checked.predict.input_spec.model_validate({"rows": ["secret"]})
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("multipart/form-data", b"--x\r\n"), ("multipart/form-data; boundary=x", b"nothing"),
+        ("multipart/form-data; boundary=x", b"--x\r\n\xff:\r\n\r\n1\r\n--x--\r\n"),
+        ("multipart/form-data; boundary=x; charset=zzz",
+         b'--x\r\nContent-Disposition: form-data; name="rows"\r\n\r\n\xff\r\n--x--\r\n'),
+        ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data\r\n\r\n1"),
+        ("application/x-www-form-urlencoded", b"rows=" + b"[" * 100_000),
+        ("application/x-www-form-urlencoded", b"rows=" + b"9" * 5000),
+        ("application/x-www-form-urlencoded", b"&" * 2000 + b"a=b&" * 2000),
+    ],
+)  # fmt: skip
+def test_a_bad_form(kind: str, body: bytes) -> None:
+    """A form that no parser reads is a validation error, whatever the parser raises."""
+
+    class Filled:
+        @bentoml.api
+        def predict(self, rows: list[int]) -> int:
+            return len(rows)
+
+    internals.refuse_bad_forms(Filled.predict)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    scope = {"type": "http", "method": "POST", "path": "/predict", "app": None,
+             "headers": [(b"content-type", kind.encode())]}  # fmt: skip
+    serde = ALL_SERDE[kind.partition(";")[0]]()
+    with pytest.raises(ValidationError):
+        asyncio.run(Filled.predict.input_spec.from_http_request(Request(scope, receive), serde))
 
 
 def test_application() -> None:

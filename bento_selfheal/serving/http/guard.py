@@ -69,6 +69,8 @@ class Guard:
             return
         headers = dict(scope["headers"])
         refusal = None if self._rule is None else self._rule(scope, headers)
+        if not headers.get(b"content-type", b"").isascii():
+            scope = _with_ascii_type(scope)
         if scope["type"] == "websocket":
             await self._websocket(refusal, scope, receive, send)
             return
@@ -159,6 +161,19 @@ class Guard:
                     while (await receive()).get("more_body"):
                         pass
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _with_ascii_type(scope: Scope) -> Scope:
+    """The same request with a question mark for what is not ASCII in its Content-Type.
+
+    BentoML's access log fails on it once the answer is out, and the connection with it.
+    """
+    headers = [
+        (k, v.decode("ascii", "replace").replace("\ufffd", "?").encode())
+        if k == b"content-type" else (k, v)
+        for k, v in scope["headers"]
+    ]  # fmt: skip
+    return {**scope, "headers": headers}
 
 
 def again(body: bytes, receive: Receive) -> Receive:

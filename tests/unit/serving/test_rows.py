@@ -226,6 +226,7 @@ def test_npy(kind: str, order: str) -> None:
         (npy([["a", "b", "c"]]), ("body",), "npy"),
         (npy([[True, False, True]]), ("body",), "npy"),
         (npy([1.0, 2, 3]), ("body",), "npy"),
+        (npy([[1.0, 2, 3]]).replace(b"(1, 3), }   ", b"(True, 3), }"), ("body",), "npy"),
         (npy(np.zeros((0, 3))), ("rows",), "empty"),
         (npy(np.zeros((6, 3))), ("rows",), "too_many"),
         (npy(np.zeros((2, 2))), ("rows", 0), "width"),

@@ -285,3 +285,18 @@ def test_refusals_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.text.count("refused") == 1
     assert "GET '/status'" in caplog.text
     assert "secret" not in caplog.text
+
+
+def test_a_content_type_that_is_not_ascii() -> None:
+    """It comes through with question marks, for BentoML's access log could not write it."""
+    seen: list[Any] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(dict(scope["headers"])[b"content-type"])
+        await behind(scope, receive, send)
+
+    there = Guard(app, most=MOST, rule=None, server="s", count=lambda _: None)
+    for kind in (b"application/json; x=\xe9", b"application/json"):
+        named: Any = {"content_type": kind}
+        assert ask(there, "POST", "/feedback", b"{}", **named).status_code == 200
+    assert seen == [b"application/json; x=?", b"application/json"]
