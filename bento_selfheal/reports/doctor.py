@@ -21,6 +21,7 @@ from bento_selfheal.packaging.opening import open_package
 from bento_selfheal.serving.http.auth import Tokens
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry.otel_env import OtelVariables
+from bento_selfheal.telemetry.otel_invalid import invalid
 
 CONNECT_SECONDS = 3.0
 PARTS = (
@@ -202,7 +203,7 @@ def _telemetry(_: Settings) -> Iterator[Finding]:
     variables = OtelVariables()
     exports = [variables.export("traces"), variables.export("metrics")]
     variables.sample_rate()
-    for problem in variables.problems:
+    for problem in dict.fromkeys([*variables.problems, *invalid(os.environ).values()]):
         yield Finding("telemetry", Grade.WARN, problem.text, problem.fix)
     endpoints = sorted({export.endpoint for export in exports if export is not None})
     if not endpoints:

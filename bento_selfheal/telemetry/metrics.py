@@ -15,12 +15,14 @@ from bento_selfheal.core.periodic import ThreadState
 from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.names import METRICS, SCOPE, STATE, STATE_METRIC, STATES, Metric
 from bento_selfheal.telemetry.otel_env import GRPC_MODULE, OtelVariables, OtlpExport, warn
+from bento_selfheal.telemetry.otel_invalid import clean
 
 log = logging.getLogger(__name__)
 
 
 def open_meter(service: str) -> Meter | None:
     """A meter that exports over OTLP as the standard ``OTEL_*`` variables say; None when off."""
+    clean(os.environ)
     variables = OtelVariables()
     export = variables.export("metrics")
     for problem in variables.problems:
@@ -29,11 +31,13 @@ def open_meter(service: str) -> Meter | None:
         return None
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
+    named = OTELResourceDetector().detect().attributes
     resource = Resource.create(
         {
-            "service.name": os.environ.get("OTEL_SERVICE_NAME", service),
+            # What is given here comes before the variables.
+            "service.name": named.get("service.name") or service,
             # Without it a backend takes the workers' series for one and mixes their points.
             "service.instance.id": str(uuid.uuid4()),
             "process.pid": os.getpid(),

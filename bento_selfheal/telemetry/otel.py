@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from bento_selfheal.internals import BentoMLContainer, tracing_sample_rate
 from bento_selfheal.telemetry.otel_env import OtelVariables, warn
+from bento_selfheal.telemetry.otel_invalid import clean
 from bento_selfheal.telemetry.spans import Telemetry
 
 
@@ -25,6 +27,7 @@ def tracing_options() -> dict[str, Any]:
     Empty when no endpoint is set, or when the variables turn tracing off. A variable that cannot be
     followed is a warning in the log.
     """
+    clean(os.environ)
     variables = OtelVariables()
     export = variables.export("traces")
     rate = variables.sample_rate() if export is not None else 0.0
