@@ -6,7 +6,7 @@ it: a code that an `nn.Embedding` does not have raises, for instance.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,7 @@ class SetAside:
         After `MANY_ROWS` in a row only the counts tell of the next ones.
 
         Raises:
-            Exception: The model raises although each row alone can be answered, or it does not
+            Exception: The model raises although each row can be answered, or it does not
                 answer its own reference set either; then the rows are not at fault.
         """
         errors = self._errors(rows)
@@ -115,8 +115,11 @@ class SetAside:
         return ""
 
     def _raised(self, row: JoinedRow) -> str:
+        """Why the model cannot answer a row, alone or beside a good one; empty where it can."""
+        beside = replace(row, features=self._package.reference_rows[0])
         try:
             self._answer([row])
+            self._answer([row, beside])  # a row may spoil the answers to the others only
         except Exception as error:
             return brief(error)
         return ""

@@ -27,12 +27,14 @@ class Picky(nn.Module):
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
         self.inner = inner
-        self.broken = False
+        self.broken = self.resizes = False
         self.error = "index out of range in self"
 
     def forward(self, x: Tensor) -> Tensor:
         if self.broken or not len(x):
             raise RuntimeError("cannot reshape tensor of 0 elements")
+        if self.resizes and bool((x[:, 0] >= BAD).any()):
+            return self.inner(x.clone()[:1])
         if bool((x[:, 0] >= BAD).any()):
             raise IndexError(self.error)
         out: Tensor = self.inner(x.clone())
@@ -78,6 +80,19 @@ def test_one_bad_row(picky: Package) -> None:
     assert status["champion"]["tp"] + status["champion"]["tn"] > 0
     assert sum(status["champion"][k] for k in ("tp", "tn", "fp", "fn")) == len(rows) - BATCH
     assert status["promotions"] >= 1
+
+
+def test_a_row_that_spoils_others(picky: Package) -> None:
+    """A row with which the model loses the answers to the others, though it answers that row
+    alone, is set aside, and the others are learned from."""
+    rig = Rig(picky)
+    rows, labels = drifting(clean=2 * BATCH, drifted=0)
+    picky.model.backbone.resizes = True  # type: ignore[assignment]
+    teach(rig, with_bad(rows, [7]), labels)
+    [event] = [e for e in rig.done.events if e.kind == "row_set_aside"]
+    assert event.detail["label_seq"] == 8
+    assert "for 2 rows" in event.detail["error"]
+    assert rig.status()["labelled_batches"] == 1
 
 
 def test_an_endless_error(picky: Package) -> None:
