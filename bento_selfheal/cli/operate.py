@@ -58,7 +58,7 @@ def status(
 
 @app.command()
 def snapshots(url: Url = LOCAL, token: Token = None, as_json: AsJson = False) -> None:
-    """List the snapshots: their figures, which one serves, and which one a rollback restores."""
+    """List the snapshots: figures, which one serves, and which one a plain rollback restores."""
     from bento_selfheal.cli.output import print_snapshots
     from bento_selfheal.client.client import Client
 
@@ -91,7 +91,8 @@ def events(url: Url = LOCAL, token: Token = None, last: Last = 20, as_json: AsJs
 @app.command()
 def rollback(
     version: Annotated[
-        int | None, typer.Argument(min=1, help="Version of a snapshot; by default the best one.")
+        int | None,
+        typer.Argument(min=1, help="Version of a snapshot; by default the one that served before."),
     ] = None,
     url: Url = LOCAL,
     token: Token = None,

@@ -174,7 +174,7 @@ def print_snapshots(snapshots: list[dict[str, Any]], console: Console) -> None:
     """Kept snapshots, newest first."""
     table = _columns("version", "phase", "labels", "accuracy", "F1", "made", "")
     for s in reversed(snapshots):
-        marks = " ".join(word for word in ("serving", "best") if s[word])
+        marks = " ".join(word for word in ("serving", "previous") if s[word])
         add_row(
             table,
             str(s["version"]), s["phase"], str(s["rows"]), _figure(s["accuracy"]),

@@ -141,10 +141,10 @@ class Client(AbstractContextManager["Client"]):
         return self._send(list_call("/events", EVENTS, **page))
 
     def rollback(self, version: int | None = None) -> Promotion:
-        """Serve an older snapshot; by default the best one.
+        """Serve an older snapshot; by default the one that served before.
 
         Raises:
-            CommandError: There is no such snapshot, or it serves already.
+            CommandError: There is no such snapshot or nothing older, or it serves already.
         """
         return self._send(rollback_call(version))
 

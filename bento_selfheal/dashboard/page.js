@@ -186,7 +186,7 @@ function drawHead(s) {
   else if (s.worker.dropped_rows) alarm(`${s.worker.dropped_rows} predictions were not logged: the store was too slow.`);
   at("pause").textContent = s.paused ? "Resume" : "Pause";
   at("observe").textContent = s.mode === "observe" && !s.paused ? "Promote again" : "Observe";
-  at("rollback").disabled = !best();
+  at("rollback").disabled = !previous();
 }
 
 /** Whether healing helped, in words. */
@@ -232,14 +232,14 @@ function drawGate(s) {
     : `This challenger has passed the gate; its newer snapshots are promoted until labels speak against it: ${gain}.`);
 }
 
-const best = () => now.snapshots.find((s) => s.best);
+const previous = () => now.snapshots.find((s) => s.previous);
 
 function drawSnapshots() {
   const rows = now.snapshots.toReversed().map((s) => {
     const row = make("tr", null, s.serving ? "serving" : "");
     const version = make("td", String(s.version));
     if (s.serving) version.append(make("span", "serving", "tag good"));
-    if (s.best) version.append(make("span", "best", "tag busy"));
+    if (s.previous) version.append(make("span", "previous", "tag busy"));
     const made = make("td", ago(s.time));
     made.title = `${s.tag}\n${s.reason}`;
     const action = make("td", null);
@@ -357,7 +357,7 @@ function toast(words) {
 function listen() {
   at("older").addEventListener("click", () => { turn = turn.then(olderEvents); });
   at("heal").addEventListener("click", () => ask("Heal now?", "Train one heal on the labels received so far, whatever the signals say. The gate decides on promotion as always.", "Heal", "heal"));
-  at("rollback").addEventListener("click", () => rollBack(best()));
+  at("rollback").addEventListener("click", () => rollBack(previous()));
   at("pause").addEventListener("click", () => now.status.paused
     ? ask("Resume healing?", "Heals, promotions and rollbacks continue.", "Resume", "resume")
     : ask("Pause healing?", "Signals and metrics continue; heals, promotions and rollbacks stop until you resume.", "Pause", "pause"));

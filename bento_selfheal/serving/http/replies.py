@@ -11,7 +11,7 @@ import orjson
 from pydantic import ValidatorFunctionWrapHandler
 from starlette.responses import JSONResponse
 
-from bento_selfheal.errors import InvalidInput, StoreError, escaped
+from bento_selfheal.errors import InvalidInput, SelfHealError, StoreError, escaped
 from bento_selfheal.serving.http.rate_limit import RateLimited
 from bento_selfheal.serving.rows import shown
 from bento_selfheal.wire.messages import FeedbackItem
@@ -69,6 +69,11 @@ def rate_limited(limited: RateLimited) -> JSONResponse:
 def unavailable(error: StoreError) -> JSONResponse:
     """The answer while the store is out of reach: 503 with Retry-After."""
     return JSONResponse({"error": str(error)}, 503, headers={"Retry-After": "1"})
+
+
+def conflict(error: SelfHealError) -> JSONResponse:
+    """The answer to a command that cannot be carried out now: 409."""
+    return JSONResponse({"error": str(error)}, 409)
 
 
 def invalid_request(errors: Sequence[Mapping[str, Any]]) -> JSONResponse:
