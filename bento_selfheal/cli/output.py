@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bento_selfheal.cli.terminal import add_row, literal, say
+from bento_selfheal.core.text import counted
 
 if TYPE_CHECKING:
     from bento_selfheal.reports.doctor import Finding
@@ -37,7 +38,8 @@ def print_experiment(result: ExperimentResult, console: Console) -> None:
         f"V14 mean {result.v14_clean:.3f} clean, {result.v14_drifted:.3f} drifted\n"
         f"lift per batch {lift['min']:+.3f} to {lift['max']:+.3f}, mean {lift['mean']:+.3f} "
         f"(on the batch just healed on; before the heal {before['mean']:+.3f})\n"
-        f"heals {result.heals} in {len(result.log)} batches   rollbacks {result.rollbacks}",
+        f"{counted(result.heals, 'heal')} in {len(result.log)} batches   "
+        f"{counted(result.rollbacks, 'rollback')}",
     )
     if best is not None:
         say(
@@ -59,7 +61,7 @@ def print_backtest(result: dict[str, Any], console: Console) -> None:
     say(
         console,
         f"lift {lift['accuracy']:+.4f} [{lift['low']:+.4f}, {lift['high']:+.4f}] (accuracy, 95 % "
-        f"interval)   promotions {result['promotions']}   rollbacks {result['rollbacks']}   "
+        f"interval)   {_changes(result)}   "
         f"{result['seconds']:.1f} s",
     )
     for other in result.get("tries", []):
@@ -69,7 +71,7 @@ def print_backtest(result: dict[str, Any], console: Console) -> None:
             console,
             f"with {names or 'the same settings'}: accuracy {other['champion']['accuracy']:.4f}, "
             f"{better['accuracy']:+.4f} [{better['low']:+.4f}, {better['high']:+.4f}] against it   "
-            f"promotions {other['promotions']}   rollbacks {other['rollbacks']}",
+            f"{_changes(other)}",
         )
 
 
@@ -161,8 +163,7 @@ def print_status(status: dict[str, Any], console: Console) -> None:
         f"{_figure(labels['delay_seconds'], 1)} s late, {labels['unmatched']} unmatched"
         f"{_unread(status)}",
         "serving": f"snapshot {(status['serving'] or {}).get('version')}",
-        "done": f"{status['heals']} heals, {status['promotions']} promotions, "
-        f"{status['rollbacks']} rollbacks",
+        "done": f"{counted(status['heals'], 'heal')}, {_changes(status)}",
         **{name: status[name] for name in ("retrain", "trouble") if status.get(name)},
     }
     for name, value in rows.items():
@@ -211,6 +212,12 @@ def print_findings(findings: Iterable[Finding], console: Console) -> None:
     for f in findings:
         add_row(table, marks[f.grade], f.what, f.found, f.mend)
     console.print(table)
+
+
+def _changes(result: Mapping[str, Any]) -> str:
+    return (
+        f"{counted(result['promotions'], 'promotion')}, {counted(result['rollbacks'], 'rollback')}"
+    )
 
 
 def _columns(*names: str) -> Table:

@@ -22,6 +22,7 @@ const QUIET = new Set(["undecided", "change"]);
 const charts = new Charts();
 const now = { status: null, range: 3600, measurements: [], events: [], shown: EVENTS_SHOWN, older: false, snapshots: [] };
 const at = (id) => document.getElementById(id);
+const counted = (count, noun) => `${count ?? 0} ${noun}${count === 1 ? "" : "s"}`;
 const number = (value, digits = 3) => (value == null ? "–" : value.toFixed(digits));
 const signed = (value) => (value == null ? "–" : (value >= 0 ? "+" : "−") + Math.abs(value).toFixed(3));
 
@@ -211,7 +212,7 @@ function drawTiles(s) {
   text("lift", s.labelled_batches ? signed(lift.mean) : "–", lift.low > 0 ? "good" : lift.high < 0 ? "bad" : "");
   text("lift-why", s.labelled_batches > 1 ? `95 % interval ${signed(lift.low)} to ${signed(lift.high)}` : "too few labelled batches for an interval");
   text("serving", s.serving ? `snapshot ${s.serving.version}` : "–");
-  text("serving-why", `${s.serving?.phase ?? ""}, since ${ago(s.worker.serving_since)}. ${s.heals ?? 0} heals, ${s.promotions ?? 0} promotions, ${s.rollbacks ?? 0} rollbacks`);
+  text("serving-why", `${s.serving?.phase ?? ""}, since ${ago(s.worker.serving_since)}. ${counted(s.heals, "heal")}, ${counted(s.promotions, "promotion")}, ${counted(s.rollbacks, "rollback")}`);
   text("labels", share == null ? "–" : `${(100 * share).toFixed(0)} %`);
   text("labels-why", `${s.labels?.joined ?? 0} joined, ${s.labels?.delay_seconds == null ? "no delay known" : `${span(s.labels.delay_seconds)} late`}, ${s.labels?.waiting ?? 0} waiting, ${s.labels?.unmatched ?? 0} unmatched${s.unread?.labels ? `, ${s.unread.labels} unread` : ""}`);
   const cost = s.cost;

@@ -100,7 +100,8 @@ class Operations:
                 PromotionKind.ROLLBACK, target.version, target.tag, target.sha256, reason, now,
                 by=by, trace=self._telemetry.traceparent(),
             )  # fmt: skip
-            return self._store.promote(promotion, Event("rollback", detail, now))
+            batch = self._store.status().get("labelled_batches", 0)
+            return self._store.promote(promotion, Event("rollback", detail, now, batch))
 
     def command(self, kind: str, by: str = "operator") -> CommandAnswer:
         """Send a command to the healing runner, in somebody's name."""

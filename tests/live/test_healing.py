@@ -59,7 +59,7 @@ def test_the_champion_wins_back_what_the_frozen_model_lost(driven: Driven) -> No
     late = driven.summary.reports[-TAIL:]
     shadow = sum((r.shadow for r in late), Scores(0, 0, 0, 0))
     assert shadow.accuracy < 0.55
-    assert driven.summary.tail(TAIL).accuracy >= 0.80
+    assert driven.summary.tail(TAIL).champion.accuracy >= 0.80
     assert driven.summary.status["promotions"] >= 1
     assert driven.summary.status["lift"]["low"] > 0
 

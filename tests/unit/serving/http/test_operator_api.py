@@ -119,6 +119,14 @@ def test_rollback_goes_back(store: SqlStore) -> None:
     assert "nothing older to go back to: snapshot 1 serves" in refused.json()["error"]
 
 
+def test_rollback_names_its_batch(store: SqlStore) -> None:
+    """An operator's rollback is an event at the labelled batch that the service has come to."""
+    served(store, 1, 5)
+    ask(store, "POST", "/rollback")
+    [event] = store.events()
+    assert (event.kind, event.batch) == ("rollback", 7)
+
+
 def test_rollback_passes_over_what_was_undone(store: SqlStore) -> None:
     """What was rolled back from is not gone back to; without an older one it is the clean one."""
     served(store, 5, 8, kept=(1,))
