@@ -7,17 +7,22 @@ What is heavy to import is imported when it is first asked for.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn.config
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
+from bentoml.exceptions import BentoMLException
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 if TYPE_CHECKING:
@@ -81,6 +86,30 @@ def hide_input(*methods: Any) -> None:
     for method in methods:
         method.input_spec.model_config["hide_input_in_errors"] = True
         method.input_spec.model_rebuild(force=True)
+
+
+def answer_refusals(app: Any, answer: Callable[[Request, Exception], Response | None]) -> None:
+    """Have another answer what BentoML's endpoints refuse, before BentoML writes it to the log.
+
+    Args:
+        app: BentoML's application.
+        answer: Given the request and the error; None leaves them to BentoML.
+    """
+    # Each endpoint's route holds a method of the server, with the endpoint's name.
+    ends = (getattr(route, "endpoint", None) for route in app.routes)
+    method: Any = next(end for end in ends if isinstance(end, functools.partial)).func
+    server = method.__self__
+    asked = server.api_endpoint
+
+    async def api_endpoint(name: str, request: Request) -> Response:
+        try:
+            return cast(Response, await asked(name, request))
+        except (ValidationError, BentoMLException) as error:
+            if (response := answer(request, error)) is None:
+                raise
+            return response
+
+    server.api_endpoint = api_endpoint
 
 
 def tracing_sample_rate() -> float:
