@@ -113,8 +113,8 @@ def suggest(
         print_suggestion(found, Console())
 
 
-def _name_value(text: str) -> tuple[str, str]:
+def _name_value(text: str, option: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise SettingsError(f"--set: {text!r} is not NAME=VALUE")
+        raise SettingsError(f"{option}: {text!r} is not NAME=VALUE")
     return name.strip(), value.strip()

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bento_selfheal.cli.terminal import add_row, literal, say
+from bento_selfheal.cli.told import told
 from bento_selfheal.core.text import counted
 
 if TYPE_CHECKING:
@@ -142,8 +143,6 @@ def print_suggestion(found: dict[str, Any], console: Console) -> None:
 
 def print_status(status: dict[str, Any], console: Console) -> None:
     """Where a service stands, in the order in which one would ask."""
-    signals, labels, last = status["signals"], status["labels"], status.get("last") or {}
-    champion, shadow = last.get("champion", {}), last.get("shadow", {})
     grid = Table.grid(padding=(0, 2))
     held = (
         " (paused)" if status["paused"] else " (observing)" if status["mode"] == "observe" else ""
@@ -152,16 +151,9 @@ def print_status(status: dict[str, Any], console: Console) -> None:
         "state": f"{status['state']}{held}",
         "model": status["model"],
         "runner": "alive" if status.get("runner_alive") else "not alive: nothing heals",
-        "drift": f"z {signals['z']:.2f} of {signals['fidi_threshold']:g} on "
-        f"{signals['feature'] or '-'}, {signals['conflicts']} conflicts of "
-        f"{signals['conflict_min']}",
-        "accuracy": f"served {_figure(champion.get('accuracy'))}, frozen "
-        f"{_figure(shadow.get('accuracy'))}, on the newest labelled batch",
-        "lift": f"{status['lift']['mean']:+.3f} [{status['lift']['low']:+.3f}, "
-        f"{status['lift']['high']:+.3f}]",
-        "labels": f"{labels['joined']} of {status['predicted_rows']} rows, "
-        f"{_figure(labels['delay_seconds'], 1)} s late, {labels['unmatched']} unmatched"
-        f"{_unread(status)}",
+        "drift": _drift(status["signals"]),
+        **_worth(status),
+        "labels": _labels(status),
         "serving": f"snapshot {(status['serving'] or {}).get('version')}",
         "done": f"{counted(status['heals'], 'heal')}, {_changes(status)}",
         **{name: status[name] for name in ("retrain", "trouble") if status.get(name)},
@@ -169,6 +161,32 @@ def print_status(status: dict[str, Any], console: Console) -> None:
     for name, value in rows.items():
         add_row(grid, literal(name, "bold"), value)
     console.print(grid, highlight=False)
+
+
+def _drift(signals: Mapping[str, Any]) -> str:
+    limit = f"{signals['z']:.2f} of {signals['fidi_threshold']:g}"
+    z = f"z {limit} on {signals['feature']}" if signals["feature"] else "no feature is watched yet"
+    return f"{z}, {counted(signals['conflicts'], 'conflict')} of {signals['conflict_min']}"
+
+
+def _worth(status: Mapping[str, Any]) -> dict[str, str]:
+    """What was served, against the frozen model; no figures before the first labelled batch."""
+    last, lift = status.get("last"), status["lift"]
+    if not last:
+        return {"accuracy": "not known: no batch of labels is complete yet"}
+    served, frozen = _figure(last["champion"]["accuracy"]), _figure(last["shadow"]["accuracy"])
+    return {
+        "accuracy": f"served {served}, frozen {frozen}, on the newest labelled batch",
+        "lift": f"{lift['mean']:+.3f} [{lift['low']:+.3f}, {lift['high']:+.3f}]",
+    }
+
+
+def _labels(status: Mapping[str, Any]) -> str:
+    labels, rows = status["labels"], counted(status["predicted_rows"], "row")
+    if not labels["joined"]:
+        return f"none yet of {rows}, {labels['unmatched']} unmatched{_unread(status)}"
+    late = "" if labels["delay_seconds"] is None else f"{labels['delay_seconds']:.1f} s late, "
+    return f"{labels['joined']} of {rows}, {late}{labels['unmatched']} unmatched{_unread(status)}"
 
 
 def print_snapshots(snapshots: list[dict[str, Any]], console: Console) -> None:
@@ -196,8 +214,7 @@ def print_events(events: list[dict[str, Any]], console: Console) -> None:
     """What happened, newest last."""
     table = _columns("when", "batch", "what", "detail")
     for e in events:
-        detail = ", ".join(f"{k} {_short(v)}" for k, v in e["detail"].items())
-        add_row(table, _moment(e["time"]), str(e["batch"]), e["kind"], detail)
+        add_row(table, _moment(e["time"]), str(e["batch"]), e["kind"], told(e))
     console.print(table)
 
 
@@ -232,12 +249,8 @@ def _unread(status: Mapping[str, Any]) -> str:
     return f", {count} not read yet" if count else ""
 
 
-def _figure(value: float | None, digits: int = 3) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _moment(seconds: float) -> str:

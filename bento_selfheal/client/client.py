@@ -149,7 +149,10 @@ class Client(AbstractContextManager["Client"]):
         return self._send(rollback_call(version))
 
     def pause(self) -> CommandAnswer:
-        """Stop heals, promotions and rollbacks until `resume`."""
+        """Stop the service from healing, promoting and rolling back by itself until `resume`.
+
+        An operator's own heal, rollback and forget still work.
+        """
         return self._send(command_call("/pause"))
 
     def observe(self) -> CommandAnswer:

@@ -268,6 +268,9 @@ const TELLS = {
   row_set_aside: (d) => `a labelled row was set aside, the model cannot answer it: ${d.error ?? d.reason}`,
   step_failing: (d) => d.reason,
   step_recovered: () => "the healing step works again",
+  retrain_needed: (d) => `a retraining is due: ${d.reason}; ${counted(d.rows, "row")} exported`,
+  deployed: (d) => `${d.package} was deployed as snapshot ${d.version}`,
+  heal_skipped: (d) => `no heal: ${d.reason}`,
   dropped: (d) => `${d.rows} predictions not logged: ${d.reason}`,
   heal_asked: () => "a heal was asked for",
   pause: () => "healing paused", resume: () => "healing resumed", observe: () => "observing: nothing is promoted",
@@ -360,8 +363,8 @@ function listen() {
   at("heal").addEventListener("click", () => ask("Heal now?", "Train one heal on the labels received so far, whatever the signals say. The gate decides on promotion as always.", "Heal", "heal"));
   at("rollback").addEventListener("click", () => rollBack(previous()));
   at("pause").addEventListener("click", () => now.status.paused
-    ? ask("Resume healing?", "Heals, promotions and rollbacks continue.", "Resume", "resume")
-    : ask("Pause healing?", "Signals and metrics continue; heals, promotions and rollbacks stop until you resume.", "Pause", "pause"));
+    ? ask("Resume healing?", "The service heals, promotes and rolls back by itself again.", "Resume", "resume")
+    : ask("Pause healing?", "Signals and metrics continue. The service neither heals nor promotes nor rolls back by itself until you resume; your own commands still work.", "Pause", "pause"));
   at("observe").addEventListener("click", () => now.status.mode === "observe" && !now.status.paused
     ? ask("Promote again?", "Challengers that pass the gate are promoted again, unless the settings say observe.", "Promote again", "resume")
     : ask("Observe only?", "Heals and metrics continue, but nothing is promoted or rolled back.", "Observe", "observe"));

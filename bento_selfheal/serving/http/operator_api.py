@@ -142,7 +142,8 @@ def rollback(running: Running, request: RollbackRequest | None = None) -> dict[s
 
 @router.post("/pause", summary="Pause healing")
 def pause(running: Running) -> CommandAnswer:
-    """Stop heals, promotions and rollbacks; signals and metrics continue."""
+    """Stop the service from healing, promoting and rolling back by itself; signals and metrics
+    continue, and an operator's own heal, rollback and forget still work."""
     return running.command("pause", ASKED_BY.get())
 
 
