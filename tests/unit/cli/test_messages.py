@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import io
+from importlib.metadata import version
 from typing import Any
 
 import pytest
+from conftest import ROOT
 from rich.console import Console
 from test_status import CALM
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from bento_selfheal.cli import main as entry
+from bento_selfheal.cli.app import app
 from bento_selfheal.cli.output import print_status
 from bento_selfheal.cli.simulate import _changed
 from bento_selfheal.cli.told import told
@@ -109,3 +114,37 @@ def test_status_without_figures() -> None:
     assert "none yet of 1 row" in said
     assert "0 promotions, 1 rollback " in said
     assert " - " not in said
+
+
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--version` is that of the installed package."""
+    assert command(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out.strip() == version("bento-selfheal")
+
+
+WITHOUT_JSON = {"demo", "replay", "package-demo", "deploy", "sign"}
+
+
+def test_json_of_every_command() -> None:
+    """Every command has `--json`, but for those that docs/operations.md names."""
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    options = {name: {o for p in c.params for o in p.opts} for name, c in group.commands.items()}
+    assert {name for name, has in options.items() if "--json" not in has} == WITHOUT_JSON
+    page = (ROOT / "docs" / "operations.md").read_text()
+    assert all(f"`{name}`" in page.partition("## ")[0] for name in WITHOUT_JSON)
+
+
+def test_every_option_has_a_help() -> None:
+    """No option is left to be guessed, and the recipes are all named."""
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    unsaid = [
+        f"{name} {p.opts[0]}"
+        for name, c in group.commands.items()
+        for p in c.params
+        if not getattr(p, "help", None) and p.name != "help"
+    ]
+    assert unsaid == []
+    [recipe] = [p for p in group.commands["replay"].params if p.name == "recipe"]
+    assert all(name in getattr(recipe, "help", "") for name in ("replay", "race", "article"))
