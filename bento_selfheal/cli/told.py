@@ -12,6 +12,8 @@ Detail = Mapping[str, Any]
 
 
 def _rolled_back(d: Detail) -> str:
+    if d.get("by", "runner") != "runner":
+        return str(d["reason"])  # an operator's reason names both versions
     since = f" from {d['from']}" if d.get("from") else ""
     return f"rolled back{since} to {d['version']}: {d['reason']}"
 

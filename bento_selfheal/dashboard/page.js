@@ -258,7 +258,7 @@ function drawSnapshots() {
 const TELLS = {
   heal: (d) => `heal ${d.heal} trained snapshot ${d.version}${d.reason ? `: ${d.reason}` : ""}`,
   promote: (d) => `promoted snapshot ${d.version}: ${d.reason}`,
-  rollback: (d) => `rolled back${d.from ? ` from ${d.from}` : ""} to ${d.version}: ${d.reason}`,
+  rollback: (d) => d.by && d.by !== "runner" ? d.reason : `rolled back${d.from ? ` from ${d.from}` : ""} to ${d.version}: ${d.reason}`,
   drifting: (d) => `drifting: ${d.reason}`,
   change: (d) => `change seen by ${(d.detectors ?? []).join(", ")}`,
   undecided: (d) => `snapshot ${d.version}'s trial ended undecided after ${d.rows} labels`,

@@ -88,6 +88,7 @@ def test_forget(
     ("kind", "detail", "words"),
     [
         ("rollback", {"version": 1, "from": 5, "reason": "no"}, "rolled back from 5 to 1: no"),
+        ("rollback", {"version": 1, "from": 5, "reason": "anna did", "by": "operator"}, "anna did"),
         ("pause", {"by": "anna"}, "healing paused, by anna"),
         ("dropped", {"rows": 1, "reason": "full"}, "1 prediction not logged: full"),
         ("heal", {"heal": 2, "version": 7, "reason": "z", "losses": {"a": 1.0}},
