@@ -38,7 +38,7 @@ def figures(summary: Summary) -> dict[str, Any]:
         "batches": len(summary.reports),
         "frozen_accuracy": round(summary.shadow.accuracy, 4),
         "served_accuracy": round(summary.champion.accuracy, 4),
-        "served_accuracy_last_10_batches": round(summary.tail(10).accuracy, 4),
+        "served_accuracy_last_10_batches": round(summary.tail(10).champion.accuracy, 4),
         "lift": [round(lift.mean, 4), round(lift.low, 4), round(lift.high, 4)],
         "heals": summary.status["heals"],
         "promotions": summary.status["promotions"],

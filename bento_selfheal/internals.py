@@ -7,20 +7,24 @@ What is heavy to import is imported when it is first asked for.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn.config
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
+from bentoml.exceptions import BentoMLException
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 if TYPE_CHECKING:
@@ -108,6 +112,30 @@ def refuse_bad_forms(*methods: Any) -> None:
 
     for method in methods:
         method.input_spec.from_http_request = checked(method.input_spec.from_http_request)
+
+
+def answer_refusals(app: Any, answer: Callable[[Request, Exception], Response | None]) -> None:
+    """Have another answer what BentoML's endpoints refuse, before BentoML writes it to the log.
+
+    Args:
+        app: BentoML's application.
+        answer: Given the request and the error; None leaves them to BentoML.
+    """
+    # Each endpoint's route holds a method of the server, with the endpoint's name.
+    ends = (getattr(route, "endpoint", None) for route in app.routes)
+    method: Any = next(end for end in ends if isinstance(end, functools.partial)).func
+    server = method.__self__
+    asked = server.api_endpoint
+
+    async def api_endpoint(name: str, request: Request) -> Response:
+        try:
+            return cast(Response, await asked(name, request))
+        except (ValidationError, BentoMLException) as error:
+            if (response := answer(request, error)) is None:
+                raise
+            return response
+
+    server.api_endpoint = api_endpoint
 
 
 def tracing_sample_rate() -> float:

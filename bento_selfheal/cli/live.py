@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as Grid
 
 from bento_selfheal.cli.terminal import add_row, say
+from bento_selfheal.core.text import counted
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.driver import BatchReport, Driver, Summary
 from bento_selfheal.simulation.server import ServedService
@@ -73,13 +74,16 @@ def run_demo(demo: Demo, console: Console, target: str, cwd: Path | None = None)
 
 def print_summary(summary: Summary, console: Console, tail: int) -> None:
     """What the stream came to."""
+    tail = min(tail, len(summary.reports))
     grid = Grid(title="what was served, against the frozen model on the same rows")
-    for name in ("", "accuracy", "precision", "recall", "F1", f"accuracy, last {tail} batches"):
+    late_name = f"accuracy, last {counted(tail, 'batch', 'batches')}"
+    for name in ("", "accuracy", "precision", "recall", "F1", late_name):
         grid.add_column(name, justify="left" if not name else "right")
-    frozen_tail = sum((r.shadow for r in summary.reports[-tail:]), summary.reports[-1].shadow)
-    ends = (("frozen (shadow)", summary.shadow, None), ("served (champion)", summary.champion, 1))
-    for name, scores, own in ends:
-        late = summary.tail(tail) if own else frozen_tail
+    end = summary.tail(tail)
+    for name, scores, late in (
+        ("frozen (shadow)", summary.shadow, end.shadow),
+        ("served (champion)", summary.champion, end.champion),
+    ):
         add_row(
             grid, name, f"{scores.accuracy:.3f}", f"{scores.precision:.3f}", f"{scores.recall:.3f}",
             f"{scores.f1:.3f}", f"{late.accuracy:.3f}",
@@ -88,8 +92,9 @@ def print_summary(summary: Summary, console: Console, tail: int) -> None:
     status = summary.status
     say(
         console,
-        f"lift {summary.lift} (accuracy, 95 % interval)   heals {status['heals']}   "
-        f"promotions {status['promotions']}   rollbacks {status['rollbacks']}   "
+        f"lift {summary.lift} (accuracy, 95 % interval)   {counted(status['heals'], 'heal')}   "
+        f"{counted(status['promotions'], 'promotion')}   "
+        f"{counted(status['rollbacks'], 'rollback')}   "
         f"serving snapshot {status['serving']['version']}",
     )
 

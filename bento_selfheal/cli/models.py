@@ -61,15 +61,21 @@ def package(
 def deploy(tag: Annotated[str, typer.Argument(help="Tag of a packaged model.")]) -> None:
     """Replace the model that serves by a newly packaged one, without a restart.
 
-    It must have the same features and classes. The SELFHEAL_ settings say where the store is.
+    It must have the same features and classes. The SELFHEAL_ settings of the service say where its
+    store is: SELFHEAL_MODEL, and SELFHEAL_STATE_DIR or SELFHEAL_STORE_URL if it has one of these.
     """
     from bento_selfheal.config.settings import load_settings
-    from bento_selfheal.deployment.deploy import prepare
-    from bento_selfheal.deployment.locations import exact_tag
+    from bento_selfheal.deployment.replacing import replace_package
 
-    settings = load_settings().model_copy(update={"model": tag})
-    prepare(settings)
-    say(Console(), f"{exact_tag(settings)} takes over")
+    settings = load_settings()
+    exact, new = replace_package(settings, tag)
+    say(Console(), f"{exact} takes over" if new else f"{exact} serves already")
+    if exact.split(":")[0] != settings.model.split(":")[0]:
+        # At its next start the service deploys its own SELFHEAL_MODEL again.
+        say(
+            Console(),
+            f"{settings.model} serves again after a restart unless SELFHEAL_MODEL changes",
+        )
 
 
 @app.command()
@@ -107,8 +113,8 @@ def suggest(
         print_suggestion(found, Console())
 
 
-def _name_value(text: str) -> tuple[str, str]:
+def _name_value(text: str, option: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise SettingsError(f"--set: {text!r} is not NAME=VALUE")
+        raise SettingsError(f"{option}: {text!r} is not NAME=VALUE")
     return name.strip(), value.strip()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic_core import to_jsonable_python
@@ -12,6 +13,10 @@ from rich.console import Console
 
 from bento_selfheal.cli.app import app
 from bento_selfheal.cli.terminal import say
+from bento_selfheal.errors import ServiceUnavailable
+
+if TYPE_CHECKING:
+    from bento_selfheal.client.client import Client
 
 Url = Annotated[
     str, typer.Option(help="Address of the service.", envvar="BENTO_SELFHEAL_URL", metavar="URL")
@@ -46,9 +51,8 @@ def status(
 ) -> None:
     """Show the state of the service: signals, accuracy, lift and the snapshot that serves."""
     from bento_selfheal.cli.output import print_status
-    from bento_selfheal.client.client import Client
 
-    with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
+    with _service(url, token) as client:
         found = client.status()
     _print(found, as_json, print_status)
     bad = found.get("retrain") or found.get("trouble") or not found.get("runner_alive")
@@ -58,11 +62,10 @@ def status(
 
 @app.command()
 def snapshots(url: Url = LOCAL, token: Token = None, as_json: AsJson = False) -> None:
-    """List the snapshots: their figures, which one serves, and which one a rollback restores."""
+    """List the snapshots: figures, which one serves, and which one a plain rollback restores."""
     from bento_selfheal.cli.output import print_snapshots
-    from bento_selfheal.client.client import Client
 
-    with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
+    with _service(url, token) as client:
         _print(client.snapshots(), as_json, print_snapshots)
 
 
@@ -72,9 +75,8 @@ def promotions(
 ) -> None:
     """List what served when, why, and who decided it."""
     from bento_selfheal.cli.output import print_promotions
-    from bento_selfheal.client.client import Client
 
-    with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
+    with _service(url, token) as client:
         _print(_newest(client.promotions, last), as_json, print_promotions)
 
 
@@ -82,25 +84,23 @@ def promotions(
 def events(url: Url = LOCAL, token: Token = None, last: Last = 20, as_json: AsJson = False) -> None:
     """List what happened: heals, promotions, rollbacks, refusals and commands."""
     from bento_selfheal.cli.output import print_events
-    from bento_selfheal.client.client import Client
 
-    with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
+    with _service(url, token) as client:
         _print(_newest(client.events, last), as_json, print_events)
 
 
 @app.command()
 def rollback(
     version: Annotated[
-        int | None, typer.Argument(min=1, help="Version of a snapshot; by default the best one.")
+        int | None,
+        typer.Argument(min=1, help="Version of a snapshot; by default the one that served before."),
     ] = None,
     url: Url = LOCAL,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
     """Serve an older snapshot. This works even when the runner is dead."""
-    from bento_selfheal.client.client import Client
-
-    with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
+    with _service(url, token) as client:
         done = client.rollback(version)
     _print(done, as_json, lambda p, console: say(console, f"snapshot {p['version']} serves"))
 
@@ -113,8 +113,12 @@ def heal(url: Url = LOCAL, token: Token = None, as_json: AsJson = False) -> None
 
 @app.command()
 def pause(url: Url = LOCAL, token: Token = None, as_json: AsJson = False) -> None:
-    """Stop heals, promotions and rollbacks; signals and figures continue."""
-    _command("pause", url, token, as_json)
+    """Stop the service from healing, promoting and rolling back by itself.
+
+    Signals and figures continue. Your own commands still work: rollback, forget, and heal, whose
+    snapshot is promoted only after `resume`.
+    """
+    _command("pause", url, token, as_json, "; your own heal, rollback and forget still work")
 
 
 @app.command()
@@ -137,23 +141,46 @@ def forget(
     as_json: AsJson = False,
 ) -> None:
     """Quarantine a source of labels and remove what it taught."""
-    from bento_selfheal.client.client import Client
-
-    with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
+    with _service(url, token) as client:
+        known = source in client.status().get("sources", {})
         done = client.forget(source)
-    _print(done, as_json, lambda command, console: say(console, f"requested: forget {source}"))
+    note = "" if known else ", of which no label is known yet; none will be learned from"
+    _print(
+        done, as_json, lambda command, console: say(console, f"requested: forget {source}{note}")
+    )
 
 
-def _command(kind: str, url: str, token: str | None, as_json: bool) -> None:
-    from bento_selfheal.client.client import Client
-
-    with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
+def _command(kind: str, url: str, token: str | None, as_json: bool, note: str = "") -> None:
+    with _service(url, token) as client:
         done = getattr(client, kind)()
     _print(
         done,
         as_json,
-        lambda command, console: say(console, f"requested: {kind} (command {command['seq']})"),
+        lambda command, console: say(
+            console, f"requested: {kind} (command {command['seq']}){note}"
+        ),
     )
+
+
+@contextmanager
+def _service(url: str, token: str | None) -> Iterator[Client]:
+    """A client of the service.
+
+    Raises:
+        ServiceUnavailable: Nothing answers there.
+    """
+    import httpx
+
+    from bento_selfheal.client.client import Client
+
+    with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
+        try:
+            yield client
+        except ServiceUnavailable as error:
+            if not isinstance(error.__cause__, httpx.ConnectError):
+                raise
+            said = f"nothing answers at {url}: is it the service's address (--url)?"
+            raise ServiceUnavailable(said) from error
 
 
 def _newest(read: Callable[..., list[Any]], count: int) -> list[Any]:

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bento_selfheal.cli.terminal import add_row, literal, say
+from bento_selfheal.cli.told import told
+from bento_selfheal.core.text import counted
 
 if TYPE_CHECKING:
     from bento_selfheal.reports.doctor import Finding
@@ -37,7 +39,8 @@ def print_experiment(result: ExperimentResult, console: Console) -> None:
         f"V14 mean {result.v14_clean:.3f} clean, {result.v14_drifted:.3f} drifted\n"
         f"lift per batch {lift['min']:+.3f} to {lift['max']:+.3f}, mean {lift['mean']:+.3f} "
         f"(on the batch just healed on; before the heal {before['mean']:+.3f})\n"
-        f"heals {result.heals} in {len(result.log)} batches   rollbacks {result.rollbacks}",
+        f"{counted(result.heals, 'heal')} in {len(result.log)} batches   "
+        f"{counted(result.rollbacks, 'rollback')}",
     )
     if best is not None:
         say(
@@ -59,7 +62,7 @@ def print_backtest(result: dict[str, Any], console: Console) -> None:
     say(
         console,
         f"lift {lift['accuracy']:+.4f} [{lift['low']:+.4f}, {lift['high']:+.4f}] (accuracy, 95 % "
-        f"interval)   promotions {result['promotions']}   rollbacks {result['rollbacks']}   "
+        f"interval)   {_changes(result)}   "
         f"{result['seconds']:.1f} s",
     )
     for other in result.get("tries", []):
@@ -69,7 +72,7 @@ def print_backtest(result: dict[str, Any], console: Console) -> None:
             console,
             f"with {names or 'the same settings'}: accuracy {other['champion']['accuracy']:.4f}, "
             f"{better['accuracy']:+.4f} [{better['low']:+.4f}, {better['high']:+.4f}] against it   "
-            f"promotions {other['promotions']}   rollbacks {other['rollbacks']}",
+            f"{_changes(other)}",
         )
 
 
@@ -140,8 +143,6 @@ def print_suggestion(found: dict[str, Any], console: Console) -> None:
 
 def print_status(status: dict[str, Any], console: Console) -> None:
     """Where a service stands, in the order in which one would ask."""
-    signals, labels, last = status["signals"], status["labels"], status.get("last") or {}
-    champion, shadow = last.get("champion", {}), last.get("shadow", {})
     grid = Table.grid(padding=(0, 2))
     held = (
         " (paused)" if status["paused"] else " (observing)" if status["mode"] == "observe" else ""
@@ -150,19 +151,11 @@ def print_status(status: dict[str, Any], console: Console) -> None:
         "state": f"{status['state']}{held}",
         "model": status["model"],
         "runner": "alive" if status.get("runner_alive") else "not alive: nothing heals",
-        "drift": f"z {signals['z']:.2f} of {signals['fidi_threshold']:g} on "
-        f"{signals['feature'] or '-'}, {signals['conflicts']} conflicts of "
-        f"{signals['conflict_min']}",
-        "accuracy": f"served {_figure(champion.get('accuracy'))}, frozen "
-        f"{_figure(shadow.get('accuracy'))}, on the newest labelled batch",
-        "lift": f"{status['lift']['mean']:+.3f} [{status['lift']['low']:+.3f}, "
-        f"{status['lift']['high']:+.3f}]",
-        "labels": f"{labels['joined']} of {status['predicted_rows']} rows, "
-        f"{_figure(labels['delay_seconds'], 1)} s late, {labels['unmatched']} unmatched"
-        f"{_unread(status)}",
+        "drift": _drift(status["signals"]),
+        **_worth(status),
+        "labels": _labels(status),
         "serving": f"snapshot {(status['serving'] or {}).get('version')}",
-        "done": f"{status['heals']} heals, {status['promotions']} promotions, "
-        f"{status['rollbacks']} rollbacks",
+        "done": f"{counted(status['heals'], 'heal')}, {_changes(status)}",
         **{name: status[name] for name in ("retrain", "trouble") if status.get(name)},
     }
     for name, value in rows.items():
@@ -170,11 +163,37 @@ def print_status(status: dict[str, Any], console: Console) -> None:
     console.print(grid, highlight=False)
 
 
+def _drift(signals: Mapping[str, Any]) -> str:
+    limit = f"{signals['z']:.2f} of {signals['fidi_threshold']:g}"
+    z = f"z {limit} on {signals['feature']}" if signals["feature"] else "no feature is watched yet"
+    return f"{z}, {counted(signals['conflicts'], 'conflict')} of {signals['conflict_min']}"
+
+
+def _worth(status: Mapping[str, Any]) -> dict[str, str]:
+    """What was served, against the frozen model; no figures before the first labelled batch."""
+    last, lift = status.get("last"), status["lift"]
+    if not last:
+        return {"accuracy": "not known: no batch of labels is complete yet"}
+    served, frozen = _figure(last["champion"]["accuracy"]), _figure(last["shadow"]["accuracy"])
+    return {
+        "accuracy": f"served {served}, frozen {frozen}, on the newest labelled batch",
+        "lift": f"{lift['mean']:+.3f} [{lift['low']:+.3f}, {lift['high']:+.3f}]",
+    }
+
+
+def _labels(status: Mapping[str, Any]) -> str:
+    labels, rows = status["labels"], counted(status["predicted_rows"], "row")
+    if not labels["joined"]:
+        return f"none yet of {rows}, {labels['unmatched']} unmatched{_unread(status)}"
+    late = "" if labels["delay_seconds"] is None else f"{labels['delay_seconds']:.1f} s late, "
+    return f"{labels['joined']} of {rows}, {late}{labels['unmatched']} unmatched{_unread(status)}"
+
+
 def print_snapshots(snapshots: list[dict[str, Any]], console: Console) -> None:
     """Kept snapshots, newest first."""
     table = _columns("version", "phase", "labels", "accuracy", "F1", "made", "")
     for s in reversed(snapshots):
-        marks = " ".join(word for word in ("serving", "best") if s[word])
+        marks = " ".join(word for word in ("serving", "previous") if s[word])
         add_row(
             table,
             str(s["version"]), s["phase"], str(s["rows"]), _figure(s["accuracy"]),
@@ -195,8 +214,7 @@ def print_events(events: list[dict[str, Any]], console: Console) -> None:
     """What happened, newest last."""
     table = _columns("when", "batch", "what", "detail")
     for e in events:
-        detail = ", ".join(f"{k} {_short(v)}" for k, v in e["detail"].items())
-        add_row(table, _moment(e["time"]), str(e["batch"]), e["kind"], detail)
+        add_row(table, _moment(e["time"]), str(e["batch"]), e["kind"], told(e))
     console.print(table)
 
 
@@ -213,6 +231,12 @@ def print_findings(findings: Iterable[Finding], console: Console) -> None:
     console.print(table)
 
 
+def _changes(result: Mapping[str, Any]) -> str:
+    return (
+        f"{counted(result['promotions'], 'promotion')}, {counted(result['rollbacks'], 'rollback')}"
+    )
+
+
 def _columns(*names: str) -> Table:
     table = Table()
     for name in names:
@@ -225,12 +249,8 @@ def _unread(status: Mapping[str, Any]) -> str:
     return f", {count} not read yet" if count else ""
 
 
-def _figure(value: float | None, digits: int = 3) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _moment(seconds: float) -> str:

@@ -63,7 +63,7 @@ def plots(
     until: Until = None,
     experiment: Experiment = False,
     seed: Seed = 42,
-    kind: Annotated[Format, typer.Option("--format")] = Format.PNG,
+    kind: Annotated[Format, typer.Option("--format", help="File format.")] = Format.PNG,
     as_json: AsJson = False,
 ) -> None:
     """Draw the article's eight plots. Needs the extra `plots`."""

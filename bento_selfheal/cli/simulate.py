@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import shutil
 import tempfile
@@ -24,6 +25,7 @@ from bento_selfheal.cli.options import (
     Tries,
 )
 from bento_selfheal.cli.terminal import say
+from bento_selfheal.config.groups import Tuning
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.errors import SettingsError
 
@@ -78,7 +80,9 @@ def replay(
         int, typer.Option(min=0, help="Stream at most this many rows; 0 means all.")
     ] = 0,
     every: Annotated[int, typer.Option(min=1, help="Print one batch out of this many.")] = 10,
-    recipe: Annotated[str, typer.Option(help="Healing recipe: replay or article.")] = "replay",
+    recipe: Annotated[
+        str, typer.Option(help="Healing recipe: replay, race or article.")
+    ] = "replay",
     seed: Seed = 42,
     home: Annotated[
         Path | None, typer.Option(help="BENTOML_HOME to keep; a temporary one by default.")
@@ -183,7 +187,7 @@ def reproduce(
     from bento_selfheal.simulation.article import run_experiment
     from bento_selfheal.simulation.article_settings import experiment_settings
 
-    changes = dict(_name_value(text) for text in set_ or [])
+    changes = dict(_name_value(text, "--set") for text in set_ or [])
     result = run_experiment(experiment_settings(seed, ablation, changes))
     if as_json:
         typer.echo(json.dumps(result.as_dict()))
@@ -195,7 +199,12 @@ def _changed(settings: Settings, text: str) -> Settings:
     """Settings with the changes of one --try."""
     from bento_selfheal.config.validation import describe
 
-    changes = dict(_name_value(part) for part in text.split(","))
+    changes = dict(_name_value(part, "--try") for part in text.split(","))
+    known = {*Settings.model_fields, *Tuning.model_fields}
+    if unknown := sorted(changes.keys() - known):
+        near = difflib.get_close_matches(unknown[0], sorted(known), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise SettingsError(f"--try: there is no setting {', '.join(unknown)}{hint}")
     try:
         return Settings.model_validate({**settings.model_dump(), **changes})
     except ValidationError as error:

@@ -172,12 +172,12 @@ def _checked(response: httpx.Response) -> httpx.Response:
         raise ServiceUnavailable(f"{where} {response.text}", wait)
     if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         raise AccessDenied(f"{where} {_told(response)}")
+    if status == httpx.codes.CONFLICT:
+        raise CommandError(_told(response))
     try:
         detail = response.json()["detail"]
     except (ValueError, KeyError, TypeError):
         raise ServiceError(f"{where} {response.text}", status) from None
-    if status == httpx.codes.CONFLICT:
-        raise CommandError(str(detail))
     if status < httpx.codes.INTERNAL_SERVER_ERROR and isinstance(detail, list) and detail:
         first = detail[0]
         given = f" (got {first['input']!r})" if "input" in first else ""

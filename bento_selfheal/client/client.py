@@ -141,15 +141,18 @@ class Client(AbstractContextManager["Client"]):
         return self._send(list_call("/events", EVENTS, **page))
 
     def rollback(self, version: int | None = None) -> Promotion:
-        """Serve an older snapshot; by default the best one.
+        """Serve an older snapshot; by default the one that served before.
 
         Raises:
-            CommandError: There is no such snapshot, or it serves already.
+            CommandError: There is no such snapshot or nothing older, or it serves already.
         """
         return self._send(rollback_call(version))
 
     def pause(self) -> CommandAnswer:
-        """Stop heals, promotions and rollbacks until `resume`."""
+        """Stop the service from healing, promoting and rolling back by itself until `resume`.
+
+        An operator's own heal, rollback and forget still work.
+        """
         return self._send(command_call("/pause"))
 
     def observe(self) -> CommandAnswer:

@@ -44,7 +44,7 @@ class ArticleParameters(BaseModel):
     heal_steps: Count = 5
     """`article`: number of full-batch steps."""
     heal_lr: Positive = 0.003
-    """Adam's learning rate on the adapter, for both recipes."""
+    """Adam's learning rate on the adapter, for the recipes `replay`, `race` and `article`."""
     alpha: Share = 0.70
     """`article`: weight of the loss on labels. The rest goes to consistency with the rules."""
     lambda_lag: NotNegative = 0.80

@@ -1,4 +1,4 @@
-"""Text from elsewhere, made fit to be shown to a person."""
+"""Text that is shown to a person."""
 
 from __future__ import annotations
 
@@ -18,3 +18,12 @@ def visible(text: str) -> str:
     return "".join(
         one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text
     )
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """A number with its noun, in the singular or the plural; by default the plural has an s.
+
+    >>> counted(1, "rollback"), counted(0, "heal")
+    ('1 rollback', '0 heals')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {plural or noun + 's'}"

@@ -22,6 +22,7 @@ const QUIET = new Set(["undecided", "change"]);
 const charts = new Charts();
 const now = { status: null, range: 3600, measurements: [], events: [], shown: EVENTS_SHOWN, older: false, snapshots: [] };
 const at = (id) => document.getElementById(id);
+const counted = (count, noun) => `${count ?? 0} ${noun}${count === 1 ? "" : "s"}`;
 const number = (value, digits = 3) => (value == null ? "–" : value.toFixed(digits));
 const signed = (value) => (value == null ? "–" : (value >= 0 ? "+" : "−") + Math.abs(value).toFixed(3));
 
@@ -186,7 +187,7 @@ function drawHead(s) {
   else if (s.worker.dropped_rows) alarm(`${s.worker.dropped_rows} predictions were not logged: the store was too slow.`);
   at("pause").textContent = s.paused ? "Resume" : "Pause";
   at("observe").textContent = s.mode === "observe" && !s.paused ? "Promote again" : "Observe";
-  at("rollback").disabled = !best();
+  at("rollback").disabled = !previous();
 }
 
 /** Whether healing helped, in words. */
@@ -211,7 +212,7 @@ function drawTiles(s) {
   text("lift", s.labelled_batches ? signed(lift.mean) : "–", lift.low > 0 ? "good" : lift.high < 0 ? "bad" : "");
   text("lift-why", s.labelled_batches > 1 ? `95 % interval ${signed(lift.low)} to ${signed(lift.high)}` : "too few labelled batches for an interval");
   text("serving", s.serving ? `snapshot ${s.serving.version}` : "–");
-  text("serving-why", `${s.serving?.phase ?? ""}, since ${ago(s.worker.serving_since)}. ${s.heals ?? 0} heals, ${s.promotions ?? 0} promotions, ${s.rollbacks ?? 0} rollbacks`);
+  text("serving-why", `${s.serving?.phase ?? ""}, since ${ago(s.worker.serving_since)}. ${counted(s.heals, "heal")}, ${counted(s.promotions, "promotion")}, ${counted(s.rollbacks, "rollback")}`);
   text("labels", share == null ? "–" : `${(100 * share).toFixed(0)} %`);
   text("labels-why", `${s.labels?.joined ?? 0} joined, ${s.labels?.delay_seconds == null ? "no delay known" : `${span(s.labels.delay_seconds)} late`}, ${s.labels?.waiting ?? 0} waiting, ${s.labels?.unmatched ?? 0} unmatched${s.unread?.labels ? `, ${s.unread.labels} unread` : ""}`);
   const cost = s.cost;
@@ -232,14 +233,14 @@ function drawGate(s) {
     : `This challenger has passed the gate; its newer snapshots are promoted until labels speak against it: ${gain}.`);
 }
 
-const best = () => now.snapshots.find((s) => s.best);
+const previous = () => now.snapshots.find((s) => s.previous);
 
 function drawSnapshots() {
   const rows = now.snapshots.toReversed().map((s) => {
     const row = make("tr", null, s.serving ? "serving" : "");
     const version = make("td", String(s.version));
     if (s.serving) version.append(make("span", "serving", "tag good"));
-    if (s.best) version.append(make("span", "best", "tag busy"));
+    if (s.previous) version.append(make("span", "previous", "tag busy"));
     const made = make("td", ago(s.time));
     made.title = `${s.tag}\n${s.reason}`;
     const action = make("td", null);
@@ -257,7 +258,7 @@ function drawSnapshots() {
 const TELLS = {
   heal: (d) => `heal ${d.heal} trained snapshot ${d.version}${d.reason ? `: ${d.reason}` : ""}`,
   promote: (d) => `promoted snapshot ${d.version}: ${d.reason}`,
-  rollback: (d) => `rolled back${d.from ? ` from ${d.from}` : ""} to ${d.version}: ${d.reason}`,
+  rollback: (d) => d.by && d.by !== "runner" ? d.reason : `rolled back${d.from ? ` from ${d.from}` : ""} to ${d.version}: ${d.reason}`,
   drifting: (d) => `drifting: ${d.reason}`,
   change: (d) => `change seen by ${(d.detectors ?? []).join(", ")}`,
   undecided: (d) => `snapshot ${d.version}'s trial ended undecided after ${d.rows} labels`,
@@ -268,6 +269,9 @@ const TELLS = {
   row_set_aside: (d) => `a labelled row was set aside, the model cannot answer it: ${d.error ?? d.reason}`,
   step_failing: (d) => d.reason,
   step_recovered: () => "the healing step works again",
+  retrain_needed: (d) => `a retraining is due: ${d.reason}; ${counted(d.rows, "row")} exported`,
+  deployed: (d) => `${d.package} was deployed as snapshot ${d.version}`,
+  heal_skipped: (d) => `no heal: ${d.reason}`,
   dropped: (d) => `${d.rows} predictions not logged: ${d.reason}`,
   heal_asked: () => "a heal was asked for",
   pause: () => "healing paused", resume: () => "healing resumed", observe: () => "observing: nothing is promoted",
@@ -358,10 +362,10 @@ function toast(words) {
 function listen() {
   at("older").addEventListener("click", () => { turn = turn.then(olderEvents); });
   at("heal").addEventListener("click", () => ask("Heal now?", "Train one heal on the labels received so far, whatever the signals say. The gate decides on promotion as always.", "Heal", "heal"));
-  at("rollback").addEventListener("click", () => rollBack(best()));
+  at("rollback").addEventListener("click", () => rollBack(previous()));
   at("pause").addEventListener("click", () => now.status.paused
-    ? ask("Resume healing?", "Heals, promotions and rollbacks continue.", "Resume", "resume")
-    : ask("Pause healing?", "Signals and metrics continue; heals, promotions and rollbacks stop until you resume.", "Pause", "pause"));
+    ? ask("Resume healing?", "The service heals, promotes and rolls back by itself again.", "Resume", "resume")
+    : ask("Pause healing?", "Signals and metrics continue. The service neither heals nor promotes nor rolls back by itself until you resume; your own commands still work.", "Pause", "pause"));
   at("observe").addEventListener("click", () => now.status.mode === "observe" && !now.status.paused
     ? ask("Promote again?", "Challengers that pass the gate are promoted again, unless the settings say observe.", "Promote again", "resume")
     : ask("Observe only?", "Heals and metrics continue, but nothing is promoted or rolled back.", "Observe", "observe"));

@@ -40,16 +40,25 @@ def prepare(settings: Settings) -> None:
     store = open_store(settings)
     try:
         store.create()
-        tag = exact_tag(settings)
-        while (before := store.meta("package")) != tag:
-            # On the CPU: nothing answers here, and this process would keep GPU memory for its life.
-            try:
-                version = _take_over(settings, store, open_package(tag), before)
-            except PromotionMoved:
-                continue  # a replica was quicker
-            log.info("%s serves from snapshot %d, state in %s", tag, version, state_dir(settings))
+        put_in_service(settings, store, exact_tag(settings))
     finally:
         store.close()
+
+
+def put_in_service(settings: Settings, store: SqlStore, tag: str) -> None:
+    """Have a package, by its exact tag, serve from a store, unless it does so already.
+
+    Raises:
+        StoreError: The store is out of reach.
+        PackageError: The package is damaged.
+    """
+    while (before := store.meta("package")) != tag:
+        # On the CPU: nothing answers here, and this process would keep GPU memory for its life.
+        try:
+            version = _take_over(settings, store, open_package(tag), before)
+        except PromotionMoved:
+            continue  # a replica was quicker
+        log.info("%s serves from snapshot %d, state in %s", tag, version, state_dir(settings))
 
 
 def _warn_of_loss(settings: Settings) -> None:

@@ -107,14 +107,15 @@ def make_parts(
     buffer = Buffer(settings.tuning.buffer_rows, len(package.info.features), package.embed)
     history = SnapshotHistory(snapshots, settings.snapshots_kept, telemetry, journal)
     lineage = Lineage(package.model, history)
+    drift = DriftWatch(package, settings, scoreboard.rules.in_force)
     return Parts(
         package=package,
         settings=settings,
         cursors=Cursors(),
         controls=controls,
-        shown=ShownState(),
+        shown=ShownState(lambda: journal.note("drifting", {"reason": drift.signals.reason})),
         scoreboard=scoreboard,
-        drift=DriftWatch(package, settings, scoreboard.rules.in_force),
+        drift=drift,
         batches=LabelBatches(package, settings),
         buffer=buffer,
         history=history,

@@ -197,7 +197,6 @@ class Pipeline:
     def _enter(self, state: State) -> None:
         p = self.parts
         if state is State.DRIFTING and p.shown.now is State.HEALTHY:
-            self.journal.note("drifting", {"reason": p.drift.signals.reason})
             p.line.world_moved()
         p.shown.become(Cause.SIGNALS, state)
 

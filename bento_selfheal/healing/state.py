@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from bento_selfheal.core.records import State
@@ -9,10 +10,15 @@ from bento_selfheal.core.transitions import STATES, Cause, follow
 
 
 class ShownState:
-    """Where the service stands; only steps that `core.transitions` allows are taken."""
+    """Where the service stands; only steps that `core.transitions` allows are taken.
 
-    def __init__(self) -> None:
-        self.now = State.HEALTHY
+    Args:
+        drifts: Called whenever it becomes DRIFTING, from whatever state.
+    """
+
+    def __init__(self, drifts: Callable[[], None] = lambda: None) -> None:
+        self.now = self._at_rest = State.HEALTHY
+        self._drifts = drifts
 
     def become(self, cause: Cause, state: State) -> None:
         """Change to a state.
@@ -21,6 +27,11 @@ class ShownState:
             IllegalTransition: The cause may not lead there from here.
         """
         self.now = follow(STATES, self.now, cause, state)
+        if state is State.HEALING:  # a heal in the middle of a drift does not end it
+            return
+        before, self._at_rest = self._at_rest, state
+        if state is State.DRIFTING and before is not State.DRIFTING:
+            self._drifts()
 
     def state(self) -> dict[str, Any]:
         """As JSON values, for the checkpoint."""
@@ -28,4 +39,4 @@ class ShownState:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` gave."""
-        self.now = State(state["state"])
+        self.now = self._at_rest = State(state["state"])

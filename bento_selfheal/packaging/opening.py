@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from bentoml.exceptions import BentoMLException
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError
@@ -66,6 +67,20 @@ def open_package(tag: str, device: str | torch.device = "cpu") -> Package:
     if place.type != "cpu":
         _move(package, place)
     return package
+
+
+def info_of(tag: str) -> tuple[str, PackageInfo]:
+    """The exact tag of a packaged model and its description, without its weights.
+
+    Raises:
+        PackageError: There is no such model here, or it was not packaged by this project.
+    """
+    try:
+        stored = find_model(tag)
+    except (BentoMLException, ValueError) as error:  # not there, or no tag at all
+        raise PackageError(f"{tag}: there is no such model here: {error}") from error
+    exact = str(stored.tag)
+    return exact, _read_info(Path(stored.path), exact)
 
 
 def _read_info(folder: Path, tag: str) -> PackageInfo:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bento_selfheal.core.records import Phase, State
+from bento_selfheal.core.text import counted
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.reports.report_data import ReportData
 
@@ -92,10 +93,10 @@ def f1_and_rollbacks(data: ReportData, axes: Axes) -> None:
     """F1 of what was served, and the batches with a rollback."""
     _line(data, axes, "f1", label="F1 served", color=CHAMPION)
     _line(data, axes, "shadow_f1", label="F1 of the shadow", color=SHADOW, linestyle="--")
-    at = sorted({e["batch"] for e in data.events if e["kind"] == "rollback"})
+    at = sorted(e["batch"] for e in data.events if e["kind"] == "rollback")
     for number, batch in enumerate(at):
         axes.axvline(batch, color=LIMIT, linewidth=1, label="" if number else "rollback")
-    axes.set(title=f"F1, {len(at)} rollbacks", ylabel="F1", ylim=(0, 1))
+    axes.set(title=f"F1, {counted(len(at), 'rollback')}", ylabel="F1", ylim=(0, 1))
     axes.legend(loc="upper right", ncols=3)
 
 

@@ -19,7 +19,12 @@ from bento_selfheal.config.settings import Settings, load_settings
 from bento_selfheal.deployment.locations import pin_models
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.image import IN_CONTAINER, keep_clean, replace_dead_processes
-from bento_selfheal.internals import BentoMLContainer, server_context, supervise_by_monotonic_time
+from bento_selfheal.internals import (
+    BentoMLContainer,
+    answer_refusals,
+    server_context,
+    supervise_by_monotonic_time,
+)
 from bento_selfheal.serving.http.access_rules import (
     OPEN_BELOW,
     AccessRule,
@@ -28,6 +33,7 @@ from bento_selfheal.serving.http.access_rules import (
     needs,
 )
 from bento_selfheal.serving.http.auth import Tokens, check_address
+from bento_selfheal.serving.http.bad_body import refusal
 from bento_selfheal.serving.http.fast_path import FastPath
 from bento_selfheal.serving.http.guard import Guard
 from bento_selfheal.serving.http.request_metrics import by_route
@@ -81,6 +87,7 @@ class SelfHealingService(Service[Any]):
         settings = load_settings()
         app = super().to_asgi(is_main=is_main)
         by_route(app)
+        answer_refusals(app, refusal)
         server, cors = f"BentoML Service/{self.name}", _cors_of(app)
         if inspect.getattr_static(self.inner, "predict") is vars(PredictBase)["predict"]:
             app = self._fast(app, settings, server)

@@ -9,14 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bento_selfheal.core.records import (
-    Event,
-    Phase,
-    Promotion,
-    PromotionKind,
-    Snapshot,
-    best_healed,
-)
+from bento_selfheal.core.going_back import previous_snapshot
+from bento_selfheal.core.records import Event, Promotion, PromotionKind, Snapshot
 from bento_selfheal.errors import CommandError
 from bento_selfheal.packaging.adapters import Registry
 from bento_selfheal.store import SqlStore
@@ -76,9 +70,9 @@ class Operations:
         """The kept snapshots, with which one serves and which one a rollback would restore."""
         snapshots = self._store.snapshots()
         serving = self._serving_version()
-        best = self._best(snapshots, serving)
+        previous = previous_snapshot(self._store.turns(), snapshots)
         return [
-            asdict(KeptSnapshot(**vars(s), serving=s.version == serving, best=s == best))
+            asdict(KeptSnapshot(**vars(s), serving=s.version == serving, previous=s == previous))
             for s in snapshots
         ]
 
@@ -86,11 +80,11 @@ class Operations:
         """Promote an older snapshot, verified first; workers follow even if no runner is alive.
 
         Args:
-            version: Version of the snapshot; None for the best one.
+            version: Version of the snapshot; None for the one that served before this one.
             by: Recorded in the promotion log and the event.
 
         Raises:
-            CommandError: There is no such snapshot, or it is serving already.
+            CommandError: There is no such snapshot or nothing older, or it is serving already.
             SnapshotError: It does not verify.
         """
         serving = self._serving_version()
@@ -106,7 +100,8 @@ class Operations:
                 PromotionKind.ROLLBACK, target.version, target.tag, target.sha256, reason, now,
                 by=by, trace=self._telemetry.traceparent(),
             )  # fmt: skip
-            return self._store.promote(promotion, Event("rollback", detail, now))
+            batch = self._store.status().get("labelled_batches", 0)
+            return self._store.promote(promotion, Event("rollback", detail, now, batch))
 
     def command(self, kind: str, by: str = "operator") -> CommandAnswer:
         """Send a command to the healing runner, in somebody's name."""
@@ -132,12 +127,13 @@ class Operations:
         """The snapshot to roll back to."""
         snapshots = self._store.snapshots()
         if version is None:
-            target = self._best(snapshots, serving)
+            target = previous_snapshot(self._store.turns(), snapshots)
         else:
             target = next((s for s in snapshots if s.version == version), None)
         if target is None:
             kept = [s.version for s in snapshots]
-            missing = "nothing to roll back to" if version is None else f"no snapshot {version}"
+            older = f"nothing older to go back to: snapshot {serving} serves"
+            missing = older if version is None else f"no snapshot {version}"
             raise CommandError(f"version: {missing}; kept are {kept}")
         if target.version == serving:
             raise CommandError(f"version: snapshot {target.version} is serving already")
@@ -146,9 +142,3 @@ class Operations:
     def _serving_version(self) -> int | None:
         newest = self._store.newest_promotion()
         return newest.version if newest else None
-
-    @staticmethod
-    def _best(snapshots: list[Snapshot], serving: int | None) -> Snapshot | None:
-        others = [s for s in snapshots if s.version != serving]
-        clean = next((s for s in reversed(others) if s.phase is Phase.CLEAN), None)
-        return best_healed(others) or clean

@@ -67,9 +67,9 @@ class Summary:
         """Mean accuracy gained per batch, with its interval."""
         return batch_interval([r.lift for r in self.reports])
 
-    def tail(self, batches: int) -> Scores:
-        """What was served over the last batches."""
-        return sum((r.champion for r in self.reports[-batches:]), Scores(0, 0, 0, 0))
+    def tail(self, batches: int) -> Summary:
+        """The figures of the last batches."""
+        return Summary(self.reports[-batches:], self.status)
 
 
 class Driver:

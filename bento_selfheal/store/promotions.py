@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, insert, select, update
 
-from bento_selfheal.core.records import Event, Phase, Promotion, Snapshot
+from bento_selfheal.core.records import Event, Phase, Promotion, PromotionKind, Snapshot
 from bento_selfheal.core.transitions import may_serve
 from bento_selfheal.errors import CommandError
 from bento_selfheal.store import codec
@@ -72,6 +72,13 @@ class Promotions(Part):
         """One page of the promotion log, oldest first; see `Part.page` for which one."""
         rows = self.page(t.promotions, t.promotions.c.seq, after, before, limit)
         return [codec.promotion(r) for r in rows]
+
+    def turns(self, limit: int = 1000) -> list[tuple[PromotionKind, int]]:
+        """Kind and version of the newest promotions, oldest first."""
+        p = t.promotions.c
+        query = select(p.kind, p.version).order_by(p.seq.desc()).limit(limit)
+        with self._db.read() as c:
+            return [(PromotionKind(r.kind), r.version) for r in reversed(c.execute(query).all())]
 
     def servable(self) -> list[Promotion]:
         """The newest promotion of each kept snapshot, oldest first: the fallbacks for when the

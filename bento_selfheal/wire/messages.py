@@ -147,5 +147,5 @@ class KeptSnapshot(Snapshot):
     """A snapshot as `/snapshots` shows it."""
 
     serving: bool = False
-    best: bool = False
+    previous: bool = False
     """Whether a rollback without a version would restore it."""

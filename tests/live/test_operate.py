@@ -110,5 +110,5 @@ def test_newest_of_many(server: ServedService, folder: Path) -> None:
 def test_nobody_there() -> None:
     """A service that does not answer is one clear line and code 1."""
     said = run(f"http://127.0.0.1:{free_port()}", "status", code=1)
-    assert said.startswith("error: http://127.0.0.1:")
+    assert said.startswith("error: nothing answers at http://127.0.0.1:")
     assert said.count("\n") == 1

@@ -20,7 +20,8 @@ STATUS = {
 SNAPSHOT = {
     "version": 7, "tag": "selfheal-demo-adapter:1a565b-000007-post-heal", "phase": "post-heal",
     "sha256": "9f2c…", "heal": 3, "batch": 8, "reason": "z=0.54 on V14, conflicts=8",
-    "time": 1795442638.0, "accuracy": 0.86, "f1": 0.24, "rows": 400, "serving": True, "best": False,
+    "time": 1795442638.0, "accuracy": 0.86, "f1": 0.24, "rows": 400, "serving": True,
+    "previous": False,
 }  # fmt: skip
 PROMOTION = {
     "kind": "promote", "version": 7, "tag": "selfheal-demo-adapter:1a565b-000007-post-heal",

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from bento_selfheal.dashboard.page import Page
-from bento_selfheal.errors import CommandError, SnapshotError, StoreError
+from bento_selfheal.errors import CommandError, SelfHealError, SnapshotError, StoreError
 from bento_selfheal.serving.http import examples
 from bento_selfheal.serving.http.auth import ASKED_BY
-from bento_selfheal.serving.http.replies import invalid_request, unavailable
+from bento_selfheal.serving.http.replies import conflict, invalid_request, unavailable
 from bento_selfheal.serving.operations import MOST, LogPage, Operations
 from bento_selfheal.wire.messages import NO_NUL, CommandAnswer
 
@@ -30,7 +30,7 @@ class RollbackRequest(BaseModel):
     )
 
     version: Annotated[int, Field(ge=1, le=MOST)] | None = None
-    """A snapshot's version; without one, the post-heal snapshot with the highest F1."""
+    """A snapshot's version; without one, the snapshot that served before this one."""
 
 
 class ForgetRequest(BaseModel):
@@ -68,6 +68,11 @@ def operations_app(operations: Callable[[], Operations]) -> FastAPI:
     def _store_away(_: Request, error: StoreError) -> JSONResponse:
         return unavailable(error)
 
+    @app.exception_handler(CommandError)
+    @app.exception_handler(SnapshotError)
+    def _not_now(_: Request, error: SelfHealError) -> JSONResponse:
+        return conflict(error)
+
     @app.exception_handler(RequestValidationError)
     def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         return invalid_request(error.errors())
@@ -98,7 +103,7 @@ def status(running: Running) -> dict[str, Any]:
 @router.get("/snapshots", summary="Kept snapshots", responses=_shows([examples.SNAPSHOT]))
 def snapshots(running: Running) -> list[dict[str, Any]]:
     """Every kept snapshot: version, tag, phase, figures on labels that came after its training,
-    and whether it is serving or the best one to roll back to."""
+    and whether it is serving or the previous one, which a rollback restores by default."""
     return running.snapshots()
 
 
@@ -131,16 +136,14 @@ def history(
     responses=_shows({**examples.PROMOTION, "kind": "rollback", "by": "operator"}),
 )
 def rollback(running: Running, request: RollbackRequest | None = None) -> dict[str, Any]:
-    """Roll back to the named snapshot, or without a version to the best one."""
-    try:
-        return asdict(running.rollback(request.version if request else None, ASKED_BY.get()))
-    except (CommandError, SnapshotError) as error:
-        raise HTTPException(409, str(error)) from error
+    """Roll back to the named snapshot, or without a version to the one that served before."""
+    return asdict(running.rollback(request.version if request else None, ASKED_BY.get()))
 
 
 @router.post("/pause", summary="Pause healing")
 def pause(running: Running) -> CommandAnswer:
-    """Stop heals, promotions and rollbacks; signals and metrics continue."""
+    """Stop the service from healing, promoting and rolling back by itself; signals and metrics
+    continue, and an operator's own heal, rollback and forget still work."""
     return running.command("pause", ASKED_BY.get())
 
 

@@ -11,10 +11,13 @@ import orjson
 from pydantic import ValidatorFunctionWrapHandler
 from starlette.responses import JSONResponse
 
-from bento_selfheal.errors import InvalidInput, PackageError, StoreError, escaped
+from bento_selfheal.errors import InvalidInput, PackageError, SelfHealError, StoreError, escaped
 from bento_selfheal.serving.http.rate_limit import RateLimited
 from bento_selfheal.serving.rows import shown
 from bento_selfheal.wire.messages import FeedbackItem
+
+TOLD = 10
+"""Most errors of one request that its answer tells."""
 
 
 @dataclass(frozen=True)
@@ -76,25 +79,47 @@ def unavailable(error: StoreError) -> JSONResponse:
     return JSONResponse({"error": str(error)}, 503, headers={"Retry-After": "1"})
 
 
+def conflict(error: SelfHealError) -> JSONResponse:
+    """The answer to a command that cannot be carried out now: 409."""
+    return JSONResponse({"error": str(error)}, 409)
+
+
 def invalid_request(errors: Sequence[Mapping[str, Any]]) -> JSONResponse:
     """The answer to a request of operators that does not validate: 422, with each field named.
 
     Args:
+        errors: As pydantic gives them, with ``loc``, ``msg`` and ``type``; a place begins with the
+            part of the request.
+    """
+    detail = [_told(error) for error in errors[:TOLD]]
+    text = "; ".join(_line(one["loc"][1:] or one["loc"], one["msg"]) for one in detail)
+    return JSONResponse({"error": text, "detail": detail}, 422)
+
+
+def invalid_body(errors: Sequence[Mapping[str, Any]]) -> JSONResponse:
+    """The answer to rows or labels that do not validate: 400, with each field named.
+
+    Args:
         errors: As pydantic gives them, with ``loc``, ``msg`` and ``type``.
     """
-    detail = [
-        {
-            "loc": [escaped(part) if isinstance(part, str) else part for part in error["loc"]],
-            "msg": f"{escaped(error['msg'])}, got {shown(error.get('input'))}",
-            "type": error["type"],
-        }
-        for error in errors
-    ]
-    text = "; ".join(
-        f"{'.'.join(str(part) for part in one['loc'][1:] or one['loc'])}: {one['msg']}"
-        for one in detail
-    )
-    return JSONResponse({"error": text, "detail": detail}, 422)
+    detail = [_told(error) for error in errors[:TOLD]]
+    text = "; ".join(_line(one["loc"] or ["body"], one["msg"]) for one in detail)
+    return JSONResponse({"error": text, "detail": detail}, 400)
+
+
+def _told(error: Mapping[str, Any]) -> dict[str, Any]:
+    """One of pydantic's errors, with the value that was given."""
+    given = error.get("input")
+    if error["type"] == "missing" and isinstance(given, Mapping):
+        said = f"missing, got the fields {shown([escaped(str(key)) for key in given])}"
+    else:
+        said = f"{escaped(error['msg'])}, got {shown(given)}"
+    loc = [escaped(part) if isinstance(part, str) else part for part in error["loc"]]
+    return {"loc": loc, "msg": said, "type": error["type"]}
+
+
+def _line(place: Sequence[str | int], said: str) -> str:
+    return f"{'.'.join(str(part) for part in place)}: {said}"
 
 
 def _status(error: InvalidInput) -> int:

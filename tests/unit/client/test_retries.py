@@ -159,7 +159,7 @@ REFUSALS: dict[str, tuple[tuple[int, dict[str, str], Any], type[Exception], str]
     "our own": ((400, {}, BODY), InvalidInput, r"rows\.1\.V14: no"),
     "too many": ((413, {}, BODY), InvalidInput, r"rows\.1\.V14: no"),
     "FastAPI's": ((422, {}, FASTAPI), InvalidInput, r"body\.version: no int \(got 'five'\)"),
-    "conflict": ((409, {}, {"detail": "version: 3 serves already"}), CommandError, "3 serves"),
+    "conflict": ((409, {}, {"error": "version: 3 serves already"}), CommandError, "3 serves"),
     "not found": ((404, {}, {"detail": "Not Found"}), ServiceError, "404"),
     "other 4xx": ((415, {}, [{"error": "pickle"}]), ServiceError, "415 .*pickle"),
     "unforeseen": ((500, {}, {"error": "see the log"}), ServiceError, "500 .*see the log"),

@@ -22,7 +22,7 @@ from bento_selfheal.errors import SettingsError, StoreError
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.reports.export import write_export
 from bento_selfheal.reports.html import render_report
-from bento_selfheal.reports.plots import write_plots
+from bento_selfheal.reports.plots import drawn, write_plots
 from bento_selfheal.reports.report_data import ReportData, moment, read_experiment, read_store
 from bento_selfheal.runner.runner import Runner
 from bento_selfheal.serving.worker import Worker
@@ -149,6 +149,17 @@ def test_plots(data: ReportData, tmp_path: Path) -> None:
     for path in files:
         assert path.read_bytes().startswith(PNG)
         assert path.stat().st_size > 8_000
+
+
+@pytest.mark.parametrize(
+    ("batches", "title"), [([], "F1, 0 rollbacks"), ([3], "F1, 1 rollback"), ([3, 3], "F1, 2 roll")]
+)
+def test_every_rollback_is_counted(data: ReportData, batches: list[int], title: str) -> None:
+    """The title counts them all, also two at one labelled batch, in the right number."""
+    events = [{"kind": "rollback", "time": 0.0, "batch": b, "detail": {}} for b in batches]
+    changed = ReportData(**{**data.__dict__, "events": events})
+    with drawn(changed, "f1_and_rollbacks") as figure:
+        assert figure.axes[0].get_title().startswith(title)
 
 
 def test_report(data: ReportData) -> None:

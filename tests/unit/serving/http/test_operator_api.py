@@ -8,15 +8,23 @@ from typing import Any
 import httpx
 import pytest
 
+from bento_selfheal.core.records import Phase, Promotion, PromotionKind, Snapshot
 from bento_selfheal.serving.http.operator_api import operations_app
 from bento_selfheal.serving.http.request_metrics import route_of
 from bento_selfheal.serving.operations import Operations
-from bento_selfheal.store import SqlStore
+from bento_selfheal.store import SqlStore, StepRecord
 from bento_selfheal.telemetry.spans import Telemetry
 
 
+class AnyAdapter:
+    """Stands for a registry in which every snapshot verifies."""
+
+    def load(self, tag: str, sha256: str) -> None:
+        """Nothing to load."""
+
+
 def ask(store: SqlStore, method: str, path: str, **more: Any) -> httpx.Response:
-    operations = Operations(store, None, dict, Telemetry())  # type: ignore[arg-type]
+    operations = Operations(store, AnyAdapter(), dict, Telemetry())  # type: ignore[arg-type]
 
     async def once() -> httpx.Response:
         transport = httpx.ASGITransport(app=operations_app(lambda: operations))
@@ -76,6 +84,57 @@ def test_each_endpoint_is_counted_by_itself(store: SqlStore) -> None:
         [method] = methods
         scope = {"type": "http", "method": method.upper(), "path": path, "headers": []}
         assert route_of(app.routes, scope) == path
+
+
+def served(store: SqlStore, *versions: int, kept: tuple[int, ...] = ()) -> None:
+    """A service whose snapshot 1 is clean, and in which these have served, one after the other."""
+    store.begin_status({})
+    token = store.acquire_lease("one", 60)
+    assert token is not None
+    snapshots = [
+        Snapshot(v, f"m:{v}", Phase.POST if v > 1 else Phase.CLEAN, "ab", 1, v, "why", 9.0)
+        for v in sorted({*versions, *kept})
+    ]
+    # A snapshot that never served, and did better on a few labels than all others.
+    snapshots.append(Snapshot(99, "m:99", Phase.POST, "ab", 1, 3, "why", 9.0, 1.0, 1.0, 25))
+    promotions = [
+        Promotion(PromotionKind.ROLLBACK if v == 1 else PromotionKind.PROMOTE, v, f"m:{v}", "ab",
+                  "why", 9.0)
+        for v in versions
+    ]  # fmt: skip
+    step = StepRecord(b"", {"labelled_batches": 7}, snapshots, promotions=promotions)
+    store.commit(token, step)
+
+
+def test_rollback_goes_back(store: SqlStore) -> None:
+    """Without a version, each rollback goes one further back, to what has served and is kept,
+    never on to a snapshot that was not promoted; the clean one is the last."""
+    served(store, 1, 5, 8, 9)
+    marked = [s["version"] for s in ask(store, "GET", "/snapshots").json() if s["previous"]]
+    assert marked == [8]
+    versions = [ask(store, "POST", "/rollback").json()["version"] for _ in range(3)]
+    assert versions == [8, 5, 1]
+    refused = ask(store, "POST", "/rollback")
+    assert refused.status_code == 409
+    assert "nothing older to go back to: snapshot 1 serves" in refused.json()["error"]
+
+
+def test_rollback_names_its_batch(store: SqlStore) -> None:
+    """An operator's rollback is an event at the labelled batch that the service has come to."""
+    served(store, 1, 5)
+    ask(store, "POST", "/rollback")
+    [event] = store.events()
+    assert (event.kind, event.batch) == ("rollback", 7)
+
+
+def test_rollback_passes_over_what_was_undone(store: SqlStore) -> None:
+    """What was rolled back from is not gone back to; without an older one it is the clean one."""
+    served(store, 5, 8, kept=(1,))
+    assert ask(store, "POST", "/rollback").json()["version"] == 5
+    assert ask(store, "POST", "/rollback").json()["version"] == 1
+    again = ask(store, "POST", "/rollback", json={"version": 8}).json()
+    assert again["version"] == 8
+    assert ask(store, "POST", "/rollback").json()["version"] == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,74 @@
+"""Events in words, as the page tells them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bento_selfheal.core.text import counted
+
+Detail = Mapping[str, Any]
+
+
+def _rolled_back(d: Detail) -> str:
+    if d.get("by", "runner") != "runner":
+        return str(d["reason"])  # an operator's reason names both versions
+    since = f" from {d['from']}" if d.get("from") else ""
+    return f"rolled back{since} to {d['version']}: {d['reason']}"
+
+
+def _refused(d: Detail) -> str:
+    what = f"snapshot {d['version']}" if d.get("version") else f"heal {d['heal']}"
+    return f"refused {what}: {d['reason']}"
+
+
+TELLS: Mapping[str, Callable[[Detail], str]] = {
+    "heal": lambda d: f"heal {d['heal']} trained snapshot {d['version']}: {d['reason']}",
+    "promote": lambda d: f"promoted snapshot {d['version']}: {d['reason']}",
+    "rollback": _rolled_back,
+    "drifting": lambda d: f"drifting: {d['reason']}",
+    "change": lambda d: f"change seen by {', '.join(d['detectors'])}",
+    "undecided": lambda d: (
+        f"snapshot {d['version']}'s trial ended undecided after {counted(d['rows'], 'label')}"
+    ),
+    "quarantine": lambda d: (
+        f"source {d['source']} quarantined, {counted(d['rows'], 'row')} forgotten: {d['reason']}"
+    ),
+    "refused": _refused,
+    "operating_point": lambda d: (
+        f"decision threshold {d['threshold']:.3f} ({d['kind']}): {d['reason']}"
+    ),
+    "row_set_aside": lambda d: (
+        f"a labelled row was set aside, the model cannot answer it: {d.get('error') or d['reason']}"
+    ),
+    "step_failing": lambda d: str(d["reason"]),
+    "step_recovered": lambda d: "the healing step works again",
+    "dropped": lambda d: f"{counted(d['rows'], 'prediction')} not logged: {d['reason']}",
+    "retrain_needed": lambda d: (
+        f"a retraining is due: {d['reason']}; {counted(d['rows'], 'row')} exported"
+    ),
+    "deployed": lambda d: f"{d['package']} was deployed as snapshot {d['version']}",
+    "heal_asked": lambda d: "a heal was asked for",
+    "heal_skipped": lambda d: f"no heal: {d['reason']}",
+    "pause": lambda d: "healing paused",
+    "resume": lambda d: "healing resumed",
+    "observe": lambda d: "observing: nothing is promoted",
+}
+
+
+def told(event: Mapping[str, Any]) -> str:
+    """What happened, in words, and who asked for it; an event of another kind shows its detail."""
+    detail = event["detail"]
+    try:
+        words = TELLS[event["kind"]](detail)
+    except (KeyError, TypeError, ValueError):  # of another release, or of no known kind
+        return ", ".join(f"{name} {_value(value)}" for name, value in detail.items())
+    by = detail.get("by", "runner")
+    return words if by in ("runner", "operator") else f"{words}, by {by}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,47 @@
+"""What a rollback without a version goes back to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bento_selfheal.core.records import Phase, PromotionKind, Snapshot
+
+Turn = tuple[PromotionKind, int]
+"""What changed the serving snapshot, and the version that served from then on."""
+
+
+def previous_snapshot(turns: Iterable[Turn], kept: Iterable[Snapshot]) -> Snapshot | None:
+    """The newest kept snapshot that served before the one that serves now; else the clean one.
+
+    Args:
+        turns: The promotion log, oldest first; its oldest part may be missing.
+        kept: The snapshots that may serve.
+
+    Returns:
+        None where the clean snapshot serves, or nothing does.
+    """
+    path, known = _path(turns), {s.version: s for s in kept}
+    if not path:
+        return None
+    serving = known.get(path[-1])
+    if serving is not None and serving.phase is Phase.CLEAN:
+        return None
+    clean = next((s for s in known.values() if s.phase is Phase.CLEAN), None)
+    return next((known[v] for v in reversed(path[:-1]) if v in known), clean)
+
+
+def _path(turns: Iterable[Turn]) -> list[int]:
+    """The versions that led to the one that serves; a rollback leaves out what it undid.
+
+    >>> first, promote, back = PromotionKind
+    >>> _path([(first, 1), (promote, 5), (promote, 8), (back, 5), (promote, 10)])
+    [1, 5, 10]
+    """
+    path: list[int] = []
+    for kind, version in turns:
+        if kind is PromotionKind.INITIAL:
+            path = []  # nothing of another package can serve
+        elif version in path:
+            del path[path.index(version) :]
+        path.append(version)
+    return path

@@ -1,0 +1,40 @@
+"""Bodies that are not what an endpoint of BentoML's takes, answered as every other refusal is.
+
+BentoML itself answers with pydantic's words, and writes an error with a traceback to the log.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from bentoml.exceptions import BentoMLException
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from bento_selfheal.serving.http.replies import invalid_body
+from bento_selfheal.serving.rows import shown
+
+INPUT = "Input"
+"""What BentoML calls the model that it reads a body into."""
+READ = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
+"""Content types that BentoML reads; a body of another one is tried as JSON."""
+
+
+def refusal(request: Request, error: Exception) -> JSONResponse | None:
+    """The answer to a body that does not validate; None where the error is not of the body."""
+    kind = request.headers.get("content-type", READ[0]).partition(";")[0].strip().lower()
+    if isinstance(error, BentoMLException):
+        unread = error.error_code is HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+        return _unread(kind) if unread else None
+    if not isinstance(error, ValidationError) or error.title != INPUT:
+        return None
+    errors = error.errors(include_url=False, include_context=False)
+    if kind not in READ and errors[0]["type"] == "json_invalid":
+        return _unread(kind)
+    return invalid_body(errors)
+
+
+def _unread(kind: str) -> JSONResponse:
+    error = f"Content-Type: {shown(kind)} is not read here; send application/json"
+    return JSONResponse({"error": error}, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)

@@ -1,0 +1,151 @@
+"""What commands say to people: in words, and with a way out."""
+
+from __future__ import annotations
+
+import io
+from importlib.metadata import version
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from rich.console import Console
+from test_status import CALM
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from bento_selfheal.cli import main as entry
+from bento_selfheal.cli.app import app
+from bento_selfheal.cli.output import print_status
+from bento_selfheal.cli.simulate import _changed
+from bento_selfheal.cli.told import told
+from bento_selfheal.client import Client
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.errors import SettingsError
+from bento_selfheal.simulation.server import free_port
+from bento_selfheal.wire.messages import CommandAnswer
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
+    monkeypatch.setattr("sys.argv", ["bento-selfheal", *arguments])
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    return ended.value.code
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("heal_row=50", "--try: there is no setting heal_row; did you mean heal_rows?"),
+        ("nonsense", "--try: 'nonsense' is not NAME=VALUE"),
+        ("heal_lr=much", "--try: "),
+    ],
+)
+def test_try(text: str, said: str) -> None:
+    """A setting that is not there is named, with the one that it may stand for."""
+    with pytest.raises(SettingsError) as refused:
+        _changed(Settings(), text)
+    assert str(refused.value).startswith(said)
+    assert _changed(Settings(), "heal_rows=50").tuning.heal_rows == 50
+
+
+def test_nothing_answers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where no service runs, the line names the address and the option that changes it."""
+    monkeypatch.setattr("bento_selfheal.cli.operate.RETRY_SECONDS", 0.1)
+    url = f"http://127.0.0.1:{free_port()}"
+    assert command(monkeypatch, "status", "--url", url) == 1
+    said = capsys.readouterr().err
+    assert f"nothing answers at {url}" in said
+    assert "--url" in said
+
+
+def test_pause_says_what_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An operator's own commands still work while the service is paused."""
+    monkeypatch.setattr(Client, "pause", lambda _: CommandAnswer(command="pause", seq=3))
+    assert command(monkeypatch, "pause") == 0
+    assert "your own heal, rollback and forget still work" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("source", "known"), [("desk", True), ("dsek", False)])
+def test_forget(
+    source: str,
+    known: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A source that nobody has heard of is kept for later, and the answer says so."""
+    monkeypatch.setattr(Client, "status", lambda _: {"sources": {"desk": {}}})
+    monkeypatch.setattr(Client, "forget", lambda *_: CommandAnswer(command="forget", seq=3))
+    assert command(monkeypatch, "forget", source) == 0
+    assert ("no label is known yet" in capsys.readouterr().out) is not known
+
+
+@pytest.mark.parametrize(
+    ("kind", "detail", "words"),
+    [
+        ("rollback", {"version": 1, "from": 5, "reason": "no"}, "rolled back from 5 to 1: no"),
+        ("rollback", {"version": 1, "from": 5, "reason": "anna did", "by": "operator"}, "anna did"),
+        ("pause", {"by": "anna"}, "healing paused, by anna"),
+        ("dropped", {"rows": 1, "reason": "full"}, "1 prediction not logged: full"),
+        ("heal", {"heal": 2, "version": 7, "reason": "z", "losses": {"a": 1.0}},
+         "heal 2 trained snapshot 7: z"),
+        ("thresholds", {"miss_cost": 2.0}, "miss_cost 2"),
+        ("heal", {"of": "another release"}, "of another release"),
+    ],
+)  # fmt: skip
+def test_events_in_words(kind: str, detail: dict[str, Any], words: str) -> None:
+    """An event is told as the page tells it; one that is not known shows its detail."""
+    assert told({"kind": kind, "detail": detail}) == words
+
+
+def test_status_without_figures() -> None:
+    """Where no feature is watched and no label has come, words say so."""
+    signals = {**CALM["signals"], "feature": None, "conflicts": 1}
+    labels = {"joined": 0, "delay_seconds": None, "unmatched": 0}
+    out = io.StringIO()
+    status = {**CALM, "signals": signals, "labels": labels, "rollbacks": 1}
+    print_status(status, Console(file=out, width=200))
+    said = out.getvalue()
+    assert "no feature is watched yet, 1 conflict of 5" in said
+    assert "not known: no batch of labels is complete yet" in said
+    assert "none yet of 1 row" in said
+    assert "0 promotions, 1 rollback " in said
+    assert " - " not in said
+
+
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--version` is that of the installed package."""
+    assert command(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out.strip() == version("bento-selfheal")
+
+
+WITHOUT_JSON = {"demo", "replay", "package-demo", "deploy", "sign"}
+
+
+def test_json_of_every_command() -> None:
+    """Every command has `--json`, but for those that docs/operations.md names."""
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    options = {name: {o for p in c.params for o in p.opts} for name, c in group.commands.items()}
+    assert {name for name, has in options.items() if "--json" not in has} == WITHOUT_JSON
+    page = (ROOT / "docs" / "operations.md").read_text()
+    assert all(f"`{name}`" in page.partition("## ")[0] for name in WITHOUT_JSON)
+
+
+def test_every_option_has_a_help() -> None:
+    """No option is left to be guessed, and the recipes are all named."""
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    unsaid = [
+        f"{name} {p.opts[0]}"
+        for name, c in group.commands.items()
+        for p in c.params
+        if not getattr(p, "help", None) and p.name != "help"
+    ]
+    assert unsaid == []
+    [recipe] = [p for p in group.commands["replay"].params if p.name == "recipe"]
+    assert all(name in getattr(recipe, "help", "") for name in ("replay", "race", "article"))

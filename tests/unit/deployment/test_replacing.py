@@ -1,0 +1,105 @@
+"""`bento-selfheal deploy`: the service's own store gets the model, or one line says why not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from packages import other_package
+
+from bento_selfheal.cli import main as entry
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.deployment.deploy import prepare
+from bento_selfheal.deployment.locations import open_store
+from bento_selfheal.packaging.build import Training, package_model
+from bento_selfheal.packaging.package import Package
+
+
+@pytest.fixture
+def serving(package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Of a service that the environment names."""
+    monkeypatch.setenv("SELFHEAL_MODEL", package.tag)
+    monkeypatch.setenv("SELFHEAL_STORE_URL", f"sqlite:///{tmp_path / 'service.db'}")
+    settings = Settings()
+    prepare(settings)
+    return settings
+
+
+def deploy(tag: str, monkeypatch: pytest.MonkeyPatch) -> int | str | None:
+    monkeypatch.setattr("sys.argv", ["bento-selfheal", "deploy", tag])
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    return ended.value.code
+
+
+def package_of(settings: Settings) -> str | None:
+    store = open_store(settings)
+    try:
+        return store.meta("package")
+    finally:
+        store.close()
+
+
+def test_the_service_gets_it(
+    serving: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A model of whatever name takes over in the store that the service's settings name."""
+    other = other_package("retrained")
+    assert deploy(other.tag, monkeypatch) == 0
+    assert package_of(serving) == other.tag
+    assert "takes over" in capsys.readouterr().out
+    assert deploy(other.tag, monkeypatch) == 0
+    assert "serves already" in capsys.readouterr().out
+
+
+def test_default_folder(package: Package, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """Without a store's URL it is the folder of the service's model, not of the tag."""
+    monkeypatch.setenv("SELFHEAL_MODEL", package.tag)
+    prepare(Settings())
+    other = other_package("by-folder")
+    assert deploy(other.tag, monkeypatch) == 0
+    assert package_of(Settings()) == other.tag
+    assert not (home / "selfheal" / "by-folder").exists()
+
+
+@pytest.mark.parametrize("tag", ["nonsense:1", "no such model", "a:b:c"])
+def test_no_such_model(
+    tag: str,
+    serving: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A tag that names no model is one line."""
+    assert deploy(tag, monkeypatch) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.startswith(f"error: {tag}: there is no such model")
+    assert package_of(serving) == serving.model
+
+
+def test_another_kind_of_model(
+    serving: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Other features are refused, and what serves goes on."""
+    rows = np.random.default_rng(1).normal(size=(300, 2)).astype(np.float32)
+    labels = (rows[:, 0] > 0).astype(np.int64)
+    other = package_model("of-two", rows, labels, features=["a", "b"], training=Training(epochs=1))
+    assert deploy(other.tag, monkeypatch) == 1
+    assert f"{other.tag} has the features" in " ".join(capsys.readouterr().err.split())
+    assert package_of(serving) == serving.model
+
+
+def test_no_store(
+    package: Package,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A store that is not there is not made, and the line says how to name the right one."""
+    monkeypatch.setenv("SELFHEAL_MODEL", package.tag)
+    monkeypatch.setenv("SELFHEAL_STATE_DIR", str(tmp_path / "elsewhere"))
+    assert deploy(package.tag, monkeypatch) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "no store of a service" in said
+    assert "SELFHEAL_MODEL" in said
+    assert not (tmp_path / "elsewhere").exists()

@@ -1,0 +1,105 @@
+"""Bodies that BentoML refuses: answered by field and value, and not an error in the log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import Annotated, Any
+
+import bentoml
+import httpx
+import pytest
+from pydantic import WrapValidator
+
+from bento_selfheal.internals import answer_refusals
+from bento_selfheal.serving.http.bad_body import refusal
+from bento_selfheal.serving.http.replies import unless_too_many
+from bento_selfheal.wire.messages import FeedbackItem, Rows
+
+GOOD = {"prediction_id": "a.0", "label": 1}
+
+
+@bentoml.service
+class Taker:
+    """Takes what the service takes, and computes nothing."""
+
+    @bentoml.api
+    def predict(self, rows: Rows) -> int:
+        """How many rows."""
+        return len(rows)
+
+    @bentoml.api
+    def feedback(self, items: Annotated[list[FeedbackItem], WrapValidator(unless_too_many)]) -> int:
+        """How many items."""
+        return len(items)
+
+
+@pytest.fixture(scope="module")
+def app() -> Any:
+    """BentoML's application, whose refusals are answered here."""
+    made = Taker.to_asgi()
+    answer_refusals(made, refusal)
+    return made
+
+
+def post(app: Any, path: str, body: str, kind: str) -> httpx.Response:
+    async def once() -> httpx.Response:
+        transport = httpx.ASGITransport(app=app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://x") as client,
+        ):
+            return await client.post(path, content=body, headers={"Content-Type": kind})
+
+    return asyncio.run(once())
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "named"),
+    [
+        ("/predict", '{"rows": [[0.1,', ["body: Invalid JSON", "got"]),
+        ("/predict", '{"row": [[0.1]]}', ["rows: missing, got the fields ['row']"]),
+        ("/predict", "[1]", ["body: ", "got [1]"]),
+        ("/predict", "", ["rows: missing"]),
+        ("/feedback", {"items": [GOOD, {"prediction_id": "b.0"}]}, ["items.1.label: missing"]),
+        ("/feedback", {"items": [{**GOOD, "corrects": "maybe"}]}, ["items.0.corrects", "'maybe'"]),
+        ("/feedback", {"items": 7}, ["items: ", "got 7"]),
+    ],
+)
+def test_names_field_and_value(
+    app: Any, path: str, body: Any, named: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The answer is a 400 in the form of all others; the log has no traceback."""
+    text = body if isinstance(body, str) else json.dumps(body)
+    with caplog.at_level(logging.WARNING):
+        response = post(app, path, text, "application/json")
+    assert response.status_code == 400, response.text
+    said = response.json()
+    assert [words for words in named if words not in said["error"]] == [], said
+    assert "pydantic" not in response.text
+    assert {"loc", "msg", "type"} == said["detail"][0].keys()
+    assert [r for r in caplog.records if r.exc_info] == []
+
+
+@pytest.mark.parametrize("kind", ["text/csv", "application/vnd.bentoml+pickle"])
+def test_content_type(app: Any, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A type that is not read is a 415 that names it and what to send."""
+    response = post(app, "/predict", "0.1,0.2", kind)
+    assert response.status_code == 415
+    assert kind in response.json()["error"]
+    assert "application/json" in response.json()["error"]
+    assert [r for r in caplog.records if r.exc_info] == []
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the 'model_fields':DeprecationWarning")
+def test_json_by_another_name(app: Any) -> None:
+    """JSON is read whatever the client calls it, as before."""
+    assert post(app, "/predict", '{"rows": [[1], [2]]}', "text/plain").text == "2"
+
+
+def test_many_errors_are_cut(app: Any) -> None:
+    """A thousand bad items are told by their first ten."""
+    items = {"items": [{"prediction_id": "a.0"}] * 1000}
+    said = post(app, "/feedback", json.dumps(items), "application/json").json()
+    assert len(said["detail"]) == 10
