@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ class Healer:
         self._judge = judge
         self._announce = announce
         self._recipe = make_recipe(self._parts.settings.tuning)
-        self._promoted = False
+        self._passed: Verdict | None = None
 
     @property
     def continuous(self) -> bool:
@@ -64,7 +64,7 @@ class Healer:
         p.shown.become(Cause.HEAL, State.HEALING)
         self._announce(p.shown.now)
         p.scoreboard.counts.heals += 1
-        self._promoted = False
+        self._passed = None
         number = p.scoreboard.counts.heals
         facts = {
             names.HEAL_NUMBER: number, names.REASON: reason, names.RECIPE: self._recipe.name,
@@ -82,7 +82,7 @@ class Healer:
                 p.shown.become(Cause.HEALED, before)
                 return
             span.set_attributes({f"{names.LOSS}.{k}": v for k, v in p.line.losses.items()})
-            outcome = "promoted" if self._promoted else "trained"
+            outcome = "promoted" if self._passed else "trained"
             span.set_attributes({names.VERSION: version, names.OUTCOME: outcome})
             detail = {"heal": number, "version": version, "reason": reason, "rows": len(p.buffer)}
             self._journal.note("heal", {**detail, "losses": p.line.losses})
@@ -105,21 +105,22 @@ class Healer:
         size = p.settings.tuning.heal_rows if self.continuous else max(len(batch), 1)
         for at in range(0, max(len(batch), 1), size):
             self._round(batch.part(at, at + size), SEED_STRIDE * number + at)
+        p.line.heal_ended(p.cursors.predictions)
         trial = p.line.trial = p.line.trial or Trial()
-        known = p.history.snapshots.get(trial.version)
-        if self._promoted and known is not None and known.heal == number:
-            return trial.version
         post = self._snapshot(Phase.POST, number, reason, p.line.challenger.answers)
         trial.version, trial.fresh = post.version, True
         if p.settings.gate == "always":
-            self._promote(trial, f"heal {number}: {reason}", {}, batch.traces)
+            self._passed = Verdict(True, f"heal {number}: {reason}", {})
+        if self._passed:
+            p.history.measure(post.version, trial.scores)
+            self._promote(trial, self._passed, batch.traces)
         return post.version
 
     def _round(self, batch: LabelledBatch, seed: int) -> None:
         """Test on some rows, then train on them."""
         p = self._parts
         batch = self._judge.judge(batch)
-        self.try_challenger(batch)
+        self._test(batch)
         p.buffer.extend(list(batch.rows))
         p.line.challenger.seen += len(batch)
         p.line.begin_round()
@@ -130,7 +131,17 @@ class Healer:
         p.line.losses = self._recipe.heal(p.line.challenger, rows, p.rules, generator)
 
     def try_challenger(self, batch: LabelledBatch) -> None:
-        """Compare challenger and champion on labels that neither has trained on."""
+        """Compare challenger and champion on a batch that nothing will be trained on now."""
+        self._passed = None
+        self._test(batch)
+        if self._passed and self._parts.line.trial:
+            self._promote(self._parts.line.trial, self._passed, batch.traces)
+
+    def _test(self, batch: LabelledBatch) -> None:
+        """Compare challenger and champion on labels that neither has trained on.
+
+        What passes is promoted when the heal ends, as trained as it is by then.
+        """
         p, trial = self._parts, self._parts.line.trial
         if not len(batch) or p.settings.gate == "always":
             return
@@ -143,12 +154,14 @@ class Healer:
             p.policy.labelled(champion, challenger, batch.labels)
             return
         self._note_scores(trial, batch, champion, challenger)
+        if self._passed:
+            return
         verdict = self._verdict(trial, batch, champion, challenger)
         if verdict.ended:
             trial.scores = NOTHING
             self._journal.note("undecided", {"version": trial.version, **verdict.evidence})
-        if verdict.promote and not self._promoted:
-            self._promote(trial, verdict.reason, verdict.evidence, batch.traces)
+        if verdict.promote:
+            self._passed = verdict
 
     def _note_scores(
         self,
@@ -180,32 +193,29 @@ class Healer:
         losses = row_losses(champion, batch.labels, costs)
         with self._telemetry.span(names.GATE, {names.VERSION: trial.version}) as span:
             gains = losses - row_losses(challenger, batch.labels, costs)
-            verdict = p.line.judge(gains, p.buffer.rows().rarest)
+            verdict = p.line.judge(gains, p.buffer.rows().rarity)
             span.set_attribute(names.OUTCOME, "promote" if verdict.promote else "wait")
             span.set_attribute(names.REASON, verdict.reason)
             span.set_attributes({f"{names.EVIDENCE}.{k}": v for k, v in verdict.evidence.items()})
         return verdict
 
-    def _promote(
-        self, trial: Trial, reason: str, evidence: Mapping[str, float], traces: Traces
-    ) -> None:
+    def _promote(self, trial: Trial, verdict: Verdict, traces: Traces) -> None:
         """Let the challenger serve; while observing, say that it would."""
         p, number = self._parts, self._parts.scoreboard.counts.heals
         if not trial.fresh or trial.version not in p.history.snapshots:
             answers = p.line.challenger.answers
-            snapshot = self._snapshot(Phase.POST, number, reason, answers)
+            snapshot = self._snapshot(Phase.POST, number, verdict.reason, answers)
             p.history.measure(snapshot.version, trial.scores)
             trial.version, trial.fresh = snapshot.version, True
-        self._promoted = True
         p.line.trial = Trial(trial.version)
         p.line.gate.restart()
         if p.controls.observing:
             p.scoreboard.actions.append(f"would promote {trial.version}")
-            detail = {"version": trial.version, "reason": reason}
+            detail = {"version": trial.version, "reason": verdict.reason}
             self._journal.note("would_promote", detail)
             return
         snapshot = p.history.snapshots[trial.version]
-        self._promoter.promote(snapshot, trial, reason, evidence, traces)
+        self._promoter.promote(snapshot, trial, verdict.reason, verdict.evidence, traces)
 
     def _snapshot(self, phase: Phase, heal: int, reason: str, model: SelfHealingModel) -> Snapshot:
         p, serving = self._parts, self._parts.lineage.serving
