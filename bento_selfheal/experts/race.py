@@ -74,9 +74,10 @@ class Race:
 
     Experts are weighted by their loss as the gate knows it: log loss would trust who is calibrated
     over who is right, and is only asked how sharp each expert should be. Opinions of the shares
-    differ in what they look at and in how fast they follow it. Labels come late, and who knows the newest ones looks better now than it could have
-    answered when the rows were asked; but after a sudden change only what is said now tells who
-    learns fast. What each opinion would have answered decides between them.
+    differ in what they look at and in how fast they follow it. Labels come late, and who knows the
+    newest ones looks better now than it could have answered when the rows were asked; but after a
+    sudden change only what is said now tells who learns fast. What each opinion would have
+    answered decides between them.
 
     Args:
         hidden: Hidden vectors of clean rows, ``(m, width)``, whose mean and spread scale all.

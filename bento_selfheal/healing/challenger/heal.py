@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ class Healer:
         self._judge = judge
         self._announce = announce
         self._recipe = make_recipe(self._parts.settings.tuning)
-        self._passed: Verdict | None = None
+        self._promoted = False
 
     @property
     def continuous(self) -> bool:
@@ -64,7 +64,7 @@ class Healer:
         p.shown.become(Cause.HEAL, State.HEALING)
         self._announce(p.shown.now)
         p.scoreboard.counts.heals += 1
-        self._passed = None
+        self._promoted = False
         number = p.scoreboard.counts.heals
         facts = {
             names.HEAL_NUMBER: number, names.REASON: reason, names.RECIPE: self._recipe.name,
@@ -82,7 +82,7 @@ class Healer:
                 p.shown.become(Cause.HEALED, before)
                 return
             span.set_attributes({f"{names.LOSS}.{k}": v for k, v in p.line.losses.items()})
-            outcome = "promoted" if self._passed else "trained"
+            outcome = "promoted" if self._promoted else "trained"
             span.set_attributes({names.VERSION: version, names.OUTCOME: outcome})
             detail = {"heal": number, "version": version, "reason": reason, "rows": len(p.buffer)}
             self._journal.note("heal", {**detail, "losses": p.line.losses})
@@ -107,20 +107,20 @@ class Healer:
             self._round(batch.part(at, at + size), SEED_STRIDE * number + at)
         p.line.heal_ended(p.cursors.predictions)
         trial = p.line.trial = p.line.trial or Trial()
+        known = p.history.snapshots.get(trial.version)
+        if self._promoted and known is not None and known.heal == number:
+            return trial.version
         post = self._snapshot(Phase.POST, number, reason, p.line.challenger.answers)
         trial.version, trial.fresh = post.version, True
         if p.settings.gate == "always":
-            self._passed = Verdict(True, f"heal {number}: {reason}", {})
-        if self._passed:
-            p.history.measure(post.version, trial.scores)
-            self._promote(trial, self._passed, batch.traces)
+            self._promote(trial, f"heal {number}: {reason}", {}, batch.traces)
         return post.version
 
     def _round(self, batch: LabelledBatch, seed: int) -> None:
         """Test on some rows, then train on them."""
         p = self._parts
         batch = self._judge.judge(batch)
-        self._test(batch)
+        self.try_challenger(batch)
         p.buffer.extend(list(batch.rows))
         p.line.challenger.seen += len(batch)
         p.line.begin_round()
@@ -131,17 +131,7 @@ class Healer:
         p.line.losses = self._recipe.heal(p.line.challenger, rows, p.rules, generator)
 
     def try_challenger(self, batch: LabelledBatch) -> None:
-        """Compare challenger and champion on a batch that nothing will be trained on now."""
-        self._passed = None
-        self._test(batch)
-        if self._passed and self._parts.line.trial:
-            self._promote(self._parts.line.trial, self._passed, batch.traces)
-
-    def _test(self, batch: LabelledBatch) -> None:
-        """Compare challenger and champion on labels that neither has trained on.
-
-        What passes is promoted when the heal ends, as trained as it is by then.
-        """
+        """Compare challenger and champion on labels that neither has trained on."""
         p, trial = self._parts, self._parts.line.trial
         if not len(batch) or p.settings.gate == "always":
             return
@@ -154,14 +144,12 @@ class Healer:
             p.policy.labelled(champion, challenger, batch.labels)
             return
         self._note_scores(trial, batch, champion, challenger)
-        if self._passed:
-            return
         verdict = self._verdict(trial, batch, champion, challenger)
         if verdict.ended:
             trial.scores = NOTHING
             self._journal.note("undecided", {"version": trial.version, **verdict.evidence})
-        if verdict.promote:
-            self._passed = verdict
+        if verdict.promote and not self._promoted:
+            self._promote(trial, verdict.reason, verdict.evidence, batch.traces)
 
     def _note_scores(
         self,
@@ -199,23 +187,26 @@ class Healer:
             span.set_attributes({f"{names.EVIDENCE}.{k}": v for k, v in verdict.evidence.items()})
         return verdict
 
-    def _promote(self, trial: Trial, verdict: Verdict, traces: Traces) -> None:
+    def _promote(
+        self, trial: Trial, reason: str, evidence: Mapping[str, float], traces: Traces
+    ) -> None:
         """Let the challenger serve; while observing, say that it would."""
         p, number = self._parts, self._parts.scoreboard.counts.heals
         if not trial.fresh or trial.version not in p.history.snapshots:
             answers = p.line.challenger.answers
-            snapshot = self._snapshot(Phase.POST, number, verdict.reason, answers)
+            snapshot = self._snapshot(Phase.POST, number, reason, answers)
             p.history.measure(snapshot.version, trial.scores)
             trial.version, trial.fresh = snapshot.version, True
+        self._promoted = True
         p.line.trial = Trial(trial.version)
         p.line.gate.restart()
         if p.controls.observing:
             p.scoreboard.actions.append(f"would promote {trial.version}")
-            detail = {"version": trial.version, "reason": verdict.reason}
+            detail = {"version": trial.version, "reason": reason}
             self._journal.note("would_promote", detail)
             return
         snapshot = p.history.snapshots[trial.version]
-        self._promoter.promote(snapshot, trial, verdict.reason, verdict.evidence, traces)
+        self._promoter.promote(snapshot, trial, reason, evidence, traces)
 
     def _snapshot(self, phase: Phase, heal: int, reason: str, model: SelfHealingModel) -> Snapshot:
         p, serving = self._parts, self._parts.lineage.serving
