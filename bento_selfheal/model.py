@@ -112,9 +112,10 @@ class SelfHealingModel(nn.Module):
         mixed: Tensor = self.mixture(hidden, columns(self.by_frozen(hidden)), columns(layer))
         return mixed[:, 1] if layer.ndim == 1 else mixed
 
-    def by_layer(self, hidden: Tensor) -> Tensor:
-        """What the `ReflexiveLayer` and the head say alone, in the shape of `decide`."""
-        return self._read(self.head(self.reflexive(hidden)), hidden)
+    def by_layer(self, hidden: Tensor, layer: ReflexiveLayer | None = None) -> Tensor:
+        """What the `ReflexiveLayer`, or another one, and the head say alone, in the shape of
+        `decide`."""
+        return self._read(self.head((layer or self.reflexive)(hidden)), hidden)
 
     def by_frozen(self, hidden: Tensor) -> Tensor:
         """What the model said as packaged, in the shape of `decide`."""

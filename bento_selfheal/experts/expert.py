@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -22,14 +23,17 @@ class Expert(nn.Module):
 
     Attributes:
         growing: Buffers that have a row per label kept, and so any length.
+        constant: Buffers that learning does not change.
     """
 
     growing: frozenset[str] = frozenset()
+    constant: frozenset[str] = frozenset()
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
         self.width = width
         self.classes = classes
+        self._sums: dict[str, Tensor] = {}
 
     @abstractmethod
     def forward(self, hidden: Tensor, odds: Tensor) -> Tensor:
@@ -53,10 +57,24 @@ class Expert(nn.Module):
 
     def memory(self) -> dict[str, Tensor]:
         """What learning goes on from beside the buffers, for a checkpoint."""
-        return {}
+        return dict(self._sums)
 
     def remember(self, memory: Mapping[str, Tensor]) -> None:
         """Restore what `memory` returned."""
+        self._sums = dict(memory)
+
+    def answering(self) -> Expert:
+        """A copy that answers as this one does now, and has nothing to learn on."""
+        sums, self._sums = self._sums, {}
+        shared = {id(v): v for k, v in self.named_buffers() if k in self.constant}
+        try:
+            return deepcopy(self, shared)
+        finally:
+            self._sums = sums
+
+    def changing(self) -> dict[str, Tensor]:
+        """The buffers that learning changes."""
+        return {k: v for k, v in self.named_buffers() if k not in self.constant}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Put buffers in place.

@@ -55,7 +55,7 @@ class Mixture(nn.Module):
         given[FROZEN] = odds
         scaled = self.scale(hidden)
         out = torch.zeros_like(frozen)
-        for name, share in self.shares.items():
+        for name, share in sorted(self.shares.items()):  # in the order of a snapshot, to the bit
             said = given[name] if name in given else self.experts[name](scaled, odds)
             out = out + share * torch.softmax(self.sharpness[name] * said, dim=1)
         return out
@@ -65,7 +65,7 @@ class Mixture(nn.Module):
         classes = torch.tensor(self.classes)
         out = {"centre": self.centre, "spread": self.spread, "classes": classes}
         for name, share in self.shares.items():
-            out[f"{name}.share"] = torch.tensor([share, self.sharpness[name]])
+            out[f"{name}.share"] = torch.tensor([share, self.sharpness[name]], dtype=torch.float64)
             if name in self.experts:
                 own = dict(self.experts[name].named_buffers())
                 out.update({f"{name}.{key}": value for key, value in own.items()})

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
 
 import torch
 from torch import Tensor
 
-from bento_selfheal.experts.expert import Expert, one_hot, with_one
+from bento_selfheal.experts.expert import one_hot, with_one
+from bento_selfheal.experts.narrow import NarrowExpert
 
 RIDGE = 1.0
 FEATURES = 256
+WIDEST, NARROW = 640, 256
+"""Widths of the hidden vector and its projection: the cost of solving grows with their cube."""
 STEP, LEAST, MOST = 0.2, 0.5, 20.0
 """Step and bounds of the logarithm's argument of the sharpness."""
 
 
-class RidgeExpert(Expert):
+class RidgeExpert(NarrowExpert):
     """Least squares of the classes on random Fourier features (Rahimi and Recht 2007), with
-    exponential forgetting: solved exactly after each round, so that few labels go far.
+    exponential forgetting: solved exactly, so that few labels go far.
 
     Args:
         width: Width of the hidden vector.
@@ -27,6 +30,7 @@ class RidgeExpert(Expert):
         curved: Whether to take random features; else the hidden vector itself.
     """
 
+    constant = frozenset({"projection", "directions", "phases"})
     weight: Tensor
     directions: Tensor
     phases: Tensor
@@ -35,19 +39,21 @@ class RidgeExpert(Expert):
     def __init__(
         self, width: int, classes: int, *, half_life: float, seed: int = 0, curved: bool = True
     ) -> None:
-        super().__init__(width, classes)
+        widest = sys.maxsize if curved else WIDEST
+        super().__init__(width, classes, widest=widest, narrow=NARROW, seed=seed)
         self.half_life, self.curved = half_life, curved
-        terms = (FEATURES if curved else width) + 1
+        terms = (FEATURES if curved else self.seen) + 1
         if curved:
             draw = torch.Generator().manual_seed(seed)
-            self.register_buffer(
-                "directions", torch.randn(width, FEATURES, generator=draw) / width**0.5
-            )
+            directions = torch.randn(width, FEATURES, generator=draw) / width**0.5
+            self.register_buffer("directions", directions)
             self.register_buffer("phases", torch.rand(FEATURES, generator=draw) * 2 * torch.pi)
         self.register_buffer("weight", torch.zeros(terms, classes))
         self.register_buffer("sharpness", torch.tensor([4.0]))
-        self._gram = torch.zeros(terms, terms, dtype=torch.float64)
-        self._moments = torch.zeros(terms, classes, dtype=torch.float64)
+        self._sums = {
+            "gram": torch.zeros(terms, terms, dtype=torch.float64),
+            "moments": torch.zeros(terms, classes, dtype=torch.float64),
+        }
 
     def forward(self, hidden: Tensor, odds: Tensor) -> Tensor:
         """Scores of the classes, sharpened to log probabilities."""
@@ -60,23 +66,17 @@ class RidgeExpert(Expert):
         terms = terms.double()
         weighted = terms * weights.double().unsqueeze(1)
         fade = 0.5 ** (float(weights.sum()) / self.half_life)
-        self._gram = self._gram * fade + weighted.T @ terms
-        self._moments = self._moments * fade + weighted.T @ (truth - 1 / self.classes)
-        damped = self._gram + RIDGE * torch.eye(len(self._gram), dtype=torch.float64)
-        self.weight = torch.linalg.solve(damped, self._moments).float().contiguous()
-
-    def memory(self) -> dict[str, Tensor]:
-        """The faded sums that the weights are solved from."""
-        return {"gram": self._gram, "moments": self._moments}
-
-    def remember(self, memory: Mapping[str, Tensor]) -> None:
-        """Restore what `memory` returned."""
-        self._gram, self._moments = memory["gram"], memory["moments"]
+        gram = self._sums["gram"] * fade + weighted.T @ terms
+        moments = self._sums["moments"] * fade + weighted.T @ (truth - 1 / self.classes)
+        self._sums = {"gram": gram, "moments": moments}
+        damped = gram + RIDGE * torch.eye(len(gram), dtype=torch.float64)
+        factor = torch.linalg.cholesky(damped)
+        self.weight = torch.cholesky_solve(moments, factor).float().contiguous()
 
     def _terms(self, hidden: Tensor) -> Tensor:
-        if not self.curved:
-            return with_one(hidden)
-        return with_one(torch.cos(hidden @ self.directions + self.phases) * 2**0.5)
+        if self.curved:
+            return with_one(torch.cos(hidden @ self.directions + self.phases) * 2**0.5)
+        return with_one(self.see(hidden))
 
     def _sharpen(self, scores: Tensor, truth: Tensor) -> None:
         """Fit the sharpness to rows that nothing was learned from yet."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from bento_selfheal.experts.discriminant import DiscriminantExpert
 from bento_selfheal.experts.expert import Expert
 from bento_selfheal.experts.neighbours import NeighboursExpert
 from bento_selfheal.experts.ridge import RidgeExpert
@@ -19,6 +20,7 @@ EXPERTS: dict[str, Make] = {
     "ridge": partial(RidgeExpert, half_life=1000, curved=False),
     "random-features": partial(RidgeExpert, half_life=2000, seed=1),
     "random-features-fast": partial(RidgeExpert, half_life=300, seed=2),
+    "discriminant": partial(DiscriminantExpert, half_life=500),
     "neighbours": partial(NeighboursExpert, window=1000),
 }
 """To add one: write its class in a file of its own, and a line here."""

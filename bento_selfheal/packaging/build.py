@@ -17,9 +17,12 @@ from torch import Tensor
 from bento_selfheal.core.decision import decide_classes
 from bento_selfheal.core.records import Label
 from bento_selfheal.errors import PackageError
+from bento_selfheal.experts.race import Race
 from bento_selfheal.model import SelfHealingModel, Standardize
+from bento_selfheal.packaging.experts import teach
 from bento_selfheal.packaging.model_store import new_model
 from bento_selfheal.packaging.opening import (
+    EXPERTS,
     INFO,
     REFERENCE,
     WEIGHTS,
@@ -121,7 +124,9 @@ def package_model(
         weights_sha256="",
     )
     _rule_set(info.rules, info.features, len(classes))
-    return open_package(_store(name, info, model, x[reference], y[reference]))
+    made = Package(name, info, model, x[reference], y[reference])
+    older = np.sort(train)  # rows come oldest first
+    return open_package(_store(made, teach(made, x[older], y[older])))
 
 
 def _split(
@@ -254,16 +259,11 @@ def _calibrate(
     return out
 
 
-def _store(
-    name: str,
-    info: PackageInfo,
-    model: SelfHealingModel,
-    rows: NDArray[np.float32],
-    labels: NDArray[np.float32],
-) -> str:
+def _store(made: Package, race: Race) -> str:
     import bentoml  # the store's tags are BentoML's own
 
-    tag = str(bentoml.Tag(name).make_new_version())
+    tag, info = str(bentoml.Tag(made.tag).make_new_version()), made.info
+    rows, labels = made.reference_rows, made.reference_labels
     summary = {
         "accuracy": round(info.accuracy, 4),
         "f1": round(info.f1, 4),
@@ -274,12 +274,17 @@ def _store(
         "reference_rows": len(rows),
     }
     with new_model(tag, labels={"selfheal": "package"}, metadata=summary) as folder:
-        state = {k: v.contiguous() for k, v in model.state_dict().items()}
+        state = {k: v.contiguous() for k, v in made.model.state_dict().items()}
         save_file(state, folder / WEIGHTS)
+        save_file(race.state(), folder / EXPERTS)
         save_file(
             {"rows": torch.from_numpy(rows.copy()), "labels": torch.from_numpy(labels.copy())},
             folder / REFERENCE,
         )
-        done = info.model_copy(update={"weights_sha256": hash_file(folder / WEIGHTS)})
+        hashes = {
+            "weights_sha256": hash_file(folder / WEIGHTS),
+            "experts_sha256": hash_file(folder / EXPERTS),
+        }
+        done = info.model_copy(update=hashes)
         (folder / INFO).write_text(json.dumps(done.model_dump(), indent=2) + "\n")
     return tag

@@ -23,6 +23,7 @@ from bento_selfheal.packaging.model_store import find_model
 from bento_selfheal.packaging.package import CANARY_ROWS, Package, PackageInfo
 
 WEIGHTS, REFERENCE, INFO = "weights.safetensors", "reference.safetensors", "package.json"
+EXPERTS = "experts.safetensors"
 
 
 def find_device(name: str | torch.device) -> torch.device:
@@ -63,7 +64,8 @@ def open_package(tag: str, device: str | torch.device = "cpu") -> Package:
     info = _read_info(folder, exact)
     model = _read_model(folder, exact, info)
     rows, labels = _read_reference(folder, exact)
-    package = Package(exact, info, model, rows, labels)
+    experts = folder / EXPERTS if info.experts_sha256 else None
+    package = Package(exact, info, model, rows, labels, experts)
     if place.type != "cpu":
         _move(package, place)
     return package

@@ -7,6 +7,7 @@ package is opened; its weights and its reference set are safetensors.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,8 @@ class PackageInfo(BaseModel):
     accuracy: float
     f1: float
     weights_sha256: str
+    experts_sha256: str = ""
+    """Of the experts' file; empty where an earlier release made the package."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class Package:
         model: The model with its clean adapter: frozen, in eval mode, on the requested device.
         reference_rows: Held-out clean rows, ``(m, features)``.
         reference_labels: Their labels, ``(m,)``, indices of classes.
+        experts: File of the experts that know the training rows; None where an earlier release
+            made the package.
     """
 
     tag: str
@@ -74,6 +79,7 @@ class Package:
     model: SelfHealingModel
     reference_rows: NDArray[np.float32]
     reference_labels: NDArray[np.float32]
+    experts: Path | None = None
 
     @property
     def name(self) -> str:

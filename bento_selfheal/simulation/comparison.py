@@ -6,6 +6,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,10 @@ from bento_selfheal.simulation.table import package_table, table_stream
 Run = Callable[[Settings], Backtest]
 
 
+REQUEST_ROWS = 25
+"""Rows that are answered before labels can come back: a service answers few at a time."""
+
+
 def backtest_table(
     table: Table,
     settings: Settings,
@@ -43,7 +48,7 @@ def backtest_table(
         def run(chosen: Settings) -> Backtest:
             there = open_package(package.tag, chosen.device)
             made = Backtest(there, chosen.model_copy(update={"seed": seed}))
-            stream = table_stream(rest, package, delay)
+            stream = replace(table_stream(rest, package, delay), batch=REQUEST_ROWS)
             # On a terminal only: a pipe must receive nothing but the result.
             console = Console(stderr=True)
             shown = track(

@@ -33,13 +33,15 @@ LAYERS: dict[str, set[str]] = {
     "telemetry": {"config", "core", "internals"},
     "scoring": {"config", "core", "model"},
     "packaging.package": {"core", "errors", "model", "rules", "scoring"},
+    "packaging.experts": {"errors", "experts", "model", "packaging.package"},
     "healing": {
-        "config", "core", "errors", "experts", "model", "packaging.package", "rules", "scoring",
-        "telemetry",
+        "config", "core", "errors", "experts", "model", "packaging.experts", "packaging.package",
+        "rules", "scoring", "telemetry",
     },
     "store": {"core", "errors"},
     "packaging": {
-        "config", "core", "errors", "internals", "model", "packaging.package", "rules", "scoring",
+        "config", "core", "errors", "experts", "internals", "model", "packaging.experts",
+        "packaging.package", "rules", "scoring",
     },
     "image": {"config", "internals"},
     "dashboard": set(),

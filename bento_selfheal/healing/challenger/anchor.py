@@ -104,6 +104,7 @@ class Anchor:
 
     def __init__(self, basis: Basis, ridge: float = 0.5) -> None:
         self._basis = basis
+        self.classes = basis.classes
         self._ridge = torch.full((basis.terms,), ridge, dtype=torch.float64)
         self._ridge[0] = min(FREE, ridge)
         self.weights = torch.zeros(basis.classes, basis.terms, dtype=torch.float64)

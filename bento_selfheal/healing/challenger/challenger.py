@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bento_selfheal.experts.race import Race
 from bento_selfheal.healing.challenger.anchor import Anchor
-from bento_selfheal.healing.challenger.race import Race
+from bento_selfheal.healing.challenger.past import Past
 from bento_selfheal.model import SelfHealingModel
 
 
@@ -23,6 +24,7 @@ class Challenger:
         baseline: The frozen model as trained.
         anchor: The baseline as recent labels have it.
         race: The experts beside the layer; None where there is only the layer.
+        past: What the line was like before; empty where there is no race.
         rounds: Rounds of training since the line began or a change was seen.
         seen: Labels that the line has trained on, the present ones included.
         rows_per_label: Rows answered for each label that came; few are trained on for longer.
@@ -44,6 +46,7 @@ class Challenger:
         self.baseline = baseline or champion
         self.anchor = anchor
         self.race = race
+        self.past = Past()
         self.optimizer = torch.optim.Adam(self.model.reflexive.parameters(), lr=lr)
         self.rounds = 0
         self.seen = 0

@@ -105,6 +105,7 @@ class Healer:
         size = p.settings.tuning.heal_rows if self.continuous else max(len(batch), 1)
         for at in range(0, max(len(batch), 1), size):
             self._round(batch.part(at, at + size), SEED_STRIDE * number + at)
+        p.line.heal_ended(p.cursors.predictions)
         trial = p.line.trial = p.line.trial or Trial()
         known = p.history.snapshots.get(trial.version)
         if self._promoted and known is not None and known.heal == number:
@@ -180,7 +181,7 @@ class Healer:
         losses = row_losses(champion, batch.labels, costs)
         with self._telemetry.span(names.GATE, {names.VERSION: trial.version}) as span:
             gains = losses - row_losses(challenger, batch.labels, costs)
-            verdict = p.line.judge(gains, p.buffer.rows().rarest)
+            verdict = p.line.judge(gains, p.buffer.rows().rarity)
             span.set_attribute(names.OUTCOME, "promote" if verdict.promote else "wait")
             span.set_attribute(names.REASON, verdict.reason)
             span.set_attributes({f"{names.EVIDENCE}.{k}": v for k, v in verdict.evidence.items()})

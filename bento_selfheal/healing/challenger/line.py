@@ -15,10 +15,10 @@ from bento_selfheal.core.transitions import LINES, Line, Turn, follow
 from bento_selfheal.experts.mixture import under
 from bento_selfheal.healing.challenger.anchor import Anchor, Basis
 from bento_selfheal.healing.challenger.challenger import Challenger
-from bento_selfheal.healing.challenger.race import Race
 from bento_selfheal.healing.champion.lineage import Lineage
 from bento_selfheal.healing.evidence.gate import Gate, Trial, Verdict
 from bento_selfheal.model import SelfHealingModel
+from bento_selfheal.packaging.experts import open_race
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.probabilities import probabilities_or_half
 from bento_selfheal.scoring.scores import Scores
@@ -26,7 +26,10 @@ from bento_selfheal.scoring.scores import Scores
 MOST_ROWS_PER_LABEL = 20.0
 PREFIXES = ("challenger.", "average.", "moments.")
 """Of the tensors of a state: trained weights, their average, Adam's moments."""
-RACE = "race."
+RACE, PAST = "race.", "past."
+LARGEST = 50
+YOUNG = 3
+"""A batch is no larger than one part in so many of what a line has seen."""
 
 
 class ChallengerLine:
@@ -51,7 +54,7 @@ class ChallengerLine:
         self._lineage = lineage
         self._basis = Basis.of(package)
         races = settings.tuning.recipe == "race"
-        self._race = Race(package) if races else None
+        self._race = open_race(package) if races else None
         self.gate = Gate(
             settings.gate_alpha, settings.tuning.trial_rows, settings.tuning.advance_rows
         )
@@ -73,6 +76,15 @@ class ChallengerLine:
             return Line.NEW
         return Line.PROVEN if self.gate.proven else Line.ON_TRIAL
 
+    @property
+    def batch_labels(self) -> int:
+        """Labels that make a batch: fewer for a young line, whose first ones decide when it
+        serves."""
+        p = self._settings.tuning
+        if p.recipe != "race" or self._settings.gate == "always":
+            return p.batch_size
+        return min(max(self.challenger.seen // YOUNG, p.heal_rows), LARGEST)
+
     def restart(self, start: SelfHealingModel | None = None) -> None:
         """Another line begins, from a model or from what serves; it has yet to prove itself."""
         before = self.position
@@ -92,15 +104,15 @@ class ChallengerLine:
         """What the challenger says of rows ``(n, features)``."""
         return probabilities_or_half(self.challenger.answers, rows)
 
-    def judge(self, gains: NDArray[np.float64], rarest: float) -> Verdict:
+    def judge(self, gains: NDArray[np.float64], rarity: float) -> Verdict:
         """Let the gate look at newly labelled rows.
 
         Args:
             gains: The champion's losses less the challenger's, ``(n,)``.
-            rarest: Share of the rarest class.
+            rarity: How rare the rarest class is (`LabelledRows.rarity`).
         """
         before = self.position
-        verdict = self.gate.update(gains, rarest, self.challenger.rows_per_label)
+        verdict = self.gate.update(gains, rarity, self.challenger.rows_per_label)
         follow(LINES, before, Turn.JUDGE, self.position)
         if verdict.promote and (refused := self._below_floor()):
             return replace(verdict, promote=False, reason=refused)
@@ -126,6 +138,12 @@ class ChallengerLine:
         pace = min(max(answered / max(labels, 1), 1.0), MOST_ROWS_PER_LABEL)
         self.challenger.rows_per_label = pace
 
+    def heal_ended(self, predictions: int) -> None:
+        """Keep what the line is like from this place of the log of predictions on."""
+        challenger = self.challenger
+        if challenger.race is not None:
+            challenger.past.keep(predictions, challenger.answers.reflexive, challenger.race)
+
     def world_moved(self) -> None:
         """The challenger may move in longer steps again."""
         self.challenger.rounds = 0
@@ -147,6 +165,7 @@ class ChallengerLine:
                 for name, value in part.items()
             },
             **{f"{RACE}{name}": value for name, value in raced.items()},
+            **{f"{PAST}{name}": value for name, value in challenger.past.state().items()},
             "anchor_fitted": self.anchor.fitted,
             "rounds": challenger.rounds,
             "seen": challenger.seen,
@@ -168,6 +187,8 @@ class ChallengerLine:
         if self.challenger.race is not None and (raced := under(RACE, state)):
             self.challenger.race.restore(raced)
             self.challenger.answers.mixture = self.challenger.race.mixture()
+            layer = self.challenger.answers.reflexive
+            self.challenger.past.restore(under(PAST, state), layer, self.challenger.race)
         self.anchor.weights, self.anchor.fitted = state["anchor"], state["anchor_fitted"]
         if state["trial"] is not None:
             trial = dict(state["trial"])

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from bento_selfheal.config.parameters import HealParameters
+from bento_selfheal.experts.race import HALF_LIFE, MOST_STUDIED, Lesson, Race
+from bento_selfheal.healing.challenger.anchor import Anchor
 from bento_selfheal.healing.challenger.challenger import Challenger
-from bento_selfheal.healing.challenger.race import Lesson
 from bento_selfheal.healing.challenger.recipes import (
     HALF_LIVES,
     answer,
@@ -24,6 +25,7 @@ from bento_selfheal.model import columns
 from bento_selfheal.rules import RuleSet
 from bento_selfheal.scoring.probabilities import cross_entropy, targets
 
+REFIT = 100
 MOST_STEPS = 6
 """Most steps of the layer in a round: it is one of many, and the round has to be short."""
 
@@ -44,13 +46,14 @@ class RaceRecipe:
             raise RuntimeError("the recipe `race` needs a challenger with a race")
         fresh = rows.tail(min(challenger.seen - race.seen, len(rows)))
         if race.seen == 0 and len(fresh) < len(rows):
-            race.study(_lesson(challenger, rows.head(len(rows) - len(fresh))))
-        # What the layer says has to be asked before it trains.
+            older = rows.head(len(rows) - len(fresh)).tail(MOST_STUDIED)
+            race.examine(_lesson(challenger, older))
         lesson = _lesson(challenger, fresh) if len(fresh) else None
-        layer = None if lesson is None else _by_layer(challenger, lesson.hidden)
+        if lesson is not None:
+            _score(challenger, race, lesson, fresh, HALF_LIFE * rows.rarity)
         losses = self._train_layer(challenger, rows, generator)
-        if lesson is not None and layer is not None:
-            race.learn(lesson, layer, Schedule(self.parameters).half_life(rows.rarest))
+        if lesson is not None:
+            race.learn(lesson)
         challenger.answers.mixture = race.mixture().to(challenger.model.device)
         return losses
 
@@ -59,8 +62,9 @@ class RaceRecipe:
     ) -> dict[str, float]:
         """A few minibatch steps of the layer, towards labels and the anchor's soft ones."""
         p, schedule = self.parameters, Schedule(self.parameters)
-        lean = schedule.anchor_weight(challenger.seen * rows.uncommon)
-        if challenger.anchor is not None and lean > 0:
+        binary = challenger.anchor is not None and challenger.anchor.classes == 1
+        lean = schedule.anchor_weight(challenger.seen * rows.uncommon) if binary else 0.0
+        if challenger.anchor is not None and lean > 0 and _refits(challenger, challenger.anchor):
             fit_anchor(p, challenger, challenger.anchor, rows)
         half_life = schedule.half_life(rows.rarest)
         rows = rows.since(HALF_LIVES * half_life)
@@ -82,6 +86,11 @@ class RaceRecipe:
         return {"real": loss.item(), "total": loss.item(), "moved": moved, "lean": lean}
 
 
+def _refits(challenger: Challenger, anchor: Anchor) -> bool:
+    """Whether the anchor follows again: often at first, later every so many labels."""
+    return challenger.seen - anchor.fitted >= min(challenger.seen // 4, REFIT)
+
+
 def _targets(challenger: Challenger, rows: LabelledRows, lean: float) -> tuple[Tensor, Tensor]:
     """Hidden vectors and what the layer trains towards, on the model's device."""
     hidden, labels = hidden_and_labels(challenger.model, rows)
@@ -101,8 +110,18 @@ def _lesson(challenger: Challenger, rows: LabelledRows) -> Lesson:
     return Lesson(hidden.cpu(), frozen, labels.cpu(), weights)
 
 
-def _by_layer(challenger: Challenger, hidden: Tensor) -> Tensor:
-    """What the layer alone says of hidden vectors, ``(n, classes)``."""
+def _score(
+    challenger: Challenger, race: Race, lesson: Lesson, rows: LabelledRows, half_life: float
+) -> None:
+    """Score everybody as they were when the rows were asked."""
     answers = challenger.answers
-    with torch.no_grad():
-        return columns(answers.by_layer(hidden.to(answers.device))).cpu()
+    asked = np.full(len(rows), -1) if rows.asked is None else rows.asked
+    for run, moment in challenger.past.when(asked):
+        part = lesson.part(run)
+        hidden = part.hidden.to(answers.device)
+        with torch.no_grad():
+            now = columns(answers.by_layer(hidden)).cpu()
+            then = None
+            if moment is not None:
+                then = moment.race, columns(answers.by_layer(hidden, moment.layer)).cpu()
+        race.score(part, now, half_life, then)

@@ -74,24 +74,23 @@ class Gate:
     def update(
         self,
         gains: NDArray[np.floating[Any]],
-        rarest: float = 0.5,
+        rarity: float = 1.0,
         rows_per_label: float = 1.0,
     ) -> Verdict:
         """Take the champion's losses less the challenger's on newly labelled rows, ``(n,)``.
 
-        Where the rarest class has a share under a quarter, a trial, an advance and the memory of
-        the bets take as many more rows as it is rarer: it is that class which decides. Where
+        A trial, an advance and the memory of the bets take ``rarity`` times as many rows
+        (`LabelledRows.rarity`): where one class has almost all rows, the others decide. Where
         ``rows_per_label`` rows are answered for each label, an advance takes as many fewer labels,
         10 at the least: a line that waited for as many as ever would serve what the world has left
         behind.
         """
-        longer = max(1.0, 0.25 / max(rarest, 1e-6))
-        self.process.update(gains, MEMORY * longer)
+        self.process.update(gains, MEMORY * rarity)
         evidence = self.evidence()
         by = "lower" if self.process.mean >= 0 else "higher"
         gain = f"loss {by} by {abs(self.process.mean):.4f} on {self.process.count} new labels"
         if self.proven:
-            if self.process.count < max(self.advance_rows * longer / rows_per_label, LEAST_ADVANCE):
+            if self.process.count < max(self.advance_rows * rarity / rows_per_label, LEAST_ADVANCE):
                 return Verdict(False, "too few labels since the last look", evidence)
             if self.process.mean >= -self.process.error:
                 return Verdict(True, f"a proven line goes on: {gain}", evidence)
@@ -100,7 +99,7 @@ class Gate:
         if self.process.reaches(self.level):
             self.proven = True
             return Verdict(True, gain, evidence)
-        if self.process.count >= self.trial_rows * longer:
+        if self.process.count >= self.trial_rows * rarity:
             reason = f"undecided after {self.process.count} labels"
             self.trials += 1
             self.restart()

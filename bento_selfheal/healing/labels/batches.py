@@ -149,12 +149,18 @@ class LabelBatches:
             self._opened_at, self._opened_time = predicted, now
         self.open.append(row)
 
-    def is_due(self, predicted: int, now: float) -> bool:
-        """Whether a batch is full; or long in coming, and then a few labels are enough."""
+    def is_due(self, predicted: int, now: float, enough: int) -> bool:
+        """Whether a batch is full; or long in coming, and then a few labels are enough.
+
+        Args:
+            predicted: Rows answered so far.
+            now: Time of the newest entry of the logs, in seconds since the epoch.
+            enough: Labels that make a batch.
+        """
         size, n = self._batch_size, len(self.open)
         slow = predicted - self._opened_at >= SLOW_BATCHES * size
         slow = slow and abs(now - self._opened_time) >= SLOW_SECONDS  # clocks are set back
-        return n >= size or (slow and n >= min(FEW_LABELS, size))
+        return n >= enough or (slow and n >= min(FEW_LABELS, size))
 
     def set_unanswerable_aside(self) -> list[dict[str, Any]]:
         """Take rows on which the model raises out of the open batch; details for their events."""

@@ -66,7 +66,8 @@ class Buffer:
         self.keys: list[bytes] = []
         self.sources: list[str | None] = []
         nothing = np.zeros(0, dtype=np.float32)
-        self._fill(nothing.reshape(0, width), nothing, nothing, np.zeros(0, dtype=np.int64))
+        places = np.zeros(0, dtype=np.int64)
+        self._fill(nothing.reshape(0, width), nothing, nothing, places, places)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -82,6 +83,7 @@ class Buffer:
         self._labels.append(np.asarray([row.label for row in rows], dtype=np.float32))
         self._weights.append(np.ones(len(rows), dtype=np.float32))
         self._offsets.append(np.arange(first, first + len(rows)))
+        self._asked.append(np.asarray([row.asked for row in rows], dtype=np.int64))
         self.keys += [row.key for row in rows]
         self.sources += [row.source for row in rows]
         if len(self) > self._limit:
@@ -112,7 +114,8 @@ class Buffer:
         """What a heal trains on."""
         ages = self.next_offset - 1 - self.offsets
         hidden = torch.from_numpy(self._hidden.rows)
-        return LabelledRows(self.features, self.labels, hidden, self.weights, ages)
+        asked = self._asked.rows
+        return LabelledRows(self.features, self.labels, hidden, self.weights, ages, asked)
 
     def since(self, offset: int) -> LabelledRows:
         """The rows from this offset on, each as often as it stands for rows of its class."""
@@ -152,6 +155,7 @@ class Buffer:
             "labels": _tensor(self.labels),
             "weights": _tensor(self.weights),
             "places": _tensor(self.offsets),
+            "asked": _tensor(self._asked.rows),
             "keys": _tensor(keys.reshape(len(self.keys), KEY_BYTES)),
             # Most rows come from one source after the other.
             "sources": [(name, len(list(group))) for name, group in groupby(self.sources)],
@@ -161,7 +165,10 @@ class Buffer:
         """Put back what `state` gave."""
         self.keys = [row.tobytes() for row in state["keys"].numpy()]
         self.sources = [name for name, count in state["sources"] for _ in range(count)]
-        self._fill(*(state[name].numpy() for name in ("features", "labels", "weights", "places")))
+        unknown = torch.full((len(self),), -1)  # a checkpoint of an earlier release
+        columns = {"asked": unknown, **state}
+        names = ("features", "labels", "weights", "places", "asked")
+        self._fill(*(columns[name].numpy() for name in names))
 
     def _fill(
         self,
@@ -169,9 +176,11 @@ class Buffer:
         labels: NDArray[np.float32],
         weights: NDArray[np.float32],
         offsets: NDArray[np.int64],
+        asked: NDArray[np.int64],
     ) -> None:
         self._features, self._labels = Column(features), Column(labels)
         self._weights, self._offsets = Column(weights), Column(offsets)
+        self._asked = Column(asked)
         # No model is asked for 0 rows: not every one can answer that.
         hidden = self._embed(features).numpy() if len(features) else features[:, :0]
         self._hidden = Column(hidden)
@@ -194,7 +203,7 @@ class Buffer:
 
     def _keep(self, stay: NDArray[np.bool_]) -> None:
         """Let the other rows go."""
-        for name in ("_features", "_hidden", "_labels", "_weights", "_offsets"):
+        for name in ("_features", "_hidden", "_labels", "_weights", "_offsets", "_asked"):
             setattr(self, name, Column(getattr(self, name).rows[stay]))
         kept = np.flatnonzero(stay).tolist()
         self.keys = [self.keys[i] for i in kept]

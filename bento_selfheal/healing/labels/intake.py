@@ -44,9 +44,9 @@ class LabelIntake:
             counts.refused += 1
             return None
         p.batches.add(row, counts.predicted, now)
-        if p.batches.is_due(counts.predicted, now):
+        if p.batches.is_due(counts.predicted, now, p.line.batch_labels):
             self._set_aside()
-        if not p.batches.is_due(counts.predicted, now):
+        if not p.batches.is_due(counts.predicted, now, p.line.batch_labels):
             return None
         return LabelledBatch.of(p.batches.take(), p.lineage.champion, p.package)
 

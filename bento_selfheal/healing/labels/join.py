@@ -36,6 +36,8 @@ class JoinedRow:
     source: str | None
     trace: str | None
     feedback_seq: int
+    asked: int = -1
+    """Place of its prediction in the log; -1 where there was none."""
 
 
 class Joiner:
@@ -142,4 +144,5 @@ def _row(
         source=label.source,
         trace=label.trace,
         feedback_seq=label.seq,
+        asked=-1 if prediction is None else prediction.seq,
     )

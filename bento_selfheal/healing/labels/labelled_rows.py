@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+MOST_RARITY = 100.0
+
 
 @dataclass(frozen=True)
 class LabelledRows:
@@ -24,6 +26,8 @@ class LabelledRows:
     """``(n,)``, rows of its class that each stands for; each for itself where there is none"""
     ages: NDArray[np.int64] | None = None
     """``(n,)``, labels that came after each; where there is none, no row is missing"""
+    asked: NDArray[np.int64] | None = None
+    """``(n,)``, place of each prediction in the log; -1 where there was none"""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -44,6 +48,7 @@ class LabelledRows:
             None if self.hidden is None else self.hidden[places],
             None if self.weights is None else self.weights[places],
             None if self.ages is None else self.ages[places],
+            None if self.asked is None else self.asked[places],
         )
 
     def repeated(self) -> LabelledRows:
@@ -71,6 +76,14 @@ class LabelledRows:
         """Share of the rarest class that is there at all; 1 without rows."""
         shares = self._shares()
         return float(shares.min()) if len(self) else 1.0
+
+    @property
+    def rarity(self) -> float:
+        """How many times fewer rows than a quarter are outside the commonest class; 1 at least.
+
+        One small class among many decides nothing alone.
+        """
+        return min(max(1.0, 0.25 / max(self.uncommon, 1e-6)), MOST_RARITY) if len(self) else 1.0
 
     @property
     def uncommon(self) -> float:

@@ -18,8 +18,9 @@ from bento_selfheal.errors import PackageError
 from bento_selfheal.healing.drift.fidi import calibrated_fidi
 from bento_selfheal.model import ReflexiveLayer, SelfHealingModel
 from bento_selfheal.packaging.build import Training, package_model
+from bento_selfheal.packaging.experts import open_race
 from bento_selfheal.packaging.model_store import home_store
-from bento_selfheal.packaging.opening import INFO, REFERENCE, WEIGHTS, open_package
+from bento_selfheal.packaging.opening import EXPERTS, INFO, REFERENCE, WEIGHTS, open_package
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.rules import Rule
 
@@ -286,6 +287,31 @@ def test_damaged(damage: Callable[[Path], Any], said: str) -> None:
         open_package(package.tag)
     assert package.tag in str(refused.value)
     assert said in str(refused.value)
+
+
+def test_experts_know_the_training_rows() -> None:
+    """A package's experts answer well before any label came; a damaged file of them is refused;
+    without one, as an earlier release made it, they learn the reference set."""
+    package = made()
+    knows = open_race(package)
+    folder = folder_of(package)
+    (folder / EXPERTS).write_bytes((folder / EXPERTS).read_bytes()[:-1] + b"x")
+    with pytest.raises(PackageError, match=r"experts.safetensors: .* the hash"):
+        open_race(package)
+    (folder / EXPERTS).unlink()
+    info = json.loads((folder / INFO).read_text())
+    (folder / INFO).write_text(json.dumps({**info, "experts_sha256": ""}))
+    older = open_race(open_package(package.tag))
+    assert older.experts.keys() == knows.experts.keys()
+    rows, labels = data(seed=8)
+    hidden, odds = package.embed(rows), torch.zeros(len(rows), 2)
+    scaled = knows.mixture().scale(hidden)
+    right = [
+        float((race.experts["ridge"](scaled, odds).argmax(dim=1).numpy() == labels).mean())
+        for race in (knows, older)
+    ]
+    assert right[0] > 0.9
+    assert right[0] > right[1] > 0.5
 
 
 class InPlace(nn.Module):

@@ -7,7 +7,7 @@ import torch
 from rigs import Rig, drifting, live
 from safetensors.torch import load, save
 
-from bento_selfheal.healing.challenger.race import LEAST_SHARE
+from bento_selfheal.experts.race import LEAST_SHARE
 from bento_selfheal.healing.checkpoint import dump, restore
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.probabilities import predict_probabilities

@@ -194,7 +194,7 @@ def test_rare_gains_are_remembered() -> None:
     generator = np.random.default_rng(6)
     d = np.zeros(100_000)
     d[::400] = np.where(generator.random(250) < 0.65, 0.2, -0.2)
-    assert Gate(ALPHA, 3000).update(d, rarest=1 / 400).promote
+    assert Gate(ALPHA, 3000).update(d, rarity=100).promote
     short = EProcess()
     short.update(d)
     assert not short.reaches(ALPHA / 2)

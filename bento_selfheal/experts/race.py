@@ -1,0 +1,247 @@
+"""The race: experts learn side by side, and the better they said beforehand, the more they say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bento_selfheal.experts.expert import Expert, one_hot
+from bento_selfheal.experts.mixture import FROZEN, LAYER, Mixture, log_odds, under
+from bento_selfheal.experts.table import EXPERTS
+
+SHARPNESS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
+"""An expert's log probabilities are multiplied by the one of these that would have been best."""
+AS_SAID = SHARPNESS.index(1.0)
+HALF_LIFE = 600.0
+"""Labels after which a loss counts half."""
+BRIER = 0.75
+"""Share of the Brier score in the loss that decides on shares, as in the gate's; the rest is
+whether the decision was wrong."""
+RATES = 0.2, 1.0
+"""Nats that a difference of 1 in the summed losses makes between two shares. Slowly, good experts
+answer together, which is better than the best of them; fast, the one that is far ahead does."""
+AHEAD = 2.0
+"""Summed loss by which the frozen model is ahead of everybody before there are labels."""
+LEAST_SHARE = 0.01
+"""An expert with a smaller share says nothing: what serves stays quick."""
+FLOOR = 1e-3
+"""Least probability of the truth in a log loss: one surprise is not the end."""
+SMALLEST_SPREAD = 1e-3
+ROUND = 25
+THEN, NOW = 0, 1
+"""Rows of the losses: as everybody was when rows were asked, and as everybody is now."""
+MOST_STUDIED = 2000
+"""Labels that are not new from which experts learn; older ones would be forgotten anyway."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Labelled rows as experts learn them, on the CPU."""
+
+    hidden: Tensor
+    """The frozen backbone's output, ``(n, width)``"""
+    frozen: Tensor
+    """What the frozen model says, ``(n, classes)``"""
+    labels: Tensor
+    """Indices of classes, ``(n,)``"""
+    weights: Tensor
+    """Rows that each stands for, ``(n,)``"""
+
+    def part(self, cut: slice) -> Lesson:
+        """Some rows that follow each other."""
+        return Lesson(self.hidden[cut], self.frozen[cut], self.labels[cut], self.weights[cut])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A race at one moment: who answers how, and who has how much to say."""
+
+    experts: Mapping[str, Expert]
+    shares: Tensor
+    """Of each opinion, ``(opinions, names)``"""
+    sharpness: list[int]
+    """Place in `SHARPNESS` of each."""
+
+
+class Race:
+    """All experts, with their losses on labels that they had not learned yet.
+
+    Experts are weighted by their loss as the gate knows it: log loss would trust who is calibrated
+    over who is right, and is only asked how sharp each expert should be. Opinions of the shares
+    differ in what they look at and in how fast they follow it. Labels come late, and who knows the
+    newest ones looks better now than it could have answered when the rows were asked; but after a
+    sudden change only what is said now tells who learns fast. What each opinion would have
+    answered decides between them.
+
+    Args:
+        hidden: Hidden vectors of clean rows, ``(m, width)``, whose mean and spread scale all.
+        classes: Number of classes.
+
+    Attributes:
+        experts: Everybody but the frozen model and the layer, by name.
+        seen: New labels learned.
+    """
+
+    def __init__(self, hidden: Tensor, classes: int) -> None:
+        spread = hidden.std(dim=0, correction=0)
+        spread = torch.where(spread < SMALLEST_SPREAD, torch.ones_like(spread), spread)
+        self._clean = Mixture(hidden.mean(dim=0), spread, classes)
+        width = hidden.shape[1]
+        self.experts: dict[str, Expert] = {
+            name: make(width, classes) for name, make in EXPERTS.items()
+        }
+        self.seen = 0
+        self._log_losses = torch.zeros(len(self.names), len(SHARPNESS), dtype=torch.float64)
+        self._losses = torch.zeros(2, len(self.names), dtype=torch.float64)
+        self._opinions = torch.zeros(2 * len(RATES), dtype=torch.float64)
+
+    @property
+    def names(self) -> list[str]:
+        """Who takes part, in the order of the losses."""
+        return [FROZEN, LAYER, *self.experts]
+
+    def score(
+        self,
+        lesson: Lesson,
+        layer: Tensor,
+        half_life: float = HALF_LIFE,
+        then: tuple[Standing, Tensor] | None = None,
+    ) -> None:
+        """Score everybody on labels that are new to all.
+
+        Args:
+            lesson: The rows.
+            layer: What the model with its layer says of them now, ``(n, classes)``.
+            half_life: Labels after which a loss counts half.
+            then: The race when the rows were asked, and what the model with its layer of then says
+                of them; None where that is now.
+        """
+        fade = 0.5 ** (float(lesson.weights.sum()) / half_life)
+        now = self._say(lesson, layer, self.experts)
+        past = now if then is None else self._say(lesson, then[1], then[0].experts)
+        chosen = torch.stack([self._chosen(past), self._chosen(now)])
+        self._losses = self._losses * fade + self._missed(chosen, lesson)
+        if then is not None:
+            standing = then[0]
+            sharp = torch.tensor([SHARPNESS[place] for place in standing.sharpness])
+            answers = torch.softmax(sharp[:, None, None] * past, dim=2).double()
+            mixed = torch.einsum("ok,knc->onc", standing.shares, answers)
+            self._opinions = self._opinions * fade + self._missed(mixed, lesson)
+        at = torch.arange(len(lesson)), lesson.labels.long()
+        each = torch.stack([torch.log_softmax(s * past, dim=2) for s in SHARPNESS], dim=1)
+        truth = each[:, :, at[0], at[1]].double().exp().clamp_min(FLOOR)
+        fresh = -(truth.log() * lesson.weights.double()).sum(dim=2)
+        self._log_losses = self._log_losses * fade + fresh
+
+    def learn(self, lesson: Lesson) -> None:
+        """Learn new labels."""
+        self.seen += len(lesson)
+        self._teach(lesson)
+
+    def study(self, lesson: Lesson) -> None:
+        """Learn older rows, of which the newest count; nobody is scored on them."""
+        for at in range(max(len(lesson) - MOST_STUDIED, 0), len(lesson), ROUND):
+            self._teach(lesson.part(slice(at, at + ROUND)))
+
+    def examine(self, lesson: Lesson) -> None:
+        """Score everybody on rows that nobody knows, round by round, then learn them; the layer
+        counts as what the frozen model is."""
+        for at in range(0, len(lesson), ROUND):
+            part = lesson.part(slice(at, at + ROUND))
+            self.score(part, part.frozen)
+            self._teach(part)
+
+    def standing(self) -> Standing:
+        """The race as it is now, to be asked later."""
+        experts = {name: expert.answering() for name, expert in self.experts.items()}
+        return Standing(experts, self._shares(), self._sharpest())
+
+    def mixture(self) -> Mixture:
+        """The experts as they are now, by their shares."""
+        opinions = torch.softmax(-RATES[-1] * self._opinions, dim=0)
+        shares = opinions @ self._shares()
+        shares = torch.where(shares < LEAST_SHARE, torch.zeros_like(shares), shares)
+        shares = shares / shares.sum()
+        made = Mixture(self._clean.centre, self._clean.spread, self._clean.classes)
+        made.shares, made.sharpness = {}, {}
+        for name, share, sharp in zip(self.names, shares.tolist(), self._sharpest(), strict=True):
+            if share == 0:
+                continue
+            made.shares[name], made.sharpness[name] = share, SHARPNESS[sharp]
+            if name in self.experts:
+                made.experts[name] = self.experts[name].answering()
+        return made
+
+    def _shares(self) -> Tensor:
+        """Of each opinion, ``(opinions, names)``."""
+        behind = self._losses - self._losses.min(dim=1, keepdim=True).values
+        behind[:, 1:] += AHEAD
+        return torch.cat([torch.softmax(-rate * behind, dim=1) for rate in RATES])
+
+    def _sharpest(self) -> list[int]:
+        """For each the place of its best sharpness so far."""
+        best = self._log_losses.argmin(dim=1).tolist()
+        return best if self._log_losses.any() else [AS_SAID] * len(best)
+
+    def _chosen(self, said: Tensor) -> Tensor:
+        """Probabilities of everybody, as sharp as is best, ``(names, n, classes)``."""
+        sharp = torch.tensor([SHARPNESS[place] for place in self._sharpest()])
+        return torch.softmax(sharp[:, None, None] * said, dim=2).double()
+
+    def _missed(self, probabilities: Tensor, lesson: Lesson) -> Tensor:
+        """Summed losses of probabilities ``(..., n, classes)``, ``(...)``."""
+        truth = one_hot(lesson.labels, self._clean.classes)
+        brier = (probabilities - truth).square().sum(dim=-1) / 2
+        wrong = probabilities.argmax(dim=-1) != lesson.labels.long()
+        return ((BRIER * brier + (1 - BRIER) * wrong) * lesson.weights.double()).sum(dim=-1)
+
+    def _say(self, lesson: Lesson, layer: Tensor, experts: Mapping[str, Expert]) -> Tensor:
+        """Log probabilities up to a constant of everybody, ``(names, n, classes)``."""
+        scaled, odds = self._clean.scale(lesson.hidden), log_odds(lesson.frozen)
+        with torch.no_grad():
+            return torch.stack(
+                [odds, log_odds(layer), *(experts[name](scaled, odds) for name in self.experts)]
+            )
+
+    def _teach(self, lesson: Lesson) -> None:
+        scaled, odds = self._clean.scale(lesson.hidden), log_odds(lesson.frozen)
+        with torch.no_grad():
+            for expert in self.experts.values():
+                expert.learn(scaled, odds, lesson.labels, lesson.weights)
+
+    def state(self) -> dict[str, Tensor]:
+        """All that it goes on from, for a package or a checkpoint."""
+        out = {
+            "centre": self._clean.centre, "spread": self._clean.spread,
+            "seen": torch.tensor(self.seen), "opinions": self._opinions.clone(),
+        }  # fmt: skip
+        for i, name in enumerate(self.names):
+            out[f"{name}.log_losses"] = self._log_losses[i].clone()
+            out[f"{name}.losses"] = self._losses[:, i].clone()
+        for name, expert in self.experts.items():
+            out.update({f"{name}.buffer.{k}": v.clone() for k, v in expert.named_buffers()})
+            out.update({f"{name}.memory.{k}": v.clone() for k, v in expert.memory().items()})
+        return out
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what `state` returned.
+
+        Raises:
+            RuntimeError: It is the state of a race of others, or over other hidden vectors.
+        """
+        missing = sorted({f"{name}.losses" for name in self.names} - set(state))
+        if missing:
+            raise RuntimeError(f"the race has no {', '.join(missing)}")
+        self._clean.centre, self._clean.spread = state["centre"], state["spread"]
+        self.seen, self._opinions = int(state["seen"]), state["opinions"]
+        self._log_losses = torch.stack([state[f"{name}.log_losses"] for name in self.names])
+        self._losses = torch.stack([state[f"{name}.losses"] for name in self.names], dim=1)
+        for name, expert in self.experts.items():
+            expert.load(under(f"{name}.buffer.", state))
+            expert.remember(under(f"{name}.memory.", state))

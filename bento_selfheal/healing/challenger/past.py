@@ -1,0 +1,102 @@
+"""What a line of challengers was like when the rows were asked whose labels come now.
+
+Labels come late. An expert that knows the labels of the last minute looks better, judged as it is
+now, than anything that could have been served when the rows were asked. So whoever races is judged
+by what it would have said then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bento_selfheal.experts.mixture import under
+from bento_selfheal.experts.race import Race, Standing
+from bento_selfheal.model import ReflexiveLayer
+
+MOST = 16
+"""Moments kept. When there are more, every second one goes: it is known less exactly then how
+fresh the line was."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A line as a heal left it."""
+
+    predictions: int
+    """Place in the log of the last prediction that was asked before."""
+    layer: ReflexiveLayer
+    race: Standing
+
+
+class Past:
+    """The moments of a line that rows without a label were asked at, oldest first."""
+
+    def __init__(self) -> None:
+        self.moments: list[Moment] = []
+
+    def keep(self, predictions: int, layer: ReflexiveLayer, race: Race) -> None:
+        """Keep what a heal left behind, at this place of the log of predictions."""
+        self.moments.append(Moment(predictions, deepcopy(layer), race.standing()))
+        if len(self.moments) > MOST:
+            del self.moments[1:-1:2]
+
+    def when(self, asked: NDArray[np.int64]) -> Iterator[tuple[slice, Moment | None]]:
+        """Runs of rows that were asked at the same moment, in order.
+
+        Args:
+            asked: Places of the rows' predictions in the log, ``(n,)``; -1 where there was none.
+
+        Yields:
+            The run, and its moment; None for rows that are to be asked now: they came with their
+            label, or were asked before the line's first heal.
+        """
+        begins = np.asarray([m.predictions for m in self.moments], dtype=np.int64)
+        places = np.searchsorted(begins, asked, side="left") - 1
+        edges = [0, *(np.flatnonzero(np.diff(places)) + 1).tolist(), len(places)]
+        for begin, end in pairwise(edges):
+            if end > begin:
+                place = int(places[begin])
+                yield slice(begin, end), self.moments[place] if place >= 0 else None
+        if len(asked) and (places >= 0).any():
+            # Labels come in about the order in which their rows were asked.
+            del self.moments[: max(int(places[places >= 0].min()) - 1, 0)]
+
+    def state(self) -> dict[str, Tensor]:
+        """As tensors, for the checkpoint."""
+        out: dict[str, Tensor] = {}
+        for i, moment in enumerate(self.moments):
+            out[f"{i}.predictions"] = torch.tensor(moment.predictions)
+            layer = moment.layer.state_dict()
+            out.update({f"{i}.layer.{k}": v.to("cpu", copy=True) for k, v in layer.items()})
+            out[f"{i}.shares"] = moment.race.shares.clone()
+            out[f"{i}.sharpness"] = torch.tensor(moment.race.sharpness)
+            for name, expert in moment.race.experts.items():
+                out.update({f"{i}.{name}.{k}": v.clone() for k, v in expert.changing().items()})
+        return out
+
+    def restore(self, state: Mapping[str, Tensor], layer: ReflexiveLayer, race: Race) -> None:
+        """Put back what `state` gave.
+
+        Args:
+            state: What `state` gave.
+            layer: A layer of the same shape, on the device wanted.
+            race: The race, which has what does not change.
+        """
+        self.moments = []
+        for i in range(sum(key.endswith(".predictions") for key in state)):
+            own, then = under(f"{i}.", state), deepcopy(layer)
+            then.load_state_dict(under("layer.", own))
+            experts = race.standing().experts
+            for name, expert in experts.items():
+                buffers = dict(expert.named_buffers())
+                expert.load({**buffers, **under(f"{name}.", own)})
+            standing = Standing(experts, own["shares"], own["sharpness"].tolist())
+            self.moments.append(Moment(int(own["predictions"]), then, standing))

@@ -1,0 +1,63 @@
+"""The experts of a package: taught on the training rows when it is made, and read from it later."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load
+
+from bento_selfheal.errors import PackageError
+from bento_selfheal.experts.race import Lesson, Race
+from bento_selfheal.model import columns
+from bento_selfheal.packaging.package import Package
+
+
+def teach(package: Package, rows: NDArray[np.float32], labels: NDArray[np.float32]) -> Race:
+    """A race whose experts know the training rows, and are scored on the reference set.
+
+    Args:
+        package: The packaged model.
+        rows: Training rows, ``(n, features)``, oldest first.
+        labels: Indices of their classes, ``(n,)``.
+    """
+    held = _lesson(package, package.reference_rows, package.reference_labels)
+    race = Race(held.hidden, len(package.info.classes))
+    if len(rows):
+        race.study(_lesson(package, rows, labels))
+    race.examine(held)
+    return race
+
+
+def open_race(package: Package) -> Race:
+    """The race as it was when the package was made.
+
+    A package of an earlier release has none: there the experts know the reference set alone.
+
+    Raises:
+        PackageError: The file does not have the hash that is noted, or holds other experts.
+    """
+    if package.experts is None:
+        return teach(package, package.reference_rows[:0], package.reference_labels[:0])
+    race = Race(package.embed(package.reference_rows), len(package.info.classes))
+    try:
+        race.restore(load(_checked(package.experts, package.info.experts_sha256)))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise PackageError(f"{package.tag}: {package.experts.name}: {error}") from error
+    return race
+
+
+def _checked(path: Path, sha256: str) -> bytes:
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise RuntimeError("it does not have the hash that the package notes")
+    return content
+
+
+def _lesson(package: Package, rows: NDArray[np.float32], labels: NDArray[np.float32]) -> Lesson:
+    frozen = columns(torch.from_numpy(package.baseline(rows)))
+    return Lesson(package.embed(rows), frozen, torch.from_numpy(labels), torch.ones(len(labels)))
