@@ -38,7 +38,7 @@ class Taker:
 @pytest.fixture(scope="module")
 def app() -> Any:
     """BentoML's application, whose refusals are answered here."""
-    made = Taker.to_asgi()
+    made = Taker.to_asgi()  # type: ignore[attr-defined]
     answer_refusals(made, refusal)
     return made
 
