@@ -173,7 +173,7 @@ def test_forget_command(server: ServedService, client: Client) -> None:
     for arguments, code, words in (
         (("x", "--url", "nowhere"), 2, "error: url: 'nowhere'"),
         (("", "--url", server.url), 1, "error: body.source"),
-        (("x", "--url", f"http://127.0.0.1:{free_port()}"), 1, "ConnectError"),
+        (("x", "--url", f"http://127.0.0.1:{free_port()}"), 1, "error: nothing answers at"),
     ):
         done = forget(*arguments)
         assert (done.returncode, words in done.stderr) == (code, True), done.stderr
