@@ -63,7 +63,7 @@ def restore(parts: Parts, blob: bytes) -> None:
         states = _states(facts, tensors)
         for name, part in parts.stateful().items():
             part.restore(states[name])
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"the runner's checkpoint cannot be read: {error!r}") from error
 
 

@@ -83,7 +83,7 @@ class ChallengerLine:
         p = self._settings.tuning
         if p.recipe != "race" or self._settings.gate == "always":
             return p.batch_size
-        return min(max(self.challenger.seen // YOUNG, p.heal_rows), LARGEST)
+        return min(max(self.challenger.seen // YOUNG, p.heal_rows), LARGEST, p.batch_size)
 
     def restart(self, start: SelfHealingModel | None = None) -> None:
         """Another line begins, from a model or from what serves; it has yet to prove itself."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from rigs import Rig, drifting, live
 from safetensors.torch import load, save
 
-from bento_selfheal.experts.race import LEAST_SHARE
+from bento_selfheal.errors import CheckpointError
+from bento_selfheal.experts.race import LEAST_SHARE, Race
 from bento_selfheal.healing.checkpoint import dump, restore
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.probabilities import predict_probabilities
@@ -63,3 +65,21 @@ def test_restored_goes_on_exactly(package: Package) -> None:
     )
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_batch_is_never_larger_than_asked(package: Package) -> None:
+    """`batch_size` bounds what a race takes for a batch of labels."""
+    assert Rig(package, recipe="race", batch_size=10).pipeline.parts.line.batch_labels == 10
+    assert Rig(package, recipe="race").pipeline.parts.line.batch_labels == 25
+
+
+def test_the_checkpoint_of_another_race(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Experts that do not fit are a checkpoint that cannot be read, which the runner can mend."""
+    first, second = (Rig(package, recipe="race") for _ in range(2))
+
+    def misfit(self: Race, state: object) -> None:
+        raise RuntimeError("the race has no ridge.losses")
+
+    monkeypatch.setattr(Race, "restore", misfit)
+    with pytest.raises(CheckpointError, match=r"ridge\.losses"):
+        restore(second.pipeline.parts, dump(first.pipeline.parts))
