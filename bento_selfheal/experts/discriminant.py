@@ -6,12 +6,10 @@ import torch
 from torch import Tensor
 
 from bento_selfheal.experts.expert import one_hot, with_one
-from bento_selfheal.experts.narrow import NarrowExpert
+from bento_selfheal.experts.narrow import NARROW, WIDEST, NarrowExpert
 
 SHRINKAGE = 0.1
 """Share of a multiple of the identity in the covariance (Friedman 1989)."""
-WIDEST, NARROW = 640, 256
-"""Widths of the hidden vector and its projection: the cost of solving grows with their cube."""
 UNSEEN = 0.1
 """Rows that a class counts as having when it has none."""
 SMALLEST = 1e-3

@@ -7,6 +7,9 @@ from torch import Tensor
 
 from bento_selfheal.experts.expert import Expert
 
+WIDEST, NARROW = 640, 256
+"""Widths of the hidden vector and its projection, where learning costs their cube."""
+
 
 class NarrowExpert(Expert):
     """Sees a wide hidden vector through a random projection, which keeps distances (Johnson and

@@ -8,12 +8,10 @@ import torch
 from torch import Tensor
 
 from bento_selfheal.experts.expert import one_hot, with_one
-from bento_selfheal.experts.narrow import NarrowExpert
+from bento_selfheal.experts.narrow import NARROW, WIDEST, NarrowExpert
 
 RIDGE = 1.0
 FEATURES = 256
-WIDEST, NARROW = 640, 256
-"""Widths of the hidden vector and its projection: the cost of solving grows with their cube."""
 STEP, LEAST, MOST = 0.2, 0.5, 20.0
 """Step and bounds of the logarithm's argument of the sharpness."""
 

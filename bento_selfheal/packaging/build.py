@@ -27,7 +27,6 @@ from bento_selfheal.packaging.opening import (
     REFERENCE,
     WEIGHTS,
     build_model,
-    hash_file,
     open_package,
 )
 from bento_selfheal.packaging.package import (
@@ -36,6 +35,7 @@ from bento_selfheal.packaging.package import (
     Package,
     PackageInfo,
     checked_probabilities,
+    hash_file,
 )
 from bento_selfheal.packaging.training_data import check_rows
 from bento_selfheal.rules import Rule, RuleSet

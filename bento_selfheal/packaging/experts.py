@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load
+from safetensors.torch import load_file
 
 from bento_selfheal.errors import PackageError
 from bento_selfheal.experts.race import Lesson, Race
 from bento_selfheal.model import columns
-from bento_selfheal.packaging.package import Package
+from bento_selfheal.packaging.package import Package, hash_file
 
 
 def teach(package: Package, rows: NDArray[np.float32], labels: NDArray[np.float32]) -> Race:
@@ -45,17 +42,12 @@ def open_race(package: Package) -> Race:
         return teach(package, package.reference_rows[:0], package.reference_labels[:0])
     race = Race(package.embed(package.reference_rows), len(package.info.classes))
     try:
-        race.restore(load(_checked(package.experts, package.info.experts_sha256)))
+        if hash_file(package.experts) != package.info.experts_sha256:
+            raise RuntimeError("it does not have the hash that the package notes")
+        race.restore(load_file(package.experts))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise PackageError(f"{package.tag}: {package.experts.name}: {error}") from error
     return race
-
-
-def _checked(path: Path, sha256: str) -> bytes:
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise RuntimeError("it does not have the hash that the package notes")
-    return content
 
 
 def _lesson(package: Package, rows: NDArray[np.float32], labels: NDArray[np.float32]) -> Lesson:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from bento_selfheal.core.importing import import_function
 from bento_selfheal.errors import PackageError, SettingsError
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.model_store import find_model
-from bento_selfheal.packaging.package import CANARY_ROWS, Package, PackageInfo
+from bento_selfheal.packaging.package import CANARY_ROWS, Package, PackageInfo, hash_file
 
 WEIGHTS, REFERENCE, INFO = "weights.safetensors", "reference.safetensors", "package.json"
 EXPERTS = "experts.safetensors"
@@ -148,8 +147,3 @@ def build_model(builder: str, builder_args: Mapping[str, Any]) -> SelfHealingMod
             " SelfHealingModel"
         )
     return model
-
-
-def hash_file(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -6,6 +6,7 @@ package is opened; its weights and its reference set are safetensors.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,3 +155,8 @@ def checked_probabilities(model: SelfHealingModel, x: NDArray[np.float32]) -> ND
             " class (use output='logit' for a head without sigmoid or softmax)"
         )
     return out.numpy()
+
+
+def hash_file(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
