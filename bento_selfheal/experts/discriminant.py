@@ -43,6 +43,10 @@ class DiscriminantExpert(NarrowExpert):
         """The discriminant functions, which are log probabilities up to a constant."""
         return with_one(self.see(hidden)) @ self.weight
 
+    def linear(self) -> tuple[Tensor, float]:
+        """Its discriminant functions."""
+        return self.widen(self.weight), 0.0
+
     def learn(self, hidden: Tensor, odds: Tensor, labels: Tensor, weights: Tensor) -> None:
         """Fade what was learned, add the rows, and solve."""
         rows = self.see(hidden).double()

@@ -55,6 +55,11 @@ class Expert(nn.Module):
             weights: How many rows each stands for, ``(n,)``.
         """
 
+    def linear(self) -> tuple[Tensor, float] | None:
+        """Weights of the hidden vector and of a one, ``(width + 1, classes)``, and that of the
+        frozen odds, where the answer is their sum; None where it is not."""
+        return None
+
     def memory(self) -> dict[str, Tensor]:
         """What learning goes on from beside the buffers, for a checkpoint."""
         return dict(self._sums)

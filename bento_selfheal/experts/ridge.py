@@ -57,6 +57,10 @@ class RidgeExpert(NarrowExpert):
         """Scores of the classes, sharpened to log probabilities."""
         return self.sharpness * (self._terms(hidden) @ self.weight)
 
+    def linear(self) -> tuple[Tensor, float] | None:
+        """Its sharpened weights, where the features are the hidden vector itself."""
+        return None if self.curved else (self.widen(self.sharpness * self.weight), 0.0)
+
     def learn(self, hidden: Tensor, odds: Tensor, labels: Tensor, weights: Tensor) -> None:
         """Fade what was learned, add the rows, and solve."""
         truth, terms = one_hot(labels, self.classes), self._terms(hidden)

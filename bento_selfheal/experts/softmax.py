@@ -34,6 +34,10 @@ class SoftmaxExpert(Expert):
         out = with_one(hidden) @ self.weight
         return out + odds if self.corrects else out
 
+    def linear(self) -> tuple[Tensor, float]:
+        """Its weights, upon the frozen odds where it corrects them."""
+        return self.weight, float(self.corrects)
+
     def learn(self, hidden: Tensor, odds: Tensor, labels: Tensor, weights: Tensor) -> None:
         """A step for each row."""
         rows, weight = with_one(hidden).numpy(), self.weight.numpy()
