@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bento_selfheal.experts.expert import one_hot, with_one
+from bento_selfheal.experts.expert import Linear, one_hot, with_one
 from bento_selfheal.experts.narrow import NARROW, WIDEST, NarrowExpert
 
 SHRINKAGE = 0.1
@@ -43,9 +43,9 @@ class DiscriminantExpert(NarrowExpert):
         """The discriminant functions, which are log probabilities up to a constant."""
         return with_one(self.see(hidden)) @ self.weight
 
-    def linear(self) -> tuple[Tensor, float]:
+    def linear(self) -> Linear:
         """Its discriminant functions."""
-        return self.widen(self.weight), 0.0
+        return Linear(self.widen(self.weight))
 
     def learn(self, hidden: Tensor, odds: Tensor, labels: Tensor, weights: Tensor) -> None:
         """Fade what was learned, add the rows, and solve."""

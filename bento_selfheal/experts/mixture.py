@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from dataclasses import dataclass
-
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bento_selfheal.experts.expert import Expert
+from bento_selfheal.experts.expert import Expert, Linear
 from bento_selfheal.experts.table import EXPERTS
 
 FROZEN, LAYER = "frozen", "layer"
@@ -34,7 +34,8 @@ class Voice:
 class Mixture(nn.Module):
     """A weighted mean of probabilities: of the frozen model, of its layer and of experts.
 
-    Whoever is linear answers in one product of matrices: a service is asked for few rows at a time,
+    Whoever is linear, in the hidden vector or in waves over it, answers in one product of matrices: a
+    service is asked for few rows at a time,
     where every call costs as much as another.
 
     Args:
@@ -46,6 +47,8 @@ class Mixture(nn.Module):
 
     centre: Tensor
     spread: Tensor
+    _directions: Tensor
+    _phases: Tensor
     _weight: Tensor
     _frozen: Tensor
     _shares: Tensor
@@ -65,24 +68,50 @@ class Mixture(nn.Module):
         self._fold()
 
     def _fold(self) -> None:
-        """Put everybody who is linear in the hidden vector and the frozen odds side by side."""
-        width = len(self.centre)
-        zero = torch.zeros(width + 1, self.classes)
-        weights, frozen, shares = [], [], []
+        """Put everybody who is linear side by side."""
+        voiced: list[tuple[Voice, Linear]] = []
         others = nn.ModuleDict()
         for name, voice in sorted(self.voices.items()):  # in the order of a snapshot, to the bit
-            linear = (zero, 1.0) if name == FROZEN else None
-            if voice.expert is not None and (linear := voice.expert.linear()) is None:
+            if name == FROZEN:
+                voiced.append((voice, Linear(torch.zeros(len(self.centre) + 1, self.classes), 1.0)))
+            elif voice.expert is not None and (linear := voice.expert.linear()) is not None:
+                voiced.append((voice, linear))
+            elif voice.expert is not None:
                 others[name] = voice.expert
-            if linear is not None:
-                weights.append(voice.sharpness * linear[0])
-                frozen.append(voice.sharpness * linear[1])
-                shares.append(voice.share)
         self._others = others
-        side_by_side = torch.cat([zero[:, :0], *weights], dim=1)
-        self.register_buffer("_weight", side_by_side.contiguous())
-        self.register_buffer("_frozen", torch.tensor(frozen).reshape(1, -1, 1))
-        self.register_buffer("_shares", torch.tensor(shares).reshape(1, -1, 1))
+        directions, phases, weight = self._side_by_side(voiced)
+        frozen = torch.tensor([voice.sharpness * linear.frozen for voice, linear in voiced])
+        shares = torch.tensor([voice.share for voice, _ in voiced])
+        self.register_buffer("_directions", directions.contiguous())
+        self.register_buffer("_phases", phases)
+        self.register_buffer("_weight", weight.contiguous())
+        self.register_buffer("_frozen", frozen.reshape(1, -1, 1))
+        self.register_buffer("_shares", shares.reshape(1, -1, 1))
+
+    def _side_by_side(
+        self, voiced: Sequence[tuple[Voice, Linear]]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Directions ``(width, waves)`` and phases ``(waves,)`` of all waves, each once, and the
+        weights of the hidden vector, of them and of a one, ``(width + waves + 1, all answers)``."""
+        width, waves = len(self.centre), list[tuple[Tensor, Tensor]]()
+        places: list[int] = []
+        for _, linear in voiced:
+            own = linear.waves
+            known = [i for i, (there, _) in enumerate(waves) if own and torch.equal(there, own[0])]
+            places.append(known[0] if known else len(waves))
+            if own and not known:
+                waves.append(own)
+        begins = np.cumsum([width, *(len(phases) for _, phases in waves)]).tolist()
+        columns = [torch.zeros(begins[-1] + 1, 0)]
+        for (voice, linear), place in zip(voiced, places, strict=True):
+            column = torch.zeros(begins[-1] + 1, self.classes)
+            begin = begins[place] if linear.waves else 0
+            column[begin : begin + len(linear.weight) - 1] = voice.sharpness * linear.weight[:-1]
+            column[-1] = voice.sharpness * linear.weight[-1]
+            columns.append(column)
+        directions = torch.cat([torch.zeros(width, 0), *(there for there, _ in waves)], dim=1)
+        phases = torch.cat([torch.zeros(0), *(phases for _, phases in waves)])
+        return directions, phases, torch.cat(columns, dim=1)
 
     @property
     def asks_layer(self) -> bool:
@@ -104,7 +133,11 @@ class Mixture(nn.Module):
         odds, scaled = log_odds(frozen), self.scale(hidden)
         out = torch.zeros_like(frozen)
         if self._weight.shape[1]:
-            said = torch.addmm(self._weight[-1], scaled, self._weight[:-1])
+            terms = scaled
+            if len(self._phases):
+                waves = torch.addmm(self._phases, scaled, self._directions).cos()
+                terms = torch.cat([scaled, waves], dim=1)
+            said = torch.addmm(self._weight[-1], terms, self._weight[:-1])
             said = said.reshape(len(hidden), -1, self.classes) + self._frozen * odds.unsqueeze(1)
             out = (self._shares * torch.softmax(said, dim=2)).sum(dim=1)
         if layer is not None and self.asks_layer:
