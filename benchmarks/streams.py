@@ -1,9 +1,9 @@
-"""What was served on two streams, over HTTP with two workers, against the frozen model.
+"""What was served on streams, over HTTP with two workers, against the frozen model.
 
     make bench-streams
 
-The demo's stream (labels one batch late) and, where the file is there, Elec2 (labels 100 rows
-late). Every figure is from answers given before their label was sent. Writes
+The demo's stream at two strengths of drift (labels one batch late) and, where the file is there,
+Elec2 (labels 100 rows late). Every figure is from answers given before their label was sent. Writes
 benchmarks/results/streams.json.
 """
 
@@ -29,16 +29,19 @@ RESULTS = Path(__file__).parent / "results" / "streams.json"
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("BENTO_SELFHEAL_DATA", ROOT.parent / "shared" / "data"))
 SEED = 42
+SIDES = ("frozen", "champion")
 
 
 def figures(summary: Summary) -> dict[str, Any]:
     """What a stream came to."""
-    lift = summary.lift
+    lift, found = summary.lift, summary.figures()
+    frozen, served = ({k: v and round(v, 4) for k, v in found[name].items()} for name in SIDES)
     return {
         "batches": len(summary.reports),
-        "frozen_accuracy": round(summary.shadow.accuracy, 4),
-        "served_accuracy": round(summary.champion.accuracy, 4),
+        "frozen": frozen,
+        "served": served,
         "served_accuracy_last_10_batches": round(summary.tail(10).champion.accuracy, 4),
+        "majority": round(summary.majority, 4),
         "lift": [round(lift.mean, 4), round(lift.low, 4), round(lift.high, 4)],
         "heals": summary.status["heals"],
         "promotions": summary.status["promotions"],
