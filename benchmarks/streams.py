@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,23 +65,27 @@ def elec_figures(home: Path, console: Console) -> dict[str, Any]:
     return figures(run_demo(demo, console, "service:SelfHealing", ROOT))
 
 
+ROWS: dict[str, Callable[[Path, Console], dict[str, Any]]] = {
+    "demo, drift 2.2": lambda home, console: demo_figures(home, console, 2.2),
+    "demo, drift 3.5": lambda home, console: demo_figures(home, console, 3.5),
+    "Elec2, labels 100 rows late": elec_figures,
+}
+
+
 def main() -> None:
     console = Console(stderr=True)
-    results: dict[str, Any] = {"command": "make bench-streams", "seed": SEED, "workers": 2}
+    wanted = sys.argv[1:] or list(ROWS)
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results |= {"command": "make bench-streams", "seed": SEED, "workers": 2}
     with tempfile.TemporaryDirectory() as folder:
-        for name, run in (
-            ("demo, drift 2.2", lambda home: demo_figures(home, console, 2.2)),
-            ("demo, drift 3.5", lambda home: demo_figures(home, console, 3.5)),
-            ("Elec2, labels 100 rows late", lambda home: elec_figures(home, console)),
-        ):
+        for name in wanted:
             if "Elec2" in name and not (DATA / "elec.csv").exists():
                 console.print(f"skipped {name}: no {DATA / 'elec.csv'}")
                 continue
             home = Path(folder) / name.replace(" ", "-")
             use_home(home)
-            results[name] = run(home)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+            results[name] = ROWS[name](home, console)
+            RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     update("streams")
     print(json.dumps(results, indent=2))
 
