@@ -231,6 +231,39 @@ def _short(value: Any) -> str:
     return str(value)
 
 
+def alpha_table(results: dict[str, Any]) -> str:
+    """Of each kind of run, how many promoted what is no better, and what that cost at most."""
+    lines = [
+        "| runs in which nothing is better | runs | with a promotion | 95 % interval "
+        "| largest loss served | mean loss served |",
+        "|---" * 6 + "|",
+    ]
+    for name, found in results.items():
+        if isinstance(found, dict):
+            low, high = found["interval"]
+            lines.append(
+                f"| {name} | {found['runs']:,} | {_percent(found['share'])} "
+                f"| {_percent(low)} to {_percent(high)} | {100 * found['largest_loss']:.2f} "
+                f"| {100 * found['mean_loss']:.3f} |"
+            )
+    return "\n".join(lines)
+
+
+def power_table(results: dict[str, Any]) -> str:
+    """Of each stream, the labels to a promotion from three places, now and with earlier bets."""
+    lines = [
+        "| stream | labels to promotion | with the adaptive bet alone | mean gain |",
+        "|---" * 4 + "|",
+    ]
+    lines += [
+        f"| {name} | {_short(found['now'])} | {_short(found['adaptive bet alone'])} "
+        f"| {found['mean_gain']:.4f} |"
+        for name, found in results.items()
+        if isinstance(found, dict)
+    ]
+    return "\n".join(lines)
+
+
 def poisoning_table(results: dict[str, Any]) -> str:
     """A table for each stream: what each attack cost, and which sources were quarantined when."""
     lines = []
@@ -291,6 +324,8 @@ def _percent(value: float) -> str:
 
 
 TABLES = {
+    "alpha": {"alpha": alpha_table},
+    "power": {"power": power_table},
     "poisoning": {"poisoning": poisoning_table, "honest": honest_table},
     "streams": {"streams": streams_table},
     "quality": {"quality": quality_table},

@@ -73,7 +73,7 @@ def test_what_is_served_is_what_is_judged(sigmoids: Package) -> None:
 
 def test_it_heals(sigmoids: Package) -> None:
     """Where classes change places such a model is healed, promoted and beats the frozen one."""
-    ran = Live(Rig(sigmoids, replay_rate=0.3, reference_floor=0.0, retrain_batches=1000))
+    ran = Live(Rig(sigmoids, replay_rate=0.05, reference_floor=0.0, retrain_batches=1000))
     ran.send(*clouds(2000, True, 2))
     status = ran.rig.status()
     assert status["promotions"] >= 1
@@ -84,7 +84,7 @@ def test_it_heals(sigmoids: Package) -> None:
 def test_a_log_of_an_earlier_release(sigmoids: Package) -> None:
     """Answers that were logged as the head gave them stop no healing, though their loss against
     the line's own would be above 1."""
-    ran = Live(Rig(sigmoids, replay_rate=0.3, reference_floor=0.0))
+    ran = Live(Rig(sigmoids, replay_rate=0.05, reference_floor=0.0))
     ran.send(*clouds(1000, True, 2))
     parts = ran.rig.pipeline.parts
     asked, _ = next(e for e in reversed(ran.log) if hasattr(e[0], "probabilities"))

@@ -27,7 +27,7 @@ def null(kind: str, generator: np.random.Generator) -> NDArray[np.float64]:
     if kind == "rare loss":
         return np.where(u < 0.1, -0.9, 0.1)
     if kind == "worse":
-        return 2 * u - 1.05
+        return np.maximum(2 * u - 1.05, -1.0)
     raise ValueError(kind)
 
 
