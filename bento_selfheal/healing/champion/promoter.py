@@ -22,7 +22,6 @@ from bento_selfheal.healing.evidence.gate import Trial
 from bento_selfheal.healing.journal import Journal
 from bento_selfheal.healing.labels.labelled_rows import LabelledRows
 from bento_selfheal.healing.parts import Parts
-from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.scoring.probabilities import probabilities_or_half
 from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.spans import Telemetry

@@ -18,8 +18,8 @@ ROUNDING = 1e-9
 class EProcess:
     """Betting e-process against "the mean of d is never above 0", d in [-1, 1].
 
-    ``E = prod(1 + bet * d)``. Each bet is the mean of two, each weighted by what it would
-    have won: the largest, 0.9, and an adaptive one that approximates the best bet in hindsight (mean
+    ``E = prod(1 + bet * d)``. Each bet is the mean of two, each weighted by what it would have
+    won: the largest, 0.9, and an adaptive one that approximates the best bet in hindsight (mean
     over second moment, within [0, 0.9]; Waudby-Smith & Ramdas 2023, section 5). The past fades by
     half every 500 rows, or as many as `update` is told: so do the moments, and at each row a small
     share of the weight is dealt out evenly again (the fixed share of Herbster & Warmuth 1998). So a
