@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-sys.path += [str(ROOT / "tests"), str(ROOT / "tests" / "live")]
+sys.path += [str(ROOT / "tests"), str(ROOT / "tests" / "support")]
 
 from cluster import Cluster, replicas  # noqa: E402 - the tests' own helpers
 from conftest import wait_for  # noqa: E402

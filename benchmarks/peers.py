@@ -25,16 +25,21 @@ FRAUD_DELAY = 7 * ROWS_A_DAY
 
 
 def _river(model: Any, train: Rows, taught: Labels, rows: Rows, labels: Labels, delay: int) -> Rows:
-    """Any River classifier: the training rows first, then each row once its label is known."""
+    """Any River classifier: the training rows first, then each row once its label is known.
+
+    Probabilities of the second class, ``(n,)``, or of each of many, ``(n, classes)``.
+    """
     for x, y in zip(train, taught, strict=True):
         model.learn_one(dict(enumerate(x.tolist())), int(y))
-    out = np.zeros(len(rows), dtype=np.float32)
+    classes = int(taught.max()) + 1
+    out = np.zeros((len(rows), classes), dtype=np.float32)
     asked = [dict(enumerate(x.tolist())) for x in rows]
     for i, x in enumerate(asked):
-        out[i] = model.predict_proba_one(x).get(1, 0.0)
+        for name, chance in model.predict_proba_one(x).items():
+            out[i, name] = chance
         if i >= delay:
             model.learn_one(asked[i - delay], int(labels[i - delay]))
-    return out
+    return out[:, 1] if classes == 2 else out
 
 
 def arf10(train: Rows, taught: Labels, rows: Rows, labels: Labels, delay: int, seed: int) -> Rows:
@@ -57,9 +62,12 @@ def logistic(
     train: Rows, taught: Labels, rows: Rows, labels: Labels, delay: int, seed: int
 ) -> Rows:
     """River's logistic regression behind its standard scaler; it draws nothing at random."""
-    from river import linear_model, preprocessing
+    from river import linear_model, multiclass, preprocessing
 
-    model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
+    one: Any = linear_model.LogisticRegression()
+    if taught.max() > 1:
+        one = multiclass.OneVsRestClassifier(one)
+    model = preprocessing.StandardScaler() | one
     return _river(model, train, taught, rows, labels, delay)
 
 
@@ -80,10 +88,10 @@ def tent(model: SelfHealingModel, rows: Rows, lr: float = 0.001) -> Rows:
     return np.concatenate(out)
 
 
-def retrained(rows: Rows, labels: Labels, seed: int) -> Callable[[Rows], Rows]:
+def retrained(rows: Rows, labels: Labels, seed: int, classes: int = 2) -> Callable[[Rows], Rows]:
     """A model of the default kind, all weights trained on these rows as a package's are."""
     torch.manual_seed(seed)
-    model = wide_mlp(rows.shape[1])
+    model = wide_mlp(rows.shape[1], classes=classes)
     fit(model, rows, labels.astype(np.float32), Training())
     model.requires_grad_(False).eval()
     return lambda asked: model(torch.from_numpy(asked)).numpy()
@@ -96,12 +104,13 @@ def retrain(
     """All weights anew, on the newest known labels, every so many batches."""
     known, told = np.concatenate([train, rows]), np.concatenate([taught, labels])
     out: list[Rows] = []
-    answer = retrained(train, taught, seed)
+    classes = int(taught.max()) + 1
+    answer = retrained(train, taught, seed, classes)
     for number, start in enumerate(range(0, len(rows), BATCH)):
         end = len(train) + start - delay
         if number and number % every == 0:
-            answer = retrained(known[max(end - newest, 0) : end], told[max(end - newest, 0) : end],
-                               seed)  # fmt: skip
+            kept = slice(max(end - newest, 0), end)
+            answer = retrained(known[kept], told[kept], seed, classes)
         out.append(answer(rows[start : start + BATCH]))
     return np.concatenate(out)
 

@@ -23,8 +23,9 @@ os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 import numpy as np
 import peers
 import torch
+from against_peers import STREAMS, against_peers
 from numpy.typing import NDArray
-from readme import update
+from readme import STREAM, update
 from sklearn.metrics import average_precision_score, roc_auc_score
 from worlds import DATA, article_stream, elec, ten_sources
 
@@ -281,6 +282,7 @@ ROWS = {
     "Elec2, 500 late": (electricity, 500),
     "Elec2, one source in ten random": (noisy_source,),
     "Elec2, 5 % labelled": (few_labels,),
+    **{f"{STREAM}{name}, {late}": (against_peers, name, late) for name, late in STREAMS},
 }
 
 

@@ -162,9 +162,34 @@ def _each(by_rows: dict[str, float] | None) -> str | None:
 def quality_table(results: dict[str, Any]) -> str:
     rows = ["| experiment | results | seconds |", "|---|---|---|"]
     for name, found in sorted(results.items()):
-        if isinstance(found, dict):
+        if isinstance(found, dict) and not name.startswith(STREAM):
             cells = ", ".join(_figure(k, v) for k, v in found.items() if k != "seconds")
             rows.append(f"| {name} | {cells} | {found['seconds']:.0f} |")
+    return "\n".join(rows)
+
+
+STREAM = "stream: "
+"""Begins the names of streams that the peers ran on as well."""
+
+
+def peers_table(results: dict[str, Any]) -> str:
+    """Accuracy of everybody by stream, and AUC of what was served beside the baseline's."""
+    names = ("frozen", "served", "challenger", "majority", "logistic", "hat", "arf10",
+             "retrain_all_weights")  # fmt: skip
+    shown = ("baseline", "served", "challenger", "commonest class", "logistic regression",
+             "Hoeffding tree", "ARF, 10 trees", "retraining")  # fmt: skip
+    rows = [
+        "| stream, labels late | " + " | ".join(shown) + " | ahead of the best | AUC |",
+        "|---" * (len(shown) + 3) + "|",
+    ]
+    for name, r in results.items():
+        if name.startswith(STREAM):
+            cells = [f"{r[key]:.3f}" for key in names]
+            cells[1] = f"**{cells[1]}**"
+            auc = [r["frozen_auc"], r["served_auc"]]
+            ranks = "" if None in auc else f"{auc[0]:.3f} to {auc[1]:.3f}"
+            cells += [f"{r['ahead_of_best']:+.3f}", ranks]
+            rows.append(f"| {name.removeprefix(STREAM)} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
 
@@ -328,7 +353,7 @@ TABLES = {
     "power": {"power": power_table},
     "poisoning": {"poisoning": poisoning_table, "honest": honest_table},
     "streams": {"streams": streams_table},
-    "quality": {"quality": quality_table},
+    "quality": {"quality": quality_table, "peers": peers_table},
     "faults": {"faults": faults_table},
     "serving": {
         "serving": serving_table,

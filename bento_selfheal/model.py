@@ -109,11 +109,12 @@ class SelfHealingModel(nn.Module):
         Probability of the second of two classes, ``(n,)``, or of each of many,
         ``(n, classes)``.
         """
-        layer = self.by_layer(hidden)
         if self.mixture is None:
-            return layer
-        mixed: Tensor = self.mixture(hidden, columns(self.by_frozen(hidden)), columns(layer))
-        return mixed[:, 1] if layer.ndim == 1 else mixed
+            return self.by_layer(hidden)
+        layer = columns(self.by_layer(hidden)) if self.mixture.asks_layer else None
+        frozen = self.by_frozen(hidden)
+        mixed: Tensor = self.mixture(hidden, columns(frozen), layer)
+        return mixed[:, 1] if frozen.ndim == 1 else mixed
 
     def by_layer(self, hidden: Tensor, layer: ReflexiveLayer | None = None) -> Tensor:
         """What the `ReflexiveLayer`, or another one, and the head say alone, in the shape of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bento_selfheal.experts.expert import one_hot, with_one
+from bento_selfheal.experts.expert import Linear, one_hot, with_one
 from bento_selfheal.experts.narrow import NARROW, WIDEST, NarrowExpert
 
 SHRINKAGE = 0.1
@@ -42,6 +42,10 @@ class DiscriminantExpert(NarrowExpert):
     def forward(self, hidden: Tensor, odds: Tensor) -> Tensor:
         """The discriminant functions, which are log probabilities up to a constant."""
         return with_one(self.see(hidden)) @ self.weight
+
+    def linear(self) -> Linear:
+        """Its discriminant functions."""
+        return Linear(self.widen(self.weight))
 
     def learn(self, hidden: Tensor, odds: Tensor, labels: Tensor, weights: Tensor) -> None:
         """Fade what was learned, add the rows, and solve."""

@@ -5,9 +5,24 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Linear:
+    """An answer that is linear in the hidden vector, or in waves over it, and in the frozen
+    odds."""
+
+    weight: Tensor
+    """Of the hidden vector or of the waves, and of a one, ``(terms + 1, classes)``"""
+    frozen: float = 0.0
+    """Weight of the frozen odds"""
+    waves: tuple[Tensor, Tensor] | None = None
+    """Directions ``(width, terms)`` and phases ``(terms,)`` of the cosines; None where the weights
+    are those of the hidden vector itself"""
 
 
 class Expert(nn.Module):
@@ -54,6 +69,10 @@ class Expert(nn.Module):
             labels: Indices of classes, ``(n,)``.
             weights: How many rows each stands for, ``(n,)``.
         """
+
+    def linear(self) -> Linear | None:
+        """The answer's weights where it is linear; None where it is not."""
+        return None
 
     def memory(self) -> dict[str, Tensor]:
         """What learning goes on from beside the buffers, for a checkpoint."""

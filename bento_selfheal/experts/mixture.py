@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bento_selfheal.experts.expert import Expert
+from bento_selfheal.experts.expert import Expert, Linear
 from bento_selfheal.experts.table import EXPERTS
 
 FROZEN, LAYER = "frozen", "layer"
@@ -18,56 +20,141 @@ REACH = 8.0
 LEAST = 1e-6
 
 
+@dataclass(frozen=True)
+class Voice:
+    """How much somebody says in a mixture, and how sure of it."""
+
+    share: float
+    sharpness: float
+    """What log probabilities are multiplied by"""
+    expert: Expert | None = None
+    """None for the frozen model and the layer."""
+
+
 class Mixture(nn.Module):
     """A weighted mean of probabilities: of the frozen model, of its layer and of experts.
+
+    Whoever is linear, in the hidden vector or in waves over it, answers in one product of matrices: a
+    service is asked for few rows at a time,
+    where every call costs as much as another.
 
     Args:
         centre: Means of the hidden vector on the reference set, ``(width,)``.
         spread: Its standard deviations, ``(width,)``.
         classes: Number of classes.
+        voices: Who answers, by name; the frozen model alone when not given.
     """
 
     centre: Tensor
     spread: Tensor
+    _directions: Tensor
+    _phases: Tensor
+    _weight: Tensor
+    _frozen: Tensor
+    _shares: Tensor
 
-    def __init__(self, centre: Tensor, spread: Tensor, classes: int) -> None:
+    def __init__(
+        self,
+        centre: Tensor,
+        spread: Tensor,
+        classes: int,
+        voices: Mapping[str, Voice] | None = None,
+    ) -> None:
         super().__init__()
         self.classes = classes
+        self.voices = dict(voices or {FROZEN: Voice(1.0, 1.0)})
         self.register_buffer("centre", centre)
         self.register_buffer("spread", spread)
-        self.experts = nn.ModuleDict()
-        self.shares: dict[str, float] = {FROZEN: 1.0}
-        self.sharpness: dict[str, float] = {FROZEN: 1.0}
+        self._fold()
+
+    def _fold(self) -> None:
+        """Put everybody who is linear side by side."""
+        voiced: list[tuple[Voice, Linear]] = []
+        others = nn.ModuleDict()
+        for name, voice in sorted(self.voices.items()):  # in the order of a snapshot, to the bit
+            if name == FROZEN:
+                voiced.append((voice, Linear(torch.zeros(len(self.centre) + 1, self.classes), 1.0)))
+            elif voice.expert is not None and (linear := voice.expert.linear()) is not None:
+                voiced.append((voice, linear))
+            elif voice.expert is not None:
+                others[name] = voice.expert
+        self._others = others
+        directions, phases, weight = self._side_by_side(voiced)
+        frozen = torch.tensor([voice.sharpness * linear.frozen for voice, linear in voiced])
+        shares = torch.tensor([voice.share for voice, _ in voiced])
+        self.register_buffer("_directions", directions.contiguous())
+        self.register_buffer("_phases", phases)
+        self.register_buffer("_weight", weight.contiguous())
+        self.register_buffer("_frozen", frozen.reshape(1, -1, 1))
+        self.register_buffer("_shares", shares.reshape(1, -1, 1))
+
+    def _side_by_side(
+        self, voiced: Sequence[tuple[Voice, Linear]]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Directions ``(width, waves)`` and phases ``(waves,)`` of all waves, each once, and the
+        weights of the hidden vector, of them and of a one, ``(width + waves + 1, all answers)``."""
+        width, waves = len(self.centre), list[tuple[Tensor, Tensor]]()
+        places: list[int] = []
+        for _, linear in voiced:
+            own = linear.waves
+            known = [i for i, (there, _) in enumerate(waves) if own and torch.equal(there, own[0])]
+            places.append(known[0] if known else len(waves))
+            if own and not known:
+                waves.append(own)
+        begins = np.cumsum([width, *(len(phases) for _, phases in waves)]).tolist()
+        columns = [torch.zeros(begins[-1] + 1, 0)]
+        for (voice, linear), place in zip(voiced, places, strict=True):
+            column = torch.zeros(begins[-1] + 1, self.classes)
+            begin = begins[place] if linear.waves else 0
+            column[begin : begin + len(linear.weight) - 1] = voice.sharpness * linear.weight[:-1]
+            column[-1] = voice.sharpness * linear.weight[-1]
+            columns.append(column)
+        directions = torch.cat([torch.zeros(width, 0), *(there for there, _ in waves)], dim=1)
+        phases = torch.cat([torch.zeros(0), *(phases for _, phases in waves)])
+        return directions, phases, torch.cat(columns, dim=1)
+
+    @property
+    def asks_layer(self) -> bool:
+        """Whether the model's layer has anything to say."""
+        return LAYER in self.voices
 
     def scale(self, hidden: Tensor) -> Tensor:
         """Hidden vectors as experts want them, ``(n, width)``."""
         return ((hidden - self.centre) / self.spread).clamp(-REACH, REACH)
 
-    def forward(self, hidden: Tensor, frozen: Tensor, layer: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, frozen: Tensor, layer: Tensor | None) -> Tensor:
         """Probabilities, ``(n, classes)``.
 
         Args:
             hidden: The frozen backbone's output, ``(n, width)``.
             frozen: The frozen model's probabilities, ``(n, classes)``.
-            layer: Those of the model with its layer, ``(n, classes)``.
+            layer: Those of the model with its layer, ``(n, classes)``; None where it says nothing.
         """
-        odds, given = log_odds(frozen), {LAYER: log_odds(layer)}
-        given[FROZEN] = odds
-        scaled = self.scale(hidden)
+        odds, scaled = log_odds(frozen), self.scale(hidden)
         out = torch.zeros_like(frozen)
-        for name, share in sorted(self.shares.items()):  # in the order of a snapshot, to the bit
-            said = given[name] if name in given else self.experts[name](scaled, odds)
-            out = out + share * torch.softmax(self.sharpness[name] * said, dim=1)
+        if self._weight.shape[1]:
+            terms = scaled
+            if len(self._phases):
+                waves = torch.addmm(self._phases, scaled, self._directions).cos()
+                terms = torch.cat([scaled, waves], dim=1)
+            said = torch.addmm(self._weight[-1], terms, self._weight[:-1])
+            said = said.reshape(len(hidden), -1, self.classes) + self._frozen * odds.unsqueeze(1)
+            out = (self._shares * torch.softmax(said, dim=2)).sum(dim=1)
+        if layer is not None and self.asks_layer:
+            out = out + _voiced(self.voices[LAYER], log_odds(layer))
+        for name, expert in self._others.items():
+            out = out + _voiced(self.voices[name], expert(scaled, odds))
         return out
 
     def tensors(self) -> dict[str, Tensor]:
         """All that it answers from, for a snapshot."""
         classes = torch.tensor(self.classes)
         out = {"centre": self.centre, "spread": self.spread, "classes": classes}
-        for name, share in self.shares.items():
-            out[f"{name}.share"] = torch.tensor([share, self.sharpness[name]], dtype=torch.float64)
-            if name in self.experts:
-                own = dict(self.experts[name].named_buffers())
+        for name, voice in self.voices.items():
+            pair = [voice.share, voice.sharpness]
+            out[f"{name}.share"] = torch.tensor(pair, dtype=torch.float64)
+            if voice.expert is not None:
+                own = dict(voice.expert.named_buffers())
                 out.update({f"{name}.{key}": value for key, value in own.items()})
         return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in out.items()}
 
@@ -90,15 +177,18 @@ class Mixture(nn.Module):
             if tensors[name].shape != (width,):
                 given = tuple(tensors[name].shape)
                 raise RuntimeError(f"{name}: expected the shape {(width,)}, got {given}")
-        made = cls(tensors["centre"], tensors["spread"], int(tensors["classes"]))
-        names = [key.removesuffix(".share") for key in tensors if key.endswith(".share")]
-        made.shares, made.sharpness = {}, {}
-        for name in names:
+        centre, spread, classes = (tensors[name] for name in ("centre", "spread", "classes"))
+        voices = {}
+        for name in (key.removesuffix(".share") for key in tensors if key.endswith(".share")):
             share, sharpness = tensors[f"{name}.share"].tolist()
-            made.shares[name], made.sharpness[name] = share, sharpness
-            if name not in (FROZEN, LAYER):
-                made.experts[name] = _expert(name, tensors, made)
-        return made
+            alone = name in (FROZEN, LAYER)
+            expert = None if alone else _expert(name, tensors, width, int(classes))
+            voices[name] = Voice(share, sharpness, expert)
+        return cls(centre, spread, int(classes), voices)
+
+
+def _voiced(voice: Voice, said: Tensor) -> Tensor:
+    return voice.share * torch.softmax(voice.sharpness * said, dim=1)
 
 
 def log_odds(probabilities: Tensor) -> Tensor:
@@ -107,10 +197,10 @@ def log_odds(probabilities: Tensor) -> Tensor:
     return logs - logs.mean(dim=1, keepdim=True)
 
 
-def _expert(name: str, tensors: Mapping[str, Tensor], mixture: Mixture) -> Expert:
+def _expert(name: str, tensors: Mapping[str, Tensor], width: int, classes: int) -> Expert:
     if name not in EXPERTS:
         raise RuntimeError(f"there is no expert {name!r}")
-    made = EXPERTS[name](len(mixture.centre), mixture.classes)
+    made = EXPERTS[name](width, classes)
     own = under(f"{name}.", tensors)
     own.pop("share")
     made.load(own)

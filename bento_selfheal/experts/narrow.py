@@ -41,3 +41,9 @@ class NarrowExpert(Expert):
     def see(self, hidden: Tensor) -> Tensor:
         """What it sees of hidden vectors, ``(n, seen)``."""
         return hidden @ self.projection if self._projects else hidden
+
+    def widen(self, weight: Tensor) -> Tensor:
+        """Weights of the hidden vector itself, from those of what it sees and of a one."""
+        if not self._projects:
+            return weight
+        return torch.cat([self.projection @ weight[:-1], weight[-1:]])

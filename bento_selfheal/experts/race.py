@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bento_selfheal.experts.expert import Expert, one_hot
-from bento_selfheal.experts.mixture import FROZEN, LAYER, Mixture, log_odds, under
+from bento_selfheal.experts.mixture import FROZEN, LAYER, Mixture, Voice, log_odds, under
 from bento_selfheal.experts.table import EXPERTS
 
 SHARPNESS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
@@ -168,15 +168,12 @@ class Race:
         shares = opinions @ self._shares()
         shares = torch.where(shares < LEAST_SHARE, torch.zeros_like(shares), shares)
         shares = shares / shares.sum()
-        made = Mixture(self._clean.centre, self._clean.spread, self._clean.classes)
-        made.shares, made.sharpness = {}, {}
+        voices = {}
         for name, share, sharp in zip(self.names, shares.tolist(), self._sharpest(), strict=True):
-            if share == 0:
-                continue
-            made.shares[name], made.sharpness[name] = share, SHARPNESS[sharp]
-            if name in self.experts:
-                made.experts[name] = self.experts[name].answering()
-        return made
+            if share > 0:
+                expert = self.experts[name].answering() if name in self.experts else None
+                voices[name] = Voice(share, SHARPNESS[sharp], expert)
+        return Mixture(self._clean.centre, self._clean.spread, self._clean.classes, voices)
 
     def _shares(self) -> Tensor:
         """Of each opinion, ``(opinions, names)``."""

@@ -7,11 +7,13 @@ import sys
 import torch
 from torch import Tensor
 
-from bento_selfheal.experts.expert import one_hot, with_one
+from bento_selfheal.experts.expert import Linear, one_hot, with_one
 from bento_selfheal.experts.narrow import NARROW, WIDEST, NarrowExpert
 
 RIDGE = 1.0
 FEATURES = 256
+LOUD = 2**0.5
+"""What a cosine is multiplied by, so that its mean square is 1."""
 STEP, LEAST, MOST = 0.2, 0.5, 20.0
 """Step and bounds of the logarithm's argument of the sharpness."""
 
@@ -57,6 +59,14 @@ class RidgeExpert(NarrowExpert):
         """Scores of the classes, sharpened to log probabilities."""
         return self.sharpness * (self._terms(hidden) @ self.weight)
 
+    def linear(self) -> Linear:
+        """Its sharpened weights, of the hidden vector or of the waves."""
+        weight = self.sharpness * self.weight
+        if not self.curved:
+            return Linear(self.widen(weight))
+        loud = torch.cat([weight[:-1] * LOUD, weight[-1:]])
+        return Linear(loud, waves=(self.directions, self.phases))
+
     def learn(self, hidden: Tensor, odds: Tensor, labels: Tensor, weights: Tensor) -> None:
         """Fade what was learned, add the rows, and solve."""
         truth, terms = one_hot(labels, self.classes), self._terms(hidden)
@@ -73,7 +83,7 @@ class RidgeExpert(NarrowExpert):
 
     def _terms(self, hidden: Tensor) -> Tensor:
         if self.curved:
-            return with_one(torch.cos(hidden @ self.directions + self.phases) * 2**0.5)
+            return with_one(torch.cos(hidden @ self.directions + self.phases) * LOUD)
         return with_one(self.see(hidden))
 
     def _sharpen(self, scores: Tensor, truth: Tensor) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bento_selfheal.experts.expert import Expert, with_one
+from bento_selfheal.experts.expert import Expert, Linear, with_one
 
 DECAY = 1e-4
 
@@ -33,6 +33,10 @@ class SoftmaxExpert(Expert):
         """The linear scores, upon the frozen odds where it corrects them."""
         out = with_one(hidden) @ self.weight
         return out + odds if self.corrects else out
+
+    def linear(self) -> Linear:
+        """Its weights, upon the frozen odds where it corrects them."""
+        return Linear(self.weight, float(self.corrects))
 
     def learn(self, hidden: Tensor, odds: Tensor, labels: Tensor, weights: Tensor) -> None:
         """A step for each row."""

@@ -19,7 +19,7 @@ EXPERTS: dict[str, Make] = {
     "correction": partial(SoftmaxExpert, rate=0.2, corrects=True),
     "ridge": partial(RidgeExpert, half_life=1000, curved=False),
     "random-features": partial(RidgeExpert, half_life=2000, seed=1),
-    "random-features-fast": partial(RidgeExpert, half_life=300, seed=2),
+    "random-features-fast": partial(RidgeExpert, half_life=300, seed=1),
     "discriminant": partial(DiscriminantExpert, half_life=500),
     "neighbours": partial(NeighboursExpert, window=1000),
 }

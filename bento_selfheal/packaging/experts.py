@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,6 +14,8 @@ from bento_selfheal.errors import PackageError
 from bento_selfheal.experts.race import Lesson, Race
 from bento_selfheal.model import columns
 from bento_selfheal.packaging.package import Package, hash_file
+
+log = logging.getLogger(__name__)
 
 
 def teach(package: Package, rows: NDArray[np.float32], labels: NDArray[np.float32]) -> Race:
@@ -33,21 +37,35 @@ def teach(package: Package, rows: NDArray[np.float32], labels: NDArray[np.float3
 def open_race(package: Package) -> Race:
     """The race as it was when the package was made.
 
-    A package of an earlier release has none: there the experts know the reference set alone.
+    A package of another release has none, or other ones: there the experts know the reference set
+    alone.
 
     Raises:
-        PackageError: The file does not have the hash that is noted, or holds other experts.
+        PackageError: The file cannot be read, or does not have the hash that is noted.
     """
     if package.experts is None:
-        return teach(package, package.reference_rows[:0], package.reference_labels[:0])
-    race = Race(package.embed(package.reference_rows), len(package.info.classes))
+        return _taught_on_the_reference_set(package)
     try:
         if hash_file(package.experts) != package.info.experts_sha256:
             raise RuntimeError("it does not have the hash that the package notes")
-        race.restore(load_file(package.experts))
+        state = load_file(package.experts)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise PackageError(f"{package.tag}: {package.experts.name}: {error}") from error
+    race = Race(package.embed(package.reference_rows), len(package.info.classes))
+    try:
+        race.restore(state)
+    except RuntimeError as error:
+        log.warning(
+            "%s holds the experts of another release (%s); the experts of this one know its "
+            "reference set alone. Package the model again to teach them its training rows.",
+            package.tag, error,
+        )  # fmt: skip
+        return _taught_on_the_reference_set(package)
     return race
+
+
+def _taught_on_the_reference_set(package: Package) -> Race:
+    return teach(package, package.reference_rows[:0], package.reference_labels[:0])
 
 
 def _lesson(package: Package, rows: NDArray[np.float32], labels: NDArray[np.float32]) -> Lesson:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bento_selfheal.experts.expert import Expert
-from bento_selfheal.experts.mixture import FROZEN, LAYER, Mixture
+from bento_selfheal.experts.mixture import FROZEN, LAYER, Mixture, Voice, log_odds
 from bento_selfheal.experts.table import EXPERTS
 
 WIDTH, CLASSES = 6, 3
@@ -102,13 +102,28 @@ def test_wide_hidden_vectors(name: str) -> None:
 
 def mixed() -> Mixture:
     """A mixture in which everybody has a share."""
-    made = Mixture(torch.zeros(WIDTH), torch.ones(WIDTH), CLASSES)
-    names = [FROZEN, LAYER, *EXPERTS]
-    made.shares = dict.fromkeys(names, 1 / len(names))
-    made.sharpness = dict.fromkeys(names, 1.0)
-    for name in EXPERTS:
-        made.experts[name] = taught(name, 100)
-    return made
+    voices = {
+        name: Voice(share / 55, sharpness, taught(name, 100) if name in EXPERTS else None)
+        for share, (name, sharpness) in enumerate(
+            zip([FROZEN, LAYER, *EXPERTS], (0.5, 0.7, *[1.4] * len(EXPERTS)), strict=True), 1
+        )
+    }
+    return Mixture(torch.full((WIDTH,), 0.1), torch.full((WIDTH,), 2.0), CLASSES, voices)
+
+
+def test_a_mixture_is_the_mean_of_what_each_says() -> None:
+    """Whoever is linear answers in one product; it comes to what each says alone."""
+    hidden, _, _ = world(50, 5)
+    draw = torch.Generator().manual_seed(1)
+    frozen, layer = torch.softmax(torch.randn(2, 50, CLASSES, generator=draw), dim=2)
+    mixture = mixed()
+    scaled, odds = mixture.scale(hidden), log_odds(frozen)
+    expected = torch.zeros(50, CLASSES)
+    for name, voice in mixture.voices.items():
+        said = {FROZEN: odds, LAYER: log_odds(layer)}.get(name)
+        said = voice.expert(scaled, odds) if voice.expert is not None else said
+        expected += voice.share * torch.softmax(voice.sharpness * said, dim=1)
+    torch.testing.assert_close(mixture(hidden, frozen, layer), expected)
 
 
 def test_mixture_through_its_tensors() -> None:

@@ -15,13 +15,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from bento_selfheal.errors import PackageError
+from bento_selfheal.experts.table import EXPERTS as EXPERT_TABLE
 from bento_selfheal.healing.drift.fidi import calibrated_fidi
 from bento_selfheal.model import ReflexiveLayer, SelfHealingModel
 from bento_selfheal.packaging.build import Training, package_model
 from bento_selfheal.packaging.experts import open_race
 from bento_selfheal.packaging.model_store import home_store
 from bento_selfheal.packaging.opening import EXPERTS, INFO, REFERENCE, WEIGHTS, open_package
-from bento_selfheal.packaging.package import Package
+from bento_selfheal.packaging.package import Package, hash_file
 from bento_selfheal.rules import Rule
 
 FEATURES = ["load", "heat", "age", "fixed"]
@@ -312,6 +313,22 @@ def test_experts_know_the_training_rows() -> None:
     ]
     assert right[0] > 0.9
     assert right[0] > right[1] > 0.5
+
+
+def test_experts_of_another_release(caplog: pytest.LogCaptureFixture) -> None:
+    """A package without one of today's experts opens: all know the reference set, and the log says
+    what to do."""
+    package = made()
+    folder = folder_of(package)
+    state = load_file(folder / EXPERTS)
+    save_file({k: v for k, v in state.items() if not k.startswith("ridge.")}, folder / EXPERTS)
+    info = json.loads((folder / INFO).read_text())
+    sha256 = hash_file(folder / EXPERTS)
+    (folder / INFO).write_text(json.dumps({**info, "experts_sha256": sha256}))
+    race = open_race(open_package(package.tag))
+    assert race.experts.keys() == EXPERT_TABLE.keys()
+    assert race.mixture().voices
+    assert "Package the model again" in caplog.text
 
 
 class InPlace(nn.Module):
