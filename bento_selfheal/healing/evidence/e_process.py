@@ -19,11 +19,11 @@ class EProcess:
     """Betting e-process against "the mean of d is never above 0", d in [-1, 1].
 
     ``E = prod(1 + bet * d)``. Each bet is the mean of two, each weighted by what it would have
-    won: the largest, 0.9, and an adaptive one that approximates the best bet in hindsight (mean
-    over second moment, within [0, 0.9]; Waudby-Smith & Ramdas 2023, section 5). The past fades by
-    half every 500 rows, or as many as `update` is told: so do the moments, and at each row a small
-    share of the weight is dealt out evenly again (the fixed share of Herbster & Warmuth 1998). So a
-    challenger which was worse at first is bet on soon after it becomes better.
+    won: an adaptive one that approximates the best bet in hindsight (mean over second moment,
+    within [0, 0.9]; Waudby-Smith & Ramdas 2023, section 5), and the largest, 0.9. The past fades
+    by half every 500 rows, or as many as `update` is told: so do the moments, and at each row a
+    small share of the weight is dealt out evenly again (the fixed share of Herbster & Warmuth
+    1998). So a challenger which was worse at first is bet on soon after it becomes better.
 
     Whatever the weights, a bet depends on earlier d only and lies in [0, 0.9]. By Ville's
     inequality E then reaches 1/alpha with a chance of at most alpha, whenever one looks, as long
@@ -41,7 +41,7 @@ class EProcess:
     recent: float = 0.0
     squares: float = 0.0
     weights: list[float] = field(default_factory=lambda: [0.5, 0.5])
-    """Of the largest bet and of the adaptive one."""
+    """Of the adaptive bet and of the largest one; a single weight leaves the largest out."""
 
     def update(self, differences: NDArray[np.floating[Any]], memory: float = MEMORY) -> None:
         """Take score differences in the order in which their labels came, ``(n,)``.
@@ -55,7 +55,7 @@ class EProcess:
             raise ValueError(f"a difference of losses is {found:g}, which is not in [-1, 1]")
         fade = 0.5 ** (1 / memory)
         for d in differences.tolist():
-            won = [w * (1 + b * d) for w, b in zip(self.weights, self._bets(), strict=True)]
+            won = [w * (1 + b * d) for w, b in zip(self.weights, self._bets(), strict=False)]
             all_won = sum(won)
             self.log_e += math.log(all_won)
             again = (1 - fade) / len(won)
@@ -68,11 +68,11 @@ class EProcess:
 
     def bet(self) -> float:
         """The next bet, from the past alone."""
-        return sum(w * b for w, b in zip(self.weights, self._bets(), strict=True))
+        return sum(w * b for w, b in zip(self.weights, self._bets(), strict=False))
 
     def _bets(self) -> tuple[float, float]:
         """One unit of prior spread damps the first adaptive ones."""
-        return BET_LIMIT, min(max(self.recent / (1.0 + self.squares), 0.0), BET_LIMIT)
+        return min(max(self.recent / (1.0 + self.squares), 0.0), BET_LIMIT), BET_LIMIT
 
     def reaches(self, alpha: float) -> bool:
         """Whether the evidence stands at 1/alpha now."""
