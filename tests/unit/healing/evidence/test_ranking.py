@@ -113,6 +113,36 @@ def test_held_back_in_a_pipeline(package: Package) -> None:
     assert rig.done.promotions
 
 
+@pytest.mark.parametrize("guarded", [True, False])
+def test_accuracy_is_not_enough(
+    package: Package, guarded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A challenger that finds half of one class for certain, and cannot tell the other half from
+    the rest, has the higher accuracy and ranks worse: an event says that it is held back, by how
+    much. Without the guard it would serve."""
+    if not guarded:
+        monkeypatch.setattr(RankingGuard, "refusal", lambda _: "")
+    rows, truth = drifting(clean=0, drifted=800, drift=1.0)
+    found = (truth == 1) & (np.random.default_rng(0).random(len(truth)) < 0.5)
+    answers = {
+        row.tobytes(): one for row, one in zip(rows, np.where(found, 0.9, 0.05), strict=True)
+    }
+    frozen = package.baseline(rows)
+    assert ((frozen > 0.5) == truth).mean() < (found == truth).mean() - 0.05
+    assert roc_auc_score(truth, frozen) > roc_auc_score(truth, found) + 0.05
+    rig = Rig(package, reference_floor=0.0)
+    rig.pipeline.parts.line.answer = lambda features: np.asarray(  # type: ignore[method-assign]
+        [answers.get(row.tobytes(), 0.05) for row in features], dtype=np.float32
+    )
+    Live(rig).send(rows, truth)
+    held = [e.detail for e in rig.done.events if e.kind == "promotion_withheld"]
+    assert bool(rig.done.promotions) is not guarded
+    assert len(held) == guarded
+    if held:
+        assert "it ranks rows worse than what serves: AUC lower by 0." in held[0]["reason"]
+        assert held[0]["version"] in rig.done.snapshots
+
+
 def test_a_checkpoint_keeps_the_window(package: Package) -> None:
     """A restored guard says the same; a checkpoint without a window is accepted."""
     ran = Live(Rig(package))
