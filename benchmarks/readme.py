@@ -274,21 +274,6 @@ def alpha_table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def power_table(results: dict[str, Any]) -> str:
-    """Of each stream, the labels to a promotion from three places, now and with earlier bets."""
-    lines = [
-        "| stream | labels to promotion | with the adaptive bet alone | mean gain |",
-        "|---" * 4 + "|",
-    ]
-    lines += [
-        f"| {name} | {_short(found['now'])} | {_short(found['adaptive bet alone'])} "
-        f"| {found['mean_gain']:.4f} |"
-        for name, found in results.items()
-        if isinstance(found, dict)
-    ]
-    return "\n".join(lines)
-
-
 def poisoning_table(results: dict[str, Any]) -> str:
     """A table for each stream: what each attack cost, and which sources were quarantined when."""
     lines = []
@@ -350,7 +335,6 @@ def _percent(value: float) -> str:
 
 TABLES = {
     "alpha": {"alpha": alpha_table},
-    "power": {"power": power_table},
     "poisoning": {"poisoning": poisoning_table, "honest": honest_table},
     "streams": {"streams": streams_table},
     "quality": {"quality": quality_table, "peers": peers_table},
