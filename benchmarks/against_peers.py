@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import peers
 from kinds import KINDS, TRAIN
 from worlds import DATA
@@ -16,7 +15,6 @@ from bento_selfheal.config.settings import Settings
 from bento_selfheal.scoring.scores import Scores
 from bento_selfheal.simulation.backtest import Backtest
 from bento_selfheal.simulation.comparison import REQUEST_ROWS
-from bento_selfheal.simulation.ranking import ranking_figures
 from bento_selfheal.simulation.streams import Stream, Table, read_table
 from bento_selfheal.simulation.table import package_table, table_stream
 
@@ -46,13 +44,13 @@ def against_peers(name: str, delay: int) -> dict[str, Any]:
     for _ in run.run(Stream(stream.rows, stream.labels, delay, REQUEST_ROWS)):
         pass
     labels = run.answers("labels")
-    ours = {"frozen": "frozen", "champion": "served", "challenger": "challenger"}
     found: dict[str, Any] = {}
-    for key, shown in ours.items():
-        figures = ranking_figures(run.answers(key), labels)
-        found[shown] = figures["accuracy"]
-        found |= {f"{shown}_{k}": figures[k] for k in ("auc", "average_precision")}
-    found["majority"] = float(np.bincount(labels.astype(int)).max() / len(labels))
+    ours = {"frozen": "frozen", "champion": "served", "challenger": "challenger"}
+    for name_of, figures in run.figures().items():
+        if (shown := ours.get(name_of)) is not None:
+            found[shown] = figures["accuracy"]
+            found |= {f"{shown}_{k}": figures[k] for k in ("auc", "average_precision")}
+    found["majority"] = run.majority
     for peer, answer in PEERS.items():
         said = answer(train.rows, taught, stream.rows, stream.labels, delay, SEED)
         found[peer] = Scores.of(said[: len(labels)], labels).accuracy

@@ -21,14 +21,13 @@ import torch
 from numpy.typing import NDArray
 from readme import update
 from sklearn.metrics import roc_auc_score
-from worlds import article_stream, elec, ten_sources
+from worlds import article_stream, elec, package_article, ten_sources
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.packaging.model_store import use_home
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.scores import Scores
 from bento_selfheal.simulation.backtest import Backtest
-from bento_selfheal.simulation.demo import package_demo
 from bento_selfheal.simulation.streams import Stream, Table
 from bento_selfheal.simulation.table import package_table, table_stream
 
@@ -151,7 +150,7 @@ def compare(
 
 def article_world(seed: int) -> tuple[Package, Stream]:
     """The article's classifier and its stream under drift 3.5, labels 100 rows late."""
-    return package_demo(seed), article_stream(seed, 3.5, 100)
+    return package_article(seed), article_stream(seed, 3.5, 100)
 
 
 def elec_world(seed: int) -> tuple[Package, Stream]:

@@ -27,7 +27,7 @@ from against_peers import STREAMS, against_peers
 from numpy.typing import NDArray
 from readme import STREAM, update
 from sklearn.metrics import average_precision_score, roc_auc_score
-from worlds import DATA, article_stream, elec, ten_sources
+from worlds import DATA, article_stream, elec, package_article, ten_sources
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.config.thresholds import Thresholds
@@ -36,7 +36,6 @@ from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.losses import cost_of, row_losses
 from bento_selfheal.scoring.scores import Scores
 from bento_selfheal.simulation.backtest import Backtest
-from bento_selfheal.simulation.demo import package_demo
 from bento_selfheal.simulation.streams import Stream, Table, article_rows, read_table
 from bento_selfheal.simulation.table import package_table, table_stream
 
@@ -69,7 +68,7 @@ def article(drift: float, labelled: bool) -> Row:
     """The article's stream: accuracy and AUC on fresh rows, accuracy of what was served."""
     found: dict[str, list[float]] = {k: [] for k in ("accuracy", "auc", "served", "frozen")}
     for seed in SEEDS:
-        package = package_demo(seed)
+        package = package_article(seed)
         before = package.model.state_dict()
         kept = {k: v.clone() for k, v in before.items()}
         run, served = healed(package, article_stream(seed, drift, 100 if labelled else NEVER), seed)
@@ -93,7 +92,7 @@ def costs(drift: float) -> Row:
         price = Thresholds(miss_cost=miss, alarm_cost=alarm)
         ratios = []
         for seed in SEEDS:
-            run, _ = healed(package_demo(seed), article_stream(seed, drift, 100), seed, price)
+            run, _ = healed(package_article(seed), article_stream(seed, drift, 100), seed, price)
             rows, answers = fresh(run, drift, seed)
             scores = Scores.of(answers, rows.labels, run.pipeline.parts.policy.point.threshold)
             bayes = peers.bayes_cost(rows.rows, rows.labels, drift, miss, alarm)
@@ -217,7 +216,7 @@ def calm_world(kind: str, seed: int) -> tuple[
     """A packaged model, a stream without drift, and rows of the same kind to judge on."""
     n = CALM_BATCHES * 100
     if kind == "article":
-        package = package_demo(seed % 10)
+        package = package_article(seed % 10)
         rows = article_rows(n + 20_000, 0.0, np.random.default_rng([seed, 3]))
         labels = rows.labels
     else:

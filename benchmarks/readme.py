@@ -18,16 +18,24 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 def streams_table(results: dict[str, Any]) -> str:
+    """Each stream: what the baseline and what was served came to, an arrow between them."""
     rows = [
-        "| stream | baseline | served | served, last 10 batches | lift, 95 % interval |",
-        "|---|---|---|---|---|",
+        "| stream | found at equal alarms | AUC | average precision | accuracy "
+        "| commonest class | lift, 95 % interval |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, r in results.items():
         if isinstance(r, dict):
             mean, low, high = r["lift"]
+            before, after = r["frozen"], r["served"]
+            found = f"{before['caught']:,} → **{after['caught']:,}** of {after['to_catch']:,}"
+            moved = (
+                f"{before[key]:.3f} → {after[key]:.3f}"
+                for key in ("auc", "average_precision", "accuracy")
+            )
             rows.append(
-                f"| {name} | {r['frozen_accuracy']:.3f} | **{r['served_accuracy']:.3f}** "
-                f"| {r['served_accuracy_last_10_batches']:.3f} "
+                f"| {name} | {found}, {after['alarms']:,} alarms | {' | '.join(moved)} "
+                f"| {r['majority']:.3f} "
                 f"| {mean:+.3f} [{low:+.3f}, {high:+.3f}] |"
             )
     return "\n".join(rows)

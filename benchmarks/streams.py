@@ -1,9 +1,9 @@
-"""What was served on two streams, over HTTP with two workers, against the frozen model.
+"""What was served on streams, over HTTP with two workers, against the frozen model.
 
     make bench-streams
 
-The demo's stream (labels one batch late) and, where the file is there, Elec2 (labels 100 rows
-late). Every figure is from answers given before their label was sent. Writes
+The demo's stream at two strengths of drift (labels one batch late) and, where the file is there,
+Elec2 (labels 100 rows late). Every figure is from answers given before their label was sent. Writes
 benchmarks/results/streams.json.
 """
 
@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +31,19 @@ RESULTS = Path(__file__).parent / "results" / "streams.json"
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("BENTO_SELFHEAL_DATA", ROOT.parent / "shared" / "data"))
 SEED = 42
+SIDES = ("frozen", "champion")
 
 
 def figures(summary: Summary) -> dict[str, Any]:
     """What a stream came to."""
-    lift = summary.lift
+    lift, found = summary.lift, summary.figures()
+    frozen, served = ({k: v and round(v, 4) for k, v in found[name].items()} for name in SIDES)
     return {
         "batches": len(summary.reports),
-        "frozen_accuracy": round(summary.shadow.accuracy, 4),
-        "served_accuracy": round(summary.champion.accuracy, 4),
+        "frozen": frozen,
+        "served": served,
         "served_accuracy_last_10_batches": round(summary.tail(10).champion.accuracy, 4),
+        "majority": round(summary.majority, 4),
         "lift": [round(lift.mean, 4), round(lift.low, 4), round(lift.high, 4)],
         "heals": summary.status["heals"],
         "promotions": summary.status["promotions"],
@@ -60,23 +65,27 @@ def elec_figures(home: Path, console: Console) -> dict[str, Any]:
     return figures(run_demo(demo, console, "service:SelfHealing", ROOT))
 
 
+ROWS: dict[str, Callable[[Path, Console], dict[str, Any]]] = {
+    "demo, drift 2.2": lambda home, console: demo_figures(home, console, 2.2),
+    "demo, drift 3.5": lambda home, console: demo_figures(home, console, 3.5),
+    "Elec2, labels 100 rows late": elec_figures,
+}
+
+
 def main() -> None:
     console = Console(stderr=True)
-    results: dict[str, Any] = {"command": "make bench-streams", "seed": SEED, "workers": 2}
+    wanted = sys.argv[1:] or list(ROWS)
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results |= {"command": "make bench-streams", "seed": SEED, "workers": 2}
     with tempfile.TemporaryDirectory() as folder:
-        for name, run in (
-            ("demo, drift 2.2", lambda home: demo_figures(home, console, 2.2)),
-            ("demo, drift 3.5", lambda home: demo_figures(home, console, 3.5)),
-            ("Elec2, labels 100 rows late", lambda home: elec_figures(home, console)),
-        ):
+        for name in wanted:
             if "Elec2" in name and not (DATA / "elec.csv").exists():
                 console.print(f"skipped {name}: no {DATA / 'elec.csv'}")
                 continue
             home = Path(folder) / name.replace(" ", "-")
             use_home(home)
-            results[name] = run(home)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+            results[name] = ROWS[name](home, console)
+            RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     update("streams")
     print(json.dumps(results, indent=2))
 

@@ -7,10 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.simulation.demo import package_demo
 from bento_selfheal.simulation.streams import Stream, Table, article_rows, read_table
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("BENTO_SELFHEAL_DATA", ROOT.parent / "shared" / "data"))
+
+
+def package_article(seed: int) -> Package:
+    """The article's classifier, which watches V14 alone."""
+    return package_demo(seed, ["V14"])
 
 
 def article_stream(seed: int, drift: float, delay: int) -> Stream:

@@ -114,7 +114,7 @@ class SelfHealingModel(nn.Module):
         layer = columns(self.by_layer(hidden)) if self.mixture.asks_layer else None
         frozen = self.by_frozen(hidden)
         mixed: Tensor = self.mixture(hidden, columns(frozen), layer)
-        return mixed[:, 1] if frozen.ndim == 1 else mixed
+        return mixed[:, 1].contiguous() if frozen.ndim == 1 else mixed
 
     def by_layer(self, hidden: Tensor, layer: ReflexiveLayer | None = None) -> Tensor:
         """What the `ReflexiveLayer`, or another one, and the head say alone, in the shape of

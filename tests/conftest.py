@@ -19,9 +19,10 @@ os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
 os.environ.pop("SELFHEAL_CONFIG", None)
 
+from worlds import package_article
+
 from bento_selfheal.packaging.model_store import use_home
 from bento_selfheal.packaging.package import Package
-from bento_selfheal.simulation.demo import package_demo
 from bento_selfheal.simulation.server import ServedService
 from bento_selfheal.store import SqlStore
 
@@ -135,8 +136,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def package(home: Path) -> Package:
-    """The demo's packaged model."""
-    return package_demo(42)
+    """The article's packaged model."""
+    return package_article(42)
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table as Grid
 
-from bento_selfheal.cli.terminal import add_row, say
+from bento_selfheal.cli.figures import caught, print_figures
+from bento_selfheal.cli.terminal import say
 from bento_selfheal.core.text import counted
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.driver import BatchReport, Driver, Summary
@@ -69,26 +69,30 @@ def run_demo(demo: Demo, console: Console, target: str, cwd: Path | None = None)
                 ):
                     say(progress.console, _line(report))
         with_status = Driver(server.url, demo.package, WORKERS)
-        return Summary(reports, with_status.status())
+        return Summary(reports, with_status.status(), demo.package)
 
 
-def print_summary(summary: Summary, console: Console, tail: int) -> None:
-    """What the stream came to."""
+def print_summary(
+    summary: Summary, console: Console, tail: int, sought: str = "rows to find"
+) -> None:
+    """What the stream came to.
+
+    Args:
+        summary: The figures of the stream.
+        console: Where to print.
+        tail: How many of the last batches get figures of their own.
+        sought: What an alarm is about, in the plural.
+    """
     tail = min(tail, len(summary.reports))
-    grid = Grid(title="what was served, against the frozen model on the same rows")
-    late_name = f"accuracy, last {counted(tail, 'batch', 'batches')}"
-    for name in ("", "accuracy", "precision", "recall", "F1", late_name):
-        grid.add_column(name, justify="left" if not name else "right")
-    end = summary.tail(tail)
-    for name, scores, late in (
-        ("frozen (shadow)", summary.shadow, end.shadow),
-        ("served (champion)", summary.champion, end.champion),
-    ):
-        add_row(
-            grid, name, f"{scores.accuracy:.3f}", f"{scores.precision:.3f}", f"{scores.recall:.3f}",
-            f"{scores.f1:.3f}", f"{late.accuracy:.3f}",
-        )  # fmt: skip
-    console.print(grid)
+    whole, end = summary.figures(), summary.tail(tail).figures()
+    late = f"last {counted(tail, 'batch', 'batches')}"
+    shown = {
+        "frozen (shadow)": whole["frozen"],
+        "served (champion)": whole["champion"],
+        f"frozen, {late}": end["frozen"],
+        f"served, {late}": end["champion"],
+    }
+    print_figures(shown, summary.majority, console)
     status = summary.status
     say(
         console,
@@ -97,6 +101,7 @@ def print_summary(summary: Summary, console: Console, tail: int) -> None:
         f"{counted(status['rollbacks'], 'rollback')}   "
         f"serving snapshot {status['serving']['version']}",
     )
+    say(console, caught(whole["frozen"], whole["champion"], sought), "bold")
 
 
 def _progress(console: Console) -> Progress:

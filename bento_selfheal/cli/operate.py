@@ -44,7 +44,8 @@ def status(
         bool,
         typer.Option(
             "--check",
-            help="Exit with code 1 if the runner is dead or in trouble, or a retrain is due.",
+            help="Exit with code 1 if the runner is dead or in trouble, a retrain is due, or every "
+            "row is given the same class.",
         ),
     ] = False,
     as_json: AsJson = False,
@@ -56,7 +57,7 @@ def status(
         found = client.status()
     _print(found, as_json, print_status)
     bad = found.get("retrain") or found.get("trouble") or not found.get("runner_alive")
-    if check and bad:
+    if check and (bad or found.get("one_class", {}).get("alarm")):
         raise typer.Exit(1)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from bento_selfheal.cli.figures import caught, print_figures
 from bento_selfheal.cli.terminal import add_row, literal, say
 from bento_selfheal.cli.told import told
 from bento_selfheal.core.text import counted
@@ -52,12 +53,8 @@ def print_experiment(result: ExperimentResult, console: Console) -> None:
 
 def print_backtest(result: dict[str, Any], console: Console) -> None:
     """What a backtest came to."""
-    table = _table("answers given before their label was known", "model", "accuracy", "AUC",
-                   "average precision", "log loss")  # fmt: skip
-    for name in ("frozen", "champion", "challenger"):
-        values = result[name].values()
-        add_row(table, name, *("-" if v is None else f"{v:.4f}" for v in values))
-    console.print(table)
+    models = {name: result[name] for name in ("frozen", "champion", "challenger")}
+    print_figures(models, result["majority"], console)
     lift = result["lift"]
     say(
         console,
@@ -65,6 +62,7 @@ def print_backtest(result: dict[str, Any], console: Console) -> None:
         f"interval)   {_changes(result)}   "
         f"{result['seconds']:.1f} s",
     )
+    say(console, caught(result["frozen"], result["champion"], "rows to find"), "bold")
     for other in result.get("tries", []):
         better = other["better"]
         names = ", ".join(f"{name}={value}" for name, value in other["settings"].items())
@@ -157,6 +155,7 @@ def print_status(status: dict[str, Any], console: Console) -> None:
         "serving": f"snapshot {(status['serving'] or {}).get('version')}",
         "done": f"{counted(status['heals'], 'heal')}, {_changes(status)}",
         **{name: status[name] for name in ("retrain", "trouble") if status.get(name)},
+        **_one_class(status),
     }
     for name, value in rows.items():
         add_row(grid, literal(name, "bold"), value)
@@ -176,9 +175,15 @@ def _worth(status: Mapping[str, Any]) -> dict[str, str]:
         return {"accuracy": "not known: no batch of labels is complete yet"}
     served, frozen = _figure(last["champion"]["accuracy"]), _figure(last["shadow"]["accuracy"])
     return {
-        "accuracy": f"served {served}, frozen {frozen}, on the newest labelled batch",
+        "accuracy": f"served {served}, frozen {frozen}, on the newest labelled batch; always the "
+        f"commonest class {_figure(status.get('majority'))}, on all labels",
         "lift": f"{lift['mean']:+.3f} [{lift['low']:+.3f}, {lift['high']:+.3f}]",
     }
+
+
+def _one_class(status: Mapping[str, Any]) -> dict[str, str]:
+    reason = status.get("one_class", {}).get("reason")
+    return {"one class": reason} if reason else {}
 
 
 def _labels(status: Mapping[str, Any]) -> str:

@@ -40,7 +40,7 @@ def demo(
         ".demo"
     ),
 ) -> None:
-    """Serve the article's fraud classifier, let its data drift and watch it heal."""
+    """Serve a fraud classifier, let the fraud pattern move and watch it heal."""
     from bento_selfheal.cli.live import Demo, print_summary, run_demo
     from bento_selfheal.packaging.model_store import use_home
     from bento_selfheal.simulation.demo import demo_stream, package_demo
@@ -48,7 +48,7 @@ def demo(
     console = Console()
     shutil.rmtree(home, ignore_errors=True)
     use_home(home)
-    say(console, "training and packaging the article's fraud classifier …")
+    say(console, "training and packaging the fraud classifier …")
     package = package_demo(seed)
     target, cwd = _service_here()
     summary = run_demo(
@@ -57,7 +57,7 @@ def demo(
         target,
         cwd,
     )
-    print_summary(summary, console, tail=10)
+    print_summary(summary, console, tail=10, sought="frauds")
     say(
         console,
         f"\nwhere to look next\n"

@@ -109,9 +109,10 @@ class HealParameters(SignalParameters, ArticleParameters, ReplayParameters):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    recipe: Literal["replay", "race", "article"] = "replay"
-    """How a heal trains: the adapter on a buffer of the newest labels (`replay`), a `race` of the
-    adapter and many small models beside it, whose mixture answers, or as the `article` does."""
+    recipe: Literal["race", "replay", "article"] = "replay"
+    """How a heal trains: the adapter and many small models beside it, whose mixture answers
+    (`race`), the adapter alone on a buffer of the newest labels (`replay`), or as the `article`
+    does."""
 
 
 DetectorName = Literal["adwin", "kswin", "page-hinkley"]

@@ -15,8 +15,13 @@ Numbers = NDArray[np.floating[Any]]
 THRESHOLD = 0.5
 
 
-def decide_classes(probabilities: Numbers, threshold: float = 0.5) -> NDArray[np.int64]:
-    """The class of each row: at the threshold of two, the likeliest of many, ``(n,)``."""
+def decide_classes(
+    probabilities: Numbers, threshold: float | Numbers = THRESHOLD
+) -> NDArray[np.int64]:
+    """The class of each row: at the threshold of two, the likeliest of many, ``(n,)``.
+
+    The threshold is one for all rows, or one for each, ``(n,)``.
+    """
     p = np.asarray(probabilities)
     if p.ndim == 1:
         return np.asarray(p >= threshold, dtype=np.int64)

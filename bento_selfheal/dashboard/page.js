@@ -184,6 +184,7 @@ function drawHead(s) {
   at("story").textContent = held + why + (last ? `Last: ${told(last)}, ${ago(last.time)}.` : "Nothing has happened yet.");
   if (s.runner_alive === false) alarm("The healing runner is not running: predictions go on, but nothing heals.");
   else if (s.trouble) alarm(s.trouble);
+  else if (s.one_class?.alarm) alarm(`The service no longer tells rows apart: ${s.one_class.reason}.`);
   else if (s.worker.dropped_rows) alarm(`${s.worker.dropped_rows} predictions were not logged: the store was too slow.`);
   at("pause").textContent = s.paused ? "Resume" : "Pause";
   at("observe").textContent = s.mode === "observe" && !s.paused ? "Promote again" : "Observe";
@@ -206,7 +207,7 @@ function drawTiles(s) {
   const last = s.last, share = s.predicted_rows ? s.labels.joined / s.predicted_rows : null;
   text("accuracy", last ? number(last.champion.accuracy) : `≈ ${number(s.estimate?.accuracy)}`);
   text("accuracy-why", last
-    ? `newest batch; baseline ${number(last.shadow.accuracy)}. All ${s.champion.tp + s.champion.tn + s.champion.fp + s.champion.fn} labels: ${number(s.champion.accuracy)}, F1 ${number(s.champion.f1)}`
+    ? `newest batch; baseline ${number(last.shadow.accuracy)}. All ${s.champion.tp + s.champion.tn + s.champion.fp + s.champion.fn} labels: ${number(s.champion.accuracy)}, always the commonest class ${number(s.majority)}, F1 ${number(s.champion.f1)}`
     : "estimated: no label has come yet");
   const lift = s.lift ?? {};
   text("lift", s.labelled_batches ? signed(lift.mean) : "–", lift.low > 0 ? "good" : lift.high < 0 ? "bad" : "");
@@ -270,6 +271,7 @@ const TELLS = {
   row_set_aside: (d) => `a labelled row was set aside, the model cannot answer it: ${d.error ?? d.reason}`,
   step_failing: (d) => d.reason,
   step_recovered: () => "the healing step works again",
+  one_class: (d) => d.reason,
   retrain_needed: (d) => `a retraining is due: ${d.reason}; ${counted(d.rows, "row")} exported`,
   deployed: (d) => `${d.package} was deployed as snapshot ${d.version}`,
   heal_skipped: (d) => `no heal: ${d.reason}`,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from copy import deepcopy
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -61,7 +61,7 @@ class Expert(nn.Module):
 
     @abstractmethod
     def learn(self, hidden: Tensor, odds: Tensor, labels: Tensor, weights: Tensor) -> None:
-        """Learn from newly labelled rows.
+        """Learn from newly labelled rows, and put new buffers in the place of those that change.
 
         Args:
             hidden: As in `forward`.
@@ -83,13 +83,13 @@ class Expert(nn.Module):
         self._sums = dict(memory)
 
     def answering(self) -> Expert:
-        """A copy that answers as this one does now, and has nothing to learn on."""
-        sums, self._sums = self._sums, {}
-        shared = {id(v): v for k, v in self.named_buffers() if k in self.constant}
-        try:
-            return deepcopy(self, shared)
-        finally:
-            self._sums = sums
+        """A copy that answers as this one does now, and has nothing to learn on.
+
+        It shares the buffers: learning puts others in their place.
+        """
+        made = copy(self)
+        made._buffers, made._sums = dict(self._buffers), {}
+        return made
 
     def changing(self) -> dict[str, Tensor]:
         """The buffers that learning changes."""

@@ -34,9 +34,8 @@ class Voice:
 class Mixture(nn.Module):
     """A weighted mean of probabilities: of the frozen model, of its layer and of experts.
 
-    Whoever is linear, in the hidden vector or in waves over it, answers in one product of matrices: a
-    service is asked for few rows at a time,
-    where every call costs as much as another.
+    Whoever is linear, in the hidden vector or in waves over it, answers in one product of matrices:
+    a service is asked for few rows at a time, where every call costs as much as another.
 
     Args:
         centre: Means of the hidden vector on the reference set, ``(width,)``.

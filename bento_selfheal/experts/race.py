@@ -16,13 +16,37 @@ SHARPNESS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 """An expert's log probabilities are multiplied by the one of these that would have been best."""
 AS_SAID = SHARPNESS.index(1.0)
 HALF_LIFE = 600.0
-"""Labels after which a loss counts half."""
+"""Labels after which a log loss counts half."""
 BRIER = 0.75
 """Share of the Brier score in the loss that decides on shares, as in the gate's; the rest is
 whether the decision was wrong."""
-RATES = 0.2, 1.0
-"""Nats that a difference of 1 in the summed losses makes between two shares. Slowly, good experts
-answer together, which is better than the best of them; fast, the one that is far ahead does."""
+THEN, NOW = 0, 1
+"""Whose answers an opinion looks at: everybody's as they were when rows were asked, or now."""
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """One way to turn losses into shares."""
+
+    looks: int
+    half_life: float
+    """Labels after which a loss counts half"""
+    rate: float
+    """Nats that a difference of 1 in the summed losses makes between two shares. Slowly, good
+    experts answer together, which is better than the best of them; fast, the one that is far ahead
+    does."""
+
+
+OPINIONS = (
+    Opinion(THEN, 300, 0.05),
+    Opinion(THEN, 3000, 0.05),
+    Opinion(THEN, 600, 0.2),
+    Opinion(THEN, 300, 1.0),
+    Opinion(NOW, 600, 0.2),
+    Opinion(NOW, 600, 1.0),
+)
+HEARD_HALF_LIFE, HEARD_RATE = 1200.0, 0.5
+"""How opinions are weighed themselves, by what each would have answered when rows were asked."""
 AHEAD = 2.0
 """Summed loss by which the frozen model is ahead of everybody before there are labels."""
 LEAST_SHARE = 0.01
@@ -31,8 +55,6 @@ FLOOR = 1e-3
 """Least probability of the truth in a log loss: one surprise is not the end."""
 SMALLEST_SPREAD = 1e-3
 ROUND = 25
-THEN, NOW = 0, 1
-"""Rows of the losses: as everybody was when rows were asked, and as everybody is now."""
 MOST_STUDIED = 2000
 """Labels that are not new from which experts learn; older ones would be forgotten anyway."""
 
@@ -74,10 +96,10 @@ class Race:
 
     Experts are weighted by their loss as the gate knows it: log loss would trust who is calibrated
     over who is right, and is only asked how sharp each expert should be. Opinions of the shares
-    differ in what they look at and in how fast they follow it. Labels come late, and who knows the
-    newest ones looks better now than it could have answered when the rows were asked; but after a
-    sudden change only what is said now tells who learns fast. What each opinion would have
-    answered decides between them.
+    (`OPINIONS`) differ in what they look at and in how fast they follow it. Labels come late, and
+    who knows the newest ones looks better now than it could have answered when the rows were asked;
+    but after a sudden change only what is said now tells who learns fast. What each opinion would
+    have answered decides between them.
 
     Args:
         hidden: Hidden vectors of clean rows, ``(m, width)``, whose mean and spread scale all.
@@ -98,8 +120,8 @@ class Race:
         }
         self.seen = 0
         self._log_losses = torch.zeros(len(self.names), len(SHARPNESS), dtype=torch.float64)
-        self._losses = torch.zeros(2, len(self.names), dtype=torch.float64)
-        self._opinions = torch.zeros(2 * len(RATES), dtype=torch.float64)
+        self._losses = torch.zeros(len(OPINIONS), len(self.names), dtype=torch.float64)
+        self._opinions = torch.zeros(len(OPINIONS), dtype=torch.float64)
 
     @property
     def names(self) -> list[str]:
@@ -110,7 +132,7 @@ class Race:
         self,
         lesson: Lesson,
         layer: Tensor,
-        half_life: float = HALF_LIFE,
+        rarity: float = 1.0,
         then: tuple[Standing, Tensor] | None = None,
     ) -> None:
         """Score everybody on labels that are new to all.
@@ -118,26 +140,28 @@ class Race:
         Args:
             lesson: The rows.
             layer: What the model with its layer says of them now, ``(n, classes)``.
-            half_life: Labels after which a loss counts half.
+            rarity: How many times longer losses count, where one class has almost all rows.
             then: The race when the rows were asked, and what the model with its layer of then says
                 of them; None where that is now.
         """
-        fade = 0.5 ** (float(lesson.weights.sum()) / half_life)
+        count = float(lesson.weights.sum()) / rarity
         now = self._say(lesson, layer, self.experts)
         past = now if then is None else self._say(lesson, then[1], then[0].experts)
-        chosen = torch.stack([self._chosen(past), self._chosen(now)])
-        self._losses = self._losses * fade + self._missed(chosen, lesson)
+        missed = self._missed(torch.stack([self._chosen(past), self._chosen(now)]), lesson)
+        fades = torch.tensor([[0.5 ** (count / opinion.half_life)] for opinion in OPINIONS])
+        self._losses = self._losses * fades + missed[[opinion.looks for opinion in OPINIONS]]
         if then is not None:
             standing = then[0]
             sharp = torch.tensor([SHARPNESS[place] for place in standing.sharpness])
             answers = torch.softmax(sharp[:, None, None] * past, dim=2).double()
             mixed = torch.einsum("ok,knc->onc", standing.shares, answers)
+            fade = 0.5 ** (count / HEARD_HALF_LIFE)
             self._opinions = self._opinions * fade + self._missed(mixed, lesson)
         at = torch.arange(len(lesson)), lesson.labels.long()
         each = torch.stack([torch.log_softmax(s * past, dim=2) for s in SHARPNESS], dim=1)
         truth = each[:, :, at[0], at[1]].double().exp().clamp_min(FLOOR)
         fresh = -(truth.log() * lesson.weights.double()).sum(dim=2)
-        self._log_losses = self._log_losses * fade + fresh
+        self._log_losses = self._log_losses * 0.5 ** (count / HALF_LIFE) + fresh
 
     def learn(self, lesson: Lesson) -> None:
         """Learn new labels."""
@@ -164,7 +188,7 @@ class Race:
 
     def mixture(self) -> Mixture:
         """The experts as they are now, by their shares."""
-        opinions = torch.softmax(-RATES[-1] * self._opinions, dim=0)
+        opinions = torch.softmax(-HEARD_RATE * self._opinions, dim=0)
         shares = opinions @ self._shares()
         shares = torch.where(shares < LEAST_SHARE, torch.zeros_like(shares), shares)
         shares = shares / shares.sum()
@@ -179,7 +203,8 @@ class Race:
         """Of each opinion, ``(opinions, names)``."""
         behind = self._losses - self._losses.min(dim=1, keepdim=True).values
         behind[:, 1:] += AHEAD
-        return torch.cat([torch.softmax(-rate * behind, dim=1) for rate in RATES])
+        rates = torch.tensor([[opinion.rate] for opinion in OPINIONS], dtype=torch.float64)
+        return torch.softmax(-rates * behind, dim=1)
 
     def _sharpest(self) -> list[int]:
         """For each the place of its best sharpness so far."""
@@ -232,9 +257,12 @@ class Race:
         Raises:
             RuntimeError: It is the state of a race of others, or over other hidden vectors.
         """
-        missing = sorted({f"{name}.losses" for name in self.names} - set(state))
+        missing = sorted({"opinions", *(f"{name}.losses" for name in self.names)} - set(state))
         if missing:
             raise RuntimeError(f"the race has no {', '.join(missing)}")
+        if len(state["opinions"]) != len(OPINIONS):
+            given = len(state["opinions"])
+            raise RuntimeError(f"the race has {given} opinions, {len(OPINIONS)} are expected")
         self._clean.centre, self._clean.spread = state["centre"], state["spread"]
         self.seen, self._opinions = int(state["seen"]), state["opinions"]
         self._log_losses = torch.stack([state[f"{name}.log_losses"] for name in self.names])

@@ -166,10 +166,10 @@ class Pipeline:
         p = self.parts
         p.scoreboard.counts.batches += 1
         with self._telemetry.span(names.SIGNAL, {names.BATCH: p.scoreboard.counts.batches}) as span:
-            changes, reading = (
-                p.drift.read(batch, p.policy.point.threshold),
-                p.drift.signals.reading,
-            )
+            threshold = p.policy.point.threshold
+            changes, reading = p.drift.read(batch, threshold), p.drift.signals.reading
+            if began := p.drift.one_class.answered(batch[1], threshold, p.controls.thresholds):
+                self.journal.note("one_class", began)
             span.set_attributes({names.Z: reading.z, names.CONFLICTS: reading.conflicts})
             span.set_attribute(names.DRIFTING, reading.drifting)
             self._changed(changes)

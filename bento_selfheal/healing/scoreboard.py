@@ -34,6 +34,14 @@ class Counts:
     champion: Scores = NOTHING
     baseline: Scores = NOTHING
     challenger: Scores = NOTHING
+    classes: list[int] = field(default_factory=list)
+    """Labelled rows of each class that was seen, by its index."""
+
+    def label(self, labels: NDArray[np.float32]) -> None:
+        """Count labels by their class, ``(n,)``."""
+        new = np.bincount(labels.astype(np.int64), minlength=len(self.classes))
+        new[: len(self.classes)] += np.asarray(self.classes, dtype=np.int64)
+        self.classes = new.tolist()
 
 
 SCORED = ("champion", "baseline", "challenger")
@@ -81,6 +89,7 @@ class Scoreboard:
         baseline = Scores.of(batch.baseline, batch.labels)
         self.counts.champion += champion
         self.counts.baseline += baseline
+        self.counts.label(batch.labels)
         lift = champion.accuracy - baseline.accuracy
         both = (challenger_answers, champion_answers)
         reached = max(Scores.of(answers, batch.labels).accuracy for answers in both)

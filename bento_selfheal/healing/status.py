@@ -6,7 +6,7 @@ from typing import Any
 
 from bento_selfheal.healing.parts import Parts
 from bento_selfheal.scoring.losses import cost_of
-from bento_selfheal.scoring.scores import batch_interval
+from bento_selfheal.scoring.scores import batch_interval, majority_accuracy
 
 
 def status_of(p: Parts) -> dict[str, Any]:
@@ -16,6 +16,7 @@ def status_of(p: Parts) -> dict[str, Any]:
         **_worth(p),
         **_healing(p),
         "signals": _signals(p),
+        "one_class": _one_class(p),
         "agreement": _agreement(p),
         "labels": _labels(p),
         "cursors": {"predictions": p.cursors.predictions, "feedback": p.cursors.feedback},
@@ -51,6 +52,7 @@ def _worth(p: Parts) -> dict[str, Any]:
         "champion": counts.champion.as_dict(),
         "shadow": counts.baseline.as_dict(),
         "challenger": counts.challenger.as_dict(),
+        "majority": majority_accuracy(counts.classes) if counts.classes else None,
         "lift": {"mean": lift.mean, "low": lift.low, "high": lift.high},
         "cost": {
             "champion": cost_of(counts.champion, costs),
@@ -88,6 +90,11 @@ def _signals(p: Parts) -> dict[str, Any]:
         "fidi_threshold": p.settings.tuning.fidi_threshold,
         "conflict_min": p.settings.tuning.conflict_min,
     }
+
+
+def _one_class(p: Parts) -> dict[str, Any]:
+    one = p.drift.one_class
+    return {"alarm": bool(one.alarm), "rows": one.rows, "reason": one.alarm}
 
 
 def _agreement(p: Parts) -> dict[str, Any]:

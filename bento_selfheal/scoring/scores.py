@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bento_selfheal.core.decision import decide_classes
+from bento_selfheal.core.decision import THRESHOLD, Numbers, decide_classes
 from bento_selfheal.scoring.probabilities import cross_entropy, targets
 
 
@@ -29,9 +29,11 @@ class Scores:
         cls,
         probabilities: NDArray[np.float32],
         labels: NDArray[np.generic],
-        threshold: float = 0.5,
+        threshold: float | Numbers = THRESHOLD,
     ) -> Scores:
         """Count decisions against labels, indices of classes, ``(n,)``.
+
+        The threshold is one for all rows, or one for each, ``(n,)``.
 
         Of many classes the first is the negative one: an answer that names it counts as ``tn`` or
         ``fn``, any other as ``tp`` or ``fp``.
@@ -93,6 +95,19 @@ class Scores:
 
 
 NOTHING = Scores(0, 0, 0, 0)
+
+
+def majority_accuracy(counts: Sequence[int]) -> float:
+    """Accuracy of always answering the commonest class, which is known only afterwards.
+
+    Args:
+        counts: How many labels each class has, in any order.
+
+    >>> majority_accuracy([85, 15])
+    0.85
+    """
+    total = sum(counts)
+    return max(counts) / total if total else 0.0
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,10 @@ from bento_selfheal.healing.labels.join import row_key
 from bento_selfheal.healing.pipeline import Pipeline
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.probabilities import predict_probabilities
-from bento_selfheal.scoring.scores import Scores
+from bento_selfheal.scoring.scores import majority_accuracy
 from bento_selfheal.simulation.driver import BatchReport
+from bento_selfheal.simulation.figures import Figures, alarm_shares, figures_of
 from bento_selfheal.simulation.memory_snapshots import MemorySnapshots
-from bento_selfheal.simulation.ranking import ranking_figures
 from bento_selfheal.simulation.streams import Stream
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry.spans import Telemetry
@@ -70,7 +70,7 @@ class Backtest:
         self.events: list[Event] = []
         self._seq = 0
         self._answers: dict[str, list[NDArray[np.float32]]] = {
-            name: [] for name in ("frozen", "champion", "challenger", "labels")
+            name: [] for name in ("frozen", "champion", "challenger", "labels", "thresholds")
         }
 
     def run(
@@ -95,8 +95,8 @@ class Backtest:
         for number, (rows, labels) in enumerate(stream, start=1):
             asked = self._answer(number, rows)
             shadow = self.package.baseline(rows)
-            self._keep(rows, labels, shadow, asked)
             threshold = self.parts.policy.point.threshold
+            self._keep(rows, labels, shadow, asked)
             self.pipeline.consume(asked)
             asked_at[number] = asked
             owed.extend(range((number - 1) * stream.batch, number * stream.batch))
@@ -115,8 +115,10 @@ class Backtest:
                 z=self.parts.drift.signals.reading.z,
                 conflicts=self.parts.drift.signals.reading.conflicts,
                 version=asked.version,
-                champion=Scores.of(asked.probabilities, labels, threshold),
-                shadow=Scores.of(shadow, labels, THRESHOLD),
+                labels=labels,
+                frozen=shadow,
+                served=asked.probabilities,
+                threshold=threshold,
                 action=self.parts.scoreboard.last.get("action", ""),
             )
 
@@ -147,6 +149,7 @@ class Backtest:
             "frozen": self.package.baseline(entry.features),
             "champion": predict_probabilities(self.parts.lineage.champion, entry.features),
             "challenger": predict_probabilities(self.parts.line.challenger.answers, entry.features),
+            "thresholds": self._in_force(len(entry.features)),
         }
         version = self.parts.lineage.serving_version
         return replace(entry, probabilities=said["champion"], version=version), said
@@ -171,18 +174,30 @@ class Backtest:
         self._answers["labels"].append(label)
 
     def correct(self, name: str) -> NDArray[np.float64]:
-        """Which answers were right at the threshold of 0.5, 1 or 0, in order."""
-        right = decide_classes(self.answers(name), THRESHOLD) == self.answers("labels")
+        """Which answers were right, 1 or 0, in order; frozen at 0.5, others as they were served."""
+        right = decide_classes(self.answers(name), self._thresholds(name)) == self.answers("labels")
         return np.asarray(right, dtype=np.float64)
 
-    def figures(self) -> dict[str, dict[str, float | None]]:
-        """Accuracy, AUC, average precision and log loss of frozen, champion and challenger,
-        each answer given before its label was known."""
-        labels = self.answers("labels")
+    def figures(self) -> dict[str, Figures]:
+        """`figures_of` frozen, champion and challenger, each answer given before its label was
+        known."""
+        labels, costs = self.answers("labels"), self.parts.controls.thresholds
+        shares = alarm_shares(self.package, costs)
         return {
-            name: ranking_figures(self.answers(name), labels)
+            name: figures_of(self.answers(name), labels, self._thresholds(name), shares, costs)
             for name in ("frozen", "champion", "challenger")
         }
+
+    @property
+    def majority(self) -> float:
+        """Accuracy of always answering the commonest class."""
+        return majority_accuracy(np.bincount(self.answers("labels").astype(np.int64)).tolist())
+
+    def _thresholds(self, name: str) -> float | NDArray[np.float32]:
+        return THRESHOLD if name == "frozen" else self.answers("thresholds")
+
+    def _in_force(self, rows: int) -> NDArray[np.float32]:
+        return np.full(rows, self.parts.policy.point.threshold, dtype=np.float32)
 
     @property
     def labelled(self) -> int:
@@ -190,7 +205,8 @@ class Backtest:
         return sum(len(part) for part in self._answers["labels"])
 
     def answers(self, name: str) -> NDArray[np.float32]:
-        """All answers of frozen, champion or challenger so far, or the labels, in order."""
+        """All answers of frozen, champion or challenger so far, the labels or the thresholds, in
+        order."""
         return np.concatenate(self._answers[name])
 
     def _keep(
@@ -201,7 +217,8 @@ class Backtest:
         asked: PredictionRecord,
     ) -> None:
         challenger = predict_probabilities(self.parts.line.challenger.answers, rows)
-        answers = (shadow, asked.probabilities, challenger, labels)
+        thresholds = self._in_force(len(rows))
+        answers = (shadow, asked.probabilities, challenger, labels, thresholds)
         for kept, answer in zip(self._answers.values(), answers, strict=True):
             kept.append(np.asarray(answer, dtype=np.float32))
 

@@ -109,6 +109,7 @@ def _backtest(run: Run, settings: Settings) -> tuple[Backtest, dict[str, Any]]:
     scoreboard = made.pipeline.parts.scoreboard.counts
     return made, {
         **made.figures(),
+        "majority": made.majority,
         "lift": {"accuracy": lift.mean, "low": lift.low, "high": lift.high},
         "promotions": scoreboard.promotions,
         "rollbacks": scoreboard.rollbacks,

@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bento_selfheal.client.client import Client
+from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.decision import THRESHOLD
 from bento_selfheal.errors import SelfHealError
 from bento_selfheal.packaging.package import Package
-from bento_selfheal.scoring.scores import Interval, Scores, batch_interval
+from bento_selfheal.scoring.scores import Interval, Scores, batch_interval, majority_accuracy
+from bento_selfheal.simulation.figures import Figures, alarm_shares, figures_of
 from bento_selfheal.simulation.streams import Stream
 from bento_selfheal.wire.messages import FeedbackItem
 
@@ -26,18 +28,37 @@ SETTLE_SECONDS = 60.0
 POLL_SECONDS = 0.01
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BatchReport:
-    """The answers to one batch, and the state of the service after it."""
+    """The answers to one batch, and the state of the service after it.
+
+    Attributes:
+        labels: The true classes, indices, ``(n,)``.
+        frozen: What the frozen model says, ``(n,)`` or ``(n, classes)``.
+        served: What was answered, in the same shape.
+        threshold: The threshold that was in force for it.
+    """
 
     number: int
     state: str
     z: float
     conflicts: int
     version: int
-    champion: Scores
-    shadow: Scores
+    labels: NDArray[np.int64]
+    frozen: NDArray[np.float32]
+    served: NDArray[np.float32]
+    threshold: float
     action: str
+
+    @property
+    def champion(self) -> Scores:
+        """What was decided."""
+        return Scores.of(self.served, self.labels, self.threshold)
+
+    @property
+    def shadow(self) -> Scores:
+        """What the frozen model decides."""
+        return Scores.of(self.frozen, self.labels, THRESHOLD)
 
     @property
     def lift(self) -> float:
@@ -47,10 +68,17 @@ class BatchReport:
 
 @dataclass(frozen=True)
 class Summary:
-    """The figures of a whole stream."""
+    """The figures of a whole stream.
+
+    Attributes:
+        reports: One for each batch.
+        status: The status of the service at the end.
+        package: The packaged model.
+    """
 
     reports: list[BatchReport]
     status: dict[str, Any]
+    package: Package
 
     @property
     def champion(self) -> Scores:
@@ -67,9 +95,30 @@ class Summary:
         """Mean accuracy gained per batch, with its interval."""
         return batch_interval([r.lift for r in self.reports])
 
+    def figures(self) -> dict[str, Figures]:
+        """`figures_of` what the frozen model says and what was served."""
+        costs = Thresholds.model_validate(self.status["thresholds"])
+        shares = alarm_shares(self.package, costs)
+        labels = self._joined("labels")
+        in_force = np.concatenate(
+            [np.full(len(r.labels), r.threshold, dtype=np.float32) for r in self.reports]
+        )
+        return {
+            "frozen": figures_of(self._joined("frozen"), labels, THRESHOLD, shares, costs),
+            "champion": figures_of(self._joined("served"), labels, in_force, shares, costs),
+        }
+
+    @property
+    def majority(self) -> float:
+        """Accuracy of always answering the commonest class."""
+        return majority_accuracy(np.bincount(self._joined("labels")).tolist())
+
     def tail(self, batches: int) -> Summary:
         """The figures of the last batches."""
-        return Summary(self.reports[-batches:], self.status)
+        return Summary(self.reports[-batches:], self.status, self.package)
+
+    def _joined(self, name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(report, name) for report in self.reports])
 
 
 class Driver:
@@ -114,8 +163,10 @@ class Driver:
             z=status["signals"]["z"],
             conflicts=status["signals"]["conflicts"],
             version=answer.model_version,
-            champion=Scores.of(np.asarray(answer.probabilities), labels, answer.threshold),
-            shadow=Scores.of(before, labels, THRESHOLD),
+            labels=labels,
+            frozen=before,
+            served=np.asarray(answer.probabilities, dtype=np.float32),
+            threshold=answer.threshold,
             action=last.get("action", ""),
         )
 

@@ -135,6 +135,8 @@ METRICS = (
            ("signals", "z")),
     Metric("selfheal.signal.conflicts", "{row}",
            "Rows of the newest batch that conflict with a rule", ("signals", "conflicts")),
+    Metric("selfheal.one_class", "{alarm}", "1 while every row is given the same class, which the "
+           "packaged model would not do, else 0", ("one_class", "alarm")),
     Metric("selfheal.threshold.z", "{sigma}", "z above which a feature has drifted",
            ("signals", "fidi_threshold")),
     Metric("selfheal.threshold.conflicts", "{row}",
@@ -148,6 +150,8 @@ METRICS = (
            ("last", "shadow", "accuracy")),
     Metric("selfheal.shadow.f1", "1", "F1 of the baseline on the same rows",
            ("last", "shadow", "f1")),
+    Metric("selfheal.majority.accuracy", "1",
+           "Accuracy of always answering the commonest class, all labelled rows", ("majority",)),
     Metric("selfheal.lift.mean", "1", "Accuracy of the served model minus the baseline's, mean "
            "over labelled batches", ("lift", "mean")),
     Metric("selfheal.lift.low", "1", "Lower end of its 95 % interval", ("lift", "low")),

@@ -31,6 +31,9 @@ def test_demo_heals_and_ends(tmp_path: Path) -> None:
     assert len(lines) == 12
     assert "DRIFTING" in printed
     assert "promote" in printed
+    assert re.search(
+        r"with the same \d+ alarms, .* of 180 frauds, and what was served \d+", printed
+    )
     mean, low, high = lift_of(printed)
     assert low < mean < high
     assert mean > 0.1

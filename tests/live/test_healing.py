@@ -48,7 +48,7 @@ def driven(
     ):
         driver = Driver(server.url, package, WORKERS)
         reports = list(driver.run(demo_stream(20, 4, 2.2, 42)))
-        yield Driven(server, client, Summary(reports, client.read("/status")), home)
+        yield Driven(server, client, Summary(reports, client.read("/status"), package), home)
 
 
 # -- the demo's stream ----------------------------------------------------------------------------
@@ -61,6 +61,9 @@ def test_the_champion_wins_back_what_the_frozen_model_lost(driven: Driven) -> No
     assert shadow.accuracy < 0.55
     assert driven.summary.tail(TAIL).champion.accuracy >= 0.80
     assert driven.summary.status["promotions"] >= 1
+    figures = driven.summary.tail(TAIL).figures()
+    caught, lost = (figures[name]["caught"] or 0 for name in ("champion", "frozen"))
+    assert caught > 1.5 * lost
     assert driven.summary.status["lift"]["low"] > 0
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bento_selfheal.config.parameters import HealParameters
-from bento_selfheal.experts.race import HALF_LIFE, MOST_STUDIED, Lesson, Race
+from bento_selfheal.experts.race import MOST_STUDIED, Lesson, Race
 from bento_selfheal.healing.challenger.anchor import Anchor
 from bento_selfheal.healing.challenger.challenger import Challenger
 from bento_selfheal.healing.challenger.recipes import (
@@ -50,7 +50,7 @@ class RaceRecipe:
             race.examine(_lesson(challenger, older))
         lesson = _lesson(challenger, fresh) if len(fresh) else None
         if lesson is not None:
-            _score(challenger, race, lesson, fresh, HALF_LIFE * rows.rarity)
+            _score(challenger, race, lesson, fresh, rows.rarity)
         losses = self._train_layer(challenger, rows, generator)
         if lesson is not None:
             race.learn(lesson)
@@ -111,7 +111,7 @@ def _lesson(challenger: Challenger, rows: LabelledRows) -> Lesson:
 
 
 def _score(
-    challenger: Challenger, race: Race, lesson: Lesson, rows: LabelledRows, half_life: float
+    challenger: Challenger, race: Race, lesson: Lesson, rows: LabelledRows, rarity: float
 ) -> None:
     """Score everybody as they were when the rows were asked."""
     answers = challenger.answers
@@ -124,4 +124,4 @@ def _score(
             then = None
             if moment is not None:
                 then = moment.race, columns(answers.by_layer(hidden, moment.layer)).cpu()
-        race.score(part, now, half_life, then)
+        race.score(part, now, rarity, then)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.records import PredictionRecord
 from bento_selfheal.healing.drift.estimate import Estimate
+from bento_selfheal.healing.drift.one_class import OneClass
 from bento_selfheal.healing.drift.signals import Signals
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.rules import RuleSet
@@ -30,6 +31,7 @@ class DriftWatch:
     Attributes:
         signals: What the signals say.
         estimate: The accuracy that is estimated without labels.
+        one_class: Whether every row is given the same class.
         heal_requested: Whether a signal has asked for a heal since the last one.
         changed: What the detectors last saw change, in words.
         unlabelled: Batches since the last label.
@@ -41,6 +43,7 @@ class DriftWatch:
         self._open_answers = package.no_answers
         self.signals = Signals(package, settings, rules)
         self.estimate = Estimate(package)
+        self.one_class = OneClass(package)
         self.heal_requested = False
         self.changed = ""
         self.unlabelled = 0
@@ -105,6 +108,7 @@ class DriftWatch:
             "open_answers": torch.from_numpy(self._open_answers.copy()),
             "signals": self.signals.state(),
             "estimate": self.estimate.state(),
+            "one_class": self.one_class.state(),
             "heal_requested": self.heal_requested,
             "changed": self.changed,
             "unlabelled": self.unlabelled,
@@ -116,5 +120,6 @@ class DriftWatch:
         self._open_answers = state["open_answers"].numpy()
         self.signals.restore(state["signals"])
         self.estimate.restore(state["estimate"])
+        self.one_class.restore(state.get("one_class", {}))
         self.heal_requested, self.changed = state["heal_requested"], state["changed"]
         self.unlabelled = state["unlabelled"]

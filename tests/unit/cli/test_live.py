@@ -3,32 +3,81 @@
 from __future__ import annotations
 
 import io
+import sys
+from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from bento_selfheal.cli.live import print_summary
-from bento_selfheal.scoring.scores import Scores
+from bento_selfheal.config.thresholds import Thresholds
+from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.driver import BatchReport, Summary
 
-RIGHT, WRONG = Scores(0, 100, 0, 0), Scores(0, 0, 100, 0)
+STATUS: dict[str, Any] = {
+    "heals": 1, "promotions": 2, "rollbacks": 0, "serving": {"version": 1},
+    "thresholds": Thresholds().model_dump(),
+}  # fmt: skip
+LABELS = np.arange(100) % 10 // 9
+RIGHT = np.where(LABELS == 1, 0.9, 0.1).astype(np.float32)
+WRONG = 1 - RIGHT
 
 
-def report(number: int, shadow: Scores) -> BatchReport:
-    return BatchReport(number, "HEALTHY", 0.0, 0, 1, champion=RIGHT, shadow=shadow, action="")
+def printed(package: Package, frozen_right: int, tail: int) -> list[str]:
+    """The lines after four batches, of which the frozen model got the first few right."""
+    reports = [
+        BatchReport(
+            n, "HEALTHY", 0.0, 0, 1, labels=LABELS, frozen=RIGHT if n <= frozen_right else WRONG,
+            served=RIGHT, threshold=0.5, action="",
+        )
+        for n in range(1, 5)
+    ]  # fmt: skip
+    out = io.StringIO()
+    print_summary(Summary(reports, STATUS, package), Console(file=out, width=80), tail, "frauds")
+    return out.getvalue().splitlines()
+
+
+def cells(lines: list[str], name: str) -> list[list[str]]:
+    """The cells of each table's row of this name."""
+    return [[c.strip() for c in line.split("│")[2:-1]] for line in lines if f"│ {name}" in line]
 
 
 @pytest.mark.parametrize(
     ("tail", "named", "frozen"), [(50, "last 4 batches", 0.5), (2, "last 2 batches", 0.0)]
 )
-def test_the_last_batches_count_once(tail: int, named: str, frozen: float) -> None:
-    """The last column names as many batches as there are, and counts each of them once."""
-    reports = [report(n, RIGHT if n < 3 else WRONG) for n in range(1, 5)]
-    status = {"heals": 1, "promotions": 2, "rollbacks": 0, "serving": {"version": 1}}
-    out = io.StringIO()
-    print_summary(Summary(reports, status), Console(file=out, width=200), tail)
-    said = out.getvalue()
-    assert named in said
-    [line] = [line for line in said.splitlines() if "frozen (shadow)" in line]
-    assert f"{frozen:.3f}" in line.split("│")[-2]
-    assert "1 heal   2 promotions   0 rollbacks" in said
+def test_the_last_batches_count_once(
+    package: Package, tail: int, named: str, frozen: float
+) -> None:
+    """The last batches have rows of their own, which name as many batches as there are and count
+    each of them once."""
+    lines = printed(package, 2, tail)
+    decided, _ = cells(lines, f"frozen, {named}")
+    assert decided[0] == f"{frozen:.4f}"
+    assert any("1 heal   2 promotions   0 rollbacks" in line for line in lines)
+
+
+def test_a_desk_can_read_it(package: Package) -> None:
+    """Beside each accuracy stands that of always answering the commonest class, and the last line
+    says how many frauds the same number of alarms catches with either model."""
+    lines = printed(package, 0, 2)
+    [commonest] = cells(lines, "always the commonest class")
+    assert commonest[0] == "0.9000"
+    [_, frozen], [_, served] = cells(lines, "frozen (shadow)"), cells(lines, "served (champion)")
+    assert (frozen[0], served[0]) == ("0.0000", "1.0000")
+    assert frozen[-2] == served[-2]
+    assert (frozen[-1], served[-1]) == ("0 of 40", "40 of 40")
+    assert lines[-1] == (
+        f"with the same {served[-2]} alarms, the frozen model catches 0 of 40 frauds, and what was "
+        "served 40"
+    )
+
+
+def test_without_scikit_learn(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo ends well without it, and says what it would show with it."""
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    lines = printed(package, 0, 2)
+    _, served = cells(lines, "served (champion)")
+    assert served[0] == served[1] == "-"
+    assert served[-1] == "40 of 40"
+    assert any("pip install 'bento-selfheal[backtest]'" in line for line in lines)

@@ -25,6 +25,8 @@ CALM: dict[str, Any] = {
         ({"trouble": "The healing step has failed 5 times in a row"}, 1),
         ({"retrain": "accuracy stays low"}, 1),
         ({"runner_alive": False}, 1),
+        ({"one_class": {"alarm": True, "rows": 200, "reason": "all of the last 200 rows"}}, 1),
+        ({"one_class": {"alarm": False, "rows": 3, "reason": ""}}, 0),
     ],
 )
 def test_check(
@@ -33,13 +35,14 @@ def test_check(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """`status --check` ends with 1 when the runner is dead or in trouble or a retrain is due, and
-    prints the reason."""
+    """`status --check` ends with 1 when the runner is dead or in trouble, a retrain is due or
+    every row is given the same class, and prints the reason."""
     monkeypatch.setattr(Client, "status", lambda _: {**CALM, **more})
     monkeypatch.setattr("sys.argv", ["bento-selfheal", "status", "--check"])
     with pytest.raises(SystemExit) as ended:
         entry.main()
     assert ended.value.code == code
     printed = capsys.readouterr().out
-    for reason in more.values():
+    shown = more.get("one_class", more)
+    for reason in shown.values():
         assert not isinstance(reason, str) or reason in printed

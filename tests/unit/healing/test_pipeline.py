@@ -699,6 +699,23 @@ def test_estimate(package: Package) -> None:
     assert calm["checks"] > 5
 
 
+def test_majority(package: Package) -> None:
+    """What always answering the commonest class would reach stands beside the accuracy, on the same
+    labels; a checkpoint of an earlier release counts on from nothing."""
+    rig = Rig(package)
+    assert rig.status()["majority"] is None
+    rows, labels = drifting(clean=300, drifted=0)
+    Live(rig, delay=0).send(rows, 1 - labels)
+    served = rig.status()["champion"]
+    frauds, others = served["tp"] + served["fn"], served["tn"] + served["fp"]
+    assert frauds > others > 0
+    assert rig.status()["majority"] == frauds / (frauds + others)
+    old = rig.pipeline.parts.scoreboard.state()
+    del old["counts"]["classes"]
+    rig.pipeline.parts.scoreboard.restore(old)
+    assert rig.status()["majority"] is None
+
+
 def test_retrain_needed(package: Package) -> None:
     """When the best challenger stays far from what is asked the state says so, once, and the
     buffer is handed out."""

@@ -18,10 +18,13 @@ from torch import Tensor
 
 from bento_selfheal.core.records import NewSnapshot, Phase, Snapshot
 from bento_selfheal.errors import SnapshotError
+from bento_selfheal.experts.mixture import FROZEN, Mixture, Voice
 from bento_selfheal.packaging.adapters import ADAPTER, Registry
 from bento_selfheal.packaging.build import Training, package_model
+from bento_selfheal.packaging.experts import open_race
 from bento_selfheal.packaging.model_store import bentoml_home, home_store
 from bento_selfheal.packaging.package import Package
+from bento_selfheal.scoring.probabilities import predict_probabilities
 from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows
 
 
@@ -48,6 +51,24 @@ def test_round_trip(registry: Registry) -> None:
     assert model.head is registry.package.model.head
     assert not model.training
     assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_round_trip_of_a_mixture(registry: Registry) -> None:
+    """An adapter with experts loads from the model store, and answers as before."""
+    package, race = registry.package, open_race(registry.package)
+    everybody = [FROZEN, *race.experts]
+    model = package.model.with_adapter(package.model.adapter_state())
+    model.mixture = Mixture(
+        torch.zeros(model.reflexive.dim), torch.ones(model.reflexive.dim), 2,
+        {name: Voice(1 / len(everybody), 1.0, race.experts.get(name)) for name in everybody},
+    )  # fmt: skip
+    new = NewSnapshot(4, Phase.POST, heal=1, batch=1, reason="raced")
+    snapshot = registry.save(new, model.adapter_state())
+    rows = article_rows(20, 1.0, np.random.default_rng(1)).rows
+    loaded = registry.load(snapshot.tag, snapshot.sha256)
+    np.testing.assert_array_equal(
+        predict_probabilities(loaded, rows), predict_probabilities(model, rows)
+    )
 
 
 def test_model_store_shows_it(registry: Registry) -> None:

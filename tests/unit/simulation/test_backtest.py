@@ -51,9 +51,16 @@ def test_one_json_object(file: Path) -> None:
     for result in (one, two):
         assert result.pop("seconds") > 0
     assert one == two
-    assert set(one) == {"frozen", "champion", "challenger", "lift", "promotions", "rollbacks"}
-    for name in ("frozen", "champion", "challenger"):
-        assert set(one[name]) == {"accuracy", "auc", "average_precision", "log_loss"}
+    models = {"frozen", "champion", "challenger"}
+    assert set(one) == {*models, "majority", "lift", "promotions", "rollbacks"}
+    for name in models:
+        assert set(one[name]) == {
+            "accuracy", "recall", "precision", "cost", "auc", "average_precision", "log_loss",
+            "alarms", "caught", "to_catch", "recall_at_alarms", "precision_at_alarms",
+        }  # fmt: skip
+    assert 0.5 <= one["majority"] < 0.55
+    assert one["champion"]["alarms"] == one["frozen"]["alarms"]
+    assert one["champion"]["caught"] > one["frozen"]["caught"]
     assert one["frozen"]["accuracy"] < 0.3
     assert one["champion"]["accuracy"] > 0.5
     difference = one["champion"]["accuracy"] - one["frozen"]["accuracy"]
