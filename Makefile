@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 export BENTOML_DO_NOT_TRACK := True
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve container test test-slow test-long test-faults structure lint format docs pictures bench-serving bench-streams bench-quality bench-poisoning clean
+.PHONY: help install demo serve container test test-slow test-long test-faults structure lint format docs pictures bench-serving bench-streams bench-quality bench-alpha bench-poisoning clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ bench-streams: $(STAMP)  ## measure the lift on the demo's streams and Elec2; wr
 
 bench-quality: $(STAMP)  ## compare healing with other methods; writes benchmarks/results/quality.json (an hour)
 	$(BIN)/python benchmarks/quality.py
+
+bench-alpha: $(STAMP)  ## count promotions of what is no better; writes benchmarks/results/alpha.json (five minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/alpha.py
 
 bench-poisoning: $(STAMP)  ## test sources that lie; writes benchmarks/results/poisoning.json (a quarter of an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/poisoning.py

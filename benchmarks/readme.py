@@ -264,6 +264,24 @@ def _short(value: Any) -> str:
     return str(value)
 
 
+def alpha_table(results: dict[str, Any]) -> str:
+    """Of each kind of run, how many promoted what is no better, and what that cost at most."""
+    lines = [
+        "| runs in which nothing is better | runs | with a promotion | 95 % interval "
+        "| largest loss served | mean loss served |",
+        "|---" * 6 + "|",
+    ]
+    for name, found in results.items():
+        if isinstance(found, dict):
+            low, high = found["interval"]
+            lines.append(
+                f"| {name} | {found['runs']:,} | {_percent(found['share'])} "
+                f"| {_percent(low)} to {_percent(high)} | {100 * found['largest_loss']:.2f} "
+                f"| {100 * found['mean_loss']:.3f} |"
+            )
+    return "\n".join(lines)
+
+
 def poisoning_table(results: dict[str, Any]) -> str:
     """A table for each stream: what each attack cost, and which sources were quarantined when."""
     lines = []
@@ -324,6 +342,7 @@ def _percent(value: float) -> str:
 
 
 TABLES = {
+    "alpha": {"alpha": alpha_table},
     "poisoning": {"poisoning": poisoning_table, "honest": honest_table},
     "streams": {"streams": streams_table},
     "quality": {"quality": quality_table, "peers": peers_table},

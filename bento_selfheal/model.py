@@ -13,6 +13,8 @@ from bento_selfheal.experts.mixture import Mixture
 MIXTURE = "mixture."
 """Begins the names of a mixture's tensors among those of an adapter."""
 Output = Literal["probability", "logit"]
+SUM_TOLERANCE = 1e-4
+"""How far the sum of a row's probabilities may be from 1 by rounding alone."""
 
 
 class ReflexiveLayer(nn.Module):
@@ -74,6 +76,7 @@ class SelfHealingModel(nn.Module):
         head: Maps ``(n, hidden)`` to ``(n, 1)`` or ``(n,)`` of two classes, or to
             ``(n, classes)``.
         output: What the head returns: probabilities (of the second class, or of each), or logits.
+            Probabilities of more than two classes are divided by their sum where it is not 1.
     """
 
     def __init__(
@@ -126,7 +129,7 @@ class SelfHealingModel(nn.Module):
     def _read(self, raw: Tensor, hidden: Tensor) -> Tensor:
         if raw.ndim == 2 and raw.shape[1] > 1:
             each = raw if self.output == "probability" else torch.softmax(raw, dim=1)
-            return each[:, 1] if each.shape[1] == 2 else each
+            return each[:, 1] if each.shape[1] == 2 else normalised(each)
         raw = raw.reshape(len(hidden))
         return raw if self.output == "probability" else torch.sigmoid(raw)
 
@@ -169,6 +172,21 @@ class SelfHealingModel(nn.Module):
         if other.mixture is not None:
             other.mixture.to(self.device)
         return other.train(self.training)
+
+
+def normalised(each: Tensor) -> Tensor:
+    """Probabilities of many classes ``(n, classes)`` as ones that sum to 1.
+
+    Those of a head with a sigmoid for each class do not. A row that sums to 1 but for rounding
+    stays as it is, to the bit, and so does one with a value that is no probability, which is for
+    others to refuse. A row of zeros knows nothing: all classes are as likely.
+    """
+    total = each.sum(dim=1, keepdim=True)
+    apart = (total - 1).abs() > SUM_TOLERANCE
+    apart = apart & ((each >= 0) & (each <= 1)).all(dim=1, keepdim=True)
+    even = torch.full_like(each, 1 / each.shape[1])
+    shared = torch.where(total > 0, each / total.clamp_min(torch.finfo(each.dtype).tiny), even)
+    return torch.where(apart, shared, each)
 
 
 def columns(probabilities: Tensor) -> Tensor:

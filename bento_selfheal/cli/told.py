@@ -32,6 +32,7 @@ TELLS: Mapping[str, Callable[[Detail], str]] = {
     "undecided": lambda d: (
         f"snapshot {d['version']}'s trial ended undecided after {counted(d['rows'], 'label')}"
     ),
+    "promotion_withheld": lambda d: f"snapshot {d['version']} is not promoted: {d['reason']}",
     "quarantine": lambda d: (
         f"source {d['source']} quarantined, {counted(d['rows'], 'row')} forgotten: {d['reason']}"
     ),

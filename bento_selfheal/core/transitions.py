@@ -47,6 +47,7 @@ class Turn(StrEnum):
 
     TRAIN = "train"  # a round of a heal
     JUDGE = "judge"  # the gate looked at newly labelled rows
+    TAKE_BACK = "take back"  # what it served did worse than what it had replaced
     RESTART = "restart"  # another adapter serves, a source was forgotten, or it was refused
 
 
@@ -59,6 +60,11 @@ LINES: Mapping[Turn, Mapping[Line, frozenset[Line]]] = {
     Turn.JUDGE: {
         Line.ON_TRIAL: frozenset({Line.ON_TRIAL, Line.PROVEN}),
         Line.PROVEN: frozenset({Line.PROVEN}),
+    },
+    Turn.TAKE_BACK: {
+        Line.NEW: frozenset({Line.NEW}),
+        Line.ON_TRIAL: frozenset({Line.ON_TRIAL}),
+        Line.PROVEN: frozenset({Line.ON_TRIAL}),
     },
     Turn.RESTART: dict.fromkeys(Line, frozenset({Line.NEW})),
 }

@@ -263,6 +263,7 @@ const TELLS = {
   drifting: (d) => `drifting: ${d.reason}`,
   change: (d) => `change seen by ${(d.detectors ?? []).join(", ")}`,
   undecided: (d) => `snapshot ${d.version}'s trial ended undecided after ${d.rows} labels`,
+  promotion_withheld: (d) => `snapshot ${d.version} is not promoted: ${d.reason}`,
   quarantine: (d) => `source ${d.source} quarantined, ${d.rows} rows forgotten: ${d.reason}`,
   refused: (d) => `refused ${d.version ? `snapshot ${d.version}` : `heal ${d.heal}`}: ${d.reason}`,
   operating_point: (d) => `decision threshold ${number(d.threshold, 3)} (${d.kind}): ${d.reason}`,

@@ -8,19 +8,25 @@ from numpy.typing import NDArray
 
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.decision import Numbers, decide_classes
-from bento_selfheal.model import columns
+from bento_selfheal.model import columns, normalised
 from bento_selfheal.scoring.scores import Scores
 
 
 def brier(probabilities: Numbers, labels: Numbers) -> NDArray[np.float64]:
     """Brier score of each row, in [0, 1]; half the squared distance where classes are many.
 
+    Probabilities of many classes that do not sum to 1, which logs of earlier releases have, are
+    scaled as the model scales them now.
+
     >>> brier(np.asarray([0.9, 0.9]), np.asarray([1.0, 0.0])).round(2).tolist()
     [0.01, 0.81]
     """
-    p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
+    # The service lets a probability lie outside by rounding.
+    p, y = np.asarray(probabilities, dtype=np.float64).clip(0, 1), np.asarray(labels)
     if p.ndim == 1:
         return np.asarray((p - y) ** 2)
+    p = normalised(torch.from_numpy(p)).numpy()
+    p = p / p.sum(axis=1, keepdims=True)
     truth = np.eye(p.shape[1])[y.astype(np.int64)]
     return np.asarray(((p - truth) ** 2).sum(axis=1) / 2)
 

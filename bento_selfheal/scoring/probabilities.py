@@ -40,8 +40,17 @@ def own_copy(rows: NDArray[np.float32], device: torch.device) -> Tensor:
 def probabilities_or_half(
     model: SelfHealingModel, rows: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Probabilities for rows ``(n, features)``; one that is no number counts as knowing nothing."""
-    return np.nan_to_num(predict_probabilities(model, np.ascontiguousarray(rows)), nan=0.5)
+    """Probabilities for rows ``(n, features)``.
+
+    A row with one that is no number, or no probability, counts as knowing nothing: all classes
+    are as likely.
+    """
+    out = predict_probabilities(model, np.ascontiguousarray(rows))
+    known = (out >= -EPS) & (out <= 1 + EPS)
+    if out.ndim == 1:
+        return np.where(known, out, np.float32(0.5))
+    even = np.float32(1 / out.shape[1])
+    return np.where(known.all(axis=1, keepdims=True), out, even)
 
 
 def confidence(probabilities: Numbers, threshold: float = 0.5) -> NDArray[np.float64]:

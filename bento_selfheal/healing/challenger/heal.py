@@ -148,6 +148,10 @@ class Healer:
         if verdict.ended:
             trial.scores = NOTHING
             self._journal.note("undecided", {"version": trial.version, **verdict.evidence})
+        if verdict.withheld and not trial.withheld:
+            trial.withheld = True
+            detail = {"version": trial.version, "reason": verdict.reason}
+            self._journal.note("promotion_withheld", detail)
         if verdict.promote and not self._promoted:
             self._promote(trial, verdict.reason, verdict.evidence, batch.traces)
 
@@ -176,12 +180,15 @@ class Healer:
         champion: NDArray[np.float32],
         challenger: NDArray[np.float32],
     ) -> Verdict:
-        """What the gate says, and the floor of the reference set."""
+        """What the gate says, and what speaks against it: the ranking, or the floor of the
+        reference set."""
         p, costs = self._parts, self._parts.controls.thresholds
         losses = row_losses(champion, batch.labels, costs)
         with self._telemetry.span(names.GATE, {names.VERSION: trial.version}) as span:
             gains = losses - row_losses(challenger, batch.labels, costs)
-            verdict = p.line.judge(gains, p.buffer.rows().rarity)
+            rarity = p.buffer.rows().rarity
+            p.line.ranking.add(challenger, champion, batch.baseline, batch.labels, rarity)
+            verdict = p.line.judge(gains, rarity)
             span.set_attribute(names.OUTCOME, "promote" if verdict.promote else "wait")
             span.set_attribute(names.REASON, verdict.reason)
             span.set_attributes({f"{names.EVIDENCE}.{k}": v for k, v in verdict.evidence.items()})

@@ -17,6 +17,7 @@ from bento_selfheal.healing.challenger.anchor import Anchor, Basis
 from bento_selfheal.healing.challenger.challenger import Challenger
 from bento_selfheal.healing.champion.lineage import Lineage
 from bento_selfheal.healing.evidence.gate import Gate, Trial, Verdict
+from bento_selfheal.healing.evidence.ranking import RankingGuard
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.experts import open_race
 from bento_selfheal.packaging.package import Package
@@ -26,7 +27,7 @@ from bento_selfheal.scoring.scores import Scores
 MOST_ROWS_PER_LABEL = 20.0
 PREFIXES = ("challenger.", "average.", "moments.")
 """Of the tensors of a state: trained weights, their average, Adam's moments."""
-RACE, PAST = "race.", "past."
+RACE, PAST, RANKING = "race.", "past.", "ranking."
 LARGEST = 50
 YOUNG = 3
 """A batch is no larger than one part in so many of what a line has seen."""
@@ -45,6 +46,7 @@ class ChallengerLine:
         anchor: The baseline as recent labels have it.
         trial: What the challenger has shown so far; None before its first round.
         gate: Compares it with the champion.
+        ranking: Holds back what ranks rows worse.
         losses: Each loss of the newest round of training.
     """
 
@@ -65,6 +67,7 @@ class ChallengerLine:
 
     def _begin(self, start: SelfHealingModel) -> None:
         self.anchor = Anchor(self._basis, self._settings.tuning.anchor_ridge)
+        self.ranking = RankingGuard()
         baseline = self._package.model
         lr, race = self._settings.tuning.heal_lr, deepcopy(self._race)
         self.challenger = Challenger(start, lr, baseline, self.anchor, race)
@@ -93,6 +96,15 @@ class ChallengerLine:
         self.gate.renew()
         follow(LINES, before, Turn.RESTART, self.position)
 
+    def taken_back(self) -> None:
+        """What the line served is taken back: it trains on, and has to prove itself again."""
+        before = self.position
+        if self.trial is not None:
+            self.trial = Trial(self.trial.version, self.trial.fresh)
+        self.ranking = RankingGuard()
+        self.gate.renew()
+        follow(LINES, before, Turn.TAKE_BACK, self.position)
+
     def begin_round(self) -> Trial:
         """A round of training begins: the snapshot on trial is no longer what the challenger is."""
         before, self.trial = self.position, self.trial or Trial()
@@ -114,8 +126,8 @@ class ChallengerLine:
         before = self.position
         verdict = self.gate.update(gains, rarity, self.challenger.rows_per_label)
         follow(LINES, before, Turn.JUDGE, self.position)
-        if verdict.promote and (refused := self._below_floor()):
-            return replace(verdict, promote=False, reason=refused)
+        if verdict.promote and (refused := self._below_floor() or self.ranking.refusal()):
+            return replace(verdict, promote=False, withheld=True, reason=refused)
         return verdict
 
     def _below_floor(self) -> str:
@@ -166,6 +178,7 @@ class ChallengerLine:
             },
             **{f"{RACE}{name}": value for name, value in raced.items()},
             **{f"{PAST}{name}": value for name, value in challenger.past.state().items()},
+            **{f"{RANKING}{name}": value for name, value in self.ranking.state().items()},
             "anchor_fitted": self.anchor.fitted,
             "rounds": challenger.rounds,
             "seen": challenger.seen,
@@ -194,4 +207,5 @@ class ChallengerLine:
             trial = dict(state["trial"])
             self.trial = Trial(**{**trial, "scores": Scores(**trial["scores"])})
         self.gate.restore(state["gate"])
+        self.ranking.restore(under(RANKING, state))
         self.losses, self._healed_at = state["losses"], state["healed_at"]

@@ -22,7 +22,6 @@ from bento_selfheal.healing.evidence.gate import Trial
 from bento_selfheal.healing.journal import Journal
 from bento_selfheal.healing.labels.labelled_rows import LabelledRows
 from bento_selfheal.healing.parts import Parts
-from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.scoring.probabilities import probabilities_or_half
 from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.spans import Telemetry
@@ -59,7 +58,7 @@ class Promoter:
         snapshot = p.history.promoted(promotion)
         p.cursors.promotions = promotion.seq
         other = p.lineage.serving is not None or promotion.kind is PromotionKind.ROLLBACK
-        self._serve(snapshot, model)
+        p.lineage.serve(snapshot, model)
         p.lineage.begin_line()
         p.rollback.restart()
         p.line.restart()
@@ -126,7 +125,7 @@ class Promoter:
         p.scoreboard.actions.append(f"promote {snapshot.version}")
         left_predecessor = p.lineage.at_predecessor
         model = p.line.challenger.answers
-        self._serve(snapshot, model.with_adapter(model.adapter_state()))
+        p.lineage.serve(snapshot, model.with_adapter(model.adapter_state()))
         p.policy.promoted(point)
         proven = p.history.measured.get(snapshot.version)
         if proven is not None:
@@ -141,7 +140,8 @@ class Promoter:
             model = p.history.load_known(advice.target)
             if model is None:
                 return
-            self._serve(advice.target, model)
+            p.lineage.serve(advice.target, model)
+            p.line.taken_back()
             point = self._point_of(advice.target)
             evidence = {"from_version": advice.left}
             self._write(PromotionKind.ROLLBACK, advice.target, reason, evidence, point)
@@ -154,10 +154,6 @@ class Promoter:
             p.lineage.begin_line()
             p.line.restart()
         p.shown.become(Cause.ROLLBACK, State.ROLLED_BACK)
-
-    def _serve(self, snapshot: Snapshot, model: SelfHealingModel) -> None:
-        self.parts.lineage.serve(snapshot, model)
-        self.parts.line.gate.restart()
 
     def _write(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,18 +11,23 @@ from numpy.typing import NDArray
 
 BET_LIMIT = 0.9
 MEMORY = 500.0
+ROUNDING = 1e-9
 
 
 @dataclass
 class EProcess:
     """Betting e-process against "the mean of d is never above 0", d in [-1, 1].
 
-    ``E = prod(1 + bet * d)``, each bet chosen from earlier d only (an approximate growth-rate
-    optimum: mean over second moment, within [0, 0.9]; Waudby-Smith & Ramdas 2023, section 5).
-    Both moments fade by half every 500 rows, or as many as `update` is told, so that a
-    challenger which was worse at first is bet on soon after it becomes better. By Ville's
-    inequality E reaches 1/alpha with a chance of at most alpha when d has no positive mean,
-    whenever one looks.
+    ``E = prod(1 + bet * d)``. Each bet is the mean of two, each weighted by what it would have
+    won: an adaptive one that approximates the best bet in hindsight (mean over second moment,
+    within [0, 0.9]; Waudby-Smith & Ramdas 2023, section 5), and the largest, 0.9. The past fades
+    by half every 500 rows, or as many as `update` is told: so do the moments, and at each row a
+    small share of the weight is dealt out evenly again (the fixed share of Herbster & Warmuth
+    1998). So a challenger which was worse at first is bet on soon after it becomes better.
+
+    Whatever the weights, a bet depends on earlier d only and lies in [0, 0.9]. By Ville's
+    inequality E then reaches 1/alpha with a chance of at most alpha, whenever one looks, as long
+    as no d has a positive mean given all that came before.
 
     >>> e = EProcess()
     >>> e.update(np.full(40, 0.3)); e.reaches(0.05)
@@ -35,12 +40,26 @@ class EProcess:
     power: float = 0.0
     recent: float = 0.0
     squares: float = 0.0
+    weights: list[float] = field(default_factory=lambda: [0.5, 0.5])
+    """Of the adaptive bet and of the largest one; a single weight leaves the largest out."""
 
     def update(self, differences: NDArray[np.floating[Any]], memory: float = MEMORY) -> None:
-        """Take score differences in the order in which their labels came, ``(n,)``."""
+        """Take score differences in the order in which their labels came, ``(n,)``.
+
+        Raises:
+            ValueError: One is outside [-1, 1], or no number: a bet on it could win without end.
+        """
+        outside = ~(np.abs(differences) <= 1 + ROUNDING)
+        if outside.any():
+            found = float(differences[outside][0])
+            raise ValueError(f"a difference of losses is {found:g}, which is not in [-1, 1]")
         fade = 0.5 ** (1 / memory)
         for d in differences.tolist():
-            self.log_e += math.log1p(self.bet() * d)
+            won = [w * (1 + b * d) for w, b in zip(self.weights, self._bets(), strict=False)]
+            all_won = sum(won)
+            self.log_e += math.log(all_won)
+            again = (1 - fade) / len(won)
+            self.weights = [fade * w / all_won + again for w in won]
             self.count += 1
             self.total += d
             self.power += d * d
@@ -48,8 +67,12 @@ class EProcess:
             self.squares = self.squares * fade + d * d
 
     def bet(self) -> float:
-        """The next bet, from the past alone; one unit of prior spread damps the first ones."""
-        return min(max(self.recent / (1.0 + self.squares), 0.0), BET_LIMIT)
+        """The next bet, from the past alone."""
+        return sum(w * b for w, b in zip(self.weights, self._bets(), strict=False))
+
+    def _bets(self) -> tuple[float, float]:
+        """One unit of prior spread damps the first adaptive ones."""
+        return min(max(self.recent / (1.0 + self.squares), 0.0), BET_LIMIT), BET_LIMIT
 
     def reaches(self, alpha: float) -> bool:
         """Whether the evidence stands at 1/alpha now."""

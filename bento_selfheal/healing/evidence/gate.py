@@ -24,6 +24,8 @@ class Verdict:
     evidence: dict[str, float]
     ended: bool = False
     """The trial ran its length without a decision; a new one has begun."""
+    withheld: bool = False
+    """The gate would promote, and something else speaks against it: the reason says what."""
 
 
 @dataclass
@@ -39,6 +41,8 @@ class Trial:
     first_label: int = 0
     last_label: int = 0
     """Range of feedback places that the evidence rests on."""
+    withheld: bool = False
+    """Whether its promotion was held back, which an event has said."""
 
 
 @dataclass

@@ -80,6 +80,19 @@ def test_many_small_sources(small: int) -> None:
     assert judge(sources, labelled(names, 0.8, set(), 3)) == []
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_burst_accuses_nobody(seed: int) -> None:
+    """Where the world turns for 160 labels, of which each source has its 40 in a row, none is
+    quarantined."""
+    generator = np.random.default_rng(seed)
+    sources, names = Sources(alpha=0.001, quota=1000), list("abcd")
+    quiet = generator.normal(0, 0.2, 400)
+    assert sources.judge(names * 100, quiet) == []
+    for name in names:
+        assert sources.judge([name] * 40, generator.normal(0.5, 0.2, 40)) == []
+    assert sources.judge(names * 50, generator.normal(0, 0.2, 200)) == []
+
+
 @pytest.mark.parametrize("costs", [Thresholds(), Thresholds(miss_cost=5000, alarm_cost=15)])
 def test_excess_losses(costs: Thresholds) -> None:
     """The excess is the loss less its mean over the labels that the model believes in: 0 on
