@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.records import FeedbackRecord
+from bento_selfheal.healing.labels.buffer import Embed
 from bento_selfheal.healing.labels.join import JoinedRow, Joiner
 from bento_selfheal.healing.labels.set_aside import SetAside
 from bento_selfheal.healing.labels.sources import Sources
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.package import Package
-from bento_selfheal.scoring.probabilities import probabilities_or_half
+from bento_selfheal.scoring.probabilities import decide_or_half, probabilities_or_half
 from bento_selfheal.telemetry import names
 
 SLOW_BATCHES = 2
@@ -42,6 +45,8 @@ class LabelledBatch:
     """What the frozen model as trained says, in the shape of ``served``."""
     versions: NDArray[np.int64]
     """Snapshot version that answered each, ``(n,)``; 0 where a row was never asked."""
+    embed: Embed = field(repr=False)
+    """The frozen backbone, ``(n, features)`` to ``(n, hidden)``"""
 
     @classmethod
     def of(
@@ -56,6 +61,7 @@ class LabelledBatch:
             served_answers(rows, features, champion),
             package.baseline(features),
             np.asarray([row.version or 0 for row in rows], dtype=np.int64),
+            package.embed,
         )
 
     @classmethod
@@ -63,7 +69,8 @@ class LabelledBatch:
         """No rows: of a heal that an operator asks for."""
         nothing, answers = np.zeros(0, dtype=np.float32), package.no_answers
         features = np.zeros((0, len(package.info.features)), dtype=np.float32)
-        return cls((), features, nothing, answers, answers, np.zeros(0, dtype=np.int64))
+        versions = np.zeros(0, dtype=np.int64)
+        return cls((), features, nothing, answers, answers, versions, package.embed)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -83,7 +90,24 @@ class LabelledBatch:
             self.served[places],
             self.baseline[places],
             self.versions[places],
+            self.embed,
         )
+
+    @cached_property
+    def hidden(self) -> Tensor:
+        """The frozen backbone's output, ``(n, hidden)``, on the CPU.
+
+        Parts of a batch have their own: sums over another number of rows may round differently.
+        """
+        # No model is asked for 0 rows: not every one can answer that.
+        return self.embed(self.features) if len(self) else torch.zeros(0)
+
+    def answers(self, model: SelfHealingModel) -> NDArray[np.float32]:
+        """What a model over the same backbone says of the rows, in the shape of ``served``.
+
+        One that is no number counts as knowing nothing.
+        """
+        return decide_or_half(model, self.hidden)
 
     @property
     def sources(self) -> list[str | None]:

@@ -76,14 +76,19 @@ class Buffer:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def extend(self, rows: list[JoinedRow]) -> None:
-        """Take newly labelled rows; others go where there is no room."""
+    def extend(self, rows: list[JoinedRow], hidden: Tensor | None = None) -> None:
+        """Take newly labelled rows; others go where there is no room.
+
+        Args:
+            rows: The rows.
+            hidden: Their hidden vectors, ``(n, hidden)``, where they are known already.
+        """
         if not rows:
             return
         fresh = np.stack([row.features for row in rows]).astype(np.float32)
         first = self.next_offset
         self._features.append(fresh)
-        hidden = self._embed(fresh)
+        hidden = self._embed(fresh) if hidden is None else hidden
         self._hidden.append(hidden.numpy())
         self._frozen.append(self._answer(hidden).numpy())
         self._labels.append(np.asarray([row.label for row in rows], dtype=np.float32))
