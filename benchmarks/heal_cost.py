@@ -61,7 +61,7 @@ def package_of(width: int, seed: int = SEED) -> Package:
         f"wide-{width}", rows, labels, features=[f"f{i}" for i in range(FEATURES)], seed=seed,
         builder="bento_selfheal.model:SelfHealingMLP",
         builder_args={"input_dim": FEATURES, "hidden_dim": width},
-        training=Training(epochs=20, lr=0.032 / width),
+        training=Training(epochs=16, lr=min(0.002, 2 / width)),
     )  # fmt: skip
 
 
@@ -117,12 +117,11 @@ def cost(run: Backtest, clock: Clock) -> dict[str, Any]:
     }
 
 
-def measure(width: int, recipe: str, seed: int = SEED) -> dict[str, Any]:
-    """Cost, size and accuracy at one width under one recipe."""
-    package = package_of(width, seed)
+def measure(package: Package, recipe: str, seed: int = SEED) -> dict[str, Any]:
+    """Cost, size and accuracy of one model under one recipe."""
     settings = Settings(seed=seed, tuning={"recipe": recipe, "batch_size": LABELS})
     run = Backtest(package, settings)
-    clock, found = Clock(run), dict[str, Any](width=width, recipe=recipe)
+    clock, found = Clock(run), dict[str, Any](width=package.info.hidden_dim, recipe=recipe)
     for report in run.run(Stream(*rows_of(seed), LABELS, LABELS)):
         if report.number == WARM_HEALS:
             clock.milliseconds.clear()
@@ -143,8 +142,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         use_home(Path(home))
         for width in widths:
+            package = package_of(width)
             for recipe in RECIPES:
-                results[f"{width}, {recipe}"] = found = measure(width, recipe)
+                results[f"{width}, {recipe}"] = found = measure(package, recipe)
                 print(json.dumps(found), flush=True)
                 RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     update("heal_cost")

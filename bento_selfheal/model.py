@@ -13,7 +13,7 @@ from bento_selfheal.experts.mixture import Mixture
 MIXTURE = "mixture."
 """Begins the names of a mixture's tensors among those of an adapter."""
 SQUARE, RANK = 256, 64
-"""Width up to which a `ReflexiveLayer` is square, as in the article, and inner width of a wider one."""
+"""Width up to which a `ReflexiveLayer` is square, and the inner width of a wider one."""
 Output = Literal["probability", "logit"]
 
 
@@ -49,7 +49,7 @@ class ReflexiveLayer(nn.Module):
         """Take the inner width of a state: earlier releases made wide layers square, too."""
         first = state_dict.get(f"{prefix}adapter.0.weight")
         if isinstance(first, Tensor) and first.ndim == 2 and first.shape[1] == self.dim:
-            own = self.adapter[0].weight
+            own = self.adapter.state_dict()["0.weight"]
             if 0 < len(first) != len(own):
                 self.adapter = _bottleneck(self.dim, len(first)).to(own.device, own.dtype)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from copy import deepcopy
+from copy import copy
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +46,7 @@ class Expert(nn.Module):
 
     @abstractmethod
     def learn(self, hidden: Tensor, odds: Tensor, labels: Tensor, weights: Tensor) -> None:
-        """Learn from newly labelled rows.
+        """Learn from newly labelled rows; put new buffers in place of those it changes.
 
         Args:
             hidden: As in `forward`.
@@ -64,13 +64,13 @@ class Expert(nn.Module):
         self._sums = dict(memory)
 
     def answering(self) -> Expert:
-        """A copy that answers as this one does now, and has nothing to learn on."""
-        sums, self._sums = self._sums, {}
-        shared = {id(v): v for k, v in self.named_buffers() if k in self.constant}
-        try:
-            return deepcopy(self, shared)
-        finally:
-            self._sums = sums
+        """One that answers as this one does now, and has nothing to learn on.
+
+        Its buffers are this one's own: learning puts others in their place.
+        """
+        other = copy(self)
+        other._sums, other._buffers = {}, self._buffers.copy()
+        return other
 
     def changing(self) -> dict[str, Tensor]:
         """The buffers that learning changes."""

@@ -36,7 +36,7 @@ class SoftmaxExpert(Expert):
 
     def learn(self, hidden: Tensor, odds: Tensor, labels: Tensor, weights: Tensor) -> None:
         """A step for each row."""
-        rows, weight = with_one(hidden).numpy(), self.weight.numpy()
+        rows, weight = with_one(hidden).numpy(), self.weight.numpy().copy()
         offset = odds.numpy() if self.corrects else np.zeros_like(odds.numpy())
         pace = 5 * self.rate * np.minimum(weights.numpy(), 5) / (1 + np.square(rows).sum(axis=1))
         for row, start, label, step in zip(rows, offset, labels.long().tolist(), pace, strict=True):
@@ -45,3 +45,4 @@ class SoftmaxExpert(Expert):
             p /= p.sum()
             p[label] -= 1
             weight -= np.outer(step * row, p).astype(np.float32) + self.rate * DECAY * weight
+        self.weight = torch.from_numpy(weight)

@@ -99,8 +99,10 @@ class Package:
         return hidden.cpu()
 
     def answer(self, hidden: Tensor) -> Tensor:
-        """What the frozen model says of hidden vectors ``(n, hidden)``, in the shape of `baseline`, on
-        the CPU."""
+        """What the frozen model says of hidden vectors ``(n, hidden)``, in the shape of `baseline`.
+
+        The answers are on the CPU.
+        """
         with torch.no_grad():
             return self.model.decide(hidden.to(self.model.device)).cpu()
 

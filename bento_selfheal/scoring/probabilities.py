@@ -48,7 +48,7 @@ def decide_or_half(model: SelfHealingModel, hidden: Tensor) -> NDArray[np.float3
     """Probabilities for hidden vectors ``(n, hidden)``; one that is no number counts as knowing
     nothing."""
     with torch.inference_mode():
-        out = model.decide(hidden.to(model.device)).cpu().numpy()
+        out: NDArray[np.float32] = model.decide(hidden.to(model.device)).cpu().numpy()
     return np.nan_to_num(out, nan=0.5)
 
 

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.records import FeedbackRecord
-from bento_selfheal.healing.labels.buffer import Embed
 from bento_selfheal.healing.labels.join import JoinedRow, Joiner
 from bento_selfheal.healing.labels.set_aside import SetAside
 from bento_selfheal.healing.labels.sources import Sources
@@ -41,12 +40,10 @@ class LabelledBatch:
     served: NDArray[np.float32]
     """What was answered, ``(n,)`` or ``(n, classes)``; where a row was never asked, what the
     champion says."""
-    baseline: NDArray[np.float32]
-    """What the frozen model as trained says, in the shape of ``served``."""
     versions: NDArray[np.int64]
     """Snapshot version that answered each, ``(n,)``; 0 where a row was never asked."""
-    embed: Embed = field(repr=False)
-    """The frozen backbone, ``(n, features)`` to ``(n, hidden)``"""
+    package: Package = field(repr=False)
+    """The packaged model"""
 
     @classmethod
     def of(
@@ -59,18 +56,16 @@ class LabelledBatch:
             features,
             np.asarray([row.label for row in rows], dtype=np.float32),
             served_answers(rows, features, champion),
-            package.baseline(features),
             np.asarray([row.version or 0 for row in rows], dtype=np.int64),
-            package.embed,
+            package,
         )
 
     @classmethod
     def empty(cls, package: Package) -> LabelledBatch:
         """No rows: of a heal that an operator asks for."""
-        nothing, answers = np.zeros(0, dtype=np.float32), package.no_answers
+        nothing, versions = np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.int64)
         features = np.zeros((0, len(package.info.features)), dtype=np.float32)
-        versions = np.zeros(0, dtype=np.int64)
-        return cls((), features, nothing, answers, answers, versions, package.embed)
+        return cls((), features, nothing, package.no_answers, versions, package)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -88,9 +83,8 @@ class LabelledBatch:
             self.features[places],
             self.labels[places],
             self.served[places],
-            self.baseline[places],
             self.versions[places],
-            self.embed,
+            self.package,
         )
 
     @cached_property
@@ -100,7 +94,12 @@ class LabelledBatch:
         Parts of a batch have their own: sums over another number of rows may round differently.
         """
         # No model is asked for 0 rows: not every one can answer that.
-        return self.embed(self.features) if len(self) else torch.zeros(0)
+        return self.package.embed(self.features) if len(self) else torch.zeros(0)
+
+    @cached_property
+    def baseline(self) -> NDArray[np.float32]:
+        """What the frozen model as trained says, in the shape of ``served``."""
+        return self.package.answer(self.hidden).numpy()
 
     def answers(self, model: SelfHealingModel) -> NDArray[np.float32]:
         """What a model over the same backbone says of the rows, in the shape of ``served``.
