@@ -333,6 +333,26 @@ def _attack(name: str, row: dict[str, Any]) -> str:
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
+def heal_cost_table(results: dict[str, Any]) -> str:
+    """What a heal costs by width and recipe, and what it does to accuracy."""
+    lines = [
+        "| hidden width | recipe | CPU of a heal (ms) | target | weights of the layer "
+        "| snapshot (kB) | accuracy, calm: frozen → healed | after a change: frozen → healed |",
+        "|---" * 8 + "|",
+    ]
+    targets = {64: "at most 30", 2048: "at most 100"}
+    for r in results.values():
+        if isinstance(r, dict):
+            lines.append(
+                f"| {r['width']:,} | `{r['recipe']}` | {r['milliseconds']:.1f} "
+                f"| {targets.get(r['width'], '')} | {r['layer_weights']:,} "
+                f"| {r['snapshot_bytes'] / 1000:,.0f} "
+                f"| {_percent(r['calm_frozen'])} → {_percent(r['calm_healed'])} "
+                f"| {_percent(r['changed_frozen'])} → {_percent(r['changed_healed'])} |"
+            )
+    return "\n".join(lines)
+
+
 def _points(share: float) -> str:
     return f"{round(100 * share, 1) + 0.0:.1f}"  # no minus before a zero
 
@@ -347,6 +367,7 @@ TABLES = {
     "streams": {"streams": streams_table},
     "quality": {"quality": quality_table, "peers": peers_table},
     "faults": {"faults": faults_table},
+    "heal_cost": {"heal_cost": heal_cost_table},
     "serving": {
         "serving": serving_table,
         "requests": requests_table,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,8 @@ from bento_selfheal.experts.mixture import Mixture
 
 MIXTURE = "mixture."
 """Begins the names of a mixture's tensors among those of an adapter."""
+SQUARE, RANK = 256, 64
+"""Width up to which a `ReflexiveLayer` is square, and the inner width of a wider one."""
 Output = Literal["probability", "logit"]
 SUM_TOLERANCE = 1e-4
 """How far the sum of a row's probabilities may be from 1 by rounding alone."""
@@ -20,7 +22,10 @@ SUM_TOLERANCE = 1e-4
 class ReflexiveLayer(nn.Module):
     """Residual adapter ``x + scale * adapter(x)`` (article.md, section 1).
 
-    It corrects the backbone's representation and cannot overwrite it.
+    It corrects the backbone's representation and cannot overwrite it. Up to a width of 256 both its
+    linear maps are square. Above, they meet in 64 units, so that weights and time grow with the
+    width and not with its square, and the layer begins as the identity (LoRA, Hu et al. 2021).
+    A state that is loaded brings its own inner width.
 
     Args:
         dim: Width of the hidden representation; input and output are ``(n, dim)``.
@@ -29,13 +34,31 @@ class ReflexiveLayer(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.dim = dim
-        self.adapter = nn.Sequential(nn.Linear(dim, dim), nn.Tanh(), nn.Linear(dim, dim))
+        self.adapter = _bottleneck(dim, dim if dim <= SQUARE else RANK)
         self.scale = nn.Parameter(torch.tensor(0.1))
+        if dim > SQUARE:
+            for value in self.adapter[2].parameters():
+                nn.init.zeros_(value)
 
     def forward(self, x: Tensor) -> Tensor:
         """The corrected representation, ``(n, dim)``."""
         out: Tensor = x + self.scale * self.adapter(x)
         return out
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Take the inner width of a state: earlier releases made wide layers square, too."""
+        first = state_dict.get(f"{prefix}adapter.0.weight")
+        if isinstance(first, Tensor) and first.ndim == 2 and first.shape[1] == self.dim:
+            own = self.adapter.state_dict()["0.weight"]
+            if 0 < len(first) != len(own):
+                self.adapter = _bottleneck(self.dim, len(first)).to(own.device, own.dtype)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _bottleneck(dim: int, rank: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(dim, rank), nn.Tanh(), nn.Linear(rank, dim))
 
 
 class Standardize(nn.Module):

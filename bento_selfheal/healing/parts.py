@@ -104,7 +104,8 @@ def make_parts(
 ) -> Parts:
     """Fresh parts: nothing was read, and the packaged model serves."""
     controls = Controls(thresholds, settings.mode)
-    buffer = Buffer(settings.tuning.buffer_rows, len(package.info.features), package.embed)
+    size = settings.tuning.buffer_rows, len(package.info.features)
+    buffer = Buffer(*size, package.embed, package.answer)
     history = SnapshotHistory(snapshots, settings.snapshots_kept, telemetry, journal)
     lineage = Lineage(package.model, history)
     drift = DriftWatch(package, settings, scoreboard.rules.in_force)

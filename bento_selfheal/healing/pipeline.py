@@ -35,7 +35,6 @@ from bento_selfheal.healing.measurements import measurement_of
 from bento_selfheal.healing.parts import make_parts, make_scoreboard
 from bento_selfheal.healing.status import status_of
 from bento_selfheal.packaging.package import Package
-from bento_selfheal.scoring.probabilities import probabilities_or_half
 from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.spans import Telemetry
 
@@ -213,7 +212,7 @@ class Pipeline:
             self.healer.heal(p.drift.signals.reason, batch)
         else:
             self.healer.try_challenger(batch)
-            p.buffer.extend(list(batch.rows))
+            p.buffer.extend(list(batch.rows), batch.hidden)
         batches = p.scoreboard.counts.labelled_batches
         if advice := p.rollback.check(batch, p.policy.point.threshold, batches):
             self.promoter.roll_back(advice, batch.traces)
@@ -229,8 +228,8 @@ class Pipeline:
         p.scoreboard.score(
             batch,
             served,
-            p.line.answer(batch.features),
-            probabilities_or_half(p.lineage.champion, batch.features),
+            batch.answers(p.line.challenger.answers),
+            batch.answers(p.lineage.champion),
             p.controls.thresholds,
         )
         wrong = decide_classes(batch.served, p.policy.point.threshold) != batch.labels

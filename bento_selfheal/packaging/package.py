@@ -98,6 +98,14 @@ class Package:
             hidden: Tensor = self.model.backbone(own_copy(rows, self.model.device))
         return hidden.cpu()
 
+    def answer(self, hidden: Tensor) -> Tensor:
+        """What the frozen model says of hidden vectors ``(n, hidden)``, in the shape of `baseline`.
+
+        The answers are on the CPU.
+        """
+        with torch.no_grad():
+            return self.model.decide(hidden.to(self.model.device)).cpu()
+
     @property
     def no_answers(self) -> NDArray[np.float32]:
         """Probabilities of no rows, in the shape of `baseline`: no model is asked for 0 rows."""

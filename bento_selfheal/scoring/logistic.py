@@ -34,35 +34,39 @@ def fit(
         Weights, ``(columns, terms)``.
     """
     truth = truth.double().reshape(offset.shape)
-    theta = start
-    now = _loss(offset, basis, truth, weights, ridge, theta)
+    theta, z = start, _odds(offset, basis, start)
+    now = _loss(z, truth, weights, ridge, theta)
     for _ in range(STEPS):
-        step, size = _newton_step(offset, basis, truth, weights, ridge, theta), 1.0
-        while (then := _loss(offset, basis, truth, weights, ridge, theta - size * step)) > now:
+        step, size = _newton_step(z, basis, truth, weights, ridge, theta), 1.0
+        while True:
+            moved = theta - size * step
+            z = _odds(offset, basis, moved)
+            if not (then := _loss(z, truth, weights, ridge, moved)) > now:
+                break
             size /= 2
             if size < LEAST_STEP:
                 return theta
-        theta = theta - size * step
+        theta = moved
         before, now = now, then
         if before - now < LEAST_GAIN * max(abs(now), 1.0):
             break
     return theta
 
 
-def _loss(
-    offset: Tensor, basis: Tensor, truth: Tensor, weights: Tensor, ridge: Tensor, theta: Tensor
-) -> float:
-    z = offset + (basis * theta).sum(dim=2)
+def _odds(offset: Tensor, basis: Tensor, theta: Tensor) -> Tensor:
+    return offset + (basis * theta).sum(dim=2)
+
+
+def _loss(z: Tensor, truth: Tensor, weights: Tensor, ridge: Tensor, theta: Tensor) -> float:
     whole = torch.nn.functional.softplus(z[:, 0]) if z.shape[1] == 1 else z.logsumexp(dim=1)
     loss = (weights * (whole - (truth * z).sum(dim=1))).sum()
     return float(loss + (ridge * theta.square()).sum() / 2)
 
 
 def _newton_step(
-    offset: Tensor, basis: Tensor, truth: Tensor, weights: Tensor, ridge: Tensor, theta: Tensor
+    z: Tensor, basis: Tensor, truth: Tensor, weights: Tensor, ridge: Tensor, theta: Tensor
 ) -> Tensor:
     columns, terms = theta.shape
-    z = offset + (basis * theta).sum(dim=2)
     if columns == 1:
         p = torch.sigmoid(z)
         flat = basis[:, 0]

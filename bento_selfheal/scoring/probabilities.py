@@ -53,6 +53,14 @@ def probabilities_or_half(
     return np.where(known.all(axis=1, keepdims=True), out, even)
 
 
+def decide_or_half(model: SelfHealingModel, hidden: Tensor) -> NDArray[np.float32]:
+    """Probabilities for hidden vectors ``(n, hidden)``; one that is no number counts as knowing
+    nothing."""
+    with torch.inference_mode():
+        out: NDArray[np.float32] = model.decide(hidden.to(model.device)).cpu().numpy()
+    return np.nan_to_num(out, nan=0.5)
+
+
 def confidence(probabilities: Numbers, threshold: float = 0.5) -> NDArray[np.float64]:
     """The model's own probability that each decision is right, ``(n,)``."""
     p = np.asarray(probabilities, dtype=np.float64)

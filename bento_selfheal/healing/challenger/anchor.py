@@ -85,9 +85,11 @@ class Basis:
         x = self._scale(torch.from_numpy(features[:, self._columns]).double())
         x = x.clamp(-REACH, REACH)
         products = x[:, self._pairs[:, 0]] * x[:, self._pairs[:, 1]]
-        wide = torch.cat([x, products], dim=1).unsqueeze(1).expand(-1, self.classes, -1)
-        own = torch.stack([torch.ones_like(u), u, u.square()], dim=2)
-        return torch.cat([own, wide], dim=2)
+        terms, single = u.new_empty(*u.shape, self.terms), OWN + len(self._columns)
+        terms[:, :, :OWN] = torch.stack([torch.ones_like(u), u, u.square()], dim=2)
+        terms[:, :, OWN:single] = x.unsqueeze(1)
+        terms[:, :, single:] = products.unsqueeze(1)
+        return terms
 
 
 class Anchor:

@@ -19,7 +19,6 @@ from bento_selfheal.healing.evidence.gate import Trial, Verdict
 from bento_selfheal.healing.labels.batches import LabelledBatch
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.scoring.losses import row_losses
-from bento_selfheal.scoring.probabilities import probabilities_or_half
 from bento_selfheal.scoring.scores import NOTHING
 from bento_selfheal.telemetry import names
 
@@ -121,7 +120,7 @@ class Healer:
         p = self._parts
         batch = self._judge.judge(batch)
         self.try_challenger(batch)
-        p.buffer.extend(list(batch.rows))
+        p.buffer.extend(list(batch.rows), batch.hidden)
         p.line.challenger.seen += len(batch)
         p.line.begin_round()
         generator = torch.Generator().manual_seed(p.settings.seed + seed)
@@ -137,8 +136,8 @@ class Healer:
             return
         if trial is None and not p.controls.paused:
             return
-        champion = probabilities_or_half(p.lineage.champion, batch.features)
-        challenger = p.line.answer(batch.features)
+        champion = batch.answers(p.lineage.champion)
+        challenger = batch.answers(p.line.challenger.answers)
         if trial is None or p.controls.paused:
             # The threshold follows the labels also while nothing heals.
             p.policy.labelled(champion, challenger, batch.labels)

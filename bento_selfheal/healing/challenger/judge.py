@@ -45,7 +45,7 @@ class SourceJudge:
     def judge(self, batch: LabelledBatch) -> LabelledBatch:
         """Judge rows that nothing has trained on; those that may be learned from."""
         if any(batch.sources) and not self._controls.paused:
-            answers = self._line.answer(batch.features)
+            answers = batch.answers(self._line.challenger.answers)
             excess = excess_losses(answers, batch.labels, self._controls.thresholds)
             self._quarantine(self._batches.sources.judge(batch.sources, excess))
         return batch.only(np.flatnonzero([not self.refuses(row) for row in batch.rows]))

@@ -15,6 +15,7 @@ from bento_selfheal.core.transitions import LINES, Line, Turn, follow
 from bento_selfheal.experts.mixture import under
 from bento_selfheal.healing.challenger.anchor import Anchor, Basis
 from bento_selfheal.healing.challenger.challenger import Challenger
+from bento_selfheal.healing.challenger.schedule import Schedule
 from bento_selfheal.healing.champion.lineage import Lineage
 from bento_selfheal.healing.evidence.gate import Gate, Trial, Verdict
 from bento_selfheal.healing.evidence.ranking import RankingGuard
@@ -69,7 +70,8 @@ class ChallengerLine:
         self.anchor = Anchor(self._basis, self._settings.tuning.anchor_ridge)
         self.ranking = RankingGuard()
         baseline = self._package.model
-        lr, race = self._settings.tuning.heal_lr, deepcopy(self._race)
+        lr = Schedule(self._settings.tuning).learning_rate(baseline.reflexive.dim)
+        race = deepcopy(self._race)
         self.challenger = Challenger(start, lr, baseline, self.anchor, race)
 
     @property

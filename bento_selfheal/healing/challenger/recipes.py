@@ -16,7 +16,7 @@ from bento_selfheal.healing.challenger.anchor import Anchor
 from bento_selfheal.healing.challenger.challenger import Challenger
 from bento_selfheal.healing.challenger.schedule import Schedule
 from bento_selfheal.healing.labels.labelled_rows import LabelledRows
-from bento_selfheal.model import SelfHealingModel
+from bento_selfheal.model import SQUARE, SelfHealingModel
 from bento_selfheal.rules import RuleSet
 from bento_selfheal.scoring.probabilities import cross_entropy, own_copy, targets
 
@@ -109,26 +109,19 @@ class ReplayRecipe:
     ) -> dict[str, float]:
         """Train in place on rows drawn by their age; the loss, and how far the weights moved."""
         p, anchor, schedule = self.parameters, challenger.anchor, Schedule(self.parameters)
-        seen = challenger.seen * rows.uncommon
-        anchor_weight = 0.0 if anchor is None else schedule.anchor_weight(seen)
+        uncommon = challenger.seen * rows.uncommon
+        anchor_weight = 0.0 if anchor is None else schedule.anchor_weight(uncommon)
         if anchor is not None and anchor_weight > 0:
             fit_anchor(p, challenger, anchor, rows)
         half_life = schedule.half_life(rows.rarest)
         rows = rows.since(HALF_LIVES * half_life)
-        hidden, labels = hidden_and_labels(challenger.model, rows)
         weights = rows.recency(half_life)
         steps = schedule.steps(challenger.rounds, challenger.rows_per_label, anchor_weight)
         batch, losses = min(p.replay_batch, len(rows)), dict[str, float]()
         drawn = torch.multinomial(weights, steps * batch, replacement=True, generator=generator)
         for picked in drawn.reshape(steps, batch):
-            at = picked.to(hidden.device)
-            answers = challenger.model.decide(hidden[at])
-            truth = targets(labels[at], answers)
-            if anchor is not None and anchor_weight > 0:
-                said = answer(challenger.baseline, hidden[at])
-                soft = anchor(said, rows.features[picked.numpy()])
-                truth = (1 - anchor_weight) * truth + anchor_weight * soft
-            real = cross_entropy(answers, truth)
+            hidden, truth = soft_targets(challenger, rows.at(picked.numpy()), anchor_weight)
+            real = cross_entropy(challenger.model.decide(hidden), truth)
             step(challenger, real)
             losses = {"real": real.item(), "total": real.item()}
         moved = challenger.bound(p.adapter_norm)
@@ -147,10 +140,9 @@ def fit_anchor(
     if not anchor.due(challenger.seen, half_life):
         return
     rows = rows.since(HALF_LIVES * half_life)
-    hidden, labels = hidden_and_labels(challenger.baseline, rows)
-    said = answer(challenger.baseline, hidden)
-    anchor.fit(said, rows.features, targets(labels, said), rows.recency(half_life),
-               challenger.seen)  # fmt: skip
+    said = frozen_answers(challenger, rows)
+    truth = targets(torch.from_numpy(rows.labels).to(said.device), said)
+    anchor.fit(said, rows.features, truth, rows.recency(half_life), challenger.seen)
 
 
 def fraud_fraction(labels: NDArray[np.float32], conflicts: NDArray[np.bool_]) -> float:
@@ -170,6 +162,31 @@ def hidden_and_labels(model: SelfHealingModel, rows: LabelledRows) -> tuple[Tens
         return rows.hidden.to(model.device), labels
     with torch.no_grad():
         return model.backbone(own_copy(rows.features, model.device)), labels
+
+
+def soft_targets(
+    challenger: Challenger, rows: LabelledRows, anchor_weight: float
+) -> tuple[Tensor, Tensor]:
+    """Hidden vectors, and what the layer trains towards: labels and, to a share, the anchor's soft
+    ones; on the model's device."""
+    hidden, labels = hidden_and_labels(challenger.model, rows)
+    said = frozen_answers(challenger, rows)
+    truth = targets(labels, said)
+    if challenger.anchor is None or anchor_weight == 0:
+        return hidden, truth
+    soft = challenger.anchor(said, rows.features)
+    return hidden, (1 - anchor_weight) * truth + anchor_weight * soft
+
+
+def frozen_answers(challenger: Challenger, rows: LabelledRows) -> Tensor:
+    """What the frozen model says of rows, on its device.
+
+    A narrow one is quickly asked again, and then rounds as it did in earlier releases.
+    """
+    baseline = challenger.baseline
+    if rows.frozen is not None and baseline.reflexive.dim > SQUARE:
+        return rows.frozen.to(baseline.device)
+    return answer(baseline, hidden_and_labels(baseline, rows)[0])
 
 
 def answer(model: SelfHealingModel, hidden: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from bento_selfheal.config.parameters import HealParameters
+from bento_selfheal.model import SQUARE
 
 LEAST_OWN = 0.05
 """Share of labels in the targets under which there are no more steps, and no less averaging."""
@@ -19,6 +20,14 @@ class Schedule:
     """What follows from the settings for each round of training."""
 
     parameters: HealParameters
+
+    def learning_rate(self, width: int) -> float:
+        """Adam's learning rate for a layer of this width.
+
+        A step of Adam moves every weight equally far, so what it moves an answer by grows with the
+        number of weights behind it.
+        """
+        return self.parameters.heal_lr * min(1.0, SQUARE / width)
 
     def steps(self, rounds: int, rows_per_label: float = 1.0, anchor_weight: float = 0.0) -> int:
         """Minibatch steps of the round after so many rounds of a line.

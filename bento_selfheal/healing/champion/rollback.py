@@ -116,7 +116,7 @@ class RollbackWatch:
         if not len(own):
             return None
         costs = self._controls.thresholds
-        would = probabilities_or_half(self._lineage.predecessor_model, own.features)
+        would = own.answers(self._lineage.predecessor_model)
         losses = row_losses(own.served, own.labels, costs)
         why = self.regret.update(losses - row_losses(would, own.labels, costs))
         if not why or self._controls.paused:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.records import FeedbackRecord
@@ -16,7 +18,7 @@ from bento_selfheal.healing.labels.set_aside import SetAside
 from bento_selfheal.healing.labels.sources import Sources
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.package import Package
-from bento_selfheal.scoring.probabilities import probabilities_or_half
+from bento_selfheal.scoring.probabilities import decide_or_half, probabilities_or_half
 from bento_selfheal.telemetry import names
 
 SLOW_BATCHES = 2
@@ -38,10 +40,10 @@ class LabelledBatch:
     served: NDArray[np.float32]
     """What was answered, ``(n,)`` or ``(n, classes)``; where a row was never asked, what the
     champion says."""
-    baseline: NDArray[np.float32]
-    """What the frozen model as trained says, in the shape of ``served``."""
     versions: NDArray[np.int64]
     """Snapshot version that answered each, ``(n,)``; 0 where a row was never asked."""
+    package: Package = field(repr=False)
+    """The packaged model"""
 
     @classmethod
     def of(
@@ -54,16 +56,16 @@ class LabelledBatch:
             features,
             np.asarray([row.label for row in rows], dtype=np.float32),
             served_answers(rows, features, champion),
-            package.baseline(features),
             np.asarray([row.version or 0 for row in rows], dtype=np.int64),
+            package,
         )
 
     @classmethod
     def empty(cls, package: Package) -> LabelledBatch:
         """No rows: of a heal that an operator asks for."""
-        nothing, answers = np.zeros(0, dtype=np.float32), package.no_answers
+        nothing, versions = np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.int64)
         features = np.zeros((0, len(package.info.features)), dtype=np.float32)
-        return cls((), features, nothing, answers, answers, np.zeros(0, dtype=np.int64))
+        return cls((), features, nothing, package.no_answers, versions, package)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -81,9 +83,30 @@ class LabelledBatch:
             self.features[places],
             self.labels[places],
             self.served[places],
-            self.baseline[places],
             self.versions[places],
+            self.package,
         )
+
+    @cached_property
+    def hidden(self) -> Tensor:
+        """The frozen backbone's output, ``(n, hidden)``, on the CPU.
+
+        Parts of a batch have their own: sums over another number of rows may round differently.
+        """
+        # No model is asked for 0 rows: not every one can answer that.
+        return self.package.embed(self.features) if len(self) else torch.zeros(0)
+
+    @cached_property
+    def baseline(self) -> NDArray[np.float32]:
+        """What the frozen model as trained says, in the shape of ``served``."""
+        return self.package.answer(self.hidden).numpy()
+
+    def answers(self, model: SelfHealingModel) -> NDArray[np.float32]:
+        """What a model over the same backbone says of the rows, in the shape of ``served``.
+
+        One that is no number counts as knowing nothing.
+        """
+        return decide_or_half(model, self.hidden)
 
     @property
     def sources(self) -> list[str | None]:

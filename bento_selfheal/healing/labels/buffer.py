@@ -15,11 +15,14 @@ from bento_selfheal.healing.labels.join import JoinedRow
 from bento_selfheal.healing.labels.labelled_rows import LabelledRows
 
 Embed = Callable[[NDArray[np.float32]], Tensor]
+Answer = Callable[[Tensor], Tensor]
 COMMON = 0.75
 """Share from which on a class is so common that its older rows are thinned, not dropped."""
 KEY_BYTES = 16
 NEWEST = 4
 """One part in so many is never thinned, and goes when the oldest rows are dropped."""
+COLUMNS = "_features", "_hidden", "_frozen", "_labels", "_weights", "_offsets", "_asked"
+"""What is kept of each row."""
 
 
 class Column:
@@ -56,13 +59,14 @@ class Buffer:
     Args:
         limit: Rows kept at most.
         width: Number of features.
-        embed: The frozen backbone, ``(n, features)`` to ``(n, hidden)``; each row goes
-            through it once.
+        embed: The frozen backbone, ``(n, features)`` to ``(n, hidden)``.
+        answer: The frozen model on hidden vectors, ``(n, hidden)`` to ``(n,)`` or
+            ``(n, classes)``; each row goes through both once.
     """
 
-    def __init__(self, limit: int, width: int, embed: Embed) -> None:
+    def __init__(self, limit: int, width: int, embed: Embed, answer: Answer) -> None:
         self._limit = limit
-        self._embed = embed
+        self._embed, self._answer = embed, answer
         self.keys: list[bytes] = []
         self.sources: list[str | None] = []
         nothing = np.zeros(0, dtype=np.float32)
@@ -72,14 +76,21 @@ class Buffer:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def extend(self, rows: list[JoinedRow]) -> None:
-        """Take newly labelled rows; others go where there is no room."""
+    def extend(self, rows: list[JoinedRow], hidden: Tensor | None = None) -> None:
+        """Take newly labelled rows; others go where there is no room.
+
+        Args:
+            rows: The rows.
+            hidden: Their hidden vectors, ``(n, hidden)``, where they are known already.
+        """
         if not rows:
             return
         fresh = np.stack([row.features for row in rows]).astype(np.float32)
         first = self.next_offset
         self._features.append(fresh)
-        self._hidden.append(self._embed(fresh).numpy())
+        hidden = self._embed(fresh) if hidden is None else hidden
+        self._hidden.append(hidden.numpy())
+        self._frozen.append(self._answer(hidden).numpy())
         self._labels.append(np.asarray([row.label for row in rows], dtype=np.float32))
         self._weights.append(np.ones(len(rows), dtype=np.float32))
         self._offsets.append(np.arange(first, first + len(rows)))
@@ -113,9 +124,9 @@ class Buffer:
     def rows(self) -> LabelledRows:
         """What a heal trains on."""
         ages = self.next_offset - 1 - self.offsets
-        hidden = torch.from_numpy(self._hidden.rows)
+        hidden, frozen = (torch.from_numpy(c.rows) for c in (self._hidden, self._frozen))
         asked = self._asked.rows
-        return LabelledRows(self.features, self.labels, hidden, self.weights, ages, asked)
+        return LabelledRows(self.features, self.labels, hidden, self.weights, ages, asked, frozen)
 
     def since(self, offset: int) -> LabelledRows:
         """The rows from this offset on, each as often as it stands for rows of its class."""
@@ -156,6 +167,7 @@ class Buffer:
             "weights": _tensor(self.weights),
             "places": _tensor(self.offsets),
             "asked": _tensor(self._asked.rows),
+            "frozen": _tensor(self._frozen.rows),
             "keys": _tensor(keys.reshape(len(self.keys), KEY_BYTES)),
             # Most rows come from one source after the other.
             "sources": [(name, len(list(group))) for name, group in groupby(self.sources)],
@@ -169,6 +181,8 @@ class Buffer:
         columns = {"asked": unknown, **state}
         names = ("features", "labels", "weights", "places", "asked")
         self._fill(*(columns[name].numpy() for name in names))
+        if "frozen" in state:  # as they were said, in batches of another size
+            self._frozen = Column(state["frozen"].numpy())
 
     def _fill(
         self,
@@ -182,8 +196,10 @@ class Buffer:
         self._weights, self._offsets = Column(weights), Column(offsets)
         self._asked = Column(asked)
         # No model is asked for 0 rows: not every one can answer that.
-        hidden = self._embed(features).numpy() if len(features) else features[:, :0]
-        self._hidden = Column(hidden)
+        nothing = torch.zeros(0)
+        hidden = self._embed(features) if len(features) else nothing
+        frozen = self._answer(hidden) if len(features) else nothing
+        self._hidden, self._frozen = Column(hidden.numpy()), Column(frozen.numpy())
 
     def _make_room(self) -> None:
         labels, newest = self.labels.astype(np.int64), self._limit // NEWEST
@@ -203,7 +219,7 @@ class Buffer:
 
     def _keep(self, stay: NDArray[np.bool_]) -> None:
         """Let the other rows go."""
-        for name in ("_features", "_hidden", "_labels", "_weights", "_offsets", "_asked"):
+        for name in COLUMNS:
             setattr(self, name, Column(getattr(self, name).rows[stay]))
         kept = np.flatnonzero(stay).tolist()
         self.keys = [self.keys[i] for i in kept]

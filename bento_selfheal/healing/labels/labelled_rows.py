@@ -28,6 +28,8 @@ class LabelledRows:
     """``(n,)``, labels that came after each; where there is none, no row is missing"""
     asked: NDArray[np.int64] | None = None
     """``(n,)``, place of each prediction in the log; -1 where there was none"""
+    frozen: Tensor | None = None
+    """``(n,)`` or ``(n, classes)``, what the frozen model says where it is known already"""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -49,6 +51,7 @@ class LabelledRows:
             None if self.weights is None else self.weights[places],
             None if self.ages is None else self.ages[places],
             None if self.asked is None else self.asked[places],
+            None if self.frozen is None else self.frozen[places],
         )
 
     def repeated(self) -> LabelledRows:

@@ -143,3 +143,30 @@ def test_wide_backbone_hands_its_inputs_on() -> None:
     assert model(rows).shape == (1,)
     assert wide_mlp(3, classes=4)(rows).shape == (1, 4)
     assert not list(scale.parameters())
+
+
+@pytest.mark.parametrize(("width", "weights"), [(256, 131_585), (300, 38_765), (2048, 264_257)])
+def test_wide_layers_are_narrow_inside(width: int, weights: int) -> None:
+    """Up to a width of 256 the layer is the article's; above, its weights grow with the width, and
+    it begins without any effect."""
+    layer = ReflexiveLayer(width)
+    assert count(layer) == weights
+    x = torch.randn(3, width, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(layer(x), x) == (width > 256)
+
+
+def test_square_state_of_an_earlier_release() -> None:
+    """A wide layer that was saved when all of them were square loads into a model of today, and
+    answers the same; one of another width is refused."""
+    torch.manual_seed(0)
+    model = SelfHealingMLP(10, 300)
+    squares = [nn.Linear(300, 300), nn.Tanh(), nn.Linear(300, 300)]
+    model.reflexive.adapter = nn.Sequential(*squares)
+    rows = torch.randn(20, 10, generator=torch.Generator().manual_seed(1))
+    today = SelfHealingMLP(10, 300)
+    today.load_state_dict(model.state_dict())
+    assert torch.equal(today(rows), model(rows))
+    snapshot = SelfHealingMLP(10, 300).with_adapter(model.adapter_state()).adapter_state()
+    assert snapshot["adapter.0.weight"].shape == (300, 300)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        SelfHealingMLP(10, 301).load_state_dict(model.state_dict())

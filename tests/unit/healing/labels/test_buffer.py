@@ -21,7 +21,7 @@ def row(place: int, label: int, source: str | None = None) -> JoinedRow:
 
 
 def buffer_of(labels: list[int], limit: int = 100, step: int = 7) -> Buffer:
-    buffer = Buffer(limit, 2, lambda x: torch.from_numpy(2 * x))
+    buffer = Buffer(limit, 2, lambda x: torch.from_numpy(2 * x), lambda h: h[:, 0] + 1)
     rows = [row(i, label) for i, label in enumerate(labels)]
     for at in range(0, len(rows), step):
         buffer.extend(rows[at : at + step])
@@ -43,10 +43,12 @@ def test_bounded_and_whole(labels: list[int], limit: int, step: int) -> None:
     newest = min(limit // 4, len(labels))
     assert places[len(places) - newest :].tolist() == list(range(len(labels)))[-newest:][:newest]
     assert (buffer.weights >= 1).all()
-    hidden = buffer.rows().hidden
+    hidden, frozen = buffer.rows().hidden, buffer.rows().frozen
     assert hidden is not None
+    assert frozen is not None
     if len(buffer):  # the first rows say how wide it is
         assert np.array_equal(hidden.numpy(), 2 * buffer.features)
+        assert np.array_equal(frozen.numpy(), hidden.numpy()[:, 0] + 1)
 
 
 def test_rare_class_stays() -> None:
@@ -81,7 +83,7 @@ def test_views_stay() -> None:
 
 def test_forget() -> None:
     """The rows of one source go, with all that belongs to them; the ages of the others stay."""
-    buffer = Buffer(100, 2, lambda x: torch.from_numpy(2 * x))
+    buffer = Buffer(100, 2, lambda x: torch.from_numpy(2 * x), lambda h: h[:, 0] + 1)
     buffer.extend([row(i, i % 2, "ab"[i % 2]) for i in range(10)])
     assert buffer.forget("b") == 5
     assert buffer.offsets.tolist() == [0, 2, 4, 6, 8]
