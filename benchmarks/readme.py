@@ -341,15 +341,15 @@ def heal_cost_table(results: dict[str, Any]) -> str:
         "|---" * 8 + "|",
     ]
     targets = {64: "at most 30", 2048: "at most 100"}
-    for r in results.values():
-        if isinstance(r, dict):
-            lines.append(
-                f"| {r['width']:,} | `{r['recipe']}` | {r['milliseconds']:.1f} "
-                f"| {targets.get(r['width'], '')} | {r['layer_weights']:,} "
-                f"| {r['snapshot_bytes'] / 1000:,.0f} "
-                f"| {_percent(r['calm_frozen'])} → {_percent(r['calm_healed'])} "
-                f"| {_percent(r['changed_frozen'])} → {_percent(r['changed_healed'])} |"
-            )
+    lines += [
+        f"| {r['width']:,} | `{r['recipe']}` | {r['milliseconds']:.1f} "
+        f"| {targets.get(r['width'], '')} | {r['layer_weights']:,} "
+        f"| {r['snapshot_bytes'] / 1000:,.0f} "
+        f"| {_percent(r['calm_frozen'])} → {_percent(r['calm_healed'])} "
+        f"| {_percent(r['changed_frozen'])} → {_percent(r['changed_healed'])} |"
+        for r in results.values()
+        if isinstance(r, dict)
+    ]
     return "\n".join(lines)
 
 

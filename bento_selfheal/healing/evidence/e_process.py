@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,16 +18,12 @@ ROUNDING = 1e-9
 class EProcess:
     """Betting e-process against "the mean of d is never above 0", d in [-1, 1].
 
-    ``E = prod(1 + bet * d)``. Each bet is the mean of two, each weighted by what it would have
-    won: an adaptive one that approximates the best bet in hindsight (mean over second moment,
-    within [0, 0.9]; Waudby-Smith & Ramdas 2023, section 5), and the largest, 0.9. The past fades
-    by half every 500 rows, or as many as `update` is told: so do the moments, and at each row a
-    small share of the weight is dealt out evenly again (the fixed share of Herbster & Warmuth
-    1998). So a challenger which was worse at first is bet on soon after it becomes better.
-
-    Whatever the weights, a bet depends on earlier d only and lies in [0, 0.9]. By Ville's
-    inequality E then reaches 1/alpha with a chance of at most alpha, whenever one looks, as long
-    as no d has a positive mean given all that came before.
+    ``E = prod(1 + bet * d)``, each bet chosen from earlier d only (an approximate growth-rate
+    optimum: mean over second moment, within [0, 0.9]; Waudby-Smith & Ramdas 2023, section 5).
+    Both moments fade by half every 500 rows, or as many as `update` is told, so that a
+    challenger which was worse at first is bet on soon after it becomes better. By Ville's
+    inequality E reaches 1/alpha with a chance of at most alpha, whenever one looks, as long as no
+    d has a positive mean given all that came before.
 
     >>> e = EProcess()
     >>> e.update(np.full(40, 0.3)); e.reaches(0.05)
@@ -40,8 +36,6 @@ class EProcess:
     power: float = 0.0
     recent: float = 0.0
     squares: float = 0.0
-    weights: list[float] = field(default_factory=lambda: [0.5, 0.5])
-    """Of the adaptive bet and of the largest one; a single weight leaves the largest out."""
 
     def update(self, differences: NDArray[np.floating[Any]], memory: float = MEMORY) -> None:
         """Take score differences in the order in which their labels came, ``(n,)``.
@@ -55,11 +49,7 @@ class EProcess:
             raise ValueError(f"a difference of losses is {found:g}, which is not in [-1, 1]")
         fade = 0.5 ** (1 / memory)
         for d in differences.tolist():
-            won = [w * (1 + b * d) for w, b in zip(self.weights, self._bets(), strict=False)]
-            all_won = sum(won)
-            self.log_e += math.log(all_won)
-            again = (1 - fade) / len(won)
-            self.weights = [fade * w / all_won + again for w in won]
+            self.log_e += math.log1p(self.bet() * d)
             self.count += 1
             self.total += d
             self.power += d * d
@@ -67,12 +57,8 @@ class EProcess:
             self.squares = self.squares * fade + d * d
 
     def bet(self) -> float:
-        """The next bet, from the past alone."""
-        return sum(w * b for w, b in zip(self.weights, self._bets(), strict=False))
-
-    def _bets(self) -> tuple[float, float]:
-        """One unit of prior spread damps the first adaptive ones."""
-        return min(max(self.recent / (1.0 + self.squares), 0.0), BET_LIMIT), BET_LIMIT
+        """The next bet, from the past alone; one unit of prior spread damps the first ones."""
+        return min(max(self.recent / (1.0 + self.squares), 0.0), BET_LIMIT)
 
     def reaches(self, alpha: float) -> bool:
         """Whether the evidence stands at 1/alpha now."""

@@ -17,9 +17,6 @@ BETS = 150.0
 FEWEST = 25.0
 MARGIN = 0.1
 QUOTA_ROWS = 1000
-ADAPTIVE_BET = (1.0,)
-"""Weights of its evidence. A burst of hard rows hits sources in turn, and on one the largest bet
-would win: what it gains in labels is not worth an honest source."""
 UNNAMED = "corrections without a source"
 """Whose corrections of named sources' labels are that name no source; they are judged too."""
 
@@ -36,7 +33,7 @@ class Source:
     over_quota: int = 0
     quarantined: str = ""
     """Why; empty while it is trusted."""
-    process: EProcess = field(default_factory=lambda: EProcess(weights=[*ADAPTIVE_BET]))
+    process: EProcess = field(default_factory=EProcess)
 
 
 class Sources:
@@ -107,7 +104,7 @@ class Sources:
         """Put back what `state` gave."""
         self.recent = list(state["recent"])
         self.known = {
-            name: Source(**{**facts, "process": _evidence(facts["process"])})
+            name: Source(**{**facts, "process": EProcess(**facts["process"])})
             for name, facts in state["known"].items()
         }
 
@@ -123,11 +120,6 @@ class Sources:
             for name, s in self.known.items()
             if name
         }
-
-
-def _evidence(state: dict[str, Any]) -> EProcess:
-    """A source's evidence as the checkpoint has it; those of earlier releases have no weights."""
-    return EProcess(**{"weights": [*ADAPTIVE_BET], **state})
 
 
 def _median(sources: Sequence[Source]) -> float:

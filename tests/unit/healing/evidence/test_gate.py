@@ -87,36 +87,6 @@ def test_no_bet_on_a_difference_outside(outside: float) -> None:
     assert asdict(e) == before
 
 
-def test_a_checkpoint_without_weights() -> None:
-    """Evidence that an earlier release wrote goes on where it stood, with even weights, and is
-    soon what it would have been."""
-    whole, gate = Gate(ALPHA, 3000), Gate(ALPHA, 3000)
-    first, later = np.full(20, 0.05), np.full(40, 0.1)
-    whole.update(first)
-    older = whole.state()
-    del older["process"]["weights"]
-    gate.restore(older)
-    assert gate.evidence() == whole.evidence()
-    whole.update(later)
-    gate.update(later)
-    assert gate.process.log_e == pytest.approx(whole.process.log_e, rel=0.1)
-
-
-def test_the_largest_bet_helps_at_once() -> None:
-    """Of a clear gain the two bets need fewer labels than the adaptive one alone, and on 200 rows
-    without any they lose less than a level of evidence."""
-
-    def labels_needed(e: EProcess) -> int:
-        while not e.reaches(ALPHA):
-            e.update(np.asarray([0.2]))
-        return e.count
-
-    assert labels_needed(EProcess()) < labels_needed(EProcess(weights=[1.0]))
-    e = EProcess()
-    e.update(np.tile([0.2, -0.2], 100))
-    assert e.log_e > -2
-
-
 def gains(n: int, mean: float, generator: np.random.Generator) -> NDArray[np.float64]:
     """Score differences of +1 and -1 with this mean, ``(n,)``."""
     return np.where(generator.random(n) < (1 + mean) / 2, 1.0, -1.0)
