@@ -341,16 +341,20 @@ def heal_cost_table(results: dict[str, Any]) -> str:
         "|---" * 8 + "|",
     ]
     targets = {64: "at most 30", 2048: "at most 100"}
-    lines += [
-        f"| {r['width']:,} | `{r['recipe']}` | {r['milliseconds']:.1f} "
-        f"| {targets.get(r['width'], '')} | {r['layer_weights']:,} "
-        f"| {r['snapshot_bytes'] / 1000:,.0f} "
-        f"| {_percent(r['calm_frozen'])} → {_percent(r['calm_healed'])} "
-        f"| {_percent(r['changed_frozen'])} → {_percent(r['changed_healed'])} |"
-        for r in results.values()
-        if isinstance(r, dict)
-    ]
+    rows = sorted(
+        (r for r in results.values() if isinstance(r, dict)), key=lambda r: int(r["width"])
+    )
+    lines += [_heal(row, targets.get(row["width"], "")) for row in rows]
     return "\n".join(lines)
+
+
+def _heal(row: dict[str, Any], target: str) -> str:
+    return (
+        f"| {row['width']:,} | `{row['recipe']}` | {row['milliseconds']:.1f} | {target} "
+        f"| {row['layer_weights']:,} | {row['snapshot_bytes'] / 1000:,.0f} "
+        f"| {_percent(row['calm_frozen'])} → {_percent(row['calm_healed'])} "
+        f"| {_percent(row['changed_frozen'])} → {_percent(row['changed_healed'])} |"
+    )
 
 
 def _points(share: float) -> str:

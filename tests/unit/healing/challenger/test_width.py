@@ -84,8 +84,11 @@ def package(home: Path) -> Package:
 
 @pytest.mark.parametrize("recipe", ["replay", "race"])
 def test_calm_rows_stay_right(package: Package, recipe: str) -> None:
-    """Where nothing drifts, what is trained over 2,048 hidden units stays within half a point of
-    the frozen model, and its layer takes a thirtieth of what it took when it was square."""
+    """Where nothing drifts, what was trained over 2,048 hidden units on 1,500 labels is within half
+    a point of the frozen model; its layer takes a thirtieth of what it took when it was square.
+
+    With fewer labels, a line of any width may still be below: its anchor is.
+    """
     run = healed(package, draw(60 * LABELS, 3), recipe=recipe)
     fresh, answers = draw(4000, 4), run.parts.line.challenger.answers
     assert accuracy(answers, fresh) >= accuracy(package.model, fresh) - 0.005
@@ -94,7 +97,7 @@ def test_calm_rows_stay_right(package: Package, recipe: str) -> None:
 
 def test_a_change_is_healed(package: Package) -> None:
     """A wide layer still learns what has changed."""
-    run = healed(package, draw(60 * LABELS, 5, changed=True))
+    run = healed(package, draw(40 * LABELS, 5, changed=True))
     fresh, answers = draw(4000, 6, changed=True), run.parts.line.challenger.answers
     assert accuracy(answers, fresh) > accuracy(package.model, fresh) + 0.1
 
