@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from bento_selfheal.cli.terminal import add_row, say
-from bento_selfheal.simulation.figures import NO_RANKING, Figures
+
+if TYPE_CHECKING:  # torch comes with it, and no command waits for torch to print
+    from bento_selfheal.simulation.figures import Figures
+
+NO_RANKING = "AUC and average precision need scikit-learn: pip install 'bento-selfheal[backtest]'"
 
 
 def print_figures(models: Mapping[str, Figures], majority: float, console: Console) -> None:

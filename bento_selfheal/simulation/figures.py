@@ -17,7 +17,6 @@ from bento_selfheal.scoring.scores import Scores
 
 Figures = dict[str, float | None]
 RANKING = ("auc", "average_precision", "log_loss")
-NO_RANKING = "AUC and average precision need scikit-learn: pip install 'bento-selfheal[backtest]'"
 
 
 def figures_of(

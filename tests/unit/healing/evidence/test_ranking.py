@@ -10,6 +10,8 @@ from sklearn.metrics import roc_auc_score
 
 from bento_selfheal.healing.checkpoint import dump, restore
 from bento_selfheal.healing.evidence.ranking import MOST_ROWS, WINDOW, RankingGuard
+from bento_selfheal.healing.labels.batches import LabelledBatch
+from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.auc import auc_gap
 
@@ -131,9 +133,15 @@ def test_accuracy_is_not_enough(
     assert ((frozen > 0.5) == truth).mean() < (found == truth).mean() - 0.05
     assert roc_auc_score(truth, frozen) > roc_auc_score(truth, found) + 0.05
     rig = Rig(package, reference_floor=0.0)
-    rig.pipeline.parts.line.answer = lambda features: np.asarray(  # type: ignore[method-assign]
-        [answers.get(row.tobytes(), 0.05) for row in features], dtype=np.float32
-    )
+    line, others = rig.pipeline.parts.line, LabelledBatch.answers
+
+    def says(batch: LabelledBatch, model: SelfHealingModel) -> NDArray[np.float32]:
+        if model is not line.challenger.answers:
+            return others(batch, model)
+        known = [answers.get(row.tobytes(), 0.05) for row in batch.features]
+        return np.asarray(known, dtype=np.float32)
+
+    monkeypatch.setattr(LabelledBatch, "answers", says)
     Live(rig).send(rows, truth)
     held = [e.detail for e in rig.done.events if e.kind == "promotion_withheld"]
     assert bool(rig.done.promotions) is not guarded
