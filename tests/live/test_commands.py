@@ -57,6 +57,7 @@ def test_replay_of_a_users_stream(tmp_path: Path) -> None:
     assert lift_of(printed)[0] > 0.2
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @needs_elec2
 def test_replay_of_elec2(tmp_path: Path) -> None:

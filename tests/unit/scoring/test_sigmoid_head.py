@@ -71,6 +71,7 @@ def test_what_is_served_is_what_is_judged(sigmoids: Package) -> None:
     assert 0 <= losses.min() <= losses.max() <= 1
 
 
+@pytest.mark.slow
 def test_it_heals(sigmoids: Package) -> None:
     """Where classes change places such a model is healed, promoted and beats the frozen one."""
     ran = Live(Rig(sigmoids, replay_rate=0.05, reference_floor=0.0, retrain_batches=1000))

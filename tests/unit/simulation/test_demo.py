@@ -34,6 +34,7 @@ def test_the_pattern_moves(drift: float) -> None:
     assert tells(stream.rows[after], stream.labels[after], "V14") < (0.65 if drift < 3 else 0.85)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("home")
 def test_healing_finds_the_frauds_that_the_frozen_model_loses() -> None:
     """With the same number of alarms half as many frauds again are found, AUC and average precision

@@ -82,6 +82,7 @@ def package(home: Path) -> Package:
     return packaged(trained(WIDTH))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["replay", "race"])
 def test_calm_rows_stay_right(package: Package, recipe: str) -> None:
     """Where nothing drifts, what was trained over 2,048 hidden units on 1,500 labels is within half
@@ -95,6 +96,7 @@ def test_calm_rows_stay_right(package: Package, recipe: str) -> None:
     assert len(save(answers.layer_state())) < 1_100_000
 
 
+@pytest.mark.slow
 def test_a_change_is_healed(package: Package) -> None:
     """A wide layer still learns what has changed."""
     run = healed(package, draw(40 * LABELS, 5, changed=True))
