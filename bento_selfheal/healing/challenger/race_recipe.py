@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from bento_selfheal.config.parameters import HealParameters
 from bento_selfheal.experts.race import MOST_STUDIED, Lesson, Race
@@ -17,13 +16,14 @@ from bento_selfheal.healing.challenger.recipes import (
     answer,
     fit_anchor,
     hidden_and_labels,
+    soft_targets,
     step,
 )
 from bento_selfheal.healing.challenger.schedule import Schedule
 from bento_selfheal.healing.labels.labelled_rows import LabelledRows
 from bento_selfheal.model import columns
 from bento_selfheal.rules import RuleSet
-from bento_selfheal.scoring.probabilities import cross_entropy, targets
+from bento_selfheal.scoring.probabilities import cross_entropy
 
 REFIT = 100
 MOST_STEPS = 6
@@ -74,7 +74,7 @@ class RaceRecipe:
             rows.recency(half_life), steps * size, replacement=True, generator=generator
         )
         seen, places = torch.unique(drawn, return_inverse=True)
-        hidden, truth = _targets(challenger, rows.at(seen.numpy()), lean)
+        hidden, truth = soft_targets(challenger, rows.at(seen.numpy()), lean)
         loss = torch.zeros(())
         for at in places.reshape(steps, size).to(hidden.device):
             loss = cross_entropy(challenger.model.decide(hidden[at]), truth[at])
@@ -89,16 +89,6 @@ class RaceRecipe:
 def _refits(challenger: Challenger, anchor: Anchor) -> bool:
     """Whether the anchor follows again: often at first, later every so many labels."""
     return challenger.seen - anchor.fitted >= min(challenger.seen // 4, REFIT)
-
-
-def _targets(challenger: Challenger, rows: LabelledRows, lean: float) -> tuple[Tensor, Tensor]:
-    """Hidden vectors and what the layer trains towards, on the model's device."""
-    hidden, labels = hidden_and_labels(challenger.model, rows)
-    said = answer(challenger.baseline, hidden)
-    truth = targets(labels, said)
-    if challenger.anchor is None or lean == 0:
-        return hidden, truth
-    return hidden, (1 - lean) * truth + lean * challenger.anchor(said, rows.features)
 
 
 def _lesson(challenger: Challenger, rows: LabelledRows) -> Lesson:
