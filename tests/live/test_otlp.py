@@ -41,7 +41,8 @@ GAUGES = {
     "selfheal.shadow.accuracy": "1", "selfheal.shadow.f1": "1", "selfheal.lift.mean": "1",
     "selfheal.lift.low": "1", "selfheal.lift.high": "1",
     "selfheal.label.delay": "s", "selfheal.serving.version": "{version}",
-    "selfheal.thread.alive": "{thread}",
+    "selfheal.thread.alive": "{thread}", "selfheal.one_class": "{alarm}",
+    "selfheal.majority.accuracy": "1",
 }  # fmt: skip
 COUNTERS = {
     "selfheal.heals": "{heal}", "selfheal.rollbacks": "{rollback}",
