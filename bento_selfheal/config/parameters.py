@@ -109,7 +109,7 @@ class HealParameters(SignalParameters, ArticleParameters, ReplayParameters):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    recipe: Literal["race", "replay", "article"] = "replay"
+    recipe: Literal["race", "replay", "article"] = "race"
     """How a heal trains: the adapter and many small models beside it, whose mixture answers
     (`race`), the adapter alone on a buffer of the newest labels (`replay`), or as the `article`
     does."""

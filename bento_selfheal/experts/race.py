@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bento_selfheal.experts.expert import Expert, one_hot
@@ -54,6 +56,8 @@ LEAST_SHARE = 0.01
 FLOOR = 1e-3
 """Least probability of the truth in a log loss: one surprise is not the end."""
 SMALLEST_SPREAD = 1e-3
+DISTINCT = 0.99
+"""Share of different rows in the reference set from which on a row that comes again is known."""
 ROUND = 25
 MOST_STUDIED = 2000
 """Labels that are not new from which experts learn; older ones would be forgotten anyway."""
@@ -114,6 +118,7 @@ class Race:
         spread = hidden.std(dim=0, correction=0)
         spread = torch.where(spread < SMALLEST_SPREAD, torch.ones_like(spread), spread)
         self._clean = Mixture(hidden.mean(dim=0), spread, classes)
+        self._repetitive = len(torch.unique(hidden, dim=0)) < DISTINCT * len(hidden)
         width = hidden.shape[1]
         self.experts: dict[str, Expert] = {
             name: make(width, classes) for name, make in EXPERTS.items()
@@ -163,6 +168,16 @@ class Race:
         fresh = -(truth.log() * lesson.weights.double()).sum(dim=2)
         self._log_losses = self._log_losses * 0.5 ** (count / HALF_LIFE) + fresh
 
+    def unknown(self, lesson: Lesson, repeats: NDArray[np.bool_] | None) -> Lesson:
+        """The lesson as experts are scored on it: rows that came with a label before count nothing.
+
+        Where requests are repeated, knowing labels by heart would pass for knowing the world. Where
+        rows are as few as in the reference set, of a few categories, they do count.
+        """
+        if repeats is None or self._repetitive:
+            return lesson
+        return replace(lesson, weights=lesson.weights * torch.from_numpy(~repeats))
+
     def learn(self, lesson: Lesson) -> None:
         """Learn new labels."""
         self.seen += len(lesson)
@@ -173,13 +188,14 @@ class Race:
         for at in range(max(len(lesson) - MOST_STUDIED, 0), len(lesson), ROUND):
             self._teach(lesson.part(slice(at, at + ROUND)))
 
-    def examine(self, lesson: Lesson) -> None:
+    def examine(self, lesson: Lesson, repeats: NDArray[np.bool_] | None = None) -> None:
         """Score everybody on rows that nobody knows, round by round, then learn them; the layer
         counts as what the frozen model is."""
+        scored = self.unknown(lesson, repeats)
         for at in range(0, len(lesson), ROUND):
-            part = lesson.part(slice(at, at + ROUND))
-            self.score(part, part.frozen)
-            self._teach(part)
+            part = slice(at, at + ROUND)
+            self.score(scored.part(part), lesson.frozen[part])
+            self._teach(lesson.part(part))
 
     def standing(self) -> Standing:
         """The race as it is now, to be asked later."""

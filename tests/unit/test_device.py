@@ -152,7 +152,7 @@ def test_many_classes_and_a_convolution(home: Path, device: str) -> None:
         anchor = Anchor(Basis.of(package))
         challenger = Challenger(package.model, 0.003, package.model, anchor)
         given = LabelledRows(rows, ((labels + 1) % 3).astype(np.float32))
-        make_recipe(HealParameters()).heal(
+        make_recipe(HealParameters(recipe="replay")).heal(
             challenger, given, package.rules(), torch.Generator().manual_seed(1)
         )
         said.append(probabilities_or_half(challenger.answers, rows))
@@ -236,7 +236,7 @@ def test_kept_hidden_agrees(package: Package, device: str) -> None:
     for one in (package, there):
         hidden = one.embed(rows.features)
         challenger = Challenger(one.model, 0.003, one.model, Anchor(Basis.of(one)))
-        make_recipe(HealParameters()).heal(
+        make_recipe(HealParameters(recipe="replay")).heal(
             challenger, LabelledRows(rows.features, rows.labels, hidden), one.rules(),
             torch.Generator().manual_seed(1),
         )  # fmt: skip

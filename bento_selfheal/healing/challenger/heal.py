@@ -101,7 +101,8 @@ class Healer:
         p = self._parts
         p.scoreboard.actions.append(f"heal {number}")
         p.line.begin_heal(len(batch), p.scoreboard.counts.predicted)
-        size = p.settings.tuning.heal_rows if self.continuous else max(len(batch), 1)
+        replays = self.continuous and self._recipe.name == "replay"
+        size = p.settings.tuning.heal_rows if replays else max(len(batch), 1)
         for at in range(0, max(len(batch), 1), size):
             self._round(batch.part(at, at + size), SEED_STRIDE * number + at)
         p.line.heal_ended(p.cursors.predictions)

@@ -125,11 +125,12 @@ class ChallengerLine:
             gains: The champion's losses less the challenger's, ``(n,)``.
             rarity: How rare the rarest class is (`LabelledRows.rarity`).
         """
-        before = self.position
+        before, proven = self.position, self.gate.proven
         verdict = self.gate.update(gains, rarity, self.challenger.rows_per_label)
-        follow(LINES, before, Turn.JUDGE, self.position)
         if verdict.promote and (refused := self._below_floor() or self.ranking.refusal()):
-            return replace(verdict, promote=False, withheld=True, reason=refused)
+            self.gate.proven = proven  # what has not served yet has not proven itself
+            verdict = replace(verdict, promote=False, withheld=True, reason=refused)
+        follow(LINES, before, Turn.JUDGE, self.position)
         return verdict
 
     def _below_floor(self) -> str:

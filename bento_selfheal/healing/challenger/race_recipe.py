@@ -47,10 +47,10 @@ class RaceRecipe:
         fresh = rows.tail(min(challenger.seen - race.seen, len(rows)))
         if race.seen == 0 and len(fresh) < len(rows):
             older = rows.head(len(rows) - len(fresh)).tail(MOST_STUDIED)
-            race.examine(_lesson(challenger, older))
+            race.examine(_lesson(challenger, older), older.repeats)
         lesson = _lesson(challenger, fresh) if len(fresh) else None
         if lesson is not None:
-            _score(challenger, race, lesson, fresh, rows.rarity)
+            _score(challenger, race, race.unknown(lesson, fresh.repeats), fresh, rows.rarity)
         losses = self._train_layer(challenger, rows, generator)
         if lesson is not None:
             race.learn(lesson)

@@ -44,10 +44,11 @@ class ThresholdCalibration:
         """Take newly labelled rows, each ``(n,)``."""
         self.rows.extend(zip(champion.tolist(), challenger.tolist(), labels.tolist(), strict=True))
 
-    def promoted(self) -> None:
-        """The challenger serves now: its answers are the champion's."""
-        self.rows = deque(((q, q, y) for _, q, y in self.rows), maxlen=HISTORY)
-        self.unlabelled.clear()
+    def of_challenger(self) -> ThresholdCalibration:
+        """What it would be if the challenger served: its answers are the champion's."""
+        out = ThresholdCalibration()
+        out.rows.extend((q, q, y) for _, q, y in self.rows)
+        return out
 
     def rescored(self, champion: Numbers, challenger: Numbers, labels: Numbers) -> None:
         """Another model serves now: these rows, that it was not trained on, are all that counts."""
@@ -153,13 +154,17 @@ class ThresholdPolicy:
             )
         self.put(self.calibration.point(costs), "labels came")
 
-    def point_to_promote(self) -> OperatingPoint:
-        """The point that comes into force with a challenger; none is unverified then."""
+    def point_to_promote(self, costs: Thresholds) -> OperatingPoint:
+        """The point that comes into force with a challenger, by its own answers; none is
+        unverified then."""
+        answered = self.calibration.of_challenger()
+        if len(answered.rows) >= FIRST_ROWS:
+            return answered.point(costs)
         return OperatingPoint() if self.point.kind is PointKind.UNVERIFIED else self.point
 
     def promoted(self, point: OperatingPoint) -> None:
         """The challenger serves now, with a point of `point_to_promote`."""
-        self.calibration.promoted()
+        self.calibration = self.calibration.of_challenger()
         self.put(point, "a healed model serves")
 
     def point_of_other(

@@ -113,7 +113,7 @@ class Promoter:
             traces: The requests that brought those labels.
         """
         p = self.parts
-        point = p.policy.point_to_promote()
+        point = p.policy.point_to_promote(p.controls.thresholds)
         labels = {"first_label": trial.first_label, "last_label": trial.last_label}
         with self.telemetry.span(
             names.PROMOTE, {names.VERSION: snapshot.version, names.REASON: reason}, traces

@@ -21,7 +21,10 @@ COMMON = 0.75
 KEY_BYTES = 16
 NEWEST = 4
 """One part in so many is never thinned, and goes when the oldest rows are dropped."""
-COLUMNS = "_features", "_hidden", "_frozen", "_labels", "_weights", "_offsets", "_asked"
+COLUMNS = (
+    "_features", "_hidden", "_frozen", "_labels", "_weights", "_offsets", "_asked", "_codes",
+    "_repeats",
+)  # fmt: skip
 """What is kept of each row."""
 
 
@@ -95,6 +98,9 @@ class Buffer:
         self._weights.append(np.ones(len(rows), dtype=np.float32))
         self._offsets.append(np.arange(first, first + len(rows)))
         self._asked.append(np.asarray([row.asked for row in rows], dtype=np.int64))
+        codes = _codes(fresh)
+        self._repeats.append(np.isin(codes, self._codes.rows) | _again(codes))
+        self._codes.append(codes)
         self.keys += [row.key for row in rows]
         self.sources += [row.source for row in rows]
         if len(self) > self._limit:
@@ -125,8 +131,10 @@ class Buffer:
         """What a heal trains on."""
         ages = self.next_offset - 1 - self.offsets
         hidden, frozen = (torch.from_numpy(c.rows) for c in (self._hidden, self._frozen))
-        asked = self._asked.rows
-        return LabelledRows(self.features, self.labels, hidden, self.weights, ages, asked, frozen)
+        return LabelledRows(
+            self.features, self.labels, hidden, self.weights, ages, self._asked.rows, frozen,
+            self._repeats.rows,
+        )  # fmt: skip
 
     def since(self, offset: int) -> LabelledRows:
         """The rows from this offset on, each as often as it stands for rows of its class."""
@@ -195,6 +203,8 @@ class Buffer:
         self._features, self._labels = Column(features), Column(labels)
         self._weights, self._offsets = Column(weights), Column(offsets)
         self._asked = Column(asked)
+        codes = _codes(features)
+        self._codes, self._repeats = Column(codes), Column(_again(codes))
         # No model is asked for 0 rows: not every one can answer that.
         nothing = torch.zeros(0)
         hidden = self._embed(features) if len(features) else nothing
@@ -224,6 +234,20 @@ class Buffer:
         kept = np.flatnonzero(stay).tolist()
         self.keys = [self.keys[i] for i in kept]
         self.sources = [self.sources[i] for i in kept]
+
+
+def _codes(features: NDArray[np.float32]) -> NDArray[np.uint64]:
+    """A number for each row, ``(n,)``, the same for the same row and hardly for any other."""
+    bits = np.ascontiguousarray(features).view(np.uint32).astype(np.uint64)
+    factors = np.random.default_rng(0).integers(1, 2**63, features.shape[1], dtype=np.uint64)
+    return np.asarray((bits * factors).sum(axis=1, dtype=np.uint64))
+
+
+def _again(codes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Whether each stands there before, ``(n,)``."""
+    again = np.ones(len(codes), dtype=bool)
+    again[np.unique(codes, return_index=True)[1]] = False
+    return again
 
 
 def _tensor(rows: NDArray[Any]) -> Tensor:

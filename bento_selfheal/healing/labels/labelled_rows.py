@@ -30,6 +30,9 @@ class LabelledRows:
     """``(n,)``, place of each prediction in the log; -1 where there was none"""
     frozen: Tensor | None = None
     """``(n,)`` or ``(n, classes)``, what the frozen model says where it is known already"""
+    repeats: NDArray[np.bool_] | None = None
+    """``(n,)``, whether the same features came with an earlier label; none did where there is
+    none"""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -52,6 +55,7 @@ class LabelledRows:
             None if self.ages is None else self.ages[places],
             None if self.asked is None else self.asked[places],
             None if self.frozen is None else self.frozen[places],
+            None if self.repeats is None else self.repeats[places],
         )
 
     def repeated(self) -> LabelledRows:

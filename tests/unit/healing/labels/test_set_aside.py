@@ -67,7 +67,7 @@ def with_bad(rows: NDArray[np.float32], places: list[int]) -> NDArray[np.float32
 def test_one_bad_row(picky: Package) -> None:
     """One row on which the model raises is named in an event with its error, all others are
     learned from, and the model heals."""
-    rig = Rig(picky)
+    rig = Rig(picky, recipe="replay")
     rows, labels = drifting()
     teach(rig, with_bad(rows, [70]), labels)
     event = next(e for e in rig.done.events if e.kind == "row_set_aside")
@@ -85,7 +85,7 @@ def test_one_bad_row(picky: Package) -> None:
 def test_a_row_that_spoils_others(picky: Package) -> None:
     """A row with which the model loses the answers to the others, though it answers that row
     alone, is set aside, and the others are learned from."""
-    rig = Rig(picky)
+    rig = Rig(picky, recipe="replay")
     rows, labels = drifting(clean=2 * BATCH, drifted=0)
     picky.model.backbone.resizes = True  # type: ignore[assignment]
     teach(rig, with_bad(rows, [7]), labels)
@@ -110,7 +110,7 @@ def test_an_endless_error(picky: Package) -> None:
 
 def test_a_row_of_another_model(picky: Package) -> None:
     """A row of another width, or a label of a class that is not there, is set aside alike."""
-    rig = Rig(picky)
+    rig = Rig(picky, recipe="replay")
     rows, labels = drifting(clean=BATCH, drifted=0)
     teach(rig, np.zeros((1, 3), np.float32), np.asarray([0]))
     teach(rig, rows[:1], np.asarray([7]), 2)
@@ -144,7 +144,7 @@ def test_many_bad_rows(picky: Package) -> None:
 def test_a_broken_model(picky: Package) -> None:
     """When the model answers nothing at all the rows are not at fault: none is set aside, and the
     step fails, to be tried again."""
-    rig = Rig(picky)
+    rig = Rig(picky, recipe="replay")
     rows, labels = drifting(clean=BATCH, drifted=0)
     teach(rig, rows[:-1], labels[:-1])
     picky.model.backbone.broken = True  # type: ignore[assignment]
