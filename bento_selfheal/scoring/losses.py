@@ -57,13 +57,26 @@ def excess_losses(
 
     Their mean is 0 when the probabilities are calibrated, however hard the rows are.
     """
-    chances = columns(torch.from_numpy(probabilities)).double().numpy()
-    chances = chances / chances.sum(axis=1, keepdims=True)
+    chances = _chances(probabilities)
     expected = sum(
         chances[:, c] * row_losses(probabilities, np.full(len(probabilities), c), costs)
         for c in range(chances.shape[1])
     )
     return np.asarray(row_losses(probabilities, labels, costs) - expected)
+
+
+def unnamed_shares(probabilities: NDArray[np.float32], labels: Numbers) -> NDArray[np.float64]:
+    """Probability of each class less whether the label names it, ``(n, classes)``.
+
+    The mean of each column is 0 when the probabilities are calibrated.
+    """
+    chances = _chances(probabilities)
+    return chances - np.eye(chances.shape[1])[np.asarray(labels, dtype=np.int64)]
+
+
+def _chances(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+    chances = columns(torch.from_numpy(probabilities)).double().numpy()
+    return np.asarray(chances / chances.sum(axis=1, keepdims=True))
 
 
 def cost_of(scores: Scores, costs: Thresholds) -> float:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from bento_selfheal.healing.challenger.line import ChallengerLine
 from bento_selfheal.healing.champion.lineage import Lineage
@@ -11,7 +14,7 @@ from bento_selfheal.healing.journal import Journal
 from bento_selfheal.healing.labels.batches import LabelBatches, LabelledBatch, served_answers
 from bento_selfheal.healing.labels.buffer import Buffer
 from bento_selfheal.healing.labels.join import JoinedRow
-from bento_selfheal.scoring.losses import excess_losses
+from bento_selfheal.scoring.losses import excess_losses, unnamed_shares
 
 
 class SourceJudge:
@@ -46,8 +49,7 @@ class SourceJudge:
         """Judge rows that nothing has trained on; those that may be learned from."""
         if any(batch.sources) and not self._controls.paused:
             answers = batch.answers(self._line.challenger.answers)
-            excess = excess_losses(answers, batch.labels, self._controls.thresholds)
-            self._quarantine(self._batches.sources.judge(batch.sources, excess))
+            self._judge(batch.sources, answers, batch.labels)
         return batch.only(np.flatnonzero([not self.refuses(row) for row in batch.rows]))
 
     def judge_correction(self, row: JoinedRow) -> None:
@@ -61,11 +63,9 @@ class SourceJudge:
         features = row.features[None].astype(np.float32)
         served = served_answers([row], features, self._lineage.champion)
         label = np.asarray([row.label], dtype=np.float32)
-        both = [
-            excess_losses(answers, label, self._controls.thresholds)
-            for answers in (served, self._line.answer(features))
-        ]
-        self._quarantine(self._batches.sources.judge([row.source], np.minimum(*both)))
+        both = [served, self._line.answer(features)]
+        losses = [float(excess_losses(a, label, self._controls.thresholds)[0]) for a in both]
+        self._judge([row.source], both[int(np.argmin(losses))], label)
 
     def refuses(self, row: JoinedRow) -> bool:
         """Whether a row is of a quarantined source."""
@@ -82,6 +82,16 @@ class SourceJudge:
         if gone:
             self._line.restart(self._lineage.predecessor_model)
         return gone
+
+    def _judge(
+        self,
+        sources: Sequence[str | None],
+        answers: NDArray[np.float32],
+        labels: NDArray[np.float32],
+    ) -> None:
+        excess = excess_losses(answers, labels, self._controls.thresholds)
+        unnamed = unnamed_shares(answers, labels)
+        self._quarantine(self._batches.sources.judge(sources, excess, unnamed))
 
     def _quarantine(self, refused: list[tuple[str, str]]) -> None:
         for source, reason in refused:

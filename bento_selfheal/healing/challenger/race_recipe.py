@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from bento_selfheal.config.parameters import HealParameters
+from bento_selfheal.experts.mixture import LAYER
 from bento_selfheal.experts.race import MOST_STUDIED, Lesson, Race
 from bento_selfheal.healing.challenger.anchor import Anchor
 from bento_selfheal.healing.challenger.challenger import Challenger
@@ -26,8 +27,11 @@ from bento_selfheal.rules import RuleSet
 from bento_selfheal.scoring.probabilities import cross_entropy
 
 REFIT = 100
-MOST_STEPS = 6
-"""Most steps of the layer in a round: it is one of many, and the round has to be short."""
+FEWEST_STEPS, MOST_STEPS = 6, 50
+"""Most steps of the layer in a round: the more it says in the mixture, and the more of what it
+learns are soft labels, which cannot be learned by heart, the more it may take."""
+YOUNG = 500
+"""Labels before which it is not known yet how much the layer has to say."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,10 @@ class RaceRecipe:
             fit_anchor(p, challenger, challenger.anchor, rows)
         half_life = schedule.half_life(rows.rarest)
         rows = rows.since(HALF_LIVES * half_life)
-        steps = min(schedule.steps(challenger.rounds, challenger.rows_per_label, lean), MOST_STEPS)
+        wanted = schedule.steps(challenger.rounds, challenger.rows_per_label, lean)
+        steps = min(
+            wanted, max(FEWEST_STEPS, round(MOST_STEPS * lean * _share_of_layer(challenger)))
+        )
         size = min(p.replay_batch, len(rows))
         drawn = torch.multinomial(
             rows.recency(half_life), steps * size, replacement=True, generator=generator
@@ -84,6 +91,15 @@ class RaceRecipe:
         decay = schedule.average_decay(challenger.rows_per_label, lean)
         challenger.follow(max(1 - decay, 1 / challenger.rounds))
         return {"real": loss.item(), "total": loss.item(), "moved": moved, "lean": lean}
+
+
+def _share_of_layer(challenger: Challenger) -> float:
+    """How much the layer says in the newest mixture; all there is to say in a young line."""
+    if challenger.seen < YOUNG:
+        return 1.0
+    mixture = challenger.answers.mixture
+    voice = mixture.voices.get(LAYER) if mixture is not None else None
+    return 0.0 if voice is None else voice.share
 
 
 def _refits(challenger: Challenger, anchor: Anchor) -> bool:

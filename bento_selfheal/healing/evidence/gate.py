@@ -54,7 +54,8 @@ class Gate:
     through a line that is no better stays under alpha however many trials there are. The
     snapshots of a line that has proven itself follow each other unless the last window of
     ``advance_rows`` rows speaks against it, by a loss of more than a standard error; `Regret`
-    watches what came of it.
+    watches what came of it. A window ends early where the evidence for the next snapshot reaches
+    1/alpha: a line that has learned much since must not go on serving what it was.
 
     Args:
         alpha: Chance of ever letting through a line that is not better.
@@ -94,7 +95,8 @@ class Gate:
         by = "lower" if self.process.mean >= 0 else "higher"
         gain = f"loss {by} by {abs(self.process.mean):.4f} on {self.process.count} new labels"
         if self.proven:
-            if self.process.count < max(self.advance_rows * rarity / rows_per_label, LEAST_ADVANCE):
+            wanted = max(self.advance_rows * rarity / rows_per_label, LEAST_ADVANCE)
+            if self.process.count < wanted and not self.process.reaches(self.alpha):
                 return Verdict(False, "too few labels since the last look", evidence)
             if self.process.mean >= -self.process.error:
                 return Verdict(True, f"a proven line goes on: {gain}", evidence)

@@ -16,6 +16,9 @@ BETS = 150.0
 """Labels of its own after which a source's past counts half: a long good past shields no lie."""
 FEWEST = 25.0
 MARGIN = 0.1
+HIDDEN = 0.2
+"""Share of all labels by which a source may name a class more rarely than is expected of its rows,
+beyond what the others do."""
 QUOTA_ROWS = 1000
 UNNAMED = "corrections without a source"
 """Whose corrections of named sources' labels are that name no source; they are judged too."""
@@ -34,6 +37,15 @@ class Source:
     quarantined: str = ""
     """Why; empty while it is trusted."""
     process: EProcess = field(default_factory=EProcess)
+    unnamed: list[float] = field(default_factory=list)
+    """By class, the sum of its probability less whether the label names it, fading alike."""
+    hides: list[EProcess] = field(default_factory=list)
+    """By class, the evidence that this source keeps it back."""
+
+    def tell_classes(self, classes: int) -> None:
+        """Say how many classes there are, which it does not know when it is new."""
+        if not self.hides:
+            self.unnamed, self.hides = [0.0] * classes, [EProcess() for _ in range(classes)]
 
 
 class Sources:
@@ -44,6 +56,10 @@ class Sources:
     excess less a margin and the median of the other sources' means, from the past only. A median
     by labels is moved by no minority, and no number of sources outvotes the labels. Rows without
     a source count among the others and are never judged.
+
+    Whoever keeps one class back surprises a model little that has learned from such labels. So the
+    same is asked of each class: how much more rarely a source names it than the model expects of
+    its rows.
 
     Args:
         alpha: Chance that an honest source, whose rows are no harder, is ever quarantined.
@@ -72,24 +88,53 @@ class Sources:
         return True
 
     def judge(
-        self, names: Sequence[str | None], excess: NDArray[np.float64]
+        self,
+        names: Sequence[str | None],
+        excess: NDArray[np.float64],
+        unnamed: NDArray[np.float64],
     ) -> list[tuple[str, str]]:
-        """Take the excess loss on each newly labelled row; (source, reason) newly refused."""
-        for name, loss in zip(names, excess.tolist(), strict=True):
+        """Judge the sources of newly labelled rows; (source, reason) newly refused.
+
+        Args:
+            names: Who labelled each, ``(n,)``.
+            excess: Its excess loss, ``(n,)``.
+            unnamed: Probability of each class less whether the label names it, ``(n, classes)``.
+        """
+        for name, loss, rest in zip(names, excess.tolist(), unnamed.tolist(), strict=True):
             source = self.known.setdefault(name or "", Source())
+            for each in self.known.values():
+                each.tell_classes(len(rest))
             others = [s for s in self.known.values() if s is not source and not s.quarantined]
             if name and not source.quarantined and sum(s.labels for s in others) >= FEWEST:
-                gap = float(np.clip(loss - _median(others) - MARGIN, -1, 1))
-                source.process.update(np.asarray([gap]), BETS)
+                usual = _medians(others)
+                source.process.update(_gap(loss, usual[0], MARGIN), BETS)
+                for value, own, process in zip(rest, usual[1:], source.hides, strict=True):
+                    process.update(_gap(value, own, HIDDEN), BETS)
             fade = 0.5 ** (1 / MEMORY)
             for each in self.known.values():
                 each.losses, each.labels = each.losses * fade, each.labels * fade
+                each.unnamed = [value * fade for value in each.unnamed]
             source.losses, source.labels = source.losses + loss, source.labels + 1
+            source.unnamed = [a + b for a, b in zip(source.unnamed, rest, strict=True)]
         return [
-            (name, self.refuse(name, _reason(source)))
+            (name, self.refuse(name, reason))
             for name, source in self.known.items()
-            if name and not source.quarantined and source.process.reaches(self._alpha)
+            if name and not source.quarantined and (reason := self._why(source))
         ]
+
+    def _why(self, source: Source) -> str:
+        """Why a source is to be refused; empty when it is not. Each of the two questions has half
+        of alpha."""
+        if source.process.reaches(self._alpha / 2):
+            return _reason(source)
+        for c, process in enumerate(source.hides):
+            if process.reaches(self._alpha / 2 / len(source.hides)):
+                share = source.unnamed[c] / source.labels
+                return (
+                    f"it names class {c} more rarely than is expected of its rows, by {share:.2f} "
+                    "of its labels, and others do not"
+                )
+        return ""
 
     def refuse(self, name: str, reason: str) -> str:
         """Quarantine a source from now on; returns the reason."""
@@ -104,7 +149,13 @@ class Sources:
         """Put back what `state` gave."""
         self.recent = list(state["recent"])
         self.known = {
-            name: Source(**{**facts, "process": EProcess(**facts["process"])})
+            name: Source(
+                **{
+                    **facts,
+                    "process": EProcess(**facts["process"]),
+                    "hides": [EProcess(**one) for one in facts.get("hides", [])],
+                }
+            )
             for name, facts in state["known"].items()
         }
 
@@ -122,14 +173,20 @@ class Sources:
         }
 
 
-def _median(sources: Sequence[Source]) -> float:
-    """The median of their mean excess losses by labels; means of few labels lean on that of all."""
-    labels = np.asarray([s.labels for s in sources])
-    losses = np.asarray([s.losses for s in sources])
-    means = (losses + FEWEST * losses.sum() / labels.sum()) / (labels + FEWEST)
-    order = np.argsort(means)
-    heard = np.cumsum(labels[order])
-    return float(means[order][np.searchsorted(heard, heard[-1] / 2)])
+def _gap(value: float, usual: float, margin: float) -> NDArray[np.float64]:
+    return np.asarray([np.clip(value - usual - margin, -1, 1)])
+
+
+def _medians(sources: Sequence[Source]) -> list[float]:
+    """Medians by labels of what sources have on average: of the excess loss, then of each class
+    that is not named. Means of few labels lean on that of all."""
+    labels = np.asarray([s.labels for s in sources])[:, None]
+    sums = np.asarray([[s.losses, *s.unnamed] for s in sources])
+    means = (sums + FEWEST * sums.sum(axis=0) / labels.sum()) / (labels + FEWEST)
+    order = np.argsort(means, axis=0)
+    heard = np.cumsum(labels[order, 0], axis=0)
+    middle = (heard < heard[-1] / 2).sum(axis=0)
+    return [float(means[order[m, k], k]) for k, m in enumerate(middle)]
 
 
 def _reason(source: Source) -> str:

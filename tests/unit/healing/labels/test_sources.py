@@ -9,7 +9,7 @@ import pytest
 
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.healing.labels.sources import Sources
-from bento_selfheal.scoring.losses import excess_losses, row_losses
+from bento_selfheal.scoring.losses import excess_losses, row_losses, unnamed_shares
 
 COSTS = Thresholds()
 
@@ -30,8 +30,9 @@ def judge(sources: Sources, given: Iterator[tuple[str, float, int]]) -> list[str
     out = []
     for name, said, label in given:
         if not (name in sources.known and sources.known[name].quarantined):
-            excess = excess_losses(np.float32([said]), np.asarray([label]), COSTS)
-            out += [caught for caught, _ in sources.judge([name], excess)]
+            answer, truth = np.float32([said]), np.asarray([label])
+            excess, unnamed = excess_losses(answer, truth, COSTS), unnamed_shares(answer, truth)
+            out += [caught for caught, _ in sources.judge([name], excess, unnamed)]
     return out
 
 
@@ -61,6 +62,23 @@ def test_liars_do_not_shield_each_other(liars: int) -> None:
     assert set(judge(sources, labelled(ten(200), 0.75, lying, 2))) == lying
 
 
+@pytest.mark.parametrize("liars", [1, 3])
+def test_one_class_kept_back(liars: int) -> None:
+    """Sources that call every row the first class are caught, though the model has learned from
+    them to expect the second one less; the others stay."""
+    sources = Sources(alpha=0.001, quota=1000)
+    lying = {f"s{i}" for i in range(liars)}
+    generator, caught = np.random.default_rng(4), set[str]()
+    for name in ten(400):
+        likely = generator.random() < 0.4
+        truth = int(generator.random() < (0.9 if likely else 0.1))
+        said = (0.9 if likely else 0.1) * (1 - liars / 10)
+        label = 0 if name in lying else truth
+        caught |= set(judge(sources, iter([(name, said, label)])))
+    assert caught == lying
+    assert "names class 1 more rarely" in str(sources.status()["s0"]["quarantined"])
+
+
 def test_hard_rows_accuse_nobody() -> None:
     """A source whose rows are a coin's toss, and known by the model to be, stays."""
     sources = Sources(alpha=0.001, quota=1000)
@@ -86,11 +104,15 @@ def test_a_burst_accuses_nobody(seed: int) -> None:
     quarantined."""
     generator = np.random.default_rng(seed)
     sources, names = Sources(alpha=0.001, quota=1000), list("abcd")
-    quiet = generator.normal(0, 0.2, 400)
-    assert sources.judge(names * 100, quiet) == []
+
+    def given(who: list[str], mean: float) -> list[tuple[str, str]]:
+        losses = generator.normal(mean, 0.2, len(who))
+        return sources.judge(who, losses, np.stack([losses, -losses], axis=1))
+
+    assert given(names * 100, 0) == []
     for name in names:
-        assert sources.judge([name] * 40, generator.normal(0.5, 0.2, 40)) == []
-    assert sources.judge(names * 50, generator.normal(0, 0.2, 200)) == []
+        assert given([name] * 40, 0.5) == []
+    assert given(names * 50, 0) == []
 
 
 @pytest.mark.parametrize("costs", [Thresholds(), Thresholds(miss_cost=5000, alarm_cost=15)])
