@@ -81,8 +81,8 @@ def replay(
     ] = 0,
     every: Annotated[int, typer.Option(min=1, help="Print one batch out of this many.")] = 10,
     recipe: Annotated[
-        str, typer.Option(help="Healing recipe: replay, race or article.")
-    ] = "replay",
+        str, typer.Option(help="Healing recipe: race, replay or article.")
+    ] = "race",
     seed: Seed = 42,
     home: Annotated[
         Path | None, typer.Option(help="BENTOML_HOME to keep; a temporary one by default.")

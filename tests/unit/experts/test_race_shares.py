@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
@@ -49,6 +52,31 @@ def test_who_learns_takes_over() -> None:
     assert FROZEN not in mixture.voices
     said = mixture(asked.hidden, asked.frozen, asked.frozen)
     assert float((said.argmax(dim=1) == asked.labels).float().mean()) > 0.9
+
+
+def test_repeated_rows_prove_nothing() -> None:
+    """Of labels without any rule, whoever knows them by heart is right when the same rows come
+    again; it gets no say for it."""
+    labels = torch.randint(2, (100,), generator=torch.Generator().manual_seed(1))
+    known, loudest = replace(lesson(100, 7), labels=labels), []
+    for knows in (True, False):
+        made = race()
+        for turn in range(20):
+            scored = made.unknown(known, np.full(100, knows and turn > 0))
+            made.score(scored, scored.frozen)
+            made.learn(known)
+        shares = shares_of(made.mixture())
+        loudest.append(max(shares, key=lambda name: shares[name]))
+    assert loudest[0] == FROZEN != loudest[1]
+
+
+def test_rows_of_few_kinds_count() -> None:
+    """Where rows are of few kinds already in the reference set, those that come again count."""
+    few = torch.randint(2, (300, WIDTH), generator=torch.Generator().manual_seed(1)).float()
+    part = lesson(25, 3)
+    repeats = np.ones(25, dtype=bool)
+    assert Race(few, CLASSES).unknown(part, repeats).weights.sum() == 25
+    assert race().unknown(part, repeats).weights.sum() == 0
 
 
 def test_judged_as_when_asked() -> None:

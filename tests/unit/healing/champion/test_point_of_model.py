@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from rigs import Live, Rig, drifting, live, taken_back
+from rigs import BATCH, Live, Rig, drifting, live, taken_back
 
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.records import OperatingPoint, PointKind, Promotion, PromotionKind
@@ -52,6 +52,23 @@ def test_operators_rollback(package: Package, paused: bool) -> None:
     expected.labelled(answers, answers, rows.labels)
     assert p.parts.policy.point == expected.point(COSTS)
     assert p.parts.policy.point.threshold != left
+
+
+def test_promotion_brings_its_own_point(package: Package) -> None:
+    """With a capacity, the threshold that a promotion brings is that of the promoted model, not of
+    the one before: no promotion floods the desk."""
+    ran = Live(Rig(package, thresholds=Thresholds(capacity=50)))
+    rows, labels = drifting(drifted=1200)
+    for at in range(0, len(rows), BATCH):
+        before = len(ran.rig.done.promotions)
+        ran.send(rows[at : at + BATCH], labels[at : at + BATCH])
+        for promotion in ran.rig.done.promotions[before:]:
+            assert promotion.operating_point is not None
+            model = ran.rig.memory.load(promotion.tag, "")
+            newest = predict_probabilities(model, rows[max(at - 300, 0) : at])
+            share = float((newest >= promotion.operating_point.threshold).mean())
+            assert share <= 0.12
+    assert len(ran.rig.done.promotions) >= 2
 
 
 def test_labels_while_paused(package: Package) -> None:

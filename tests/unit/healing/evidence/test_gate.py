@@ -137,6 +137,15 @@ def test_a_proven_line_goes_on() -> None:
     assert not gate.update(np.full(200, -0.01)).promote
 
 
+def test_a_line_that_learned_much_goes_on_at_once() -> None:
+    """A proven line does not wait for a window of labels where fewer are evidence enough."""
+    gate = Gate(ALPHA, 3000, advance_rows=100)
+    assert gate.update(np.full(60, 0.5)).promote
+    gate.restart()
+    assert not gate.update(np.full(10, 0.3)).promote
+    assert gate.update(np.full(20, 0.3)).promote
+
+
 def test_an_old_loss_is_not_held_against_a_line() -> None:
     """A line that lost over one look and gains over the next serves: the looks are apart."""
     gate = Gate(ALPHA, 3000, advance_rows=100)

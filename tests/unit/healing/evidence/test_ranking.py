@@ -101,7 +101,7 @@ def test_the_window_is_bounded() -> None:
 
 def test_held_back_in_a_pipeline(package: Package) -> None:
     """A line that has proven its gain and ranks worse does not serve; one event says why, also
-    over a restart, and once it ranks as well it is promoted."""
+    over a restart, and once it ranks as well it is promoted, on evidence of that time."""
     rig = Rig(package)
     ran = Live(rig)
     why = ["it ranks rows worse"]
@@ -112,7 +112,8 @@ def test_held_back_in_a_pipeline(package: Package) -> None:
     assert [d["reason"] for d in held] == ["it ranks rows worse"]
     why[0] = ""
     ran.send(*drifting(seed=3, clean=0, drifted=300))
-    assert rig.done.promotions
+    first = rig.done.promotions[0].evidence
+    assert first["log_e"] >= first["log_e_needed"] > 0
 
 
 @pytest.mark.parametrize("guarded", [True, False])

@@ -51,6 +51,20 @@ def test_bounded_and_whole(labels: list[int], limit: int, step: int) -> None:
         assert np.array_equal(frozen.numpy(), hidden.numpy()[:, 0] + 1)
 
 
+def test_rows_that_come_again() -> None:
+    """A row whose features came with an earlier label is known as such, in the same batch as in a
+    later one, and after a restart."""
+    buffer = buffer_of([0] * 10)
+    again = [row(3, 0), row(50, 0), row(50, 0)]
+    buffer.extend(again)
+    other = buffer_of([])
+    other.restore(buffer.state())
+    for one in (buffer, other):
+        repeats = one.rows().repeats
+        assert repeats is not None
+        assert repeats.tolist() == [False] * 10 + [True, False, True]
+
+
 def test_rare_class_stays() -> None:
     """Of a class with one row in fifty every row is still there when the common one has been
     thinned many times over, and the weights keep its share what it was."""
