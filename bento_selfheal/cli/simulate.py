@@ -80,9 +80,7 @@ def replay(
         int, typer.Option(min=0, help="Stream at most this many rows; 0 means all.")
     ] = 0,
     every: Annotated[int, typer.Option(min=1, help="Print one batch out of this many.")] = 10,
-    recipe: Annotated[
-        str, typer.Option(help="Healing recipe: race, replay or article.")
-    ] = "race",
+    recipe: Annotated[str, typer.Option(help="Healing recipe: race, replay or article.")] = "race",
     seed: Seed = 42,
     home: Annotated[
         Path | None, typer.Option(help="BENTOML_HOME to keep; a temporary one by default.")

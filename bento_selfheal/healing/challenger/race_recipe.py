@@ -30,6 +30,9 @@ REFIT = 100
 FEWEST_STEPS, MOST_STEPS = 6, 50
 """Most steps of the layer in a round: the more it says in the mixture, and the more of what it
 learns are soft labels, which cannot be learned by heart, the more it may take."""
+FEW = 0.5
+"""Where a label comes for one row in many, it weighs as much as this power of their number: the
+world moves on while labels are waited for."""
 YOUNG = 500
 """Labels before which it is not known yet how much the layer has to say."""
 
@@ -113,6 +116,8 @@ def _lesson(challenger: Challenger, rows: LabelledRows) -> Lesson:
     frozen = columns(answer(challenger.baseline, hidden)).cpu()
     ones = np.ones(len(rows), dtype=np.float32)
     weights = torch.from_numpy(ones if rows.weights is None else rows.weights)
+    if challenger.race is not None and challenger.race.seen:  # the first labels are late at least
+        weights = weights * challenger.rows_per_label**FEW
     return Lesson(hidden.cpu(), frozen, labels.cpu(), weights)
 
 
