@@ -38,7 +38,7 @@ class Basis:
     Args:
         said: The baseline's answers on the rows that say what is usual, ``(m,)`` or
             ``(m, classes)``.
-        columns: The features that take part.
+        columns: The features that take part, the first ones where there is no room for all.
         mean: Their usual means.
         std: Their usual spreads; one of 0 divides nothing.
     """
@@ -54,7 +54,7 @@ class Basis:
         self._centre, self._spread = z.mean(dim=0), z.std(dim=0, correction=0).clamp_min(1e-3)
         self.classes = z.shape[1]
         n, room = len(columns), MOST_WEIGHTS // self.classes - OWN
-        self._columns = list(columns) if n <= room else []
+        self._columns = list(columns)[:room]
         kept = slice(len(self._columns))
         self._pairs = torch.zeros(0, 2, dtype=torch.int64)
         if n + n * (n + 1) // 2 <= min(room, MOST_PAIRED):

@@ -205,7 +205,9 @@ class ChallengerLine:
             self.challenger.answers.mixture = self.challenger.race.mixture()
             layer = self.challenger.answers.reflexive
             self.challenger.past.restore(under(PAST, state), layer, self.challenger.race)
-        self.anchor.weights, self.anchor.fitted = state["anchor"], state["anchor_fitted"]
+        if state["anchor"].shape == self.anchor.weights.shape:
+            # Earlier releases left out all features where there were many; it is fitted anew then.
+            self.anchor.weights, self.anchor.fitted = state["anchor"], state["anchor_fitted"]
         if state["trial"] is not None:
             trial = dict(state["trial"])
             self.trial = Trial(**{**trial, "scores": Scores(**trial["scores"])})

@@ -53,6 +53,14 @@ def test_learns_from_few_labels(truth: str) -> None:
     assert accuracy(anchor, truth) > 0.9
 
 
+def test_more_features_than_there_is_room_for() -> None:
+    """Of 300 features the first ones take part, and are learned from."""
+    rows, said = world(1500, 300)
+    truth = TRUTHS["other feature"]
+    anchor = fitted(Anchor(usual(said, 300)), said, rows, truth(rows))
+    assert accuracy(anchor, "other feature", 300) > 0.8
+
+
 def test_without_labels_it_says_what_the_shadow_says() -> None:
     """Before a fit, and where a label says nothing, the shadow stands."""
     rows, said = world(200)
