@@ -71,7 +71,7 @@ bench-streams: $(STAMP)  ## measure the lift on the demo's streams and Elec2; wr
 bench-quality: $(STAMP)  ## compare healing with other methods; writes benchmarks/results/quality.json (an hour)
 	$(BIN)/python benchmarks/quality.py
 
-bench-alpha: $(STAMP)  ## count promotions of what is no better; writes benchmarks/results/alpha.json (two minutes)
+bench-alpha: $(STAMP)  ## count promotions of what is no better; writes benchmarks/results/alpha.json (eight minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/alpha.py
 
 bench-poisoning: $(STAMP)  ## test sources that lie; writes benchmarks/results/poisoning.json (a quarter of an hour)

@@ -27,7 +27,7 @@ from bento_selfheal.config.settings import Settings
 from bento_selfheal.healing.evidence.gate import Gate, Regret
 
 RESULTS = Path(__file__).parent / "results" / "alpha.json"
-RUNS, ROWS, ROUND = 500, 1500, 25
+RUNS, ROWS, ROUND = 2000, 1500, 25
 NOISE = 0.2
 """Spread of the difference of two losses on a row, about as on Elec2."""
 BETWEEN_SNAPSHOTS = 0.05

@@ -3,7 +3,7 @@
     make bench-poisoning
 
 Ten sources label at random; 1, 3 or 5 of them lie. Writes benchmarks/results/poisoning.json, stream
-by stream; ``python benchmarks/poisoning.py article`` measures that one alone.
+by stream; ``python benchmarks/poisoning.py article targeted`` measures that stream and kind alone.
 """
 
 from __future__ import annotations
@@ -222,12 +222,13 @@ def merged(rows: Sequence[Row]) -> Row:
     return out
 
 
-def measured(world: str) -> Iterator[Row]:
+def measured(world: str, kinds: Sequence[str]) -> Iterator[Row]:
     """The rows of one stream, after each seed."""
     rows: dict[str, list[Row]] = {}
+    attacks = [attack for attack in ATTACKS if attack.kind in kinds]
     for seed in SEEDS[world]:
         package, stream = WORLDS[world](seed)
-        for name, row in poison(package, stream, ATTACKS, seed):
+        for name, row in poison(package, stream, attacks, seed):
             rows.setdefault(name, []).append(row)
             print(world, seed, name, json.dumps(row), flush=True)
         yield {name: merged(found) for name, found in rows.items()}
@@ -240,14 +241,15 @@ def measured_honest() -> Iterator[Row]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    wanted = sys.argv[1:] or [*WORLDS, HONEST]
+    kinds = [name for name in sys.argv[1:] if name in KINDS] or KINDS
+    wanted = [name for name in sys.argv[1:] if name not in KINDS] or [*WORLDS, HONEST]
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     results |= {"command": "make bench-poisoning", "settings": "defaults"}
     with tempfile.TemporaryDirectory() as home:
         use_home(Path(home))
         for world in wanted:
-            for found in measured_honest() if world == HONEST else measured(world):
-                results[world] = found
+            for found in measured_honest() if world == HONEST else measured(world, kinds):
+                results[world] = results.get(world, {}) | found
                 RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     update("poisoning")
 
