@@ -217,7 +217,7 @@ def test_pause_stops_heals_and_resume_takes_them_up(observing: Client, feeder: F
     wait_for(lambda: observing.read("/status")["paused"], "pause")
     before = observing.read("/status")
     after = feeder.batch()
-    assert after["labelled_batches"] == before["labelled_batches"] + 1
+    assert after["labelled_batches"] > before["labelled_batches"]
     assert after["signals"]["drifting"] is True
     assert after["heals"] == before["heals"]
     observing.ask("/resume")
