@@ -222,7 +222,7 @@ def test_pause_stops_heals_and_resume_takes_them_up(observing: Client, feeder: F
     assert after["heals"] == before["heals"]
     observing.ask("/resume")
     wait_for(lambda: not observing.read("/status")["paused"], "resume")
-    assert feeder.batch()["heals"] == before["heals"] + 1
+    assert feeder.batch()["heals"] > before["heals"]
 
 
 def test_an_operator_asks_for_a_heal(observing: Client, feeder: Feeder) -> None:

@@ -430,7 +430,7 @@ def test_metrics_carry_our_figures_beside_bentomls(client: Client) -> None:
     assert sum(figures[f'selfheal_state{{state="{s}"}}']
                for s in ("HEALTHY", "DRIFTING", "HEALING", "ROLLED_BACK")) == 1  # fmt: skip
     assert figures["selfheal_serving_version"] == 1
-    assert figures["selfheal_heals_total"] >= 0
+    assert "selfheal_heals_total" in figures
     assert figures["selfheal_signal_z"] >= 0
     assert figures['selfheal_feedback_total{outcome="accepted"}'] >= 3
     assert any(name.startswith("bentoml_service_request_total") for name in figures)
