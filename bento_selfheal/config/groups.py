@@ -195,7 +195,7 @@ class Tuning(HealParameters):
     """Labelled rows between two snapshots of a challenger line that has already been proven."""
     regret_alpha: Chance = 0.001
     """Probability, per test of 3,000 rows, that a line that is no worse is rolled back."""
-    reference_floor: Share = 0.1
+    reference_floor: Share = 0.0
     """A challenger is not promoted when its accuracy on the reference set is below this."""
     detector_run_length: Annotated[Int, Field(ge=100, le=100_000)] = 10_000
     """Average number of rows until a detector's first false alarm while nothing drifts."""
