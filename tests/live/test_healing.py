@@ -286,7 +286,7 @@ def test_a_promoted_model_that_goes_bad_is_rolled_back(
     settings = {
         "workers": WORKERS, "gate_alpha": 1e-300, "trial_rows": 100_000, "health_window": 3,
         "heal_lr": 0.01, "snapshots_kept": 100, "health": "article", "anchor_half_life": 100,
-        "anchor_rare": 10, "replay_half_life": 100,
+        "anchor_rare": 10, "replay_half_life": 100, "recipe": "replay",
     }  # fmt: skip
     with served(home, package, tmp_path, **settings) as server, Client(server) as client:
         feeder = Feeder(client, WORKERS)

@@ -21,7 +21,7 @@ def test_no_prediction_fails_while_heals_run_back_to_back(
     with served(home, package, tmp_path, **settings) as server:
         loads = ours_in_turns(server.port, tmp_path / "state", rate=100, seconds=20, rounds=1)
     healed = loads["with_heals"]
-    assert healed.heals >= 15
+    assert healed.heals >= 8
     assert healed.promotions == healed.heals
     assert len(healed.times) == 2000
     assert healed.failed == 0
