@@ -148,6 +148,7 @@ def told(
         "SELFHEAL_STATE_DIR": str(folder / "state"),
         "SELFHEAL_WORKERS": "1",
         "SELFHEAL_HEALTH": "article",
+        "SELFHEAL_TUNING__RECIPE": "replay",
         "SELFHEAL_HEALTH_WINDOW": "3",
         "SELFHEAL_LOG_FORMAT": "json",
         **{
@@ -267,7 +268,7 @@ def test_a_heal_tells_its_losses_and_links_to_its_feedback(told: Receiver) -> No
         told_of = attributes(heal)
         assert told_of["selfheal.loss.real"] > 0
         assert told_of["selfheal.loss.total"] > 0
-        assert told_of["selfheal.recipe"] == "race"
+        assert told_of["selfheal.recipe"] == "replay"
         assert told_of["selfheal.outcome"] in {"trained", "promoted"}
         links = {(link.trace_id, link.span_id) for link in heal.links}
         assert links
