@@ -100,10 +100,12 @@ class Sources:
             excess: Its excess loss, ``(n,)``.
             unnamed: Probability of each class less whether the label names it, ``(n, classes)``.
         """
+        for name in dict.fromkeys(names):
+            self.known.setdefault(name or "", Source())
+        for each in self.known.values():
+            each.tell_classes(unnamed.shape[1])
         for name, loss, rest in zip(names, excess.tolist(), unnamed.tolist(), strict=True):
-            source = self.known.setdefault(name or "", Source())
-            for each in self.known.values():
-                each.tell_classes(len(rest))
+            source = self.known[name or ""]
             others = [s for s in self.known.values() if s is not source and not s.quarantined]
             if name and not source.quarantined and sum(s.labels for s in others) >= FEWEST:
                 usual = _medians(others)
