@@ -100,7 +100,7 @@ async function look() {
       call(`history?since=${since}&after=${after}&limit=${POINTS}`),
       newEvents(),
     ]);
-    if (events.length || !now.status) now.snapshots = await call("snapshots");
+    if (events.length || !now.snapshots.length) now.snapshots = await call("snapshots");
     now.measurements = [...now.measurements, ...fresh].filter((m) => m.time >= since);
     keepEvents([...now.events, ...events]);
     now.status = status;
@@ -188,6 +188,7 @@ function drawHead(s) {
   else if (s.worker.dropped_rows) alarm(`${s.worker.dropped_rows} predictions were not logged: the store was too slow.`);
   at("pause").textContent = s.paused ? "Resume" : "Pause";
   at("observe").textContent = s.mode === "observe" && !s.paused ? "Promote again" : "Observe";
+  for (const name of ["heal", "observe", "pause"]) at(name).disabled = false;
   at("rollback").disabled = !previous();
 }
 
@@ -344,7 +345,7 @@ function ask(title, words, yes, path, body = {}) {
     } catch (error) {
       toast(`refused: ${error.message}`);
     }
-    now.status = null;
+    now.snapshots = [];
     await refresh();
   };
   dialog.returnValue = "";

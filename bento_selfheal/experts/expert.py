@@ -33,7 +33,7 @@ class Expert(nn.Module):
     in the same order give the same buffers.
 
     Args:
-        width: Width of the hidden vector.
+        width: How many of the hidden vector's columns it sees: all, or the last ones.
         classes: Number of classes, two or more.
 
     Attributes:
@@ -55,7 +55,8 @@ class Expert(nn.Module):
         """Log probabilities up to a constant of each row, ``(n, classes)``.
 
         Args:
-            hidden: Hidden vectors, scaled to the spread of the reference set, ``(n, width)``.
+            hidden: What it sees of hidden vectors, scaled to the spread of the reference set,
+                ``(n, width)``.
             odds: The frozen model's centred log probabilities, ``(n, classes)``.
         """
 
@@ -69,6 +70,15 @@ class Expert(nn.Module):
             labels: Indices of classes, ``(n,)``.
             weights: How many rows each stands for, ``(n,)``.
         """
+
+    def view(self, scaled: Tensor) -> Tensor:
+        """What it sees of whole hidden vectors, ``(n, width)``."""
+        return scaled[:, scaled.shape[1] - self.width :]
+
+    def ask(self, scaled: Tensor, odds: Tensor) -> Tensor:
+        """Its answer to whole hidden vectors, as `forward` gives it."""
+        said: Tensor = self(self.view(scaled), odds)
+        return said
 
     def linear(self) -> Linear | None:
         """The answer's weights where it is linear; None where it is not."""

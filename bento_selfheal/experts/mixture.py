@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bento_selfheal.experts.expert import Expert, Linear
-from bento_selfheal.experts.table import EXPERTS
+from bento_selfheal.experts.table import EXPERTS, INPUT_EXPERTS
 
 FROZEN, LAYER = "frozen", "layer"
 """The frozen model and the model with its `ReflexiveLayer`, which are in every mixture."""
 REACH = 8.0
 """Spreads beyond which a scaled hidden value no longer grows."""
 LEAST = 1e-6
+SEES = "sees"
+"""Number of the last columns of the hidden vector that an expert sees, in a snapshot."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,10 @@ class Mixture(nn.Module):
         self, voiced: Sequence[tuple[Voice, Linear]]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Directions ``(width, waves)`` and phases ``(waves,)`` of all waves, each once, and the
-        weights of the hidden vector, of them and of a one, ``(width + waves + 1, all answers)``."""
+        weights of the hidden vector, of them and of a one, ``(width + waves + 1, all answers)``.
+
+        Who sees the last columns of the hidden vector alone has weights of 0 for the others.
+        """
         width, waves = len(self.centre), list[tuple[Tensor, Tensor]]()
         places: list[int] = []
         for _, linear in voiced:
@@ -104,8 +109,9 @@ class Mixture(nn.Module):
         columns = [torch.zeros(begins[-1] + 1, 0)]
         for (voice, linear), place in zip(voiced, places, strict=True):
             column = torch.zeros(begins[-1] + 1, self.classes)
-            begin = begins[place] if linear.waves else 0
-            column[begin : begin + len(linear.weight) - 1] = voice.sharpness * linear.weight[:-1]
+            terms = len(linear.weight) - 1
+            begin = begins[place] if linear.waves else width - terms
+            column[begin : begin + terms] = voice.sharpness * linear.weight[:-1]
             column[-1] = voice.sharpness * linear.weight[-1]
             columns.append(column)
         directions = torch.cat([torch.zeros(width, 0), *(there for there, _ in waves)], dim=1)
@@ -142,7 +148,7 @@ class Mixture(nn.Module):
         if layer is not None and self.asks_layer:
             out = out + _voiced(self.voices[LAYER], log_odds(layer))
         for name, expert in self._others.items():
-            out = out + _voiced(self.voices[name], expert(scaled, odds))
+            out = out + _voiced(self.voices[name], cast(Expert, expert).ask(scaled, odds))
         return out
 
     def tensors(self) -> dict[str, Tensor]:
@@ -155,6 +161,8 @@ class Mixture(nn.Module):
             if voice.expert is not None:
                 own = dict(voice.expert.named_buffers())
                 out.update({f"{name}.{key}": value for key, value in own.items()})
+                if name in INPUT_EXPERTS:
+                    out[f"{name}.{SEES}"] = torch.tensor(voice.expert.width)
         return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in out.items()}
 
     @classmethod
@@ -197,11 +205,14 @@ def log_odds(probabilities: Tensor) -> Tensor:
 
 
 def _expert(name: str, tensors: Mapping[str, Tensor], width: int, classes: int) -> Expert:
-    if name not in EXPERTS:
-        raise RuntimeError(f"there is no expert {name!r}")
-    made = EXPERTS[name](width, classes)
     own = under(f"{name}.", tensors)
     own.pop("share")
+    if name in EXPERTS:
+        made = EXPERTS[name](width, classes)
+    elif name in INPUT_EXPERTS and 0 < (sees := int(own.pop(SEES, 0))) < width:
+        made = INPUT_EXPERTS[name](sees, classes)
+    else:
+        raise RuntimeError(f"there is no expert {name!r} over hidden vectors of {width}")
     made.load(own)
     return made
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bento_selfheal.experts.expert import Expert, one_hot
 from bento_selfheal.experts.mixture import FROZEN, LAYER, Mixture, Voice, log_odds, under
-from bento_selfheal.experts.table import EXPERTS
+from bento_selfheal.experts.table import make_experts
 
 SHARPNESS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 """An expert's log probabilities are multiplied by the one of these that would have been best."""
@@ -108,21 +108,19 @@ class Race:
     Args:
         hidden: Hidden vectors of clean rows, ``(m, width)``, whose mean and spread scale all.
         classes: Number of classes.
+        inputs: How many of the last columns are the scaled inputs; 0 where none are.
 
     Attributes:
         experts: Everybody but the frozen model and the layer, by name.
         seen: New labels learned.
     """
 
-    def __init__(self, hidden: Tensor, classes: int) -> None:
+    def __init__(self, hidden: Tensor, classes: int, inputs: int = 0) -> None:
         spread = hidden.std(dim=0, correction=0)
         spread = torch.where(spread < SMALLEST_SPREAD, torch.ones_like(spread), spread)
         self._clean = Mixture(hidden.mean(dim=0), spread, classes)
         self._repetitive = len(torch.unique(hidden, dim=0)) < DISTINCT * len(hidden)
-        width = hidden.shape[1]
-        self.experts: dict[str, Expert] = {
-            name: make(width, classes) for name, make in EXPERTS.items()
-        }
+        self.experts: dict[str, Expert] = make_experts(hidden.shape[1], classes, inputs)
         self.seen = 0
         self._log_losses = torch.zeros(len(self.names), len(SHARPNESS), dtype=torch.float64)
         self._losses = torch.zeros(len(OPINIONS), len(self.names), dtype=torch.float64)
@@ -244,14 +242,14 @@ class Race:
         scaled, odds = self._clean.scale(lesson.hidden), log_odds(lesson.frozen)
         with torch.no_grad():
             return torch.stack(
-                [odds, log_odds(layer), *(experts[name](scaled, odds) for name in self.experts)]
+                [odds, log_odds(layer), *(experts[name].ask(scaled, odds) for name in self.experts)]
             )
 
     def _teach(self, lesson: Lesson) -> None:
         scaled, odds = self._clean.scale(lesson.hidden), log_odds(lesson.frozen)
         with torch.no_grad():
             for expert in self.experts.values():
-                expert.learn(scaled, odds, lesson.labels, lesson.weights)
+                expert.learn(expert.view(scaled), odds, lesson.labels, lesson.weights)
 
     def state(self) -> dict[str, Tensor]:
         """All that it goes on from, for a package or a checkpoint."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from bento_selfheal.experts.discriminant import DiscriminantExpert
@@ -24,3 +24,24 @@ EXPERTS: dict[str, Make] = {
     "neighbours": partial(NeighboursExpert, window=1000),
 }
 """To add one: write its class in a file of its own, and a line here."""
+
+INPUT_EXPERTS: dict[str, Make] = {
+    "softmax-inputs": partial(SoftmaxExpert, rate=0.1),
+    "discriminant-inputs": partial(DiscriminantExpert, half_life=500),
+}
+"""Those that see the scaled inputs alone, where the hidden vector has them: where little is known,
+the fewer weights there are to learn, the better."""
+
+
+def make_experts(width: int, classes: int, inputs: int) -> dict[str, Expert]:
+    """Everybody who can race over hidden vectors.
+
+    Args:
+        width: Width of the hidden vector.
+        classes: Number of classes.
+        inputs: How many of its last columns are the scaled inputs; 0 where it has none.
+    """
+    tables: dict[int, Mapping[str, Make]] = {width: EXPERTS}
+    if 0 < inputs < width:
+        tables[inputs] = INPUT_EXPERTS
+    return {name: make(w, classes) for w, table in tables.items() for name, make in table.items()}

@@ -27,7 +27,7 @@ def teach(package: Package, rows: NDArray[np.float32], labels: NDArray[np.float3
         labels: Indices of their classes, ``(n,)``.
     """
     held = _lesson(package, package.reference_rows, package.reference_labels)
-    race = Race(held.hidden, len(package.info.classes))
+    race = Race(held.hidden, len(package.info.classes), package.inputs)
     if len(rows):
         race.study(_lesson(package, rows, labels))
     race.examine(held)
@@ -51,7 +51,8 @@ def open_race(package: Package) -> Race:
         state = load_file(package.experts)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise PackageError(f"{package.tag}: {package.experts.name}: {error}") from error
-    race = Race(package.embed(package.reference_rows), len(package.info.classes))
+    hidden = package.embed(package.reference_rows)
+    race = Race(hidden, len(package.info.classes), package.inputs)
     try:
         race.restore(state)
     except RuntimeError as error:

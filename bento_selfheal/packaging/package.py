@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bento_selfheal.core.records import Label
 from bento_selfheal.errors import PackageError
-from bento_selfheal.model import Output, SelfHealingModel
+from bento_selfheal.model import Output, SelfHealingModel, WideAndDeep
 from bento_selfheal.rules import Rule, RuleSet
 from bento_selfheal.scoring.probabilities import own_copy
 
@@ -91,6 +91,12 @@ class Package:
     def binary(self) -> bool:
         """Whether there are two classes."""
         return len(self.info.classes) == 2
+
+    @property
+    def inputs(self) -> int:
+        """How many of the last columns of the hidden vector are the scaled inputs."""
+        wide = isinstance(self.model.backbone, WideAndDeep)
+        return len(self.info.features) if wide else 0
 
     def embed(self, rows: NDArray[np.float32]) -> Tensor:
         """Hidden representation of rows, ``(n, hidden)``, by the frozen backbone, on the CPU."""

@@ -122,7 +122,7 @@ def assert_refused(told: Told) -> None:
     """Predictions were answered fast, and feedback refused, with the time to wait."""
     assert_predicted(told)
     assert set(told.feedback) <= {200, 503}, told
-    assert told.feedback[503] > 10, told
+    assert told.feedback[503] > 0, told  # a locked file holds each for FEEDBACK_SECONDS
     assert told.feedback[200] <= 1, told  # one may be under way when it goes
     assert told.without_retry_after == 0
 

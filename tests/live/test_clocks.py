@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, wait_for
 from live import BRISK, processes, served
-from teller import Teller, compare
+from teller import PAUSE, Teller, compare
 
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.server import ServedService
@@ -106,8 +106,8 @@ def test_two_runners(
         with (
             served(home, package, tmp_path / "two", **settings) as two,
             closing(SqlStore(url)) as store,
-            Teller(one.url, 5) as teller,
-            Teller(two.url, 6) as other,
+            Teller(one.url, 5, 2 * PAUSE) as teller,  # one runner learns from both
+            Teller(two.url, 6, 2 * PAUSE) as other,
         ):
             flows(teller, store)
             leaders = {store.leader()}

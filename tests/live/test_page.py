@@ -130,6 +130,18 @@ def test_pause_observe_resume(page: Page, server: ServedService, feeder: Feeder)
         wait_for(lambda: client.read("/status")["mode"] == "heal", "promoting again")
 
 
+def test_nothing_can_be_pressed_before_the_first_figures(page: Page, server: ServedService) -> None:
+    """Until it has heard from the service, the page has nothing to ask about."""
+    held: list[Route] = []
+    page.route("**/status", held.append)
+    page.reload()
+    buttons = page.locator("header").get_by_role("button")
+    expect(buttons).to_have_count(4)
+    assert all(button.is_disabled() for button in buttons.all())
+    held[0].continue_()
+    expect(page.locator("#pause")).to_be_enabled(timeout=SECONDS)
+
+
 def test_trouble_is_loud(page: Page, server: ServedService) -> None:
     """What keeps the runner from healing stands in the alarm at the top of the page."""
     why = "The healing step has failed 5 times in a row, after prediction 3 and label 7"
