@@ -71,23 +71,32 @@ class Standardize(nn.Module):
     Args:
         mean: Means, ``(features,)``.
         std: Population standard deviations, ``(features,)``.
-        limit: Magnitude up to which values pass unchanged, in standard deviations.
+        limit: Magnitude up to which values pass unchanged, in standard deviations: one for all
+            features, or one for each, ``(features,)``.
     """
 
     mean: Tensor
     std: Tensor
+    limit: Tensor
 
-    def __init__(self, mean: Tensor, std: Tensor, limit: float = 3.0) -> None:
+    def __init__(self, mean: Tensor, std: Tensor, limit: float | Tensor = 3.0) -> None:
         super().__init__()
         self.register_buffer("mean", mean)
         self.register_buffer("std", torch.where(std > 0, std, torch.ones_like(std)))
-        self.limit = limit
+        self.register_buffer("limit", torch.as_tensor(limit).to(mean).expand_as(mean).clone())
 
     def forward(self, x: Tensor) -> Tensor:
         """Scaled rows, ``(n, features)``."""
         z = (x - self.mean) / self.std
         beyond = (z.abs() - self.limit).clamp(0, torch.finfo(z.dtype).max)  # a spread may overflow
         return z.clamp(-self.limit, self.limit) + z.sign() * torch.log1p(beyond)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Take a state without limits, too: earlier releases had one limit for all features."""
+        state_dict.setdefault(f"{prefix}limit", self.limit)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 class SelfHealingModel(nn.Module):

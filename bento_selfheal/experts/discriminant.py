@@ -9,7 +9,8 @@ from bento_selfheal.experts.expert import Linear, one_hot, with_one
 from bento_selfheal.experts.narrow import NARROW, WIDEST, NarrowExpert
 
 SHRINKAGE = 0.1
-"""Share of a multiple of the identity in the covariance (Friedman 1989)."""
+"""Least share of a multiple of the identity in the covariance (Friedman 1989); it grows where there
+are few rows for the width."""
 UNSEEN = 0.1
 """Rows that a class counts as having when it has none."""
 SMALLEST = 1e-3
@@ -67,9 +68,8 @@ class DiscriminantExpert(NarrowExpert):
         means = (totals + UNSEEN * totals.sum(dim=0) / rows) / (counts + UNSEEN).unsqueeze(1)
         within = (self._sums["gram"] - (means.T * counts) @ means) / rows
         size = within.diagonal().mean().clamp_min(0) + SMALLEST
-        covariance = (1 - SHRINKAGE) * within + SHRINKAGE * size * torch.eye(
-            self.seen, dtype=torch.float64
-        )
+        share = max(SHRINKAGE, self.seen / (self.seen + float(rows)) / 2)
+        covariance = (1 - share) * within + share * size * torch.eye(self.seen, dtype=torch.float64)
         slopes = torch.linalg.solve(covariance, means.T)
         chances = ((counts + UNSEEN) / (rows + UNSEEN * self.classes)).log()
         return torch.cat([slopes, (chances - (means.T * slopes).sum(dim=0) / 2).unsqueeze(0)])

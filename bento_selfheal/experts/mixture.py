@@ -16,7 +16,7 @@ from bento_selfheal.experts.table import EXPERTS, INPUT_EXPERTS
 FROZEN, LAYER = "frozen", "layer"
 """The frozen model and the model with its `ReflexiveLayer`, which are in every mixture."""
 REACH = 8.0
-"""Spreads beyond which a scaled hidden value no longer grows."""
+"""Spreads beyond which a scaled hidden value no longer grows, where clean rows reach no farther."""
 LEAST = 1e-6
 SEES = "sees"
 """Number of the last columns of the hidden vector that an expert sees, in a snapshot."""
@@ -42,12 +42,14 @@ class Mixture(nn.Module):
     Args:
         centre: Means of the hidden vector on the reference set, ``(width,)``.
         spread: Its standard deviations, ``(width,)``.
+        reach: Spreads beyond which each value no longer grows, ``(width,)``.
         classes: Number of classes.
         voices: Who answers, by name; the frozen model alone when not given.
     """
 
     centre: Tensor
     spread: Tensor
+    reach: Tensor
     _directions: Tensor
     _phases: Tensor
     _weight: Tensor
@@ -58,6 +60,7 @@ class Mixture(nn.Module):
         self,
         centre: Tensor,
         spread: Tensor,
+        reach: Tensor,
         classes: int,
         voices: Mapping[str, Voice] | None = None,
     ) -> None:
@@ -66,6 +69,7 @@ class Mixture(nn.Module):
         self.voices = dict(voices or {FROZEN: Voice(1.0, 1.0)})
         self.register_buffer("centre", centre)
         self.register_buffer("spread", spread)
+        self.register_buffer("reach", reach)
         self._fold()
 
     def _fold(self) -> None:
@@ -101,6 +105,9 @@ class Mixture(nn.Module):
         places: list[int] = []
         for _, linear in voiced:
             own = linear.waves
+            if own:  # over the last columns alone: the others weigh nothing
+                before = torch.zeros(width - len(own[0]), own[0].shape[1])
+                own = torch.cat([before, own[0]]), own[1]
             known = [i for i, (there, _) in enumerate(waves) if own and torch.equal(there, own[0])]
             places.append(known[0] if known else len(waves))
             if own and not known:
@@ -123,9 +130,14 @@ class Mixture(nn.Module):
         """Whether the model's layer has anything to say."""
         return LAYER in self.voices
 
+    @property
+    def scales(self) -> dict[str, Tensor]:
+        """What hidden vectors are scaled by."""
+        return {"centre": self.centre, "spread": self.spread, "reach": self.reach}
+
     def scale(self, hidden: Tensor) -> Tensor:
         """Hidden vectors as experts want them, ``(n, width)``."""
-        return ((hidden - self.centre) / self.spread).clamp(-REACH, REACH)
+        return ((hidden - self.centre) / self.spread).clamp(-self.reach, self.reach)
 
     def forward(self, hidden: Tensor, frozen: Tensor, layer: Tensor | None) -> Tensor:
         """Probabilities, ``(n, classes)``.
@@ -154,7 +166,7 @@ class Mixture(nn.Module):
     def tensors(self) -> dict[str, Tensor]:
         """All that it answers from, for a snapshot."""
         classes = torch.tensor(self.classes)
-        out = {"centre": self.centre, "spread": self.spread, "classes": classes}
+        out = {**self.scales, "classes": classes}
         for name, voice in self.voices.items():
             pair = [voice.share, voice.sharpness]
             out[f"{name}.share"] = torch.tensor(pair, dtype=torch.float64)
@@ -180,18 +192,22 @@ class Mixture(nn.Module):
         missing = sorted({"centre", "spread", "classes"} - set(tensors))
         if missing:
             raise RuntimeError(f"the mixture has no {', '.join(missing)}")
-        for name in ("centre", "spread"):
-            if tensors[name].shape != (width,):
-                given = tuple(tensors[name].shape)
-                raise RuntimeError(f"{name}: expected the shape {(width,)}, got {given}")
-        centre, spread, classes = (tensors[name] for name in ("centre", "spread", "classes"))
+        scales = {name: tensors[name] for name in ("centre", "spread")}
+        # Earlier releases let no value reach farther.
+        scales["reach"] = tensors.get("reach", torch.full((width,), REACH))
+        for name, value in scales.items():
+            if value.shape != (width,):
+                raise RuntimeError(
+                    f"{name}: expected the shape {(width,)}, got {tuple(value.shape)}"
+                )
+        classes = tensors["classes"]
         voices = {}
         for name in (key.removesuffix(".share") for key in tensors if key.endswith(".share")):
             share, sharpness = tensors[f"{name}.share"].tolist()
             alone = name in (FROZEN, LAYER)
             expert = None if alone else _expert(name, tensors, width, int(classes))
             voices[name] = Voice(share, sharpness, expert)
-        return cls(centre, spread, int(classes), voices)
+        return cls(**scales, classes=int(classes), voices=voices)
 
 
 def _voiced(voice: Voice, said: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bento_selfheal.experts.expert import Expert, one_hot
-from bento_selfheal.experts.mixture import FROZEN, LAYER, Mixture, Voice, log_odds, under
+from bento_selfheal.experts.mixture import FROZEN, LAYER, REACH, Mixture, Voice, log_odds, under
 from bento_selfheal.experts.table import make_experts
 
 SHARPNESS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
@@ -40,9 +40,9 @@ class Opinion:
 
 
 OPINIONS = (
-    Opinion(THEN, 300, 0.05),
-    Opinion(THEN, 3000, 0.05),
-    Opinion(THEN, 600, 0.2),
+    Opinion(THEN, 300, 0.02),
+    Opinion(THEN, 3000, 0.02),
+    Opinion(THEN, 600, 0.1),
     Opinion(THEN, 300, 1.0),
     Opinion(NOW, 600, 0.2),
     Opinion(NOW, 600, 1.0),
@@ -106,7 +106,8 @@ class Race:
     have answered decides between them.
 
     Args:
-        hidden: Hidden vectors of clean rows, ``(m, width)``, whose mean and spread scale all.
+        hidden: Hidden vectors of clean rows, ``(m, width)``, whose mean and spread scale all; many
+            of them: the spread of what is rarely other than 0 is known from many rows only.
         classes: Number of classes.
         inputs: How many of the last columns are the scaled inputs; 0 where none are.
 
@@ -118,7 +119,9 @@ class Race:
     def __init__(self, hidden: Tensor, classes: int, inputs: int = 0) -> None:
         spread = hidden.std(dim=0, correction=0)
         spread = torch.where(spread < SMALLEST_SPREAD, torch.ones_like(spread), spread)
-        self._clean = Mixture(hidden.mean(dim=0), spread, classes)
+        centre = hidden.mean(dim=0)
+        farthest = ((hidden - centre) / spread).abs().amax(dim=0)
+        self._clean = Mixture(centre, spread, farthest.clamp_min(REACH), classes)
         self._repetitive = len(torch.unique(hidden, dim=0)) < DISTINCT * len(hidden)
         self.experts: dict[str, Expert] = make_experts(hidden.shape[1], classes, inputs)
         self.seen = 0
@@ -211,7 +214,7 @@ class Race:
             if share > 0:
                 expert = self.experts[name].answering() if name in self.experts else None
                 voices[name] = Voice(share, SHARPNESS[sharp], expert)
-        return Mixture(self._clean.centre, self._clean.spread, self._clean.classes, voices)
+        return Mixture(**self._clean.scales, classes=self._clean.classes, voices=voices)
 
     def _shares(self) -> Tensor:
         """Of each opinion, ``(opinions, names)``."""
@@ -254,7 +257,7 @@ class Race:
     def state(self) -> dict[str, Tensor]:
         """All that it goes on from, for a package or a checkpoint."""
         out = {
-            "centre": self._clean.centre, "spread": self._clean.spread,
+            **self._clean.scales,
             "seen": torch.tensor(self.seen), "opinions": self._opinions.clone(),
         }  # fmt: skip
         for i, name in enumerate(self.names):
@@ -277,7 +280,8 @@ class Race:
         if len(state["opinions"]) != len(OPINIONS):
             given = len(state["opinions"])
             raise RuntimeError(f"the race has {given} opinions, {len(OPINIONS)} are expected")
-        self._clean.centre, self._clean.spread = state["centre"], state["spread"]
+        for name in self._clean.scales.keys() & state.keys():
+            setattr(self._clean, name, state[name])
         self.seen, self._opinions = int(state["seen"]), state["opinions"]
         self._log_losses = torch.stack([state[f"{name}.log_losses"] for name in self.names])
         self._losses = torch.stack([state[f"{name}.losses"] for name in self.names], dim=1)

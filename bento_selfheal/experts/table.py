@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 
 from bento_selfheal.experts.discriminant import DiscriminantExpert
@@ -14,9 +14,9 @@ from bento_selfheal.experts.softmax import SoftmaxExpert
 Make = Callable[[int, int], Expert]
 
 EXPERTS: dict[str, Make] = {
-    "softmax": partial(SoftmaxExpert, rate=0.1),
-    "softmax-fast": partial(SoftmaxExpert, rate=0.5),
-    "correction": partial(SoftmaxExpert, rate=0.2, corrects=True),
+    "softmax": partial(SoftmaxExpert, rate=0.05),
+    "softmax-fast": partial(SoftmaxExpert, rate=0.2),
+    "correction": partial(SoftmaxExpert, rate=0.1, corrects=True),
     "ridge": partial(RidgeExpert, half_life=1000, curved=False),
     "random-features": partial(RidgeExpert, half_life=2000, seed=1),
     "random-features-fast": partial(RidgeExpert, half_life=300, seed=1),
@@ -26,11 +26,14 @@ EXPERTS: dict[str, Make] = {
 """To add one: write its class in a file of its own, and a line here."""
 
 INPUT_EXPERTS: dict[str, Make] = {
-    "softmax-inputs": partial(SoftmaxExpert, rate=0.1),
+    "softmax-inputs": partial(SoftmaxExpert, rate=0.1, most=0.01),
     "discriminant-inputs": partial(DiscriminantExpert, half_life=500),
+    "random-features-inputs": partial(RidgeExpert, half_life=1000, seed=1),
 }
 """Those that see the scaled inputs alone, where the hidden vector has them: where little is known,
 the fewer weights there are to learn, the better."""
+BETTER_ON_INPUTS = frozenset({"random-features"})
+"""Experts over the hidden vector that do not race where there are those over the inputs."""
 
 
 def make_experts(width: int, classes: int, inputs: int) -> dict[str, Expert]:
@@ -41,7 +44,7 @@ def make_experts(width: int, classes: int, inputs: int) -> dict[str, Expert]:
         classes: Number of classes.
         inputs: How many of its last columns are the scaled inputs; 0 where it has none.
     """
-    tables: dict[int, Mapping[str, Make]] = {width: EXPERTS}
-    if 0 < inputs < width:
-        tables[inputs] = INPUT_EXPERTS
-    return {name: make(w, classes) for w, table in tables.items() for name, make in table.items()}
+    if not 0 < inputs < width:
+        return {name: make(width, classes) for name, make in EXPERTS.items()}
+    over_all = {n: make(width, classes) for n, make in EXPERTS.items() if n not in BETTER_ON_INPUTS}
+    return over_all | {name: make(inputs, classes) for name, make in INPUT_EXPERTS.items()}

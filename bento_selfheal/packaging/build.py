@@ -241,7 +241,22 @@ def _standardize(model: SelfHealingModel, rows: Tensor) -> None:
             moves = rows.amax(dim=0) > rows.amin(dim=0)
             spread = rows.std(dim=0, correction=0) * moves
             fitted = Standardize(rows.mean(dim=0), spread, part.limit)
+            fitted.limit = _limits(rows, fitted)
             part.load_state_dict(fitted.state_dict())
+
+
+def _limits(rows: Tensor, scale: Standardize) -> Tensor:
+    """Magnitudes up to which values pass unchanged, ``(features,)``.
+
+    Where most rows have one and the same value, as in counts of words, the other values are no
+    outliers, and how large each is says something: all that were trained on pass.
+    """
+    usual = rows == rows.median(dim=0).values
+    most = rows.masked_fill(usual, -torch.inf).amax(dim=0)
+    least = rows.masked_fill(usual, torch.inf).amin(dim=0)
+    sparse = (usual.float().mean(dim=0) > 0.5) & (most > least)
+    farthest = ((rows - scale.mean) / scale.std).abs().amax(dim=0)
+    return torch.where(sparse, torch.maximum(scale.limit, farthest), scale.limit)
 
 
 def _calibrate(

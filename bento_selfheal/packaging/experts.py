@@ -17,6 +17,9 @@ from bento_selfheal.packaging.package import Package, hash_file
 
 log = logging.getLogger(__name__)
 
+MOST_ROWS = 5000
+"""Training rows whose hidden vectors are computed: of more, all would fill the memory."""
+
 
 def teach(package: Package, rows: NDArray[np.float32], labels: NDArray[np.float32]) -> Race:
     """A race whose experts know the training rows, and are scored on the reference set.
@@ -27,9 +30,12 @@ def teach(package: Package, rows: NDArray[np.float32], labels: NDArray[np.float3
         labels: Indices of their classes, ``(n,)``.
     """
     held = _lesson(package, package.reference_rows, package.reference_labels)
-    race = Race(held.hidden, len(package.info.classes), package.inputs)
-    if len(rows):
-        race.study(_lesson(package, rows, labels))
+    rows, labels = rows[-MOST_ROWS:], labels[-MOST_ROWS:]
+    older = _lesson(package, rows, labels) if len(rows) else None
+    clean = held.hidden if older is None else torch.cat([older.hidden, held.hidden])
+    race = Race(clean, len(package.info.classes), package.inputs)
+    if older is not None:
+        race.study(older)
     race.examine(held)
     return race
 

@@ -47,7 +47,7 @@ class Challenger:
         self.anchor = anchor
         self.race = race
         self.past = Past()
-        self.optimizer = torch.optim.Adam(self.model.reflexive.parameters(), lr=lr)
+        self.optimizer = torch.optim.Adam(self.model.reflexive.parameters(), lr=lr, fused=True)
         self.rounds = 0
         self.seen = 0
         self.rows_per_label = 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from copy import deepcopy
 from dataclasses import asdict, replace
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.transitions import LINES, Line, Turn, follow
 from bento_selfheal.experts.mixture import under
+from bento_selfheal.experts.race import Race
 from bento_selfheal.healing.challenger.anchor import Anchor, Basis
 from bento_selfheal.healing.challenger.challenger import Challenger
 from bento_selfheal.healing.challenger.schedule import Schedule
@@ -24,6 +26,8 @@ from bento_selfheal.packaging.experts import open_race
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.probabilities import probabilities_or_half
 from bento_selfheal.scoring.scores import Scores
+
+log = logging.getLogger(__name__)
 
 MOST_ROWS_PER_LABEL = 20.0
 PREFIXES = ("challenger.", "average.", "moments.")
@@ -192,6 +196,22 @@ class ChallengerLine:
             "healed_at": self._healed_at,
         }
 
+    def _restored_race(self, raced: dict[str, Tensor], past: dict[str, Tensor]) -> Race | None:
+        """The race of a checkpoint; as the package has it where the experts are others."""
+        race = deepcopy(self._race)
+        if race is None:
+            return None
+        try:
+            race.restore(raced)
+        except RuntimeError as error:
+            log.warning(
+                "the checkpoint holds the experts of another release (%s); those of this one begin "
+                "with what they know from the package", error,
+            )  # fmt: skip
+            return deepcopy(self._race)
+        self.challenger.past.restore(past, self.challenger.answers.reflexive, race)
+        return race
+
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` gave; the lineage must be restored before."""
         self._begin(self._lineage.champion)
@@ -200,11 +220,10 @@ class ChallengerLine:
         self.challenger.load_moments(moments)
         for name in ("rounds", "seen", "rows_per_label"):
             setattr(self.challenger, name, state[name])
-        if self.challenger.race is not None and (raced := under(RACE, state)):
-            self.challenger.race.restore(raced)
-            self.challenger.answers.mixture = self.challenger.race.mixture()
-            layer = self.challenger.answers.reflexive
-            self.challenger.past.restore(under(PAST, state), layer, self.challenger.race)
+        if raced := under(RACE, state):
+            self.challenger.race = self._restored_race(raced, under(PAST, state))
+            if self.challenger.race is not None:
+                self.challenger.answers.mixture = self.challenger.race.mixture()
         if state["anchor"].shape == self.anchor.weights.shape:
             # Earlier releases left out all features where there were many; it is fitted anew then.
             self.anchor.weights, self.anchor.fitted = state["anchor"], state["anchor_fitted"]

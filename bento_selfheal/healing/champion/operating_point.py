@@ -73,7 +73,8 @@ class ThresholdCalibration:
 
     def share(self, flagged: float, kind: PointKind) -> OperatingPoint:
         """The threshold at which this share of the newest answers is flagged."""
-        newest = self.unlabelled or [p for p, _, _ in list(self.rows)[-LATEST:]]
+        # A model that has just been promoted has hardly answered yet.
+        newest = [*(p for p, _, _ in list(self.rows)[-LATEST:]), *self.unlabelled][-NEWEST_ROWS:]
         if len(newest) < FIRST_ROWS:
             return OperatingPoint()
         at = float(np.quantile(np.asarray(newest), 1 - flagged, method="higher"))

@@ -104,9 +104,16 @@ class LabelledBatch:
     def answers(self, model: SelfHealingModel) -> NDArray[np.float32]:
         """What a model over the same backbone says of the rows, in the shape of ``served``.
 
-        One that is no number counts as knowing nothing.
+        Each is asked once: a batch is judged before anything trains on it. An answer that is no
+        number counts as knowing nothing.
         """
-        return decide_or_half(model, self.hidden)
+        if id(model) not in self._asked:
+            self._asked[id(model)] = model, decide_or_half(model, self.hidden)
+        return self._asked[id(model)][1]
+
+    @cached_property
+    def _asked(self) -> dict[int, tuple[SelfHealingModel, NDArray[np.float32]]]:
+        return {}
 
     @property
     def sources(self) -> list[str | None]:

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from bento_selfheal.experts.expert import Expert
-from bento_selfheal.experts.mixture import FROZEN, LAYER, Mixture, Voice, log_odds
-from bento_selfheal.experts.table import EXPERTS
+from bento_selfheal.experts.mixture import FROZEN, LAYER, REACH, Mixture, Voice, log_odds
+from bento_selfheal.experts.table import BETTER_ON_INPUTS, EXPERTS, INPUT_EXPERTS, make_experts
 
-WIDTH, CLASSES = 6, 3
+WIDTH, CLASSES, INPUTS = 6, 3, 4
+EVERYBODY = {**EXPERTS, **INPUT_EXPERTS}
 
 
 def world(n: int, seed: int, turned: bool = False) -> tuple[Tensor, Tensor, Tensor]:
@@ -25,12 +26,18 @@ def world(n: int, seed: int, turned: bool = False) -> tuple[Tensor, Tensor, Tens
 
 def taught(name: str, n: int = 600, turned: int = 0) -> Expert:
     """An expert after some labels, the last of them of a turned world."""
-    expert = EXPERTS[name](WIDTH, CLASSES)
+    expert = teach(EVERYBODY[name](WIDTH, CLASSES), n, turned)
+    return expert
+
+
+def teach(expert: Expert, n: int, turned: int = 0) -> Expert:
+    """The expert after some labels of what it sees."""
     for rows, seed, other in ((n, 1, False), (turned, 2, True)):
         hidden, odds, labels = world(rows, seed, other)
         for at in range(0, rows, 25):
             cut = slice(at, at + 25)
-            expert.learn(hidden[cut], odds[cut], labels[cut], torch.ones(len(labels[cut])))
+            seen, ones = expert.view(hidden[cut]), torch.ones(len(labels[cut]))
+            expert.learn(seen, odds[cut], labels[cut], ones)
     return expert
 
 
@@ -39,7 +46,7 @@ def accuracy(expert: Expert, turned: bool = False) -> float:
     return float((expert(hidden, odds).argmax(dim=1) == labels).float().mean())
 
 
-every = pytest.mark.parametrize("name", EXPERTS)
+every = pytest.mark.parametrize("name", EVERYBODY)
 
 
 @every
@@ -67,7 +74,7 @@ def test_same_labels_same_bits(name: str) -> None:
 def test_goes_on_from_a_checkpoint(name: str) -> None:
     """Restored from buffers and memory, it learns on as if nothing had happened."""
     first = taught(name)
-    again = EXPERTS[name](WIDTH, CLASSES)
+    again = EVERYBODY[name](WIDTH, CLASSES)
     again.load(dict(first.named_buffers()))
     again.remember(first.memory())
     hidden, odds, labels = world(25, 4)
@@ -79,7 +86,7 @@ def test_goes_on_from_a_checkpoint(name: str) -> None:
 @every
 def test_refuses_what_does_not_fit(name: str) -> None:
     """Buffers of another width or another kind are refused, with the shape that was expected."""
-    wider = EXPERTS[name](WIDTH + 1, CLASSES)
+    wider = EVERYBODY[name](WIDTH + 1, CLASSES)
     with pytest.raises(RuntimeError, match="expected the shape"):
         taught(name).load(dict(wider.named_buffers()))
     with pytest.raises(RuntimeError, match="expected the tensors"):
@@ -89,7 +96,7 @@ def test_refuses_what_does_not_fit(name: str) -> None:
 @every
 def test_wide_hidden_vectors(name: str) -> None:
     """2,048 hidden values are a normal case, and what a snapshot keeps stays under 9 MB."""
-    expert = EXPERTS[name](2048, 2)
+    expert = EVERYBODY[name](2048, 2)
     draw = torch.Generator().manual_seed(3)
     hidden = torch.randn(300, 2048, generator=draw)
     labels = (hidden[:, 0] > 0).long()
@@ -101,14 +108,14 @@ def test_wide_hidden_vectors(name: str) -> None:
 
 
 def mixed() -> Mixture:
-    """A mixture in which everybody has a share."""
-    voices = {
-        name: Voice(share / 55, sharpness, taught(name, 100) if name in EXPERTS else None)
-        for share, (name, sharpness) in enumerate(
-            zip([FROZEN, LAYER, *EXPERTS], (0.5, 0.7, *[1.4] * len(EXPERTS)), strict=True), 1
-        )
-    }
-    return Mixture(torch.full((WIDTH,), 0.1), torch.full((WIDTH,), 2.0), CLASSES, voices)
+    """A mixture in which everybody has a share, some of whom see the last columns alone."""
+    experts = make_experts(WIDTH, CLASSES, INPUTS)
+    total = sum(range(3, len(experts) + 3)) + 3
+    voices = {FROZEN: Voice(1 / total, 0.5), LAYER: Voice(2 / total, 0.7)}
+    for share, (name, expert) in enumerate(experts.items(), 3):
+        voices[name] = Voice(share / total, 1.4, teach(expert, 100))
+    scales = torch.full((WIDTH,), 0.1), torch.full((WIDTH,), 2.0), torch.full((WIDTH,), REACH)
+    return Mixture(*scales, CLASSES, voices)
 
 
 def test_a_mixture_is_the_mean_of_what_each_says() -> None:
@@ -121,9 +128,30 @@ def test_a_mixture_is_the_mean_of_what_each_says() -> None:
     expected = torch.zeros(50, CLASSES)
     for name, voice in mixture.voices.items():
         said = {FROZEN: odds, LAYER: log_odds(layer)}.get(name)
-        said = voice.expert(scaled, odds) if voice.expert is not None else said
+        said = voice.expert.ask(scaled, odds) if voice.expert is not None else said
         expected += voice.share * torch.softmax(voice.sharpness * said, dim=1)
     torch.testing.assert_close(mixture(hidden, frozen, layer), expected)
+
+
+def test_inputs_alone() -> None:
+    """What the last columns do not say does not reach an expert that sees them alone; without
+    inputs nobody is among the experts who needs them."""
+    hidden, odds, _ = world(20, 5)
+    experts = make_experts(WIDTH, CLASSES, INPUTS)
+    assert experts.keys() == (EVERYBODY.keys() - BETTER_ON_INPUTS)
+    other = torch.cat([hidden[:, : WIDTH - INPUTS] + 1, hidden[:, WIDTH - INPUTS :]], dim=1)
+    for name in INPUT_EXPERTS:
+        expert = teach(experts[name], 100)
+        assert torch.equal(expert.ask(hidden, odds), expert.ask(other, odds))
+    for inputs in (0, WIDTH):
+        assert make_experts(WIDTH, CLASSES, inputs).keys() == EXPERTS.keys()
+
+
+def test_mixture_of_an_earlier_release() -> None:
+    """One without a reach opens, with the reach of then."""
+    tensors = mixed().tensors()
+    del tensors["reach"]
+    assert torch.equal(Mixture.of(tensors, WIDTH).reach, torch.full((WIDTH,), REACH))
 
 
 def test_mixture_through_its_tensors() -> None:

@@ -438,7 +438,7 @@ def test_rollback_past_damage(package: Package) -> None:
 
 def test_damaged_trial(package: Package) -> None:
     """Where the snapshot on trial is found to be damaged, its trial goes on with a new one."""
-    ran = Live(Rig(package, recipe="replay"))
+    ran = Live(Rig(package, recipe="replay", advance_rows=100))
     ran.send(*drifting(drifted=1200))
     p = ran.rig.pipeline
     assert p.parts.line.trial is not None

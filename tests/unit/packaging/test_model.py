@@ -128,6 +128,18 @@ def test_standardize_compresses_and_survives_constants() -> None:
     assert 80 < float(out[4, 0]) < 120
 
 
+def test_limits_of_each_feature() -> None:
+    """A feature passes unchanged up to its own limit, and a state of an earlier release, which has
+    none, loads with one limit for all."""
+    zeros, ones = torch.zeros(2), torch.ones(2)
+    scale = Standardize(zeros, ones, torch.tensor([3.0, 20.0]))
+    assert scale(torch.tensor([[10.0, 10.0]])).tolist()[0] == pytest.approx([3 + math.log1p(7), 10])
+    older = {k: v for k, v in scale.state_dict().items() if k != "limit"}
+    plain = Standardize(zeros, ones)
+    plain.load_state_dict(older)
+    assert plain.limit.tolist() == [3.0, 3.0]
+
+
 def test_wide_backbone_hands_its_inputs_on() -> None:
     """The default model's hidden representation ends with the scaled features, so an adapter can
     use one that the deep part drops; the scale is not learned."""

@@ -58,8 +58,9 @@ def test_round_trip_of_a_mixture(registry: Registry) -> None:
     package, race = registry.package, open_race(registry.package)
     everybody = [FROZEN, *race.experts]
     model = package.model.with_adapter(package.model.adapter_state())
+    zeros, ones = torch.zeros(model.reflexive.dim), torch.ones(model.reflexive.dim)
     model.mixture = Mixture(
-        torch.zeros(model.reflexive.dim), torch.ones(model.reflexive.dim), 2,
+        zeros, ones, 8 * ones, 2,
         {name: Voice(1 / len(everybody), 1.0, race.experts.get(name)) for name in everybody},
     )  # fmt: skip
     new = NewSnapshot(4, Phase.POST, heal=1, batch=1, reason="raced")
