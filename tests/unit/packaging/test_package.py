@@ -332,6 +332,24 @@ def test_experts_of_another_release(caplog: pytest.LogCaptureFixture) -> None:
     assert "Package the model again" in caplog.text
 
 
+def test_sparse_features_keep_their_size() -> None:
+    """Where most rows have one value, all others that were trained on pass uncompressed; where the
+    others have one value, too, and where values spread, all beyond three spreads are compressed."""
+    draw = np.random.default_rng(3)
+    n = 2000
+    rows = draw.normal(size=(n, 3)).astype(np.float32)
+    rare = draw.random((n, 2)) < 0.02
+    rows[:, 1] = np.where(rare[:, 0], draw.exponential(5, n), 0)
+    rows[:, 2] = rare[:, 1]
+    package = made(rows=rows, labels=(rows[:, 0] > 0).astype(int), features=["a", "words", "flag"])
+    scale = package.model.backbone.scale
+    assert scale.limit[[0, 2]].tolist() == [3.0, 3.0]
+    assert float(scale.limit[1]) > 10
+    asked = torch.tensor([[0.0, 5.0, 0.0], [0.0, 10.0, 0.0]])
+    spread = scale(asked)[1, 1] - scale(asked)[0, 1]
+    assert float(spread) == pytest.approx(5 / float(scale.std[1]), rel=1e-4)
+
+
 class InPlace(nn.Module):
     """A backbone that works on its input in place, as a `clamp_` does."""
 

@@ -71,6 +71,21 @@ def test_promotion_brings_its_own_point(package: Package) -> None:
     assert len(ran.rig.done.promotions) >= 2
 
 
+@pytest.mark.parametrize("answered", [0, 1, 25, 60, 2000])
+def test_capacity_right_after_a_promotion(answered: int) -> None:
+    """However few answers the promoted model has given, its threshold flags what the capacity
+    allows: it never falls back to 0.5."""
+    draw = np.random.default_rng(1)
+    calibration = ThresholdCalibration()
+    before = draw.random(400) * 0.4
+    calibration.labelled(before, before, np.zeros(400))
+    promoted = calibration.of_challenger()
+    promoted.answered(draw.random(answered) * 0.4)
+    point = promoted.point(Thresholds(capacity=50))
+    assert point.kind is PointKind.CAPACITY
+    assert (draw.random(5000) * 0.4 >= point.threshold).mean() == pytest.approx(0.05, abs=0.02)
+
+
 def test_labels_while_paused(package: Package) -> None:
     """While paused the threshold follows the labels: once the drift has passed, it is the one for
     the rows of today."""
