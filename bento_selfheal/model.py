@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bento_selfheal.experts.mixture import Mixture
+from bento_selfheal.standardize import Standardize
 
 MIXTURE = "mixture."
 """Begins the names of a mixture's tensors among those of an adapter."""
@@ -59,44 +60,6 @@ class ReflexiveLayer(nn.Module):
 
 def _bottleneck(dim: int, rank: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(dim, rank), nn.Tanh(), nn.Linear(rank, dim))
-
-
-class Standardize(nn.Module):
-    """Scale features to the spread of the training data and compress what lies far outside.
-
-    Unscaled, a drifted feature would saturate the layers behind it; clipped, it would lose the
-    order of its values. So it grows as a logarithm beyond ``limit``. A feature that was constant
-    in the training data is only shifted, not divided by its spread of 0.
-
-    Args:
-        mean: Means, ``(features,)``.
-        std: Population standard deviations, ``(features,)``.
-        limit: Magnitude up to which values pass unchanged, in standard deviations: one for all
-            features, or one for each, ``(features,)``.
-    """
-
-    mean: Tensor
-    std: Tensor
-    limit: Tensor
-
-    def __init__(self, mean: Tensor, std: Tensor, limit: float | Tensor = 3.0) -> None:
-        super().__init__()
-        self.register_buffer("mean", mean)
-        self.register_buffer("std", torch.where(std > 0, std, torch.ones_like(std)))
-        self.register_buffer("limit", torch.as_tensor(limit).to(mean).expand_as(mean).clone())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Scaled rows, ``(n, features)``."""
-        z = (x - self.mean) / self.std
-        beyond = (z.abs() - self.limit).clamp(0, torch.finfo(z.dtype).max)  # a spread may overflow
-        return z.clamp(-self.limit, self.limit) + z.sign() * torch.log1p(beyond)
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
-        """Take a state without limits, too: earlier releases had one limit for all features."""
-        state_dict.setdefault(f"{prefix}limit", self.limit)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 class SelfHealingModel(nn.Module):

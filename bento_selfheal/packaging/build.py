@@ -12,13 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from safetensors.torch import save_file
-from torch import Tensor
 
 from bento_selfheal.core.decision import decide_classes
 from bento_selfheal.core.records import Label
 from bento_selfheal.errors import PackageError
 from bento_selfheal.experts.race import Race
-from bento_selfheal.model import SelfHealingModel, Standardize
+from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.experts import teach
 from bento_selfheal.packaging.model_store import new_model
 from bento_selfheal.packaging.opening import (
@@ -41,6 +40,7 @@ from bento_selfheal.packaging.training_data import check_rows
 from bento_selfheal.rules import Rule, RuleSet
 from bento_selfheal.scoring.probabilities import cross_entropy, targets
 from bento_selfheal.scoring.scores import Scores
+from bento_selfheal.standardize import Standardize
 
 DEFAULT_BUILDER = "bento_selfheal.model:wide_mlp"
 
@@ -214,7 +214,9 @@ def fit(
 ) -> None:
     """Train every parameter; each `Standardize` takes its scale from the rows."""
     rows, labels = torch.from_numpy(x), torch.from_numpy(y)
-    _standardize(model, rows)
+    for part in model.modules():
+        if isinstance(part, Standardize):
+            part.fit(rows)
     hybrid = rules is not None and len(rules) and plan.rule_weight > 0
     verdicts = torch.from_numpy(rules.verdicts(x)) if rules is not None and hybrid else None
     model.unfreeze_all()
@@ -232,31 +234,6 @@ def fit(
                 loss = (1 - plan.rule_weight) * loss + plan.rule_weight * rule_loss
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-
-
-def _standardize(model: SelfHealingModel, rows: Tensor) -> None:
-    for part in model.modules():
-        if isinstance(part, Standardize):
-            # The spread of a constant is 0, whatever rounding makes of it.
-            moves = rows.amax(dim=0) > rows.amin(dim=0)
-            spread = rows.std(dim=0, correction=0) * moves
-            fitted = Standardize(rows.mean(dim=0), spread, part.limit)
-            fitted.limit = _limits(rows, fitted)
-            part.load_state_dict(fitted.state_dict())
-
-
-def _limits(rows: Tensor, scale: Standardize) -> Tensor:
-    """Magnitudes up to which values pass unchanged, ``(features,)``.
-
-    Where most rows have one and the same value, as in counts of words, the other values are no
-    outliers, and how large each is says something: all that were trained on pass.
-    """
-    usual = rows == rows.median(dim=0).values
-    most = rows.masked_fill(usual, -torch.inf).amax(dim=0)
-    least = rows.masked_fill(usual, torch.inf).amin(dim=0)
-    sparse = (usual.float().mean(dim=0) > 0.5) & (most > least)
-    farthest = ((rows - scale.mean) / scale.std).abs().amax(dim=0)
-    return torch.where(sparse, torch.maximum(scale.limit, farthest), scale.limit)
 
 
 def _calibrate(

@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bento_selfheal.model import Standardize
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.logistic import REACH, fit
 from bento_selfheal.scoring.probabilities import from_logits, logits
+from bento_selfheal.standardize import Standardize
 
 OWN = 3
 """Terms without a feature: the constant, the log odds, their square."""
