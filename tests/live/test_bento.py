@@ -105,7 +105,7 @@ def test_a_bento_serves_by_its_tag_from_another_folder_and_heals(
         wait_for(promoted, "a promotion", 120)
         feeder.batch()
         assert feeder.served_by > 1
-        assert feeder.accuracy > 0.7
+        wait_for(lambda: feeder.batch() and feeder.accuracy > 0.7, "better answers", 120)
         serving = client.read("/status")["serving"]
         assert serving["tag"] in {str(m.tag) for m in home_store().list()}
     assert list(elsewhere.iterdir()) == []
