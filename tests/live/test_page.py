@@ -133,7 +133,7 @@ def test_pause_observe_resume(page: Page, server: ServedService, feeder: Feeder)
 def test_nothing_can_be_pressed_before_the_first_figures(page: Page, server: ServedService) -> None:
     """Until it has heard from the service, the page has nothing to ask about."""
     held: list[Route] = []
-    page.route("**/status", held.append)
+    page.route("**/status", lambda route: held.append(route))
     page.reload()
     buttons = page.locator("header").get_by_role("button")
     expect(buttons).to_have_count(4)

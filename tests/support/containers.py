@@ -128,7 +128,7 @@ def find_podman() -> Podman:
 
 def build(podman: Podman, image: str, home: Path, model: str) -> str:
     """What `examples/container/build.sh` printed; the image is there afterwards."""
-    wheels = ["--opt", f"volume={WHEELS}:{WHEELS}:ro"] if Path(WHEELS).is_dir() else []
+    wheels = ["--opt", f"volume={WHEELS}:{WHEELS}:ro"] if WHEELS and Path(WHEELS).is_dir() else []
     done = subprocess.run(
         [str(ROOT / "examples/container/build.sh"), *wheels],
         env={
