@@ -20,7 +20,7 @@ const SAYS = {
 const QUIET = new Set(["undecided", "change"]);
 
 const charts = new Charts();
-const now = { status: null, range: 3600, measurements: [], events: [], shown: EVENTS_SHOWN, older: false, snapshots: [] };
+const now = { status: null, range: 3600, measurements: [], events: [], shown: EVENTS_SHOWN, older: false, snapshots: [], stale: true };
 const at = (id) => document.getElementById(id);
 const counted = (count, noun) => `${count ?? 0} ${noun}${count === 1 ? "" : "s"}`;
 const number = (value, digits = 3) => (value == null ? "–" : value.toFixed(digits));
@@ -100,7 +100,8 @@ async function look() {
       call(`history?since=${since}&after=${after}&limit=${POINTS}`),
       newEvents(),
     ]);
-    if (events.length || !now.snapshots.length) now.snapshots = await call("snapshots");
+    if (events.length || now.stale) now.snapshots = await call("snapshots");
+    now.stale = false;
     now.measurements = [...now.measurements, ...fresh].filter((m) => m.time >= since);
     keepEvents([...now.events, ...events]);
     now.status = status;
@@ -345,7 +346,7 @@ function ask(title, words, yes, path, body = {}) {
     } catch (error) {
       toast(`refused: ${error.message}`);
     }
-    now.snapshots = [];
+    now.stale = true;
     await refresh();
   };
   dialog.returnValue = "";

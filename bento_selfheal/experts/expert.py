@@ -55,7 +55,7 @@ class Expert(nn.Module):
         """Log probabilities up to a constant of each row, ``(n, classes)``.
 
         Args:
-            hidden: What it sees of hidden vectors, scaled to the spread of the reference set,
+            hidden: What it sees of hidden vectors, scaled to the spread of clean rows,
                 ``(n, width)``.
             odds: The frozen model's centred log probabilities, ``(n, classes)``.
         """

@@ -40,7 +40,7 @@ class Mixture(nn.Module):
     a service is asked for few rows at a time, where every call costs as much as another.
 
     Args:
-        centre: Means of the hidden vector on the reference set, ``(width,)``.
+        centre: Means of the hidden vector on clean rows, ``(width,)``.
         spread: Its standard deviations, ``(width,)``.
         reach: Spreads beyond which each value no longer grows, ``(width,)``.
         classes: Number of classes.
@@ -106,8 +106,7 @@ class Mixture(nn.Module):
         for _, linear in voiced:
             own = linear.waves
             if own:  # over the last columns alone: the others weigh nothing
-                before = torch.zeros(width - len(own[0]), own[0].shape[1])
-                own = torch.cat([before, own[0]]), own[1]
+                own = nn.functional.pad(own[0], (0, 0, width - len(own[0]), 0)), own[1]
             known = [i for i, (there, _) in enumerate(waves) if own and torch.equal(there, own[0])]
             places.append(known[0] if known else len(waves))
             if own and not known:
