@@ -240,7 +240,8 @@ def test_an_operator_asks_for_a_heal(observing: Client, feeder: Feeder) -> None:
 def test_thresholds_are_picked_up_while_running(observing: Client, observed_folder: Path) -> None:
     """A good edit is in force at once; a bad one is refused in the log and the old one stays."""
     file = observed_folder / "state" / "threshold_config.json"
-    defaults = json.loads(file.read_text())
+    written = wait_for(lambda: file.exists() and file.read_text(), "the runner's file")
+    defaults = json.loads(written)
     edited = {**defaults, "rollback_f1_drop": 0.02}
     file.write_text(json.dumps(edited))
 

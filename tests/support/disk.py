@@ -5,10 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import sqlite3
 import struct
 import subprocess
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -84,13 +86,37 @@ def with_package(home: Path, package: Package, folder: Path) -> Path:
     return own
 
 
-def fill(folder: Path) -> Path:
-    """Take all the room there is; the file that holds it."""
-    ballast = folder / "ballast"
-    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+@contextmanager
+def filled(folder: Path) -> Iterator[None]:
+    """No room is left there for as long as the block lasts, whatever others delete meanwhile."""
+    ballast, over = folder / "ballast", threading.Event()
+    taker = threading.Thread(target=_take, args=(folder, ballast, over), name="ballast")
+    with ballast.open("wb"):
+        taker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        taker.join()
+        ballast.unlink()
+
+
+def _take(folder: Path, ballast: Path, over: threading.Event) -> None:
+    with ballast.open("ab", buffering=0) as file:
+        while not over.wait(0.01):
+            with suppress(OSError):
+                file.write(bytes(max(shutil.disk_usage(folder).free, 1)))
+
+
+def use_free_pages(file: Path) -> None:
+    """Fill what is free inside a SQLite file, where labels would find room on a full disk."""
+    with (
+        closing(sqlite3.connect(file, isolation_level=None, timeout=30)) as connection,
+        suppress(sqlite3.OperationalError),  # the disk is full
+    ):
+        connection.execute("create table ballast (bytes blob)")
         while True:
-            file.write(bytes(max(shutil.disk_usage(folder).free, 1)))
-    return ballast
+            connection.execute("insert into ballast values (zeroblob(4000))")
 
 
 def _umount(path: Path) -> bool:
