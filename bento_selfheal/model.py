@@ -111,10 +111,13 @@ class SelfHealingModel(nn.Module):
         mixed: Tensor = self.mixture(hidden, columns(frozen), layer)
         return mixed[:, 1].contiguous() if frozen.ndim == 1 else mixed
 
-    def by_layer(self, hidden: Tensor, layer: ReflexiveLayer | None = None) -> Tensor:
-        """What the `ReflexiveLayer`, or another one, and the head say alone, in the shape of
-        `decide`."""
-        return self._read(self.head((layer or self.reflexive)(hidden)), hidden)
+    def by_layer(self, hidden: Tensor, weights: dict[str, Tensor] | None = None) -> Tensor:
+        """What the `ReflexiveLayer`, or one with other weights, and the head say alone, in the
+        shape of `decide`."""
+        if weights is None:
+            return self._read(self.head(self.reflexive(hidden)), hidden)
+        moved = torch.func.functional_call(self.reflexive, weights, (hidden,))
+        return self._read(self.head(moved), hidden)
 
     def by_frozen(self, hidden: Tensor) -> Tensor:
         """What the model said as packaged, in the shape of `decide`."""

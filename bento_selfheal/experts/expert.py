@@ -90,7 +90,7 @@ class Expert(nn.Module):
 
     def remember(self, memory: Mapping[str, Tensor]) -> None:
         """Restore what `memory` returned."""
-        self._sums = dict(memory)
+        self._sums = {name: value.clone() for name, value in memory.items()}  # learning adds to it
 
     def answering(self) -> Expert:
         """A copy that answers as this one does now, and has nothing to learn on.

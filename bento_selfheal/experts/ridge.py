@@ -74,10 +74,11 @@ class RidgeExpert(NarrowExpert):
         terms = terms.double()
         weighted = terms * weights.double().unsqueeze(1)
         fade = 0.5 ** (float(weights.sum()) / self.half_life)
-        gram = self._sums["gram"] * fade + weighted.T @ terms
-        moments = self._sums["moments"] * fade + weighted.T @ (truth - 1 / self.classes)
-        self._sums = {"gram": gram, "moments": moments}
-        damped = gram + RIDGE * torch.eye(len(gram), dtype=torch.float64)
+        gram, moments = self._sums["gram"], self._sums["moments"]
+        gram.addmm_(weighted.T, terms, beta=fade)
+        moments.addmm_(weighted.T, truth - 1 / self.classes, beta=fade)
+        damped = gram.clone()
+        damped.diagonal().add_(RIDGE)
         factor = torch.linalg.cholesky(damped)
         self.weight = torch.cholesky_solve(moments, factor).float().contiguous()
 

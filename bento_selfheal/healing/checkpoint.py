@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor
 
+from bento_selfheal.core.tensors import to_bytes
 from bento_selfheal.errors import CheckpointError, NewerRelease, StoreError
 from bento_selfheal.healing.older_checkpoints import OLDEST, PARTS_FROM, lift
 from bento_selfheal.healing.parts import Parts
@@ -38,7 +39,7 @@ def dump(parts: Parts) -> bytes:
         tensors |= {f"{name}{SEPARATOR}{k}": v for k, v in own.items()}
         states[name] = {k: v for k, v in state.items() if k not in own}
     facts = {"format": FORMAT, "package": parts.package.tag, "parts": states}
-    body = save(tensors, metadata={"selfheal": json.dumps(facts)})
+    body = to_bytes(tensors, metadata={"selfheal": json.dumps(facts)})
     return body + _sum(body)
 
 

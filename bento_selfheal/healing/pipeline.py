@@ -212,7 +212,7 @@ class Pipeline:
             self.healer.heal(p.drift.signals.reason, batch)
         else:
             self.healer.try_challenger(batch)
-            p.buffer.extend(list(batch.rows), batch.hidden)
+            p.buffer.extend(list(batch.rows), batch.hidden, batch.baseline)
         batches = p.scoreboard.counts.labelled_batches
         if advice := p.rollback.check(batch, p.policy.point.threshold, batches):
             self.promoter.roll_back(advice, batch.traces)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,20 @@ class Package:
             hidden: Tensor = self.model.backbone(own_copy(rows, self.model.device))
         return hidden.cpu()
 
+    def embed_checked(self, rows: NDArray[np.float32]) -> tuple[Tensor, NDArray[np.float32]]:
+        """Hidden representation of rows and what the frozen model says of them, `baseline`.
+
+        Raises:
+            PackageError: As `checked_probabilities`.
+        """
+        hidden = self.embed(rows)
+        return hidden, _checked(self.answer(hidden), len(rows))
+
+    @cached_property
+    def reference_hidden(self) -> Tensor:
+        """Hidden representation of the reference set, on the CPU."""
+        return self.embed(self.reference_rows)
+
     def answer(self, hidden: Tensor) -> Tensor:
         """What the frozen model says of hidden vectors ``(n, hidden)``, in the shape of `baseline`.
 
@@ -161,14 +176,18 @@ def checked_probabilities(model: SelfHealingModel, x: NDArray[np.float32]) -> ND
         PackageError: They are not probabilities, or not one answer per row.
     """
     with torch.no_grad():
-        out: Tensor = model(own_copy(x, model.device)).cpu()
-    if len(out) != len(x) or out.ndim > 2 or not bool(((out >= 0) & (out <= 1)).all()):
+        return _checked(model(own_copy(x, model.device)).cpu(), len(x))
+
+
+def _checked(out: Tensor, n: int) -> NDArray[np.float32]:
+    if len(out) != n or out.ndim > 2 or not bool(((out >= 0) & (out <= 1)).all()):
         raise PackageError(
-            f"model: for {len(x)} rows it returns shape {tuple(out.shape)} with values from"
+            f"model: for {n} rows it returns shape {tuple(out.shape)} with values from"
             f" {out.min():g} to {out.max():g}; it must return one probability per row, or one per"
             " class (use output='logit' for a head without sigmoid or softmax)"
         )
-    return out.numpy()
+    answers: NDArray[np.float32] = out.numpy()
+    return answers
 
 
 def hash_file(path: Path) -> str:

@@ -45,20 +45,21 @@ def probabilities_or_half(
     A row with one that is no number, or no probability, counts as knowing nothing: all classes
     are as likely.
     """
-    out = predict_probabilities(model, np.ascontiguousarray(rows))
+    return _or_half(predict_probabilities(model, np.ascontiguousarray(rows)))
+
+
+def decide_or_half(model: SelfHealingModel, hidden: Tensor) -> NDArray[np.float32]:
+    """Probabilities for hidden vectors ``(n, hidden)``, as `probabilities_or_half` gives them."""
+    with torch.inference_mode():
+        return _or_half(model.decide(hidden.to(model.device)).cpu().numpy())
+
+
+def _or_half(out: NDArray[np.float32]) -> NDArray[np.float32]:
     known = (out >= -EPS) & (out <= 1 + EPS)
     if out.ndim == 1:
         return np.where(known, out, np.float32(0.5))
     even = np.float32(1 / out.shape[1])
     return np.where(known.all(axis=1, keepdims=True), out, even)
-
-
-def decide_or_half(model: SelfHealingModel, hidden: Tensor) -> NDArray[np.float32]:
-    """Probabilities for hidden vectors ``(n, hidden)``; one that is no number counts as knowing
-    nothing."""
-    with torch.inference_mode():
-        out: NDArray[np.float32] = model.decide(hidden.to(model.device)).cpu().numpy()
-    return np.nan_to_num(out, nan=0.5)
 
 
 def confidence(probabilities: Numbers, threshold: float = 0.5) -> NDArray[np.float64]:

@@ -6,11 +6,11 @@ import hashlib
 import time
 from collections.abc import Mapping
 
-import torch
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor
 
 from bento_selfheal.core.records import NewSnapshot, Snapshot
+from bento_selfheal.core.tensors import not_finite, to_bytes
 from bento_selfheal.errors import SnapshotError
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.package import Package
@@ -29,12 +29,18 @@ class MemorySnapshots:
 
     def save(self, new: NewSnapshot, state: Mapping[str, Tensor]) -> Snapshot:
         """Keep an adapter."""
-        if not all(bool(torch.isfinite(value).all()) for value in state.values()):
+        if not_finite(state):
             raise SnapshotError(f"version {new.version}: weights are not finite")
-        blob = save(dict(state))
+        blob = to_bytes(state)
+        return self._keep(new, blob, hashlib.sha256(blob).hexdigest())
+
+    def repeat(self, new: NewSnapshot, snapshot: Snapshot) -> Snapshot:
+        """Keep an adapter once more, under another version."""
+        return self._keep(new, self._blobs[snapshot.tag], snapshot.sha256)
+
+    def _keep(self, new: NewSnapshot, blob: bytes, sha256: str) -> Snapshot:
         tag = f"memory:{new.version}"
         self._blobs[tag] = blob
-        sha256 = hashlib.sha256(blob).hexdigest()
         return Snapshot(
             new.version, tag, new.phase, sha256, new.heal, new.batch, new.reason, time.time()
         )

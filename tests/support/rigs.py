@@ -51,6 +51,11 @@ class Memory:
         self.kept[tag] = {k: v.clone() for k, v in state.items()}
         return Snapshot(new.version, tag, new.phase, "ab", new.heal, new.batch, new.reason, 0.0)
 
+    def repeat(self, new: NewSnapshot, snapshot: Snapshot) -> Snapshot:
+        if snapshot.tag in self.damaged:
+            raise SnapshotError(f"{snapshot.tag} is damaged")
+        return self.save(new, self.kept[snapshot.tag])
+
     def load(self, tag: str, sha256: str) -> SelfHealingModel:
         if tag in self.damaged:
             raise SnapshotError(f"{tag} is damaged")

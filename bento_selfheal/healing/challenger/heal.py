@@ -121,14 +121,15 @@ class Healer:
         p = self._parts
         batch = self._judge.judge(batch)
         self.try_challenger(batch)
-        p.buffer.extend(list(batch.rows), batch.hidden)
+        p.buffer.extend(list(batch.rows), batch.hidden, batch.baseline)
         p.line.challenger.seen += len(batch)
         p.line.begin_round()
         generator = torch.Generator().manual_seed(p.settings.seed + seed)
         rows = p.buffer.rows()
         if not len(rows):
             raise SnapshotError("no labelled row is left to train on")
-        p.line.losses = self._recipe.heal(p.line.challenger, rows, p.rules, generator)
+        losses = self._recipe.heal(p.line.challenger, rows, p.rules, generator)
+        p.line.losses = losses or p.line.losses
 
     def try_challenger(self, batch: LabelledBatch) -> None:
         """Compare challenger and champion on labels that neither has trained on."""
@@ -231,4 +232,5 @@ class Healer:
             reason=reason,
             facts=facts,
             trained=trained,
+            same=serving if phase is Phase.PRE else None,
         )

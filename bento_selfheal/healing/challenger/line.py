@@ -24,7 +24,7 @@ from bento_selfheal.healing.evidence.ranking import RankingGuard
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.experts import open_race
 from bento_selfheal.packaging.package import Package
-from bento_selfheal.scoring.probabilities import probabilities_or_half
+from bento_selfheal.scoring.probabilities import decide_or_half, probabilities_or_half
 from bento_selfheal.scoring.scores import Scores
 
 log = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ class ChallengerLine:
     def _below_floor(self) -> str:
         """Why the challenger may not serve at all; empty when it may."""
         package, floor = self._package, self._settings.tuning.reference_floor
-        answers = self.answer(package.reference_rows)
+        answers = decide_or_half(self.challenger.answers, package.reference_hidden)
         accuracy = Scores.of(answers, package.reference_labels).accuracy
         if accuracy >= floor:
             return ""

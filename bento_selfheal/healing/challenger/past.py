@@ -32,7 +32,8 @@ class Moment:
 
     predictions: int
     """Place in the log of the last prediction that was asked before."""
-    layer: ReflexiveLayer
+    layer: dict[str, Tensor]
+    """Weights of its `ReflexiveLayer`"""
     race: Standing
 
 
@@ -44,7 +45,8 @@ class Past:
 
     def keep(self, predictions: int, layer: ReflexiveLayer, race: Race) -> None:
         """Keep what a heal left behind, at this place of the log of predictions."""
-        self.moments.append(Moment(predictions, deepcopy(layer), race.standing()))
+        weights = {name: value.clone() for name, value in layer.state_dict().items()}
+        self.moments.append(Moment(predictions, weights, race.standing()))
         if len(self.moments) > MOST:
             del self.moments[1:-1:2]
 
@@ -74,8 +76,8 @@ class Past:
         out: dict[str, Tensor] = {}
         for i, moment in enumerate(self.moments):
             out[f"{i}.predictions"] = torch.tensor(moment.predictions)
-            layer = moment.layer.state_dict()
-            out.update({f"{i}.layer.{k}": v.to("cpu", copy=True) for k, v in layer.items()})
+            layer = moment.layer.items()
+            out.update({f"{i}.layer.{k}": v.to("cpu", copy=True) for k, v in layer})
             out[f"{i}.shares"] = moment.race.shares.clone()
             out[f"{i}.sharpness"] = torch.tensor(moment.race.sharpness)
             for name, expert in moment.race.experts.items():
@@ -99,4 +101,5 @@ class Past:
                 buffers = dict(expert.named_buffers())
                 expert.load({**buffers, **under(f"{name}.", own)})
             standing = Standing(experts, own["shares"], own["sharpness"].tolist())
-            self.moments.append(Moment(int(own["predictions"]), then, standing))
+            weights = dict(then.state_dict())
+            self.moments.append(Moment(int(own["predictions"]), weights, standing))

@@ -14,8 +14,8 @@ from bento_selfheal.healing.challenger.anchor import Anchor
 from bento_selfheal.healing.challenger.challenger import Challenger
 from bento_selfheal.healing.challenger.recipes import (
     HALF_LIVES,
-    answer,
     fit_anchor,
+    frozen_answers,
     hidden_and_labels,
     soft_targets,
     step,
@@ -26,13 +26,18 @@ from bento_selfheal.model import columns
 from bento_selfheal.rules import RuleSet
 from bento_selfheal.scoring.probabilities import cross_entropy
 
-REFIT = 100
+REFIT, SILENT_REFIT = 100, 400
+"""Labels after which the anchor follows again, and where the layer says nothing."""
 FEWEST_STEPS, MOST_STEPS = 6, 50
 """Most steps of the layer in a round: the more it says in the mixture, and the more of what it
 learns are soft labels, which cannot be learned by heart, the more it may take."""
 FEW = 0.5
 """Where a label comes for one row in many, it weighs as much as this power of their number: the
 world moves on while labels are waited for."""
+AWAKE = 40
+"""Rounds after a change in which the layer always trains."""
+LABELS_OF_REST = 50
+"""Labels that a layer with nothing to say trains on, and then sits out."""
 YOUNG = 500
 """Labels before which it is not known yet how much the layer has to say."""
 
@@ -47,7 +52,8 @@ class RaceRecipe:
     def heal(
         self, challenger: Challenger, rows: LabelledRows, rules: RuleSet, generator: torch.Generator
     ) -> dict[str, float]:
-        """Train in place on the rows that are new to the line; losses of layer and experts."""
+        """Train in place on the rows that are new to the line; the layer's losses, none where it
+        rests."""
         race = challenger.race
         if race is None:
             raise RuntimeError("the recipe `race` needs a challenger with a race")
@@ -58,7 +64,7 @@ class RaceRecipe:
         lesson = _lesson(challenger, fresh) if len(fresh) else None
         if lesson is not None:
             _score(challenger, race, race.unknown(lesson, fresh.repeats), fresh, rows.rarity)
-        losses = self._train_layer(challenger, rows, generator)
+        losses = {} if _rests(challenger) else self._train_layer(challenger, rows, generator)
         if lesson is not None:
             race.learn(lesson)
         challenger.answers.mixture = race.mixture().to(challenger.model.device)
@@ -105,15 +111,23 @@ def _share_of_layer(challenger: Challenger) -> float:
     return 0.0 if voice is None else voice.share
 
 
+def _rests(challenger: Challenger) -> bool:
+    """Whether the layer sits this round out: every second one where it has nothing to say, and the
+    world has not moved lately."""
+    silent = challenger.rounds >= AWAKE and _share_of_layer(challenger) == 0
+    return silent and challenger.seen // LABELS_OF_REST % 2 == 1
+
+
 def _refits(challenger: Challenger, anchor: Anchor) -> bool:
     """Whether the anchor follows again: often at first, later every so many labels."""
-    return challenger.seen - anchor.fitted >= min(challenger.seen // 4, REFIT)
+    wait = REFIT if _share_of_layer(challenger) else SILENT_REFIT
+    return challenger.seen - anchor.fitted >= min(challenger.seen // 4, wait)
 
 
 def _lesson(challenger: Challenger, rows: LabelledRows) -> Lesson:
     """What experts learn of rows, on the CPU, where all of them are."""
     hidden, labels = hidden_and_labels(challenger.baseline, rows)
-    frozen = columns(answer(challenger.baseline, hidden)).cpu()
+    frozen = columns(frozen_answers(challenger, rows)).cpu()
     ones = np.ones(len(rows), dtype=np.float32)
     weights = torch.from_numpy(ones if rows.weights is None else rows.weights)
     if challenger.race is not None and challenger.race.seen:  # the first labels are late at least

@@ -33,8 +33,12 @@ class ThresholdCalibration:
     """
 
     def __init__(self) -> None:
-        self.rows: deque[tuple[float, float, float]] = deque(maxlen=HISTORY)
+        # The champion's answers, the challenger's and the labels.
+        self._columns: tuple[deque[float], ...] = tuple(deque(maxlen=HISTORY) for _ in range(3))
         self.unlabelled: deque[float] = deque(maxlen=NEWEST_ROWS)
+
+    def __len__(self) -> int:
+        return len(self._columns[0])
 
     def answered(self, probabilities: Numbers) -> None:
         """Take answers of the champion whose labels are not known."""
@@ -42,31 +46,33 @@ class ThresholdCalibration:
 
     def labelled(self, champion: Numbers, challenger: Numbers, labels: Numbers) -> None:
         """Take newly labelled rows, each ``(n,)``."""
-        self.rows.extend(zip(champion.tolist(), challenger.tolist(), labels.tolist(), strict=True))
+        for column, fresh in zip(self._columns, (champion, challenger, labels), strict=True):
+            column.extend(fresh.tolist())
 
     def of_challenger(self) -> ThresholdCalibration:
         """What it would be if the challenger served: its answers are the champion's."""
         out = ThresholdCalibration()
-        out.rows.extend((q, q, y) for _, q, y in self.rows)
+        _, challenger, labels = self._columns
+        out._columns = challenger.copy(), challenger.copy(), labels.copy()
         return out
 
     def rescored(self, champion: Numbers, challenger: Numbers, labels: Numbers) -> None:
         """Another model serves now: these rows, that it was not trained on, are all that counts."""
-        self.rows.clear()
-        self.unlabelled.clear()
+        for column in (*self._columns, self.unlabelled):
+            column.clear()
         self.labelled(champion, challenger, labels)
 
     def point(self, costs: Thresholds) -> OperatingPoint:
         """The operating point for the costs or the capacity in force."""
         if costs.capacity is not None:
             return self.share(costs.capacity / 1000, PointKind.CAPACITY)
-        if costs.miss_cost == costs.alarm_cost or len(self.rows) < FEWEST:
+        if costs.miss_cost == costs.alarm_cost or len(self) < FEWEST:
             return OperatingPoint(costs.bayes_threshold, _kind(costs))
-        table = torch.tensor(list(self.rows), dtype=torch.float64)
-        age = torch.arange(len(table) - 1, -1, -1, dtype=torch.float64)
+        champion, _, known = self._columns
+        answers, labels = (torch.tensor(c, dtype=torch.float64) for c in (champion, known))
+        age = torch.arange(len(answers) - 1, -1, -1, dtype=torch.float64)
         weights = torch.pow(0.5, age / HALF_LIFE)
-        answers = table[:, 0]
-        said = Recalibration(answers, table[:, 2], weights)(answers)
+        said = Recalibration(answers, labels, weights)(answers)
         # Halfway in log odds: at the dear end of the scale a recalibration rests on few labels.
         risk = from_logits((logits(said) + logits(answers)) / 2)
         return OperatingPoint(_cheapest(answers, risk, weights, costs), PointKind.COSTS)
@@ -74,7 +80,7 @@ class ThresholdCalibration:
     def share(self, flagged: float, kind: PointKind) -> OperatingPoint:
         """The threshold at which this share of the newest answers is flagged."""
         # A model that has just been promoted has hardly answered yet.
-        newest = [*(p for p, _, _ in list(self.rows)[-LATEST:]), *self.unlabelled][-NEWEST_ROWS:]
+        newest = [*list(self._columns[0])[-LATEST:], *self.unlabelled][-NEWEST_ROWS:]
         if len(newest) < FIRST_ROWS:
             return OperatingPoint()
         at = float(np.quantile(np.asarray(newest), 1 - flagged, method="higher"))
@@ -82,11 +88,12 @@ class ThresholdCalibration:
 
     def state(self) -> dict[str, Any]:
         """As JSON values, for the checkpoint."""
-        return {"rows": list(self.rows), "unlabelled": list(self.unlabelled)}
+        return {"rows": list(zip(*self._columns, strict=True)), "unlabelled": list(self.unlabelled)}
 
     def restore(self, rows: Sequence[Sequence[float]], unlabelled: Sequence[float]) -> None:
         """Put back what a checkpoint kept."""
-        self.rows.extend((p, q, y) for p, q, y in rows)
+        for column, kept in zip(self._columns, zip(*rows, strict=True), strict=False):
+            column.extend(kept)  # without rows there are no columns
         self.unlabelled.extend(unlabelled)
 
 
@@ -159,7 +166,7 @@ class ThresholdPolicy:
         """The point that comes into force with a challenger, by its own answers; none is
         unverified then."""
         answered = self.calibration.of_challenger()
-        if len(answered.rows) >= FIRST_ROWS:
+        if len(answered) >= FIRST_ROWS:
             return answered.point(costs)
         return OperatingPoint() if self.point.kind is PointKind.UNVERIFIED else self.point
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any, Protocol
@@ -19,6 +20,8 @@ from bento_selfheal.scoring.scores import NOTHING, Scores
 from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.spans import Telemetry
 
+log = logging.getLogger(__name__)
+
 
 class SnapshotStore(Protocol):
     """Where snapshots go; `Registry` in a service, memory in a backtest."""
@@ -28,6 +31,13 @@ class SnapshotStore(Protocol):
 
         Raises:
             SnapshotError: They are not finite.
+        """
+
+    def repeat(self, new: NewSnapshot, snapshot: Snapshot) -> Snapshot:
+        """Keep an adapter once more, under another version.
+
+        Raises:
+            SnapshotError: It is not there any more, or damaged.
         """
 
     def load(self, tag: str, sha256: str) -> SelfHealingModel:
@@ -82,10 +92,12 @@ class SnapshotHistory:
         reason: str,
         facts: Mapping[str, Any],
         trained: int | None = None,
+        same: Snapshot | None = None,
     ) -> Snapshot:
         """Keep a model's adapter under the next version.
 
-        ``trained`` is the place of the first label that it was not trained on, where it is known.
+        ``trained`` is the place of the first label that it was not trained on, where it is known;
+        ``same`` a snapshot of the same adapter, which is quicker to copy than a model.
 
         Raises:
             SnapshotError: Its weights are not finite.
@@ -95,12 +107,21 @@ class SnapshotHistory:
             names.SNAPSHOT, {names.VERSION: version, names.PHASE: phase.value}
         ):
             new = NewSnapshot(version, phase, heal, batch, reason, facts)
-            snapshot = self._store.save(new, model.adapter_state())
+            repeated = None if same is None else self._repeat(new, same)
+            snapshot = repeated or self._store.save(new, model.adapter_state())
         self.next_version += 1
         self.snapshots[version] = self.changed[version] = snapshot
         if trained is not None:
             self.trained[version] = trained
         return snapshot
+
+    def _repeat(self, new: NewSnapshot, same: Snapshot) -> Snapshot | None:
+        """A copy of a snapshot; None where it is damaged and has to be made of the model anew."""
+        try:
+            return self._store.repeat(new, same)
+        except SnapshotError as error:
+            log.warning("%s cannot be copied, and is written anew: %s", same.tag, error)
+            return None
 
     def unseen_from(self, snapshot: Snapshot) -> int | None:
         """Place of the first label that a snapshot was not trained on; None where it is unknown."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.records import FeedbackRecord
 from bento_selfheal.healing.labels.join import JoinedRow, Joiner
-from bento_selfheal.healing.labels.set_aside import SetAside
+from bento_selfheal.healing.labels.set_aside import Answers, SetAside, Sorted
 from bento_selfheal.healing.labels.sources import Sources
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.package import Package
@@ -44,10 +44,16 @@ class LabelledBatch:
     """Snapshot version that answered each, ``(n,)``; 0 where a row was never asked."""
     package: Package = field(repr=False)
     """The packaged model"""
+    frozen: Answers | None = field(default=None, repr=False)
+    """What its frozen parts say of the rows, where they were asked already"""
 
     @classmethod
     def of(
-        cls, rows: list[JoinedRow], champion: SelfHealingModel, package: Package
+        cls,
+        rows: list[JoinedRow],
+        champion: SelfHealingModel,
+        package: Package,
+        frozen: Answers | None = None,
     ) -> LabelledBatch:
         """Gather rows, one at least, and have them answered."""
         features = np.stack([row.features for row in rows]).astype(np.float32)
@@ -58,6 +64,7 @@ class LabelledBatch:
             served_answers(rows, features, champion),
             np.asarray([row.version or 0 for row in rows], dtype=np.int64),
             package,
+            frozen,
         )
 
     @classmethod
@@ -93,13 +100,17 @@ class LabelledBatch:
 
         Parts of a batch have their own: sums over another number of rows may round differently.
         """
+        if self.frozen is not None:
+            return self.frozen[0]
         # No model is asked for 0 rows: not every one can answer that.
         return self.package.embed(self.features) if len(self) else torch.zeros(0)
 
     @cached_property
     def baseline(self) -> NDArray[np.float32]:
         """What the frozen model as trained says, in the shape of ``served``."""
-        return self.package.answer(self.hidden).numpy()
+        if self.frozen is not None:
+            return self.frozen[1]
+        return self.package.answer(self.hidden).numpy() if len(self) else self.package.no_answers
 
     def answers(self, model: SelfHealingModel) -> NDArray[np.float32]:
         """What a model over the same backbone says of the rows, in the shape of ``served``.
@@ -192,10 +203,11 @@ class LabelBatches:
         slow = slow and abs(now - self._opened_time) >= SLOW_SECONDS  # clocks are set back
         return n >= enough or (slow and n >= min(FEW_LABELS, size))
 
-    def set_unanswerable_aside(self) -> list[dict[str, Any]]:
-        """Take rows on which the model raises out of the open batch; details for their events."""
-        self.open, details = self.set_aside.sort(self.open)
-        return details
+    def set_unanswerable_aside(self) -> Sorted:
+        """Take rows on which the model raises out of the open batch."""
+        told_apart = self.set_aside.sort(self.open)
+        self.open = told_apart.usable
+        return told_apart
 
     def take(self) -> list[JoinedRow]:
         """The rows of the open batch; an empty one opens."""

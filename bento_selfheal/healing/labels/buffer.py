@@ -79,12 +79,18 @@ class Buffer:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def extend(self, rows: list[JoinedRow], hidden: Tensor | None = None) -> None:
+    def extend(
+        self,
+        rows: list[JoinedRow],
+        hidden: Tensor | None = None,
+        frozen: NDArray[np.float32] | None = None,
+    ) -> None:
         """Take newly labelled rows; others go where there is no room.
 
         Args:
             rows: The rows.
             hidden: Their hidden vectors, ``(n, hidden)``, where they are known already.
+            frozen: What the frozen model says of them, where it is known already.
         """
         if not rows:
             return
@@ -93,13 +99,14 @@ class Buffer:
         self._features.append(fresh)
         hidden = self._embed(fresh) if hidden is None else hidden
         self._hidden.append(hidden.numpy())
-        self._frozen.append(self._answer(hidden).numpy())
+        self._frozen.append(self._answer(hidden).numpy() if frozen is None else frozen)
         self._labels.append(np.asarray([row.label for row in rows], dtype=np.float32))
         self._weights.append(np.ones(len(rows), dtype=np.float32))
         self._offsets.append(np.arange(first, first + len(rows)))
         self._asked.append(np.asarray([row.asked for row in rows], dtype=np.int64))
         codes = _codes(fresh)
-        self._repeats.append(np.isin(codes, self._codes.rows) | _again(codes))
+        known = (codes[:, np.newaxis] == self._codes.rows).any(axis=1)  # few rows: no need to sort
+        self._repeats.append(known | _again(codes))
         self._codes.append(codes)
         self.keys += [row.key for row in rows]
         self.sources += [row.source for row in rows]

@@ -9,6 +9,7 @@ from bento_selfheal.healing.challenger.judge import SourceJudge
 from bento_selfheal.healing.journal import Journal
 from bento_selfheal.healing.labels.batches import LabelledBatch
 from bento_selfheal.healing.labels.join import JoinedRow
+from bento_selfheal.healing.labels.set_aside import Answers
 from bento_selfheal.healing.labels.sources import UNNAMED
 from bento_selfheal.healing.parts import Parts
 
@@ -44,11 +45,12 @@ class LabelIntake:
             counts.refused += 1
             return None
         p.batches.add(row, counts.predicted, now)
-        if p.batches.is_due(counts.predicted, now, p.line.batch_labels):
-            self._set_aside()
         if not p.batches.is_due(counts.predicted, now, p.line.batch_labels):
             return None
-        return LabelledBatch.of(p.batches.take(), p.lineage.champion, p.package)
+        answers = self._set_aside()
+        if not p.batches.is_due(counts.predicted, now, p.line.batch_labels):
+            return None
+        return LabelledBatch.of(p.batches.take(), p.lineage.champion, p.package, answers)
 
     def is_useless(self, asked: PredictionRecord) -> bool:
         """Whether a prediction is of a package that serves no longer, or does not fit the model."""
@@ -91,11 +93,16 @@ class LabelIntake:
             return p.buffer.sources[p.buffer.keys.index(key)]
         return next((row.source for row in p.batches.open if row.key == key), None)
 
-    def _set_aside(self) -> None:
-        """Take rows on which the model raises out of the open batch; an event names each."""
+    def _set_aside(self) -> Answers | None:
+        """Take rows on which the model raises out of the open batch; an event names each.
+
+        What the frozen parts say of the batch, where no row is taken out.
+        """
         batches = self.parts.batches
         before = batches.set_aside.trouble
-        for detail in batches.set_unanswerable_aside():
+        told_apart = batches.set_unanswerable_aside()
+        for detail in told_apart.details:
             self.journal.note("row_set_aside", detail)
         if batches.set_aside.trouble and not before:
             self.journal.note("rows_set_aside", {"reason": batches.set_aside.trouble})
+        return told_apart.answers

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
 from bento_selfheal.core.ids import KEY_BYTES
 from bento_selfheal.errors import brief
@@ -18,6 +20,22 @@ from bento_selfheal.packaging.package import Package
 
 MANY_ROWS = 20
 """Rows set aside without a whole batch between them, from which on it is more than a stray row."""
+
+
+Answers = tuple[Tensor, NDArray[np.float32]]
+"""Hidden vectors of rows, and what the frozen model says of them."""
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """Rows of a batch, told apart."""
+
+    usable: list[JoinedRow]
+    """Those that can be learned from"""
+    details: list[dict[str, Any]]
+    """Of an event for each of the others"""
+    answers: Answers | None
+    """Where all are usable"""
 
 
 @dataclass
@@ -45,8 +63,8 @@ class SetAside:
         self._package = package
         self.counts = SetAsideCounts()
 
-    def sort(self, rows: list[JoinedRow]) -> tuple[list[JoinedRow], list[dict[str, Any]]]:
-        """The rows that can be learned from, and the details of an event for each other row.
+    def sort(self, rows: list[JoinedRow]) -> Sorted:
+        """Tell the rows that can be learned from, and the others.
 
         After `MANY_ROWS` in a row only the counts tell of the next ones.
 
@@ -54,7 +72,7 @@ class SetAside:
             Exception: The model raises although each row can be answered, or it does not
                 answer its own reference set either; then the rows are not at fault.
         """
-        errors = self._errors(rows)
+        errors, answers = self._errors(rows)
         usable = [row for row, error in zip(rows, errors, strict=True) if not error]
         if rows and len(usable) == len(rows):
             self.counts.lately = self.counts.lately if self.counts.filling else 0
@@ -65,7 +83,7 @@ class SetAside:
                 self._count(error)
                 if self.counts.lately <= MANY_ROWS:
                     details.append(_detail(row, error))
-        return usable, details
+        return Sorted(usable, details, answers)
 
     def _count(self, error: str) -> None:
         self.counts.total += 1
@@ -91,19 +109,20 @@ class SetAside:
         """Put back what `state` gave."""
         self.counts = SetAsideCounts(**state)
 
-    def _errors(self, rows: list[JoinedRow]) -> list[str]:
-        """Why each row cannot be learned from; empty where it can."""
+    def _errors(self, rows: list[JoinedRow]) -> tuple[list[str], Answers | None]:
+        """Why each row cannot be learned from, empty where it can; the answers where all can."""
         errors = [self._misfit(row) for row in rows]
         fitting = [row for row, error in zip(rows, errors, strict=True) if not error]
         try:
-            self._answer(fitting)
+            answers = self._answer(fitting)
         except Exception:
             raised = {id(row): self._raised(row) for row in fitting}
             if not any(raised.values()):
                 raise
             self._package.baseline(self._package.reference_rows[:1])
-            return [found or raised[id(row)] for row, found in zip(rows, errors, strict=True)]
-        return errors
+            found = [error or raised[id(row)] for row, error in zip(rows, errors, strict=True)]
+            return found, None
+        return errors, answers if len(fitting) == len(rows) else None
 
     def _misfit(self, row: JoinedRow) -> str:
         """Why a row cannot belong to the model at all; empty where it may."""
@@ -124,9 +143,11 @@ class SetAside:
             return brief(error)
         return ""
 
-    def _answer(self, rows: list[JoinedRow]) -> None:
-        if rows:
-            self._package.baseline(np.stack([row.features for row in rows]).astype(np.float32))
+    def _answer(self, rows: list[JoinedRow]) -> Answers | None:
+        if not rows:
+            return None
+        features = np.stack([row.features for row in rows]).astype(np.float32)
+        return self._package.embed_checked(features)
 
 
 def _detail(row: JoinedRow, error: str) -> dict[str, Any]:

@@ -358,6 +358,23 @@ def test_rollback_withheld(package: Package) -> None:
     assert p.parts.lineage.serving.version == serving.version
 
 
+def test_what_served_before_a_heal_is_kept(
+    package: Package, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The snapshot before a heal is what serves, also where the kept one is damaged by then."""
+    ran = live(package)
+    p, memory = ran.rig.pipeline.parts, ran.rig.memory
+    assert p.lineage.serving is not None
+    memory.damaged.add(p.lineage.serving.tag)
+    serving, heals = p.lineage.champion.adapter_state(), p.scoreboard.counts.heals
+    ran.rig.pipeline.heal_now()
+    ran.rig.collect()
+    before = [s for s in ran.rig.done.snapshots.values() if s.phase is Phase.PRE][-1]
+    assert before.heal == heals + 1
+    assert bits(memory.kept[before.tag]) == bits(serving)
+    assert "cannot be copied, and is written anew" in caplog.text
+
+
 def promoted_badly(package: Package, **more: Any) -> Live:
     """A healed stream, then an operator makes a snapshot serve that is wrong about everything,
     while good ones are kept; healing is held back so that only a rollback can help."""

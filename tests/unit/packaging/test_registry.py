@@ -72,6 +72,24 @@ def test_round_trip_of_a_mixture(registry: Registry) -> None:
     )
 
 
+def test_repeat(registry: Registry) -> None:
+    """An adapter is kept once more, under a version and a phase of its own, and outlives the first;
+    damaged bytes are not repeated."""
+    first = saved(registry)
+    new = NewSnapshot(4, Phase.PRE, heal=3, batch=12, reason="before")
+    again = registry.repeat(new, first)
+    assert bentoml.models.get(again.tag).info.metadata["phase"] == "pre-heal"
+    assert bentoml.models.get(again.tag).info.metadata["version"] == 4
+    registry.delete(first.tag)
+    model = registry.load(again.tag, again.sha256)
+    for name, value in adapter(registry.package).items():
+        assert torch.equal(model.adapter_state()[name], value)
+    file_of(again).write_bytes(b"damaged")
+    fresh = Registry(registry.package, "a1b2c3")
+    with pytest.raises(SnapshotError, match="hash"):
+        fresh.repeat(NewSnapshot(5, Phase.PRE, heal=4, batch=13, reason="before"), again)
+
+
 def test_model_store_shows_it(registry: Registry) -> None:
     """`bentoml models list/get` tell phase, heal, batch, reason and package of a snapshot."""
     snapshot = saved(registry)

@@ -8,7 +8,9 @@ import torch
 from rigs import Rig, drifting, live
 from safetensors.torch import load, save
 
+from bento_selfheal.experts.mixture import FROZEN, LAYER, Mixture, Voice
 from bento_selfheal.experts.race import LEAST_SHARE, Race
+from bento_selfheal.healing.challenger.race_recipe import AWAKE, RaceRecipe
 from bento_selfheal.healing.checkpoint import dump, restore
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.probabilities import predict_probabilities
@@ -64,6 +66,37 @@ def test_restored_goes_on_exactly(package: Package) -> None:
     )
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize(
+    ("seen", "rounds", "silent", "rests"),
+    [
+        (550, AWAKE, True, True),
+        (600, AWAKE, True, False),
+        (550, AWAKE - 1, True, False),
+        (550, AWAKE, False, False),
+    ],
+    ids=["silent", "its turn", "the world moved", "heard"],
+)
+def test_a_silent_layer_rests(
+    package: Package, seen: int, rounds: int, silent: bool, rests: bool
+) -> None:
+    """A layer that says nothing sits out every second round; all experts learn in each."""
+    parts = live(package, recipe="race").rig.pipeline.parts
+    challenger, race = parts.line.challenger, parts.line.challenger.race
+    mixture = challenger.answers.mixture
+    assert race is not None
+    assert mixture is not None
+    voices = {FROZEN: Voice(0.5, 1.0)} | ({} if silent else {LAYER: Voice(0.5, 1.0)})
+    challenger.answers.mixture = Mixture(**mixture.scales, classes=2, voices=voices)
+    challenger.rounds, challenger.seen, race.seen = rounds, seen, seen - 25
+    layer, known = challenger.model.layer_state(), race.state()["softmax.buffer.weight"]
+    losses = RaceRecipe(parts.settings.tuning).heal(
+        challenger, parts.buffer.rows(), parts.rules, torch.Generator().manual_seed(1)
+    )
+    now = challenger.model.layer_state()
+    assert all(torch.equal(now[name], layer[name]) for name in now) == rests == (not losses)
+    assert not torch.equal(race.state()["softmax.buffer.weight"], known)
 
 
 def test_a_batch_is_never_larger_than_asked(package: Package) -> None:
