@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bento_selfheal.experts.expert import Expert, Linear
@@ -18,6 +19,7 @@ FROZEN, LAYER = "frozen", "layer"
 REACH = 8.0
 """Spreads beyond which a scaled hidden value no longer grows, where clean rows reach no farther."""
 LEAST = 1e-6
+Numbers = NDArray[np.float32]
 SEES = "sees"
 """Number of the last columns of the hidden vector that an expert sees, in a snapshot."""
 
@@ -36,8 +38,10 @@ class Voice:
 class Mixture(nn.Module):
     """A weighted mean of probabilities: of the frozen model, of its layer and of experts.
 
-    Whoever is linear, in the hidden vector or in waves over it, answers in one product of matrices:
-    a service is asked for few rows at a time, where every call costs as much as another.
+    Whoever is linear, in the hidden vector or in waves over it, answers in one product of matrices.
+    What is done to each value NumPy does: a service is asked for few rows at a time, where every
+    call costs as much as another, and torch's cost most. It answers on the CPU, wherever the model
+    lies.
 
     Args:
         centre: Means of the hidden vector on clean rows, ``(width,)``.
@@ -50,11 +54,6 @@ class Mixture(nn.Module):
     centre: Tensor
     spread: Tensor
     reach: Tensor
-    _directions: Tensor
-    _phases: Tensor
-    _weight: Tensor
-    _frozen: Tensor
-    _shares: Tensor
 
     def __init__(
         self,
@@ -70,6 +69,7 @@ class Mixture(nn.Module):
         self.register_buffer("centre", centre)
         self.register_buffer("spread", spread)
         self.register_buffer("reach", reach)
+        self._scales = tuple(value.numpy() for value in (centre, spread, reach, -reach))
         self._fold()
 
     def _fold(self) -> None:
@@ -84,14 +84,13 @@ class Mixture(nn.Module):
             elif voice.expert is not None:
                 others[name] = voice.expert
         self._others = others
-        directions, phases, weight = self._side_by_side(voiced)
-        frozen = torch.tensor([voice.sharpness * linear.frozen for voice, linear in voiced])
-        shares = torch.tensor([voice.share for voice, _ in voiced])
-        self.register_buffer("_directions", directions.contiguous())
-        self.register_buffer("_phases", phases)
-        self.register_buffer("_weight", weight.contiguous())
-        self.register_buffer("_frozen", frozen.reshape(1, -1, 1))
-        self.register_buffer("_shares", shares.reshape(1, -1, 1))
+        self._directions, self._phases, weight = self._side_by_side(voiced)
+        self._weight, self._constant = weight[:-1].contiguous(), weight[-1].contiguous()
+        frozen = [voice.sharpness * linear.frozen for voice, linear in voiced]
+        shares = [voice.share for voice, _ in voiced]
+        self._frozen, self._shares = (
+            np.asarray(each, dtype=np.float32).reshape(-1, 1) for each in (frozen, shares)
+        )
 
     def _side_by_side(
         self, voiced: Sequence[tuple[Voice, Linear]]
@@ -146,21 +145,23 @@ class Mixture(nn.Module):
             frozen: The frozen model's probabilities, ``(n, classes)``.
             layer: Those of the model with its layer, ``(n, classes)``; None where it says nothing.
         """
-        odds, scaled = log_odds(frozen), self.scale(hidden)
-        out = torch.zeros_like(frozen)
-        if self._weight.shape[1]:
-            terms = scaled
+        centre, spread, reach, negative = self._scales
+        scaled = np.minimum(np.maximum((_array(hidden) - centre) / spread, negative), reach)
+        odds, terms = _log_odds(_array(frozen)), torch.from_numpy(scaled)
+        out = np.zeros_like(odds)
+        if len(self._shares):
             if len(self._phases):
-                waves = torch.addmm(self._phases, scaled, self._directions).cos()
-                terms = torch.cat([scaled, waves], dim=1)
-            said = torch.addmm(self._weight[-1], terms, self._weight[:-1])
-            said = said.reshape(len(hidden), -1, self.classes) + self._frozen * odds.unsqueeze(1)
-            out = (self._shares * torch.softmax(said, dim=2)).sum(dim=1)
+                waves = np.cos(torch.addmm(self._phases, terms, self._directions).numpy())
+                terms = torch.from_numpy(np.concatenate([scaled, waves], axis=1))
+            said = torch.addmm(self._constant, terms, self._weight).numpy()
+            said = said.reshape(len(scaled), -1, self.classes) + self._frozen * odds[:, np.newaxis]
+            out = (self._shares * _softmax(said)).sum(axis=1)
         if layer is not None and self.asks_layer:
-            out = out + _voiced(self.voices[LAYER], log_odds(layer))
+            out = out + _voiced(self.voices[LAYER], _log_odds(_array(layer)))
         for name, expert in self._others.items():
-            out = out + _voiced(self.voices[name], cast(Expert, expert).ask(scaled, odds))
-        return out
+            given = torch.from_numpy(scaled), torch.from_numpy(odds)
+            out = out + _voiced(self.voices[name], cast(Expert, expert).ask(*given).numpy())
+        return torch.from_numpy(out).to(frozen.device, frozen.dtype)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that it answers from, for a snapshot."""
@@ -209,8 +210,26 @@ class Mixture(nn.Module):
         return cls(**scales, classes=int(classes), voices=voices)
 
 
-def _voiced(voice: Voice, said: Tensor) -> Tensor:
-    return voice.share * torch.softmax(voice.sharpness * said, dim=1)
+def _voiced(voice: Voice, said: Numbers) -> Numbers:
+    return np.float32(voice.share) * _softmax(np.float32(voice.sharpness) * said)
+
+
+def _array(values: Tensor) -> Numbers:
+    return values.to("cpu", torch.float32).numpy()
+
+
+def _softmax(scores: Numbers) -> Numbers:
+    """Over the last axis; SciPy's takes longer than all the rest of an answer."""
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    out: Numbers = powers / powers.sum(axis=-1, keepdims=True)
+    return out
+
+
+def _log_odds(probabilities: Numbers) -> Numbers:
+    """`log_odds` of an array."""
+    logs = np.log(np.minimum(np.maximum(probabilities, LEAST), 1))
+    out: Numbers = logs - logs.mean(axis=1, keepdims=True)
+    return out
 
 
 def log_odds(probabilities: Tensor) -> Tensor:

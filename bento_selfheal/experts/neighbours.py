@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,6 +38,7 @@ class NeighboursExpert(NarrowExpert):
     def __init__(self, width: int, classes: int, *, window: int, seed: int = 0) -> None:
         super().__init__(width, classes, widest=MOST_WIDTH, narrow=MOST_WIDTH, seed=seed)
         self.window = window
+        self._known = torch.zeros(0, 0), torch.zeros(0)
         self.register_buffer("rows", torch.zeros(0, self.seen))
         self.register_buffer("labels", torch.zeros(0, dtype=torch.int64))
 
@@ -44,14 +46,22 @@ class NeighboursExpert(NarrowExpert):
         """Logarithms of the votes, or the frozen odds while there are too few rows."""
         if len(self.rows) <= NEAREST:
             return odds
-        seen = self.see(hidden)
-        squares = self.rows.square().sum(dim=1) - 2 * (seen @ self.rows.T)
-        squares = (squares + seen.square().sum(dim=1, keepdim=True)).clamp_min(0)
-        nearest = squares.topk(NEAREST + 1, dim=1, largest=False)
-        votes = 1 - nearest.values[:, :-1] / nearest.values[:, -1:].clamp_min(NEAR)
-        counts = torch.full((len(hidden), self.classes), DOUBT / self.classes, device=hidden.device)
-        counts.scatter_add_(1, self.labels[nearest.indices[:, :-1]], votes)
-        return counts.log()
+        seen, rows, n = self.see(hidden), self.rows, len(hidden)
+        alike = torch.addmm(self._squares(), seen, rows.T, alpha=-2).numpy()
+        nearest = np.argpartition(alike, NEAREST, axis=1)[:, : NEAREST + 1]
+        own = seen.square().sum(dim=1, keepdim=True).numpy()
+        squares = np.maximum(np.take_along_axis(alike, nearest, axis=1) + own, 0)
+        votes = 1 - squares[:, :-1] / np.maximum(squares[:, -1:], NEAR)
+        classes = self.labels.numpy()[nearest[:, :-1]] + self.classes * np.arange(n)[:, np.newaxis]
+        counts = np.bincount(classes.ravel(), votes.ravel(), minlength=n * self.classes)
+        shares = counts.reshape(n, self.classes) + DOUBT / self.classes
+        return torch.from_numpy(np.log(shares).astype(np.float32))
+
+    def _squares(self) -> Tensor:
+        """Squared lengths of the rows, computed once for as long as they stay."""
+        if self._known[0] is not self.rows:
+            self._known = self.rows, self.rows.square().sum(dim=1)
+        return self._known[1]
 
     def learn(self, hidden: Tensor, odds: Tensor, labels: Tensor, weights: Tensor) -> None:
         """Take the rows; the oldest go."""

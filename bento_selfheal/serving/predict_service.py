@@ -110,9 +110,9 @@ class PredictBase:
         except PackageError as error:
             return failed(error)  # type: ignore[return-value]
 
-    def reply(self, headers: Mapping[str, str], body: bytes) -> Reply | None:
+    async def reply(self, headers: Mapping[str, str], body: bytes) -> Reply | None:
         """Answer `/predict` from bytes to bytes; None where BentoML's way is needed."""
-        return self._predictor.reply(headers, body)
+        return await self._predictor.reply(headers, body)
 
     @bentoml.api
     async def feedback(
@@ -154,10 +154,10 @@ class PredictBase:
         return with_threads(content + exposition(status), status.get("threads", []))
 
 
-def reply_of(cls: type[PredictBase], headers: Mapping[str, str], body: bytes) -> Reply | None:
+async def reply_of(cls: type[PredictBase], headers: Mapping[str, str], body: bytes) -> Reply | None:
     """Answer `/predict` by the worker of this process; None while it starts."""
     running = cls._running
-    return None if running is None else running.reply(headers, body)
+    return None if running is None else await running.reply(headers, body)
 
 
 def count_refusal(cls: type[PredictBase], status: int) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
+from opentelemetry.trace import INVALID_SPAN
 
 from bento_selfheal.errors import InvalidInput, PackageError
+from bento_selfheal.serving.gathering import Gathering
 from bento_selfheal.serving.http.replies import Reply, failed, refused_bytes
 from bento_selfheal.serving.worker import Answer, Worker
 from bento_selfheal.telemetry import names
@@ -26,6 +29,7 @@ from bento_selfheal.wire.messages import (
     Predictions,
 )
 
+UNRECORDED = nullcontext(INVALID_SPAN)
 JSON_KINDS = ("", "application/json")
 
 
@@ -40,6 +44,7 @@ class Predictor:
     def __init__(self, worker: Worker, telemetry: Telemetry) -> None:
         self._worker = worker
         self._telemetry = telemetry
+        self._gathering = Gathering(worker.answer_all)
         self._classes = json.dumps(worker.package.info.classes)
 
     def predict(self, rows: Any) -> Predictions:
@@ -49,11 +54,17 @@ class Predictor:
             InvalidInput: A row is wrong, or the model cannot answer it; the row is named.
             PackageError: The model answers with something else than a probability for each row.
         """
-        fields = self._fields(self._answer(self._worker.rows.read(rows)))
+        read = self._worker.rows.read(rows)
+        with self._span(read) as span:
+            answer = self._worker.answer(read)
+            span.set_attribute(names.VERSION, answer.champion.version)
+        fields = self._fields(answer)
         return Predictions(**{**fields, "probabilities": fields["probabilities"].tolist()})
 
-    def reply(self, headers: Mapping[str, str], body: bytes) -> Reply | None:
+    async def reply(self, headers: Mapping[str, str], body: bytes) -> Reply | None:
         """Answer from bytes to bytes; None where BentoML's way is needed.
+
+        Requests that have come by the same moment are answered by one call of the model.
 
         Args:
             headers: Content-Type says JSON, or a NumPy file of numbers ``(n, features)``; Accept
@@ -64,7 +75,9 @@ class Predictor:
             rows = self._read(headers.get("content-type", ""), body)
             if rows is None:
                 return None
-            answer = self._answer(rows)
+            with self._span(rows) as span:
+                answer = await self._gathering.answer(rows)
+                span.set_attribute(names.VERSION, answer.champion.version)
         except InvalidInput as error:
             return refused_bytes(error)
         except PackageError as error:
@@ -79,14 +92,11 @@ class Predictor:
             return self._worker.rows.read_npy(body)
         return self._worker.rows.read_json(body) if kind in JSON_KINDS else None
 
-    def _answer(self, rows: NDArray[np.float32]) -> Answer:
-        """The answer, in a span where spans are recorded."""
+    def _span(self, rows: NDArray[np.float32]) -> AbstractContextManager[Any]:
+        """The span of an answer; where none is recorded, making one would cost."""
         if not self._telemetry.enabled:
-            return self._worker.answer(rows)
-        with self._telemetry.span(names.PREDICT, {names.ROWS: len(rows)}) as span:
-            answer = self._worker.answer(rows)
-            span.set_attribute(names.VERSION, answer.champion.version)
-            return answer
+            return UNRECORDED
+        return self._telemetry.span(names.PREDICT, {names.ROWS: len(rows)})
 
     def _fields(self, answer: Answer) -> dict[str, Any]:
         """The fields of `Predictions`."""

@@ -27,6 +27,7 @@ class Challenger:
         past: What the line was like before; empty where there is no race.
         rounds: Rounds of training since the line began or a change was seen.
         seen: Labels that the line has trained on, the present ones included.
+        examined: Whether the race has learned the labels from before the line began.
         rows_per_label: Rows answered for each label that came; few are trained on for longer.
     """
 
@@ -50,6 +51,7 @@ class Challenger:
         self.optimizer = torch.optim.Adam(self.model.reflexive.parameters(), lr=lr, fused=True)
         self.rounds = 0
         self.seen = 0
+        self.examined = False
         self.rows_per_label = 1.0
 
     def load(self, state: Mapping[str, Tensor], average: Mapping[str, Tensor]) -> None:

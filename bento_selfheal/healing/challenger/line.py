@@ -189,6 +189,7 @@ class ChallengerLine:
             "anchor_fitted": self.anchor.fitted,
             "rounds": challenger.rounds,
             "seen": challenger.seen,
+            "examined": challenger.examined,
             "rows_per_label": challenger.rows_per_label,
             "trial": asdict(self.trial) if self.trial else None,
             "gate": self.gate.state(),
@@ -220,6 +221,7 @@ class ChallengerLine:
         self.challenger.load_moments(moments)
         for name in ("rounds", "seen", "rows_per_label"):
             setattr(self.challenger, name, state[name])
+        self.challenger.examined = state.get("examined", state["seen"] > 0)
         if raced := under(RACE, state):
             self.challenger.race = self._restored_race(raced, under(PAST, state))
             if self.challenger.race is not None:

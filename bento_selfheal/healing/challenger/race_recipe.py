@@ -58,16 +58,17 @@ class RaceRecipe:
         if race is None:
             raise RuntimeError("the recipe `race` needs a challenger with a race")
         fresh = rows.tail(min(challenger.seen - race.seen, len(rows)))
-        if race.seen == 0 and len(fresh) < len(rows):
+        if not challenger.examined and len(fresh) < len(rows):
             older = rows.head(len(rows) - len(fresh)).tail(MOST_STUDIED)
             race.examine(_lesson(challenger, older), older.repeats)
+        challenger.examined = True
         lesson = _lesson(challenger, fresh) if len(fresh) else None
         if lesson is not None:
             _score(challenger, race, race.unknown(lesson, fresh.repeats), fresh, rows.rarity)
         losses = {} if _rests(challenger) else self._train_layer(challenger, rows, generator)
         if lesson is not None:
             race.learn(lesson)
-        challenger.answers.mixture = race.mixture().to(challenger.model.device)
+        challenger.answers.mixture = race.mixture()
         return losses
 
     def _train_layer(

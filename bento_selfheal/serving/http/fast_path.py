@@ -9,7 +9,7 @@ request metrics), and hands every request that is not plain to BentoML, body and
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from timeit import default_timer
 from typing import Any
 
@@ -31,7 +31,7 @@ from bento_selfheal.serving.http.request_metrics import RequestCounts
 
 log = logging.getLogger(__name__)
 
-Handler = Callable[[Mapping[str, str], bytes], Reply | None]
+Handler = Callable[[Mapping[str, str], bytes], Awaitable[Reply | None]]
 """Headers, in lower case, and body in; None hands the request to BentoML."""
 
 
@@ -44,7 +44,7 @@ class FastPath:
         app: BentoML's application, a Starlette one.
         path: The path with the service's prefix.
         answer: Answers one request, or gives None where the service is not ready or the fast path
-            does not apply. It must not wait.
+            does not apply. It must wait for nothing but its turn.
         server: Value of the ``Server`` header, as BentoML gives it.
         traced: Whether spans are recorded at all.
         logged: Whether predictions are wanted in the access log.
@@ -88,7 +88,7 @@ class FastPath:
         if message["type"] != "http.request":
             return  # the client has gone
         body = message["body"]
-        reply = self._answer_or_fail(Headers(scope=scope), body)
+        reply = await self._answer_or_fail(Headers(scope=scope), body)
         if reply is None:
             await self._app(scope, again(body, receive), send)
             return
@@ -104,9 +104,9 @@ class FastPath:
             self._counts = RequestCounts(self._app, self._path)
         self._counts.count(reply.status, default_timer() - start)
 
-    def _answer_or_fail(self, headers: Headers, body: bytes) -> Reply | None:
+    async def _answer_or_fail(self, headers: Headers, body: bytes) -> Reply | None:
         try:
-            return self._answer(headers, body)
+            return await self._answer(headers, body)
         except Exception:
             log.exception("POST %s failed", self._path)
             return Reply(UNFORESEEN, 500)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +23,7 @@ from bento_selfheal.deployment.deploy import prepare
 from bento_selfheal.errors import InvalidInput
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.package import Package
+from bento_selfheal.scoring.probabilities import predict_probabilities
 from bento_selfheal.serving import worker as worker_module
 from bento_selfheal.serving.http.replies import Reply
 from bento_selfheal.serving.predict_service import PredictBase
@@ -66,9 +67,10 @@ def npy(table: NDArray[np.float32]) -> bytes:
     return file.getvalue()
 
 
-def replied(reply: Reply | None) -> Reply:
-    assert reply is not None
-    return reply
+def replied(reply: Coroutine[Any, Any, Reply | None]) -> Reply:
+    found = asyncio.run(reply)
+    assert found is not None
+    return found
 
 
 class Moving:
@@ -162,7 +164,51 @@ def test_a_model_that_fails(picky: Worker, predictor: Predictor) -> None:
     """A model that raises for any row is a defect of the service, not of the row."""
     picky.package.reference_rows[:, 0] = 99
     with pytest.raises(IndexError):
-        predictor.reply(JSON, body(coded(77, 1)))
+        asyncio.run(predictor.reply(JSON, body(coded(77, 1))))
+
+
+def together(predictor: Predictor, *sent: bytes) -> list[Reply | BaseException | None]:
+    """The replies to requests that come at the same moment."""
+
+    async def all_of_them() -> list[Reply | BaseException | None]:
+        asked = (predictor.reply(JSON, one) for one in sent)
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    return asyncio.run(all_of_them())
+
+
+def test_requests_of_the_same_moment(
+    worker: Worker, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are answered by one call of the model, each with its own rows, ids and log entry."""
+    asked: list[int] = []
+
+    def counted(model: SelfHealingModel, given: NDArray[np.float32]) -> NDArray[np.float32]:
+        asked.append(len(given))
+        return predict_probabilities(model, given)
+
+    monkeypatch.setattr("bento_selfheal.serving.worker.predict_probabilities", counted)
+    sent = [rows()[:1], rows()[:3], rows()[1:2]]
+    before = worker.log.waiting
+    replies = together(predictor, *(body(one) for one in sent))
+    assert asked == [5]
+    assert worker.log.waiting == before + 5
+    answers = [json.loads(reply.body) for reply in replies if isinstance(reply, Reply)]
+    for one, answer in zip(sent, answers, strict=True):
+        expected = worker.package.baseline(one)
+        np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-6)
+    requests = {answer["prediction_ids"][0].split(".")[0] for answer in answers}
+    assert len(requests) == 3
+
+
+def test_a_bad_request_of_the_same_moment(picky: Worker, predictor: Predictor) -> None:
+    """A row that the model cannot answer is refused, named, and spoils nobody else's request."""
+    replies = together(predictor, *(body(coded(*codes)) for codes in [(1, 2), (3, 77), (4,)]))
+    statuses = [reply.status for reply in replies if isinstance(reply, Reply)]
+    assert statuses == [200, 400, 200]
+    refused = replies[1]
+    assert isinstance(refused, Reply)
+    assert b"rows.1:" in refused.body
 
 
 class Odd(torch.nn.Module):

@@ -68,6 +68,28 @@ def test_restored_goes_on_exactly(package: Package) -> None:
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+def test_older_labels_are_learned_once(package: Package) -> None:
+    """The first heal of a line learns the labels from before it; heals that are asked for without
+    a new label do not learn them again, nor after a restart of the runner."""
+    rig = live(package, recipe="race").rig
+    line = rig.pipeline.parts.line
+    line.restart()
+
+    def known(rig: Rig) -> torch.Tensor:
+        race = rig.pipeline.parts.line.challenger.race
+        assert race is not None
+        return race.state()["softmax.buffer.weight"]
+
+    packaged = known(rig)
+    assert rig.pipeline.heal_now()
+    once = known(rig)
+    assert not torch.equal(once, packaged)
+    other = rig.copy()
+    for again in (rig, other):
+        assert again.pipeline.heal_now()
+        assert torch.equal(known(again), once)
+
+
 @pytest.mark.parametrize(
     ("seen", "rounds", "silent", "rests"),
     [

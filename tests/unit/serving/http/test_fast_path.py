@@ -22,7 +22,7 @@ from bento_selfheal.serving.http.replies import Reply
 seen: list[tuple[str, bytes]] = []
 
 
-def answer(headers: Mapping[str, str], body: bytes) -> Reply | None:
+async def answer(headers: Mapping[str, str], body: bytes) -> Reply | None:
     """Bodies that begin with x are not for the lane."""
     if body.startswith(b"x"):
         return None
