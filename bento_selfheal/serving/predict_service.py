@@ -18,6 +18,7 @@ from bento_selfheal.config.settings import load_settings
 from bento_selfheal.core.records import FeedbackOutcome
 from bento_selfheal.errors import InvalidInput, PackageError, StoreError
 from bento_selfheal.internals import hide_input, mount_below, refuse_bad_forms
+from bento_selfheal.serving.answering.predictor import Predictor
 from bento_selfheal.serving.http.auth import ASKED_BY, NOBODY, Role
 from bento_selfheal.serving.http.operator_api import operations_app
 from bento_selfheal.serving.http.own_sources import own_sources
@@ -32,7 +33,6 @@ from bento_selfheal.serving.http.replies import (
     unless_too_many,
 )
 from bento_selfheal.serving.operations import Operations
-from bento_selfheal.serving.predictor import Predictor
 from bento_selfheal.serving.worker import Worker
 from bento_selfheal.serving.worker_metrics import WorkerMeters
 from bento_selfheal.telemetry import names

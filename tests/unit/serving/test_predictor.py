@@ -25,9 +25,9 @@ from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.probabilities import predict_probabilities
 from bento_selfheal.serving import worker as worker_module
+from bento_selfheal.serving.answering.predictor import Predictor
 from bento_selfheal.serving.http.replies import Reply
 from bento_selfheal.serving.predict_service import PredictBase
-from bento_selfheal.serving.predictor import Predictor
 from bento_selfheal.serving.worker import Worker
 from bento_selfheal.simulation.streams import article_rows
 from bento_selfheal.telemetry.spans import Telemetry

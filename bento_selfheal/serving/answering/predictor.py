@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from opentelemetry.trace import INVALID_SPAN
 
 from bento_selfheal.errors import InvalidInput, PackageError
-from bento_selfheal.serving.gathering import Gathering
+from bento_selfheal.serving.answering.gathering import Gathering
 from bento_selfheal.serving.http.replies import Reply, failed, refused_bytes
 from bento_selfheal.serving.worker import Answer, Worker
 from bento_selfheal.telemetry import names
