@@ -118,9 +118,10 @@ class SelfHealingModel(nn.Module):
         """What the `ReflexiveLayer`, or one with other weights, and the head say alone, in the
         shape of `decide`."""
         if weights is None:
-            return self._read(self.head(self.reflexive(hidden)), hidden)
-        moved = torch.func.functional_call(self.reflexive, weights, (hidden,))
-        return self._read(self.head(moved), hidden)
+            corrected = self.reflexive(hidden)
+        else:
+            corrected = torch.func.functional_call(self.reflexive, weights, (hidden,))
+        return self._read(self.head(corrected), hidden)
 
     def by_frozen(self, hidden: Tensor) -> Tensor:
         """What the model said as packaged, in the shape of `decide`."""

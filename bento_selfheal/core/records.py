@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -152,6 +153,12 @@ class NewSnapshot:
     reason: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     """More that is kept with it, JSON values."""
+
+    def kept(self, tag: str, sha256: str) -> Snapshot:
+        """The snapshot, kept now under this tag."""
+        return Snapshot(
+            self.version, tag, self.phase, sha256, self.heal, self.batch, self.reason, time.time()
+        )
 
 
 @dataclass(frozen=True)

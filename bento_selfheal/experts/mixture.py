@@ -19,7 +19,6 @@ FROZEN, LAYER = "frozen", "layer"
 REACH = 8.0
 """Spreads beyond which a scaled hidden value no longer grows, where clean rows reach no farther."""
 LEAST = 1e-6
-Numbers = NDArray[np.float32]
 SEES = "sees"
 """Number of the last columns of the hidden vector that an expert sees, in a snapshot."""
 
@@ -38,10 +37,9 @@ class Voice:
 class Mixture(nn.Module):
     """A weighted mean of probabilities: of the frozen model, of its layer and of experts.
 
-    Whoever is linear, in the hidden vector or in waves over it, answers in one product of matrices.
-    What is done to each value NumPy does: a service is asked for few rows at a time, where every
-    call costs as much as another, and torch's cost most. It answers on the CPU, wherever the model
-    lies.
+    Whoever is linear, in the hidden vector or in waves over it, answers in one product of matrices:
+    a service is asked for few rows at a time, where every call costs as much as another. It answers
+    on the CPU, wherever the model lies.
 
     Args:
         centre: Means of the hidden vector on clean rows, ``(width,)``.
@@ -69,7 +67,6 @@ class Mixture(nn.Module):
         self.register_buffer("centre", centre)
         self.register_buffer("spread", spread)
         self.register_buffer("reach", reach)
-        self._scales = tuple(value.numpy() for value in (centre, spread, reach, -reach))
         self._fold()
 
     def _fold(self) -> None:
@@ -145,22 +142,21 @@ class Mixture(nn.Module):
             frozen: The frozen model's probabilities, ``(n, classes)``.
             layer: Those of the model with its layer, ``(n, classes)``; None where it says nothing.
         """
-        centre, spread, reach, negative = self._scales
-        scaled = np.minimum(np.maximum((_array(hidden) - centre) / spread, negative), reach)
-        odds, terms = _log_odds(_array(frozen)), torch.from_numpy(scaled)
-        out = np.zeros_like(odds)
+        scaled, odds = self.scale(_on_cpu(hidden)), log_odds(_on_cpu(frozen))
+        out = np.zeros_like(odds.numpy())
         if len(self._shares):
+            terms = scaled
             if len(self._phases):
-                waves = np.cos(torch.addmm(self._phases, terms, self._directions).numpy())
-                terms = torch.from_numpy(np.concatenate([scaled, waves], axis=1))
+                waves = torch.addmm(self._phases, scaled, self._directions).cos()
+                terms = torch.cat([scaled, waves], dim=1)
             said = torch.addmm(self._constant, terms, self._weight).numpy()
-            said = said.reshape(len(scaled), -1, self.classes) + self._frozen * odds[:, np.newaxis]
+            said = said.reshape(len(said), -1, self.classes)
+            said = said + self._frozen * odds.numpy()[:, np.newaxis]
             out = (self._shares * _softmax(said)).sum(axis=1)
         if layer is not None and self.asks_layer:
-            out = out + _voiced(self.voices[LAYER], _log_odds(_array(layer)))
+            out = out + _voiced(self.voices[LAYER], log_odds(_on_cpu(layer)))
         for name, expert in self._others.items():
-            given = torch.from_numpy(scaled), torch.from_numpy(odds)
-            out = out + _voiced(self.voices[name], cast(Expert, expert).ask(*given).numpy())
+            out = out + _voiced(self.voices[name], cast(Expert, expert).ask(scaled, odds))
         return torch.from_numpy(out).to(frozen.device, frozen.dtype)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -210,25 +206,18 @@ class Mixture(nn.Module):
         return cls(**scales, classes=int(classes), voices=voices)
 
 
-def _voiced(voice: Voice, said: Numbers) -> Numbers:
-    return np.float32(voice.share) * _softmax(np.float32(voice.sharpness) * said)
+def _voiced(voice: Voice, said: Tensor) -> NDArray[np.float32]:
+    return np.float32(voice.share) * _softmax(np.float32(voice.sharpness) * said.numpy())
 
 
-def _array(values: Tensor) -> Numbers:
-    return values.to("cpu", torch.float32).numpy()
+def _on_cpu(values: Tensor) -> Tensor:
+    return values.to("cpu", torch.float32)
 
 
-def _softmax(scores: Numbers) -> Numbers:
+def _softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     """Over the last axis; SciPy's takes longer than all the rest of an answer."""
     powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    out: Numbers = powers / powers.sum(axis=-1, keepdims=True)
-    return out
-
-
-def _log_odds(probabilities: Numbers) -> Numbers:
-    """`log_odds` of an array."""
-    logs = np.log(np.minimum(np.maximum(probabilities, LEAST), 1))
-    out: Numbers = logs - logs.mean(axis=1, keepdims=True)
+    out: NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
     return out
 
 

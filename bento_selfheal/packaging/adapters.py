@@ -105,13 +105,7 @@ class Registry:
         canary = self._canary_answers(model, what)
         known = {"package": self.package.tag, "version": new.version, "phase": new.phase}
         blob = to_bytes({**state, "canary": canary}, metadata={"selfheal": json.dumps(known)})
-        tag, sha256 = self.tag(new.version, new.phase), hashlib.sha256(blob).hexdigest()
-        self._write(tag, blob, *self._facts(new, blob, sha256))
-        if self._adapters is not None:
-            self._adapters.keep_adapter(sha256, blob, self._signed(blob))
-        return Snapshot(
-            new.version, tag, new.phase, sha256, new.heal, new.batch, new.reason, time.time()
-        )
+        return self._keep(new, blob, hashlib.sha256(blob).hexdigest())
 
     def repeat(self, new: NewSnapshot, snapshot: Snapshot) -> Snapshot:
         """Write a snapshot's adapter once more, under another version.
@@ -122,11 +116,14 @@ class Registry:
         if self._repeated[0] != snapshot.sha256:
             self._repeated = snapshot.sha256, self._fetch(snapshot.tag, snapshot.sha256)
         sha256, blob = self._repeated
+        return self._keep(new, blob, sha256)
+
+    def _keep(self, new: NewSnapshot, blob: bytes, sha256: str) -> Snapshot:
         tag = self.tag(new.version, new.phase)
         self._write(tag, blob, *self._facts(new, blob, sha256))
-        return Snapshot(
-            new.version, tag, new.phase, sha256, new.heal, new.batch, new.reason, time.time()
-        )
+        if self._adapters is not None:
+            self._adapters.keep_adapter(sha256, blob, self._signed(blob))
+        return new.kept(tag, sha256)
 
     def _facts(
         self, new: NewSnapshot, blob: bytes, sha256: str

@@ -57,8 +57,7 @@ def open_race(package: Package) -> Race:
         state = load_file(package.experts)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise PackageError(f"{package.tag}: {package.experts.name}: {error}") from error
-    hidden = package.embed(package.reference_rows)
-    race = Race(hidden, len(package.info.classes), package.inputs)
+    race = Race(package.reference_hidden, len(package.info.classes), package.inputs)
     try:
         race.restore(state)
     except RuntimeError as error:

@@ -104,7 +104,7 @@ class PredictBase:
         `Accept: application/x-npy` the probabilities come back as a NumPy file too.
         """
         try:
-            return self._predictor.predict(rows)
+            return await self._predictor.predict(rows)
         except InvalidInput as error:
             return refused(error)  # type: ignore[return-value] # BentoML sends it as it is
         except PackageError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Mapping
 
 from safetensors.torch import load
@@ -41,9 +40,7 @@ class MemorySnapshots:
     def _keep(self, new: NewSnapshot, blob: bytes, sha256: str) -> Snapshot:
         tag = f"memory:{new.version}"
         self._blobs[tag] = blob
-        return Snapshot(
-            new.version, tag, new.phase, sha256, new.heal, new.batch, new.reason, time.time()
-        )
+        return new.kept(tag, sha256)
 
     def load(self, tag: str, sha256: str) -> SelfHealingModel:
         """The packaged model with a kept adapter."""

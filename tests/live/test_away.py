@@ -53,7 +53,7 @@ class Away:
         with fault():
             self.teller.look()
             if refuses:
-                wait_for(lambda: self.teller._told.feedback[503], "refused")
+                wait_for(lambda: self.teller._told.feedback[503], "refused", FEEDBACK_SECONDS + 5)
             time.sleep(self.seconds)  # the store is away for so long
             told = self.teller.look()
         self.flows()

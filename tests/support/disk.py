@@ -91,8 +91,7 @@ def filled(folder: Path) -> Iterator[None]:
     """No room is left there for as long as the block lasts, whatever others delete meanwhile."""
     ballast, over = folder / "ballast", threading.Event()
     taker = threading.Thread(target=_take, args=(folder, ballast, over), name="ballast")
-    with ballast.open("wb"):
-        taker.start()
+    taker.start()
     try:
         yield
     finally:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from opentelemetry.trace import INVALID_SPAN
 
 from bento_selfheal.errors import InvalidInput, PackageError
 from bento_selfheal.serving.answering.gathering import Gathering
@@ -29,7 +27,6 @@ from bento_selfheal.wire.messages import (
     Predictions,
 )
 
-UNRECORDED = nullcontext(INVALID_SPAN)
 JSON_KINDS = ("", "application/json")
 
 
@@ -47,24 +44,18 @@ class Predictor:
         self._gathering = Gathering(worker.answer_all)
         self._classes = json.dumps(worker.package.info.classes)
 
-    def predict(self, rows: Any) -> Predictions:
+    async def predict(self, rows: Any) -> Predictions:
         """Answer rows as JSON gives them, or an array.
 
         Raises:
             InvalidInput: A row is wrong, or the model cannot answer it; the row is named.
             PackageError: The model answers with something else than a probability for each row.
         """
-        read = self._worker.rows.read(rows)
-        with self._span(read) as span:
-            answer = self._worker.answer(read)
-            span.set_attribute(names.VERSION, answer.champion.version)
-        fields = self._fields(answer)
+        fields = self._fields(await self._answer(self._worker.rows.read(rows)))
         return Predictions(**{**fields, "probabilities": fields["probabilities"].tolist()})
 
     async def reply(self, headers: Mapping[str, str], body: bytes) -> Reply | None:
         """Answer from bytes to bytes; None where BentoML's way is needed.
-
-        Requests that have come by the same moment are answered by one call of the model.
 
         Args:
             headers: Content-Type says JSON, or a NumPy file of numbers ``(n, features)``; Accept
@@ -75,9 +66,7 @@ class Predictor:
             rows = self._read(headers.get("content-type", ""), body)
             if rows is None:
                 return None
-            with self._span(rows) as span:
-                answer = await self._gathering.answer(rows)
-                span.set_attribute(names.VERSION, answer.champion.version)
+            answer = await self._answer(rows)
         except InvalidInput as error:
             return refused_bytes(error)
         except PackageError as error:
@@ -92,11 +81,15 @@ class Predictor:
             return self._worker.rows.read_npy(body)
         return self._worker.rows.read_json(body) if kind in JSON_KINDS else None
 
-    def _span(self, rows: NDArray[np.float32]) -> AbstractContextManager[Any]:
-        """The span of an answer; where none is recorded, making one would cost."""
+    async def _answer(self, rows: NDArray[np.float32]) -> Answer:
+        """The answer, in a span where spans are recorded; requests that have come by the same
+        moment share one call of the model."""
         if not self._telemetry.enabled:
-            return UNRECORDED
-        return self._telemetry.span(names.PREDICT, {names.ROWS: len(rows)})
+            return await self._gathering.answer(rows)
+        with self._telemetry.span(names.PREDICT, {names.ROWS: len(rows)}) as span:
+            answer = await self._gathering.answer(rows)
+            span.set_attribute(names.VERSION, answer.champion.version)
+            return answer
 
     def _fields(self, answer: Answer) -> dict[str, Any]:
         """The fields of `Predictions`."""

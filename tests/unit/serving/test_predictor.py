@@ -101,7 +101,7 @@ def test_one_threshold_in_an_answer(
         assert answer["verified"] is (threshold == 0.0)
         decided = decide_classes(np.asarray(answer["probabilities"]), threshold)
         assert answer["decisions"] == decided.tolist()
-    slow = predictor.predict(rows().tolist())
+    slow = asyncio.run(predictor.predict(rows().tolist()))
     assert (slow.threshold, slow.verified, set(slow.decisions)) == (0.0, True, {1})
     headers = {"content-type": NPY, "accept": NPY}
     told = replied(predictor.reply(headers, npy(rows()))).headers
@@ -154,7 +154,7 @@ def test_a_row_that_the_model_cannot_answer(picky: Worker, predictor: Predictor)
         assert (detail["loc"], detail["type"]) == (["rows", 2], "model")
         assert "IndexError" in detail["msg"]
     with pytest.raises(InvalidInput) as refused:
-        predictor.predict(bad.tolist())
+        asyncio.run(predictor.predict(bad.tolist()))
     assert refused.value.loc == ("rows", 2)
     assert picky.log.appended == 0
     assert replied(predictor.reply(JSON, body(coded(1, 2, 3)))).status == 200
