@@ -18,7 +18,6 @@ from bento_selfheal.simulation.comparison import REQUEST_ROWS
 from bento_selfheal.simulation.streams import Stream, Table, read_table
 from bento_selfheal.simulation.table import package_table, table_stream
 
-SEED = 42
 REAL = {
     "insects_gradual": ("insects_gradual.csv", "target", 0.3),
     "Elec2": ("elec.csv", "class", 0.1),
@@ -34,13 +33,13 @@ PEERS = {
 STREAMS = [(name, late) for name in (*REAL, *KINDS) for late in LATE.get(name, (100,))]
 
 
-def against_peers(name: str, delay: int) -> dict[str, Any]:
+def against_peers(name: str, delay: int, seed: int) -> dict[str, Any]:
     """Accuracy, AUC and average precision of what was served, and the accuracy of each peer."""
-    train, rest = _table(name)
-    package = package_table("stream", train, SEED, None)
+    train, rest = _table(name, seed)
+    package = package_table("stream", train, seed, None)
     stream = table_stream(rest, package, delay)
     taught = table_stream(train, package, 0).labels
-    run = Backtest(package, Settings(seed=SEED))
+    run = Backtest(package, Settings(seed=seed))
     for _ in run.run(Stream(stream.rows, stream.labels, delay, REQUEST_ROWS)):
         pass
     labels = run.answers("labels")
@@ -52,15 +51,15 @@ def against_peers(name: str, delay: int) -> dict[str, Any]:
             found |= {f"{shown}_{k}": figures[k] for k in ("auc", "average_precision")}
     found["majority"] = run.majority
     for peer, answer in PEERS.items():
-        said = answer(train.rows, taught, stream.rows, stream.labels, delay, SEED)
+        said = answer(train.rows, taught, stream.rows, stream.labels, delay, seed)
         found[peer] = Scores.of(said[: len(labels)], labels).accuracy
     best = max(found[peer] for peer in ("frozen", *PEERS))
     return {**found, "ahead_of_best": found["served"] - best}
 
 
-def _table(name: str) -> tuple[Table, Table]:
+def _table(name: str, seed: int) -> tuple[Table, Table]:
     """The rows to train on, and the stream."""
     if name in KINDS:
-        return KINDS[name](SEED).split(TRAIN)
+        return KINDS[name](seed).split(TRAIN)
     file, label, share = REAL[name]
     return read_table(DATA / file, label).split(share)
