@@ -7,6 +7,7 @@ from functools import partial
 
 from bento_selfheal.experts.discriminant import DiscriminantExpert
 from bento_selfheal.experts.expert import Expert
+from bento_selfheal.experts.logistic import LogisticExpert
 from bento_selfheal.experts.neighbours import NeighboursExpert
 from bento_selfheal.experts.ridge import RidgeExpert
 from bento_selfheal.experts.softmax import SoftmaxExpert
@@ -17,6 +18,7 @@ EXPERTS: dict[str, Make] = {
     "softmax": partial(SoftmaxExpert, rate=0.05),
     "softmax-fast": partial(SoftmaxExpert, rate=0.2),
     "correction": partial(SoftmaxExpert, rate=0.1, corrects=True),
+    "logistic": partial(LogisticExpert, half_life=500),
     "ridge": partial(RidgeExpert, half_life=1000, curved=False),
     "random-features": partial(RidgeExpert, half_life=2000, seed=1),
     "random-features-fast": partial(RidgeExpert, half_life=300, seed=1),
@@ -26,6 +28,9 @@ EXPERTS: dict[str, Make] = {
 """To add one: write its class in a file of its own, and a line here."""
 
 INPUT_EXPERTS: dict[str, Make] = {
+    "logistic-inputs-fast": partial(LogisticExpert, half_life=150),
+    "logistic-inputs": partial(LogisticExpert, half_life=400),
+    "logistic-inputs-slow": partial(LogisticExpert, half_life=1200),
     "softmax-inputs": partial(SoftmaxExpert, rate=0.1, most=0.01),
     "discriminant-inputs": partial(DiscriminantExpert, half_life=500),
     "random-features-inputs": partial(RidgeExpert, half_life=1000, seed=1),

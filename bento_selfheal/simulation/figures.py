@@ -75,7 +75,9 @@ def _ranking(probabilities: NDArray[np.float32], labels: NDArray[np.generic]) ->
     metrics = _sklearn_metrics()
     if metrics is None:
         return dict.fromkeys(RANKING)
-    said, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(labels).astype(int)
+    # A probability may lie outside by rounding, which scikit-learn refuses.
+    said = np.asarray(probabilities, dtype=np.float64).clip(0, 1)
+    truth = np.asarray(labels).astype(int)
     classes = 2 if said.ndim == 1 else said.shape[1]
     if classes > 2:
         said = said / said.sum(axis=1, keepdims=True)

@@ -39,6 +39,14 @@ def test_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
+def test_probabilities_outside_by_rounding() -> None:
+    """A probability that rounding put beyond 1 or 0 counts as 1 or 0."""
+    beyond = np.asarray([1.0000001, 0.6, 0.4, -1e-7], dtype=np.float32)
+    assert figures_of(beyond, LABELS, 0.5, [0.5], EQUAL) == figures_of(
+        beyond.clip(0, 1), LABELS, 0.5, [0.5], EQUAL
+    )
+
+
 def test_alarms_that_people_can_look_at(package: Package) -> None:
     """The operator's capacity; without one as many as there are frauds in the reference set."""
     assert alarm_shares(package, Thresholds(capacity=20)) == [0.02]
