@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bento_selfheal.experts.expert import Expert, Linear, with_one
+from bento_selfheal.experts.expert import Expert, with_one
+from bento_selfheal.experts.side_by_side import Linear
 
 DECAY = 1e-4
 AT_ONCE = 50
