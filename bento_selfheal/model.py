@@ -157,6 +157,12 @@ class SelfHealingModel(nn.Module):
             for name, value in self.reflexive.state_dict().items()
         }
 
+    def twin(self) -> SelfHealingModel:
+        """A second model with a copy of the layer; it shares the rest, the mixture as well."""
+        other = self.with_adapter(self.layer_state())
+        other.mixture = self.mixture
+        return other
+
     def with_adapter(self, state: Mapping[str, Tensor]) -> SelfHealingModel:
         """A second model with the same backbone and head and a new adapter, on the same device.
 

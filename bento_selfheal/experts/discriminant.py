@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bento_selfheal.experts.expert import Linear, one_hot, with_one
+from bento_selfheal.experts.expert import one_hot, with_one
 from bento_selfheal.experts.narrow import NARROW, WIDEST, NarrowExpert
+from bento_selfheal.experts.side_by_side import Linear
 
 SHRINKAGE = 0.1
 """Least share of a multiple of the identity in the covariance (Friedman 1989); it grows where there

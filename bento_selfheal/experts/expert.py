@@ -5,24 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class Linear:
-    """An answer that is linear in the hidden vector, or in waves over it, and in the frozen
-    odds."""
-
-    weight: Tensor
-    """Of the hidden vector or of the waves, and of a one, ``(terms + 1, classes)``"""
-    frozen: float = 0.0
-    """Weight of the frozen odds"""
-    waves: tuple[Tensor, Tensor] | None = None
-    """Directions ``(width, terms)`` and phases ``(terms,)`` of the cosines; None where the weights
-    are those of the hidden vector itself"""
+from bento_selfheal.experts.side_by_side import Linear
 
 
 class Expert(nn.Module):

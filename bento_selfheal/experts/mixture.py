@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bento_selfheal.experts.expert import Expert, Linear
+from bento_selfheal.experts.expert import Expert
+from bento_selfheal.experts.side_by_side import Linear, SideBySide
 from bento_selfheal.experts.table import EXPERTS, INPUT_EXPERTS
 
 FROZEN, LAYER = "frozen", "layer"
@@ -71,54 +72,20 @@ class Mixture(nn.Module):
 
     def _fold(self) -> None:
         """Put everybody who is linear side by side."""
-        voiced: list[tuple[Voice, Linear]] = []
+        linear, shares = list[Linear](), list[float]()
         others = nn.ModuleDict()
         for name, voice in sorted(self.voices.items()):  # in the order of a snapshot, to the bit
+            own = None if voice.expert is None else voice.expert.linear()
             if name == FROZEN:
-                voiced.append((voice, Linear(torch.zeros(len(self.centre) + 1, self.classes), 1.0)))
-            elif voice.expert is not None and (linear := voice.expert.linear()) is not None:
-                voiced.append((voice, linear))
+                own = Linear(torch.zeros(1, self.classes), 1.0)
+            if own is not None:
+                linear.append(own.times(voice.sharpness))
+                shares.append(voice.share)
             elif voice.expert is not None:
                 others[name] = voice.expert
         self._others = others
-        self._directions, self._phases, weight = self._side_by_side(voiced)
-        self._weight, self._constant = weight[:-1].contiguous(), weight[-1].contiguous()
-        frozen = [voice.sharpness * linear.frozen for voice, linear in voiced]
-        shares = [voice.share for voice, _ in voiced]
-        self._frozen, self._shares = (
-            np.asarray(each, dtype=np.float32).reshape(-1, 1) for each in (frozen, shares)
-        )
-
-    def _side_by_side(
-        self, voiced: Sequence[tuple[Voice, Linear]]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Directions ``(width, waves)`` and phases ``(waves,)`` of all waves, each once, and the
-        weights of the hidden vector, of them and of a one, ``(width + waves + 1, all answers)``.
-
-        Who sees the last columns of the hidden vector alone has weights of 0 for the others.
-        """
-        width, waves = len(self.centre), list[tuple[Tensor, Tensor]]()
-        places: list[int] = []
-        for _, linear in voiced:
-            own = linear.waves
-            if own:  # over the last columns alone: the others weigh nothing
-                own = nn.functional.pad(own[0], (0, 0, width - len(own[0]), 0)), own[1]
-            known = [i for i, (there, _) in enumerate(waves) if own and torch.equal(there, own[0])]
-            places.append(known[0] if known else len(waves))
-            if own and not known:
-                waves.append(own)
-        begins = np.cumsum([width, *(len(phases) for _, phases in waves)]).tolist()
-        columns = [torch.zeros(begins[-1] + 1, 0)]
-        for (voice, linear), place in zip(voiced, places, strict=True):
-            column = torch.zeros(begins[-1] + 1, self.classes)
-            terms = len(linear.weight) - 1
-            begin = begins[place] if linear.waves else width - terms
-            column[begin : begin + terms] = voice.sharpness * linear.weight[:-1]
-            column[-1] = voice.sharpness * linear.weight[-1]
-            columns.append(column)
-        directions = torch.cat([torch.zeros(width, 0), *(there for there, _ in waves)], dim=1)
-        phases = torch.cat([torch.zeros(0), *(phases for _, phases in waves)])
-        return directions, phases, torch.cat(columns, dim=1)
+        self._linear = SideBySide(linear, len(self.centre), self.classes)
+        self._shares = np.asarray(shares, dtype=np.float32).reshape(-1, 1)
 
     @property
     def asks_layer(self) -> bool:
@@ -145,14 +112,7 @@ class Mixture(nn.Module):
         scaled, odds = self.scale(_on_cpu(hidden)), log_odds(_on_cpu(frozen))
         out = np.zeros_like(odds.numpy())
         if len(self._shares):
-            terms = scaled
-            if len(self._phases):
-                waves = torch.addmm(self._phases, scaled, self._directions).cos()
-                terms = torch.cat([scaled, waves], dim=1)
-            said = torch.addmm(self._constant, terms, self._weight).numpy()
-            said = said.reshape(len(said), -1, self.classes)
-            said = said + self._frozen * odds.numpy()[:, np.newaxis]
-            out = (self._shares * _softmax(said)).sum(axis=1)
+            out = (self._shares * _softmax(self._linear(scaled, odds))).sum(axis=1)
         if layer is not None and self.asks_layer:
             out = out + _voiced(self.voices[LAYER], log_odds(_on_cpu(layer)))
         for name, expert in self._others.items():
@@ -160,7 +120,7 @@ class Mixture(nn.Module):
         return torch.from_numpy(out).to(frozen.device, frozen.dtype)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that it answers from, for a snapshot."""
+        """All that it answers from, for a snapshot; no copy: nothing changes it in place."""
         classes = torch.tensor(self.classes)
         out = {**self.scales, "classes": classes}
         for name, voice in self.voices.items():
@@ -171,7 +131,7 @@ class Mixture(nn.Module):
                 out.update({f"{name}.{key}": value for key, value in own.items()})
                 if name in INPUT_EXPERTS:
                     out[f"{name}.{SEES}"] = torch.tensor(voice.expert.width)
-        return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in out.items()}
+        return {k: v.detach().cpu().contiguous() for k, v in out.items()}
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor], width: int) -> Mixture:

@@ -47,12 +47,12 @@ class NeighboursExpert(NarrowExpert):
         if len(self.rows) <= NEAREST:
             return odds
         seen, rows, n = self.see(hidden), self.rows, len(hidden)
-        alike = torch.addmm(self._squares(), seen, rows.T, alpha=-2).numpy()
-        nearest = np.argpartition(alike, NEAREST, axis=1)[:, : NEAREST + 1]
-        own = seen.square().sum(dim=1, keepdim=True).numpy()
-        squares = np.maximum(np.take_along_axis(alike, nearest, axis=1) + own, 0)
+        alike = torch.addmm(self._squares(), seen, rows.T, alpha=-2)
+        least, nearest = alike.topk(NEAREST + 1, dim=1, largest=False)
+        squares = (least + seen.square().sum(dim=1, keepdim=True)).clamp_min(0).numpy()
         votes = 1 - squares[:, :-1] / np.maximum(squares[:, -1:], NEAR)
-        classes = self.labels.numpy()[nearest[:, :-1]] + self.classes * np.arange(n)[:, np.newaxis]
+        known = self.labels.numpy()[nearest.numpy()[:, :-1]]
+        classes = known + self.classes * np.arange(n)[:, np.newaxis]
         counts = np.bincount(classes.ravel(), votes.ravel(), minlength=n * self.classes)
         shares = counts.reshape(n, self.classes) + DOUBT / self.classes
         return torch.from_numpy(np.log(shares).astype(np.float32))

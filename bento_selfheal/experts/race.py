@@ -12,10 +12,12 @@ from torch import Tensor
 
 from bento_selfheal.experts.expert import Expert, one_hot
 from bento_selfheal.experts.mixture import FROZEN, LAYER, REACH, Mixture, Voice, log_odds, under
+from bento_selfheal.experts.panel import Panel, Standing
 from bento_selfheal.experts.table import make_experts
 
 SHARPNESS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 """An expert's log probabilities are multiplied by the one of these that would have been best."""
+_SHARPNESS = torch.tensor(SHARPNESS)
 AS_SAID = SHARPNESS.index(1.0)
 HALF_LIFE = 600.0
 """Labels after which a log loss counts half."""
@@ -84,17 +86,6 @@ class Lesson:
         return len(self.labels)
 
 
-@dataclass(frozen=True)
-class Standing:
-    """A race at one moment: who answers how, and who has how much to say."""
-
-    experts: Mapping[str, Expert]
-    shares: Tensor
-    """Of each opinion, ``(opinions, names)``"""
-    sharpness: list[int]
-    """Place in `SHARPNESS` of each."""
-
-
 class Race:
     """All experts, with their losses on labels that they had not learned yet.
 
@@ -124,6 +115,7 @@ class Race:
         self._clean = Mixture(centre, spread, farthest.clamp_min(REACH), classes)
         self._repetitive = len(torch.unique(hidden, dim=0)) < DISTINCT * len(hidden)
         self.experts: dict[str, Expert] = make_experts(hidden.shape[1], classes, inputs)
+        self._panel: Panel | None = None
         self.seen = 0
         self._log_losses = torch.zeros(len(self.names), len(SHARPNESS), dtype=torch.float64)
         self._losses = torch.zeros(len(OPINIONS), len(self.names), dtype=torch.float64)
@@ -151,21 +143,19 @@ class Race:
                 of them; None where that is now.
         """
         count = float(lesson.weights.sum()) / rarity
-        now = self._say(lesson, layer, self.experts)
-        past = now if then is None else self._say(lesson, then[1], then[0].experts)
-        missed = self._missed(torch.stack([self._chosen(past), self._chosen(now)]), lesson)
+        now = self._say(lesson, layer, self._as_now())
+        past = now if then is None else self._say(lesson, then[1], then[0].panel)
+        missed = self._missed(_chosen(torch.stack([past, now]), self._sharpest()), lesson)
         fades = torch.tensor([[0.5 ** (count / opinion.half_life)] for opinion in OPINIONS])
         self._losses = self._losses * fades + missed[[opinion.looks for opinion in OPINIONS]]
         if then is not None:
-            standing = then[0]
-            sharp = torch.tensor([SHARPNESS[place] for place in standing.sharpness])
-            answers = torch.softmax(sharp[:, None, None] * past, dim=2).double()
-            mixed = torch.einsum("ok,knc->onc", standing.shares, answers)
+            answers = _chosen(past, then[0].sharpness)
+            mixed = torch.einsum("ok,knc->onc", then[0].shares, answers)
             fade = 0.5 ** (count / HEARD_HALF_LIFE)
             self._opinions = self._opinions * fade + self._missed(mixed, lesson)
-        at = torch.arange(len(lesson)), lesson.labels.long()
-        each = torch.stack([torch.log_softmax(s * past, dim=2) for s in SHARPNESS], dim=1)
-        truth = each[:, :, at[0], at[1]].double().exp().clamp_min(FLOOR)
+        each = torch.log_softmax(_SHARPNESS[:, None, None] * past.unsqueeze(1), dim=3)
+        truth = each[:, :, torch.arange(len(lesson)), lesson.labels.long()]
+        truth = truth.double().exp().clamp_min(FLOOR)
         fresh = -(truth.log() * lesson.weights.double()).sum(dim=2)
         self._log_losses = self._log_losses * 0.5 ** (count / HALF_LIFE) + fresh
 
@@ -200,8 +190,20 @@ class Race:
 
     def standing(self) -> Standing:
         """The race as it is now, to be asked later."""
-        experts = {name: expert.answering() for name, expert in self.experts.items()}
-        return Standing(experts, self._shares(), self._sharpest())
+        return Standing(self._as_now(), self._shares(), self._sharpest())
+
+    def panel(self, experts: Mapping[str, Expert]) -> Panel:
+        """Experts over the same hidden vectors, to be asked together."""
+        return Panel(experts, len(self._clean.centre), self._clean.classes)
+
+    def answering(self) -> dict[str, Expert]:
+        """A copy of everybody, by name, that does not learn."""
+        return {name: expert.answering() for name, expert in self.experts.items()}
+
+    def _as_now(self) -> Panel:
+        """Everybody as they are now, put together once for as long as they learn nothing."""
+        self._panel = self._panel or self.panel(self.answering())
+        return self._panel
 
     def mixture(self) -> Mixture:
         """The experts as they are now, by their shares."""
@@ -209,11 +211,12 @@ class Race:
         shares = opinions @ self._shares()
         shares = torch.where(shares < LEAST_SHARE, torch.zeros_like(shares), shares)
         shares = shares / shares.sum()
-        voices = {}
-        for name, share, sharp in zip(self.names, shares.tolist(), self._sharpest(), strict=True):
-            if share > 0:
-                expert = self.experts[name].answering() if name in self.experts else None
-                voices[name] = Voice(share, SHARPNESS[sharp], expert)
+        experts, sharpness = self._as_now().experts, self._sharpest()
+        voices = {
+            name: Voice(share, SHARPNESS[sharp], experts.get(name))
+            for name, share, sharp in zip(self.names, shares.tolist(), sharpness, strict=True)
+            if share > 0
+        }
         return Mixture(**self._clean.scales, classes=self._clean.classes, voices=voices)
 
     def _shares(self) -> Tensor:
@@ -228,11 +231,6 @@ class Race:
         best = self._log_losses.argmin(dim=1).tolist()
         return best if self._log_losses.any() else [AS_SAID] * len(best)
 
-    def _chosen(self, said: Tensor) -> Tensor:
-        """Probabilities of everybody, as sharp as is best, ``(names, n, classes)``."""
-        sharp = torch.tensor([SHARPNESS[place] for place in self._sharpest()])
-        return torch.softmax(sharp[:, None, None] * said, dim=2).double()
-
     def _missed(self, probabilities: Tensor, lesson: Lesson) -> Tensor:
         """Summed losses of probabilities ``(..., n, classes)``, ``(...)``."""
         truth = one_hot(lesson.labels, self._clean.classes)
@@ -240,15 +238,14 @@ class Race:
         wrong = probabilities.argmax(dim=-1) != lesson.labels.long()
         return ((BRIER * brier + (1 - BRIER) * wrong) * lesson.weights.double()).sum(dim=-1)
 
-    def _say(self, lesson: Lesson, layer: Tensor, experts: Mapping[str, Expert]) -> Tensor:
+    def _say(self, lesson: Lesson, layer: Tensor, panel: Panel) -> Tensor:
         """Log probabilities up to a constant of everybody, ``(names, n, classes)``."""
         scaled, odds = self._clean.scale(lesson.hidden), log_odds(lesson.frozen)
-        with torch.no_grad():
-            return torch.stack(
-                [odds, log_odds(layer), *(experts[name].ask(scaled, odds) for name in self.experts)]
-            )
+        alone = torch.stack([odds, log_odds(layer)])
+        return torch.cat([alone, panel.say(scaled, odds)])
 
     def _teach(self, lesson: Lesson) -> None:
+        self._panel = None
         scaled, odds = self._clean.scale(lesson.hidden), log_odds(lesson.frozen)
         with torch.no_grad():
             for expert in self.experts.values():
@@ -285,6 +282,12 @@ class Race:
         self.seen, self._opinions = int(state["seen"]), state["opinions"]
         self._log_losses = torch.stack([state[f"{name}.log_losses"] for name in self.names])
         self._losses = torch.stack([state[f"{name}.losses"] for name in self.names], dim=1)
+        self._panel = None
         for name, expert in self.experts.items():
             expert.load(under(f"{name}.buffer.", state))
             expert.remember(under(f"{name}.memory.", state))
+
+
+def _chosen(said: Tensor, sharpness: list[int]) -> Tensor:
+    """Probabilities of everybody, each as sharp as is best, ``(..., names, n, classes)``."""
+    return torch.softmax(_SHARPNESS[sharpness][:, None, None] * said, dim=-1).double()

@@ -7,8 +7,9 @@ import sys
 import torch
 from torch import Tensor
 
-from bento_selfheal.experts.expert import Linear, one_hot, with_one
+from bento_selfheal.experts.expert import one_hot, with_one
 from bento_selfheal.experts.narrow import NARROW, WIDEST, NarrowExpert
+from bento_selfheal.experts.side_by_side import Linear
 
 RIDGE = 1.0
 FEATURES = 256

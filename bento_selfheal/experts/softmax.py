@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from bento_selfheal.experts.expert import Expert, Linear, with_one
+from bento_selfheal.experts.expert import Expert, with_one
+from bento_selfheal.experts.side_by_side import Linear
 
 DECAY = 1e-4
+AT_ONCE = 50
+"""Most steps for which it is known together how alike their rows are."""
 
 
 class SoftmaxExpert(Expert):
@@ -44,16 +50,31 @@ class SoftmaxExpert(Expert):
 
     def learn(self, hidden: Tensor, odds: Tensor, labels: Tensor, weights: Tensor) -> None:
         """A step for each row."""
-        rows, weight = with_one(hidden).numpy(), self.weight.numpy().copy()
-        offset = odds.numpy() if self.corrects else np.zeros_like(odds.numpy())
-        pace = np.minimum(5 * self.rate / (1 + np.square(rows).sum(axis=1)), self.most)
-        pace = pace * np.minimum(weights.numpy(), 5)
-        steps = (-pace[:, np.newaxis] * rows)[:, :, np.newaxis]
-        for row, start, label, step in zip(rows, offset, labels.tolist(), steps, strict=True):
-            p = row @ weight + start
-            p = np.exp(p - max(p.tolist()))  # quicker than np.max where there are few
-            p /= sum(p.tolist())
-            p[int(label)] -= 1
-            weight += step * p
-        weight *= np.float32(1 - self.rate * DECAY) ** len(rows)
-        self.weight = torch.from_numpy(weight)
+        for at in range(0, len(labels), AT_ONCE):
+            part = slice(at, at + AT_ONCE)
+            self._step(hidden[part], odds[part], labels[part].tolist(), weights[part].numpy())
+
+    def _step(
+        self, hidden: Tensor, odds: Tensor, labels: list[float], weights: NDArray[np.float32]
+    ) -> None:
+        """Steps that follow each other.
+
+        What a step does to the scores of later rows follows from how alike the rows are, so the
+        weights move once.
+        """
+        rows, scores = with_one(hidden).numpy(), self(hidden, odds).double().numpy()
+        alike = rows @ rows.T
+        pace = np.minimum(5 * self.rate / (1 + alike.diagonal()), self.most)
+        pace = pace * np.minimum(weights, 5)
+        moves = (alike * -pace)[:, :, np.newaxis]
+        for i, label in enumerate(labels):
+            said = scores[i].tolist()
+            most = max(said)
+            powers = [math.exp(score - most) for score in said]  # NumPy's takes longer for few
+            total = sum(powers)
+            scores[i] = [power / total for power in powers]
+            scores[i, int(label)] -= 1
+            scores[i + 1 :] += moves[i + 1 :, i] * scores[i]
+        moved = self.weight.numpy() - rows.T @ (pace[:, np.newaxis] * scores).astype(np.float32)
+        moved *= np.float32(1 - self.rate * DECAY) ** len(rows)
+        self.weight = torch.from_numpy(moved)

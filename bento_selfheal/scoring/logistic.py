@@ -54,7 +54,7 @@ def fit(
 
 
 def _odds(offset: Tensor, basis: Tensor, theta: Tensor) -> Tensor:
-    return offset + (basis * theta).sum(dim=2)
+    return offset + torch.einsum("nki,ki->nk", basis, theta)
 
 
 def _loss(z: Tensor, truth: Tensor, weights: Tensor, ridge: Tensor, theta: Tensor) -> float:

@@ -26,6 +26,13 @@ def predict_probabilities(
     return out
 
 
+def decide_probabilities(model: SelfHealingModel, hidden: Tensor) -> NDArray[np.float32]:
+    """Probabilities for hidden vectors ``(n, hidden)``, as they are, on whatever device each is."""
+    with torch.inference_mode():
+        out: NDArray[np.float32] = model.decide(hidden.to(model.device)).cpu().numpy()
+    return out
+
+
 def no_probability(probabilities: NDArray[np.float32]) -> str:
     """What among them is no probability, in words; empty where all are, but for rounding."""
     wrong = probabilities[~((probabilities >= -EPS) & (probabilities <= 1 + EPS))]
@@ -50,8 +57,7 @@ def probabilities_or_half(
 
 def decide_or_half(model: SelfHealingModel, hidden: Tensor) -> NDArray[np.float32]:
     """Probabilities for hidden vectors ``(n, hidden)``, as `probabilities_or_half` gives them."""
-    with torch.inference_mode():
-        return _or_half(model.decide(hidden.to(model.device)).cpu().numpy())
+    return _or_half(decide_probabilities(model, hidden))
 
 
 def _or_half(out: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.config.thresholds import Thresholds
@@ -28,7 +29,7 @@ from bento_selfheal.core.records import (
 from bento_selfheal.healing.labels.join import row_key
 from bento_selfheal.healing.pipeline import Pipeline
 from bento_selfheal.packaging.package import Package
-from bento_selfheal.scoring.probabilities import predict_probabilities
+from bento_selfheal.scoring.probabilities import decide_probabilities, predict_probabilities
 from bento_selfheal.scoring.scores import majority_accuracy
 from bento_selfheal.simulation.driver import BatchReport
 from bento_selfheal.simulation.figures import Figures, alarm_shares, figures_of
@@ -93,10 +94,10 @@ class Backtest:
         owed: deque[int] = deque()
         asked_at: dict[int, PredictionRecord] = {}
         for number, (rows, labels) in enumerate(stream, start=1):
-            asked = self._answer(number, rows)
-            shadow = self.package.baseline(rows)
+            hidden, shadow = self.package.embed_checked(rows)  # every model has this backbone
+            asked = self._answer(number, rows, hidden)
             threshold = self.parts.policy.point.threshold
-            self._keep(rows, labels, shadow, asked)
+            self._keep(hidden, labels, shadow, asked)
             self.pipeline.consume(asked)
             asked_at[number] = asked
             owed.extend(range((number - 1) * stream.batch, number * stream.batch))
@@ -211,19 +212,19 @@ class Backtest:
 
     def _keep(
         self,
-        rows: NDArray[np.float32],
+        hidden: Tensor,
         labels: NDArray[np.int64],
         shadow: NDArray[np.float32],
         asked: PredictionRecord,
     ) -> None:
-        challenger = predict_probabilities(self.parts.line.challenger.answers, rows)
-        thresholds = self._in_force(len(rows))
+        challenger = decide_probabilities(self.parts.line.challenger.answers, hidden)
+        thresholds = self._in_force(len(labels))
         answers = (shadow, asked.probabilities, challenger, labels, thresholds)
         for kept, answer in zip(self._answers.values(), answers, strict=True):
             kept.append(np.asarray(answer, dtype=np.float32))
 
-    def _answer(self, number: int, rows: NDArray[np.float32]) -> PredictionRecord:
-        probabilities = predict_probabilities(self.parts.lineage.champion, rows)
+    def _answer(self, number: int, rows: NDArray[np.float32], hidden: Tensor) -> PredictionRecord:
+        probabilities = decide_probabilities(self.parts.lineage.champion, hidden)
         version = self.parts.lineage.serving_version
         key = number.to_bytes(12, "big")
         return PredictionRecord(key, rows, probabilities, version, float(number), seq=number)

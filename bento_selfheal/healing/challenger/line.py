@@ -140,6 +140,8 @@ class ChallengerLine:
     def _below_floor(self) -> str:
         """Why the challenger may not serve at all; empty when it may."""
         package, floor = self._package, self._settings.tuning.reference_floor
+        if floor == 0:
+            return ""  # nothing is below it
         answers = decide_or_half(self.challenger.answers, package.reference_hidden)
         accuracy = Scores.of(answers, package.reference_labels).accuracy
         if accuracy >= floor:

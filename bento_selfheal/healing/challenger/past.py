@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bento_selfheal.experts.mixture import under
-from bento_selfheal.experts.race import Race, Standing
+from bento_selfheal.experts.panel import Standing
+from bento_selfheal.experts.race import Race
 from bento_selfheal.model import ReflexiveLayer
 
 MOST = 16
@@ -80,7 +81,7 @@ class Past:
             out.update({f"{i}.layer.{k}": v.to("cpu", copy=True) for k, v in layer})
             out[f"{i}.shares"] = moment.race.shares.clone()
             out[f"{i}.sharpness"] = torch.tensor(moment.race.sharpness)
-            for name, expert in moment.race.experts.items():
+            for name, expert in moment.race.panel.experts.items():
                 out.update({f"{i}.{name}.{k}": v.clone() for k, v in expert.changing().items()})
         return out
 
@@ -96,10 +97,10 @@ class Past:
         for i in range(sum(key.endswith(".predictions") for key in state)):
             own, then = under(f"{i}.", state), deepcopy(layer)
             then.load_state_dict(under("layer.", own))
-            experts = race.standing().experts
+            experts = race.answering()
             for name, expert in experts.items():
                 buffers = dict(expert.named_buffers())
                 expert.load({**buffers, **under(f"{name}.", own)})
-            standing = Standing(experts, own["shares"], own["sharpness"].tolist())
+            standing = Standing(race.panel(experts), own["shares"], own["sharpness"].tolist())
             weights = dict(then.state_dict())
             self.moments.append(Moment(int(own["predictions"]), weights, standing))

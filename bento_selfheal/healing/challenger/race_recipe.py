@@ -14,8 +14,8 @@ from bento_selfheal.healing.challenger.anchor import Anchor
 from bento_selfheal.healing.challenger.challenger import Challenger
 from bento_selfheal.healing.challenger.recipes import (
     HALF_LIVES,
-    answer,
     fit_anchor,
+    frozen_answers,
     hidden_and_labels,
     soft_targets,
     step,
@@ -128,7 +128,7 @@ def _refits(challenger: Challenger, anchor: Anchor) -> bool:
 def _lesson(challenger: Challenger, rows: LabelledRows) -> Lesson:
     """What experts learn of rows, on the CPU, where all of them are."""
     hidden, labels = hidden_and_labels(challenger.baseline, rows)
-    frozen = columns(answer(challenger.baseline, hidden)).cpu()
+    frozen = columns(frozen_answers(challenger, rows)).cpu()
     ones = np.ones(len(rows), dtype=np.float32)
     weights = torch.from_numpy(ones if rows.weights is None else rows.weights)
     if challenger.race is not None and challenger.race.seen:  # the first labels are late at least

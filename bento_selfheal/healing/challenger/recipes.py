@@ -16,7 +16,7 @@ from bento_selfheal.healing.challenger.anchor import Anchor
 from bento_selfheal.healing.challenger.challenger import Challenger
 from bento_selfheal.healing.challenger.schedule import Schedule
 from bento_selfheal.healing.labels.labelled_rows import LabelledRows
-from bento_selfheal.model import SQUARE, SelfHealingModel
+from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.rules import RuleSet
 from bento_selfheal.scoring.probabilities import cross_entropy, own_copy, targets
 
@@ -179,12 +179,9 @@ def soft_targets(
 
 
 def frozen_answers(challenger: Challenger, rows: LabelledRows) -> Tensor:
-    """What the frozen model says of rows, on its device.
-
-    A narrow one is quickly asked again, and then rounds as it did in earlier releases.
-    """
+    """What the frozen model says of rows, on its device."""
     baseline = challenger.baseline
-    if rows.frozen is not None and baseline.reflexive.dim > SQUARE:
+    if rows.frozen is not None:
         return rows.frozen.to(baseline.device)
     return answer(baseline, hidden_and_labels(baseline, rows)[0])
 

@@ -124,8 +124,7 @@ class Promoter:
         p.scoreboard.counts.promotions += 1
         p.scoreboard.actions.append(f"promote {snapshot.version}")
         left_predecessor = p.lineage.at_predecessor
-        model = p.line.challenger.answers
-        p.lineage.serve(snapshot, model.with_adapter(model.adapter_state()))
+        p.lineage.serve(snapshot, p.line.challenger.answers.twin())
         p.policy.promoted(point)
         proven = p.history.measured.get(snapshot.version)
         if proven is not None:

@@ -64,10 +64,10 @@ def test_a_moment_does_not_learn() -> None:
     asked = lesson(seed=4)
     odds = torch.zeros(25, CLASSES)
     [moment] = past.moments
-    before = {k: e(asked.hidden, odds).clone() for k, e in moment.race.experts.items()}
+    before = {k: e(asked.hidden, odds).clone() for k, e in moment.race.panel.experts.items()}
     for seed in range(5):
         race.learn(lesson(seed=seed))
-    for name, expert in moment.race.experts.items():
+    for name, expert in moment.race.panel.experts.items():
         assert torch.equal(before[name], expert(asked.hidden, odds)), name
         assert not torch.equal(before[name], race.experts[name](asked.hidden, odds)), name
 
@@ -84,6 +84,6 @@ def test_through_a_checkpoint() -> None:
     for ours, theirs in zip(past.moments, again.moments, strict=True):
         assert torch.equal(ours.race.shares, theirs.race.shares)
         assert ours.race.sharpness == theirs.race.sharpness
-        for name, expert in ours.race.experts.items():
-            said = theirs.race.experts[name](asked.hidden, odds)
+        for name, expert in ours.race.panel.experts.items():
+            said = theirs.race.panel.experts[name](asked.hidden, odds)
             assert torch.equal(expert(asked.hidden, odds), said), name
