@@ -134,17 +134,30 @@ class Mixture(nn.Module):
         """Hidden vectors as experts want them, ``(n, width)``."""
         return ((hidden - self.centre) / self.spread).clamp(-self.reach, self.reach)
 
-    def forward(self, hidden: Tensor, frozen: Tensor, layer: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        hidden: Tensor,
+        frozen: Tensor,
+        layer: Tensor | None,
+        context: Tensor | None = None,
+    ) -> Tensor:
         """Probabilities, ``(n, classes)``.
 
         Args:
             hidden: The frozen backbone's output, ``(n, width)``.
             frozen: The frozen model's probabilities, ``(n, classes)``.
             layer: Those of the model with its layer, ``(n, classes)``; None where it says nothing.
+            context: What the rows around each were like, ``(n, inputs)``; what was last heard where
+                it is not given. Everybody is asked alone then, which takes longer.
         """
         scaled, odds = self.scale(_on_cpu(hidden)), log_odds(_on_cpu(frozen))
         out = np.zeros_like(odds.numpy())
-        if len(self._shares):
+        others = {name: voice for name, voice in self.voices.items() if name in self._others}
+        if context is not None:
+            others = {name: voice for name, voice in self.voices.items() if voice.expert}
+            if FROZEN in self.voices:
+                out = out + _voiced(self.voices[FROZEN], odds)
+        elif len(self._shares):
             terms = scaled
             if len(self._phases):
                 waves = torch.addmm(self._phases, scaled, self._directions).cos()
@@ -155,8 +168,8 @@ class Mixture(nn.Module):
             out = (self._shares * _softmax(said)).sum(axis=1)
         if layer is not None and self.asks_layer:
             out = out + _voiced(self.voices[LAYER], log_odds(_on_cpu(layer)))
-        for name, expert in self._others.items():
-            out = out + _voiced(self.voices[name], cast(Expert, expert).ask(scaled, odds))
+        for voice in others.values():
+            out = out + _voiced(voice, cast(Expert, voice.expert).ask(scaled, odds, context))
         return torch.from_numpy(out).to(frozen.device, frozen.dtype)
 
     def tensors(self) -> dict[str, Tensor]:

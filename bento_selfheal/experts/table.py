@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from bento_selfheal.experts.context import ContextExpert
 from bento_selfheal.experts.discriminant import DiscriminantExpert
 from bento_selfheal.experts.expert import Expert
 from bento_selfheal.experts.neighbours import NeighboursExpert
@@ -29,6 +30,9 @@ INPUT_EXPERTS: dict[str, Make] = {
     "softmax-inputs": partial(SoftmaxExpert, rate=0.1, most=0.01),
     "discriminant-inputs": partial(DiscriminantExpert, half_life=500),
     "random-features-inputs": partial(RidgeExpert, half_life=1000, seed=1),
+    "ridge-apart": partial(ContextExpert, half_life=1000, apart=True),
+    "ridge-context": partial(ContextExpert, half_life=1000),
+    "random-features-context": partial(ContextExpert, half_life=2000, seed=1, features=128),
 }
 """Those that see the scaled inputs alone, where the hidden vector has them: where little is known,
 the fewer weights there are to learn, the better."""

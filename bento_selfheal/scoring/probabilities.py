@@ -48,10 +48,18 @@ def probabilities_or_half(
     return _or_half(predict_probabilities(model, np.ascontiguousarray(rows)))
 
 
-def decide_or_half(model: SelfHealingModel, hidden: Tensor) -> NDArray[np.float32]:
-    """Probabilities for hidden vectors ``(n, hidden)``, as `probabilities_or_half` gives them."""
+def decide_or_half(
+    model: SelfHealingModel, hidden: Tensor, context: Tensor | None = None
+) -> NDArray[np.float32]:
+    """Probabilities for hidden vectors ``(n, hidden)``, as `probabilities_or_half` gives them.
+
+    Args:
+        model: Who answers.
+        hidden: The hidden vectors.
+        context: As `SelfHealingModel.decide` takes it.
+    """
     with torch.inference_mode():
-        return _or_half(model.decide(hidden.to(model.device)).cpu().numpy())
+        return _or_half(model.decide(hidden.to(model.device), context).cpu().numpy())
 
 
 def _or_half(out: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -62,8 +62,9 @@ class RaceRecipe:
             older = rows.head(len(rows) - len(fresh)).tail(MOST_STUDIED)
             race.examine(_lesson(challenger, older), older.repeats)
         challenger.examined = True
-        lesson = _lesson(challenger, fresh) if len(fresh) else None
-        if lesson is not None:
+        lesson = None
+        if len(fresh):
+            lesson = replace(_lesson(challenger, fresh), context=challenger.context(fresh.asked))
             _score(challenger, race, race.unknown(lesson, fresh.repeats), fresh, rows.rarity)
         losses = {} if _rests(challenger) else self._train_layer(challenger, rows, generator)
         if lesson is not None:
