@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from bento_selfheal.errors import PackageError
 from bento_selfheal.experts.context import NEWEST
-from bento_selfheal.experts.race import Lesson, Race
+from bento_selfheal.experts.lesson import Lesson
+from bento_selfheal.experts.race import Race
 from bento_selfheal.model import columns
 from bento_selfheal.packaging.package import Package, hash_file
 

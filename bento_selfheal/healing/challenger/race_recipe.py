@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from bento_selfheal.config.parameters import HealParameters
+from bento_selfheal.experts.lesson import Lesson
 from bento_selfheal.experts.mixture import LAYER
-from bento_selfheal.experts.race import MOST_STUDIED, Lesson, Race
+from bento_selfheal.experts.race import MOST_STUDIED, Race
 from bento_selfheal.healing.challenger.anchor import Anchor
 from bento_selfheal.healing.challenger.challenger import Challenger
 from bento_selfheal.healing.challenger.recipes import (

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from bento_selfheal.experts.context import NEWEST, ContextExpert
+from bento_selfheal.experts.lesson import Lesson
 from bento_selfheal.experts.mixture import FROZEN, LAYER, REACH, Mixture, Voice, log_odds
-from bento_selfheal.experts.race import Lesson, Race
+from bento_selfheal.experts.race import Race
 from bento_selfheal.experts.table import INPUT_EXPERTS
 
 WIDTH, CLASSES, INPUTS = 6, 2, 4
