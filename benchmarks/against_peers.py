@@ -23,6 +23,7 @@ REAL = {
     "Elec2": ("elec.csv", "class", 0.1),
 }
 LATE = dict.fromkeys((*REAL, "short, four classes"), (100, 500))
+LATE |= dict.fromkeys(("class share moves", "sensors wander"), (500,))
 """Rows after which labels come; 100 for all others."""
 PEERS = {
     "logistic": peers.logistic,

@@ -87,6 +87,29 @@ def slow_rotation(seed: int) -> Table:
     return _table(rows, _drawn(1.5 * odds, generator))
 
 
+def class_share_moves(seed: int) -> Table:
+    """Two classes that stay where they are; the share of the second swings between a tenth and nine
+    tenths, every 2,000 rows, and is half while the model is trained."""
+    generator = np.random.default_rng([seed, 9])
+    n, width = 12_000, 8
+    since = np.maximum(np.arange(n) - TRAIN * n, 0)
+    share = 0.5 + 0.4 * np.sin(since / 2000 * 2 * np.pi)
+    labels = (generator.random(n) < share).astype(np.int64)
+    centres = generator.normal(size=(2, width)) * 0.5
+    return _table(centres[labels] + generator.normal(size=(n, width)), labels)
+
+
+def sensors_wander(seed: int) -> Table:
+    """Every feature has an offset of its own that wanders; only where a row is beside the rows of
+    its time tells its class."""
+    generator = np.random.default_rng([seed, 10])
+    n, width = 12_000, 8
+    steps = generator.normal(size=(n, width)) * 0.06
+    steps[: int(TRAIN * n)] = 0
+    signal, weights = generator.normal(size=(n, width)), generator.normal(size=width)
+    return _table(signal + steps.cumsum(axis=0), _drawn(2 * signal @ weights, generator))
+
+
 KINDS: dict[str, Callable[[int], Table]] = {
     "sparse and wide": sparse_and_wide,
     "short, four classes": short_with_four_classes,
@@ -96,6 +119,8 @@ KINDS: dict[str, Callable[[int], Table]] = {
     "moving clusters": moving_clusters,
     "abrupt turn": abrupt_turn,
     "slow rotation": slow_rotation,
+    "class share moves": class_share_moves,
+    "sensors wander": sensors_wander,
 }
 
 

@@ -101,17 +101,22 @@ class SelfHealingModel(nn.Module):
         """Probabilities for rows ``(n, features)``: `decide` on the backbone's representation."""
         return self.decide(self.backbone(x))
 
-    def decide(self, hidden: Tensor) -> Tensor:
+    def decide(self, hidden: Tensor, context: Tensor | None = None) -> Tensor:
         """Adapter and head over a hidden representation ``(n, hidden)``.
 
         Probability of the second of two classes, ``(n,)``, or of each of many,
         ``(n, classes)``.
+
+        Args:
+            hidden: The backbone's output.
+            context: What the rows around each were like, as a mixture wants to know it
+                (`Lesson.context`); where it is not given, what the mixture last heard.
         """
         if self.mixture is None:
             return self.by_layer(hidden)
         layer = columns(self.by_layer(hidden)) if self.mixture.asks_layer else None
         frozen = self.by_frozen(hidden)
-        mixed: Tensor = self.mixture(hidden, columns(frozen), layer)
+        mixed: Tensor = self.mixture(hidden, columns(frozen), layer, context)
         return mixed[:, 1].contiguous() if frozen.ndim == 1 else mixed
 
     def by_layer(self, hidden: Tensor, weights: dict[str, Tensor] | None = None) -> Tensor:

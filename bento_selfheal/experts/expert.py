@@ -26,10 +26,12 @@ class Expert(nn.Module):
     Attributes:
         growing: Buffers that have a row per label kept, and so any length.
         constant: Buffers that learning does not change.
+        surrounded: Whether it wants to know what the rows around a row are like.
     """
 
     growing: frozenset[str] = frozenset()
     constant: frozenset[str] = frozenset()
+    surrounded = False
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
@@ -58,14 +60,22 @@ class Expert(nn.Module):
             weights: How many rows each stands for, ``(n,)``.
         """
 
-    def view(self, scaled: Tensor) -> Tensor:
-        """What it sees of whole hidden vectors, ``(n, width)``."""
+    def view(self, scaled: Tensor, context: Tensor | None = None) -> Tensor:
+        """What it sees of whole hidden vectors, ``(n, width)``.
+
+        Args:
+            scaled: Whole hidden vectors.
+            context: What the rows around each were like, ``(n, columns)``; few want to know.
+        """
         return scaled[:, scaled.shape[1] - self.width :]
 
-    def ask(self, scaled: Tensor, odds: Tensor) -> Tensor:
+    def ask(self, scaled: Tensor, odds: Tensor, context: Tensor | None = None) -> Tensor:
         """Its answer to whole hidden vectors, as `forward` gives it."""
-        said: Tensor = self(self.view(scaled), odds)
+        said: Tensor = self(self.view(scaled, context), odds)
         return said
+
+    def surround(self, scaled: Tensor) -> None:
+        """Hear what the newest rows are like, of which no label is known; few want to know."""
 
     def linear(self) -> Linear | None:
         """The answer's weights where it is linear; None where it is not."""

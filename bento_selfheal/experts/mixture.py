@@ -74,11 +74,14 @@ class Mixture(nn.Module):
         """Put everybody who is linear side by side."""
         linear, shares = list[Linear](), list[float]()
         others = nn.ModuleDict()
+        self._surrounded: dict[int, Voice] = {}
         for name, voice in sorted(self.voices.items()):  # in the order of a snapshot, to the bit
             own = None if voice.expert is None else voice.expert.linear()
             if name == FROZEN:
                 own = Linear(torch.zeros(1, self.classes), 1.0)
             if own is not None:
+                if voice.expert is not None and voice.expert.surrounded:
+                    self._surrounded[len(linear)] = voice
                 linear.append(own.times(voice.sharpness))
                 shares.append(voice.share)
             elif voice.expert is not None:
@@ -101,18 +104,31 @@ class Mixture(nn.Module):
         """Hidden vectors as experts want them, ``(n, width)``."""
         return ((hidden - self.centre) / self.spread).clamp(-self.reach, self.reach)
 
-    def forward(self, hidden: Tensor, frozen: Tensor, layer: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        hidden: Tensor,
+        frozen: Tensor,
+        layer: Tensor | None,
+        context: Tensor | None = None,
+    ) -> Tensor:
         """Probabilities, ``(n, classes)``.
 
         Args:
             hidden: The frozen backbone's output, ``(n, width)``.
             frozen: The frozen model's probabilities, ``(n, classes)``.
             layer: Those of the model with its layer, ``(n, classes)``; None where it says nothing.
+            context: What the rows around each were like, ``(n, inputs)``; what was last heard where
+                it is not given.
         """
         scaled, odds = self.scale(_on_cpu(hidden)), log_odds(_on_cpu(frozen))
         out = np.zeros_like(odds.numpy())
         if len(self._shares):
-            out = (self._shares * _softmax(self._linear(scaled, odds))).sum(axis=1)
+            said = self._linear(scaled, odds)
+            if context is not None:
+                for place, voice in self._surrounded.items():
+                    own = cast(Expert, voice.expert).ask(scaled, odds, context)
+                    said[:, place] = voice.sharpness * own.numpy()
+            out = (self._shares * _softmax(said)).sum(axis=1)
         if layer is not None and self.asks_layer:
             out = out + _voiced(self.voices[LAYER], log_odds(_on_cpu(layer)))
         for name, expert in self._others.items():

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from bento_selfheal.experts.expert import Expert, one_hot
+from bento_selfheal.experts.kinds.context import before_each, context_of
+from bento_selfheal.experts.lesson import Lesson
 from bento_selfheal.experts.mixture import FROZEN, LAYER, REACH, Mixture, Voice, log_odds, under
 from bento_selfheal.experts.panel import Panel, Standing
 from bento_selfheal.experts.table import make_experts
@@ -63,27 +65,6 @@ DISTINCT = 0.99
 ROUND = 25
 MOST_STUDIED = 2000
 """Labels that are not new from which experts learn; older ones would be forgotten anyway."""
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """Labelled rows as experts learn them, on the CPU."""
-
-    hidden: Tensor
-    """The frozen backbone's output, ``(n, width)``"""
-    frozen: Tensor
-    """What the frozen model says, ``(n, classes)``"""
-    labels: Tensor
-    """Indices of classes, ``(n,)``"""
-    weights: Tensor
-    """Rows that each stands for, ``(n,)``"""
-
-    def part(self, cut: slice) -> Lesson:
-        """Some rows that follow each other."""
-        return Lesson(self.hidden[cut], self.frozen[cut], self.labels[cut], self.weights[cut])
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 class Race:
@@ -169,6 +150,22 @@ class Race:
             return lesson
         return replace(lesson, weights=lesson.weights * torch.from_numpy(~repeats))
 
+    @property
+    def context(self) -> Tensor | None:
+        """What the newest rows are like, ``(inputs,)``; None where nobody wants to know."""
+        return context_of(self.experts)
+
+    def surround(self, inputs: Tensor) -> None:
+        """Hear what the newest rows are like, of which no label is known.
+
+        Args:
+            inputs: Scaled inputs, as they are the last columns of hidden vectors, ``(n, inputs)``.
+        """
+        self._panel = None
+        whole = nn.functional.pad(inputs, (len(self._clean.centre) - inputs.shape[1], 0))
+        for expert in self.experts.values():
+            expert.surround(self._clean.scale(whole))
+
     def learn(self, lesson: Lesson) -> None:
         """Learn new labels."""
         self.seen += len(lesson)
@@ -176,12 +173,14 @@ class Race:
 
     def study(self, lesson: Lesson) -> None:
         """Learn older rows, of which the newest count; nobody is scored on them."""
+        lesson = self._in_a_row(lesson)
         for at in range(max(len(lesson) - MOST_STUDIED, 0), len(lesson), ROUND):
             self._teach(lesson.part(slice(at, at + ROUND)))
 
     def examine(self, lesson: Lesson, repeats: NDArray[np.bool_] | None = None) -> None:
         """Score everybody on rows that nobody knows, round by round, then learn them; the layer
         counts as what the frozen model is."""
+        lesson = self._in_a_row(lesson)
         scored = self.unknown(lesson, repeats)
         for at in range(0, len(lesson), ROUND):
             part = slice(at, at + ROUND)
@@ -219,6 +218,13 @@ class Race:
         }
         return Mixture(**self._clean.scales, classes=self._clean.classes, voices=voices)
 
+    def _in_a_row(self, lesson: Lesson) -> Lesson:
+        """The lesson in the context of its own rows, which were asked one after the other."""
+        if (now := self.context) is None or lesson.context is not None:
+            return lesson
+        rows = self._clean.scale(lesson.hidden)[:, -len(now) :]
+        return replace(lesson, context=before_each(rows, ROUND))
+
     def _shares(self) -> Tensor:
         """Of each opinion, ``(opinions, names)``."""
         behind = self._losses - self._losses.min(dim=1, keepdim=True).values
@@ -242,14 +248,15 @@ class Race:
         """Log probabilities up to a constant of everybody, ``(names, n, classes)``."""
         scaled, odds = self._clean.scale(lesson.hidden), log_odds(lesson.frozen)
         alone = torch.stack([odds, log_odds(layer)])
-        return torch.cat([alone, panel.say(scaled, odds)])
+        return torch.cat([alone, panel.say(scaled, odds, lesson.context)])
 
     def _teach(self, lesson: Lesson) -> None:
         self._panel = None
         scaled, odds = self._clean.scale(lesson.hidden), log_odds(lesson.frozen)
         with torch.no_grad():
             for expert in self.experts.values():
-                expert.learn(expert.view(scaled), odds, lesson.labels, lesson.weights)
+                seen = expert.view(scaled, lesson.context)
+                expert.learn(seen, odds, lesson.labels, lesson.weights)
 
     def state(self) -> dict[str, Tensor]:
         """All that it goes on from, for a package or a checkpoint."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from bento_selfheal.experts.discriminant import DiscriminantExpert
 from bento_selfheal.experts.expert import Expert
-from bento_selfheal.experts.logistic import LogisticExpert
-from bento_selfheal.experts.neighbours import NeighboursExpert
-from bento_selfheal.experts.ridge import RidgeExpert
-from bento_selfheal.experts.softmax import SoftmaxExpert
+from bento_selfheal.experts.kinds.context import ContextExpert
+from bento_selfheal.experts.kinds.discriminant import DiscriminantExpert
+from bento_selfheal.experts.kinds.logistic import LogisticExpert
+from bento_selfheal.experts.kinds.neighbours import NeighboursExpert
+from bento_selfheal.experts.kinds.ridge import RidgeExpert
+from bento_selfheal.experts.kinds.softmax import SoftmaxExpert
 
 Make = Callable[[int, int], Expert]
 
@@ -34,6 +35,9 @@ INPUT_EXPERTS: dict[str, Make] = {
     "softmax-inputs": partial(SoftmaxExpert, rate=0.1, most=0.01),
     "discriminant-inputs": partial(DiscriminantExpert, half_life=500),
     "random-features-inputs": partial(RidgeExpert, half_life=1000, seed=1),
+    "ridge-apart": partial(ContextExpert, half_life=1000, apart=True),
+    "ridge-context": partial(ContextExpert, half_life=1000),
+    "random-features-context": partial(ContextExpert, half_life=2000, seed=1, features=128),
 }
 """Those that see the scaled inputs alone, where the hidden vector has them: where little is known,
 the fewer weights there are to learn, the better."""

@@ -156,6 +156,7 @@ class Pipeline:
     def _watch(self, entry: PredictionRecord) -> None:
         p = self.parts
         p.scoreboard.counts.predicted += len(entry.probabilities)
+        p.line.newest.take(entry.features)
         for batch in p.drift.add(entry):
             self._read_signals(batch)
             if self.journal.signals_are_due():
@@ -204,6 +205,7 @@ class Pipeline:
     def _learn(self, batch: LabelledBatch) -> None:
         """Test, then train: score on labels that nothing has trained on, then heal."""
         p = self.parts
+        batch = replace(batch, context=p.line.challenger.context(batch.asked))
         challenger = p.scoreboard.begin_batch()
         facts = {names.ROWS: len(batch), names.BATCH: p.scoreboard.counts.labelled_batches}
         with self._telemetry.span(names.JOIN, facts, batch.traces):

@@ -11,7 +11,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from bento_selfheal.errors import PackageError
-from bento_selfheal.experts.race import Lesson, Race
+from bento_selfheal.experts.kinds.context import NEWEST
+from bento_selfheal.experts.lesson import Lesson
+from bento_selfheal.experts.race import Race
 from bento_selfheal.model import columns
 from bento_selfheal.packaging.package import Package, hash_file
 
@@ -36,6 +38,8 @@ def teach(package: Package, rows: NDArray[np.float32], labels: NDArray[np.float3
     race = Race(clean, len(package.info.classes), package.inputs)
     if older is not None:
         race.study(older)
+        if package.inputs:
+            race.surround(older.hidden[-NEWEST:, -package.inputs :])
     race.examine(held)
     return race
 

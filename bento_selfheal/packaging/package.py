@@ -99,6 +99,16 @@ class Package:
         wide = isinstance(self.model.backbone, WideAndDeep)
         return len(self.info.features) if wide else 0
 
+    def scaled_inputs(self, rows: NDArray[np.float32]) -> Tensor | None:
+        """The scaled inputs of rows as they are in the hidden vector, ``(n, features)``, on the
+        CPU; None where it does not have them. The deep part is not asked."""
+        backbone = self.model.backbone
+        if not isinstance(backbone, WideAndDeep):
+            return None
+        with torch.no_grad():
+            scaled: Tensor = backbone.scale(own_copy(rows, self.model.device))
+        return scaled.cpu()
+
     def embed(self, rows: NDArray[np.float32]) -> Tensor:
         """Hidden representation of rows, ``(n, hidden)``, by the frozen backbone, on the CPU."""
         with torch.no_grad():

@@ -26,10 +26,18 @@ def predict_probabilities(
     return out
 
 
-def decide_probabilities(model: SelfHealingModel, hidden: Tensor) -> NDArray[np.float32]:
-    """Probabilities for hidden vectors ``(n, hidden)``, as they are, on whatever device each is."""
+def decide_probabilities(
+    model: SelfHealingModel, hidden: Tensor, context: Tensor | None = None
+) -> NDArray[np.float32]:
+    """Probabilities for hidden vectors ``(n, hidden)``, as they are, on whatever device each is.
+
+    Args:
+        model: Who answers.
+        hidden: The hidden vectors.
+        context: As `SelfHealingModel.decide` takes it.
+    """
     with torch.inference_mode():
-        out: NDArray[np.float32] = model.decide(hidden.to(model.device)).cpu().numpy()
+        out: NDArray[np.float32] = model.decide(hidden.to(model.device), context).cpu().numpy()
     return out
 
 
@@ -55,9 +63,11 @@ def probabilities_or_half(
     return _or_half(predict_probabilities(model, np.ascontiguousarray(rows)))
 
 
-def decide_or_half(model: SelfHealingModel, hidden: Tensor) -> NDArray[np.float32]:
-    """Probabilities for hidden vectors ``(n, hidden)``, as `probabilities_or_half` gives them."""
-    return _or_half(decide_probabilities(model, hidden))
+def decide_or_half(
+    model: SelfHealingModel, hidden: Tensor, context: Tensor | None = None
+) -> NDArray[np.float32]:
+    """What `decide_probabilities` gives, with a half as `probabilities_or_half` has it."""
+    return _or_half(decide_probabilities(model, hidden, context))
 
 
 def _or_half(out: NDArray[np.float32]) -> NDArray[np.float32]:

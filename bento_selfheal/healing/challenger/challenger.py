@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bento_selfheal.experts.race import Race
@@ -77,6 +79,18 @@ class Challenger:
                 for name, value in own.items():
                     value.copy_(clean[name] + (value - clean[name]) * (limit / distance))
         return min(distance, limit)
+
+    def context(self, asked: NDArray[np.int64] | None) -> Tensor | None:
+        """What the rows around each were like when it was asked, ``(n, inputs)``; None where no
+        expert wants to know.
+
+        Args:
+            asked: As `Past.when` takes it; None where it is not known.
+        """
+        now = None if self.race is None else self.race.context
+        if now is None or asked is None or not len(asked):
+            return None
+        return self.past.contexts(asked, now)
 
     def moments(self) -> dict[str, Tensor]:
         """Adam's moments by parameter, on the CPU; empty before the first step."""

@@ -17,6 +17,7 @@ from bento_selfheal.experts.mixture import under
 from bento_selfheal.experts.race import Race
 from bento_selfheal.healing.challenger.anchor import Anchor, Basis
 from bento_selfheal.healing.challenger.challenger import Challenger
+from bento_selfheal.healing.challenger.newest import NewestRows
 from bento_selfheal.healing.challenger.schedule import Schedule
 from bento_selfheal.healing.champion.lineage import Lineage
 from bento_selfheal.healing.evidence.gate import Gate, Trial, Verdict
@@ -52,6 +53,7 @@ class ChallengerLine:
         trial: What the challenger has shown so far; None before its first round.
         gate: Compares it with the champion.
         ranking: Holds back what ranks rows worse.
+        newest: The newest rows that were answered.
         losses: Each loss of the newest round of training.
     """
 
@@ -68,6 +70,7 @@ class ChallengerLine:
         self.trial: Trial | None = None
         self.losses: dict[str, float] = {}
         self._healed_at = 0
+        self.newest = NewestRows(package)
         self._begin(lineage.champion)
 
     def _begin(self, start: SelfHealingModel) -> None:
@@ -148,6 +151,19 @@ class ChallengerLine:
             return ""
         return f"accuracy {accuracy:.3f} on the reference set is under the floor of {floor}"
 
+    def hear(self) -> bool:
+        """Tell the experts what the newest rows are like; whether the challenger's answers change
+        by it."""
+        challenger, race = self.challenger, self.challenger.race
+        inputs = None if race is None else self.newest.inputs()
+        if race is None or inputs is None:
+            return False
+        race.surround(inputs)
+        if challenger.answers.mixture is None:
+            return False
+        challenger.answers.mixture = race.mixture()
+        return True
+
     def begin_heal(self, labels: int, predicted: int) -> None:
         """A heal begins: how many rows were answered for each label that came since the last one.
 
@@ -158,6 +174,8 @@ class ChallengerLine:
         answered, self._healed_at = predicted - self._healed_at, predicted
         pace = min(max(answered / max(labels, 1), 1.0), MOST_ROWS_PER_LABEL)
         self.challenger.rows_per_label = pace
+        if not self.gate.proven:
+            self.hear()
 
     def heal_ended(self, predictions: int) -> None:
         """Keep what the line is like from this place of the log of predictions on."""
@@ -197,6 +215,7 @@ class ChallengerLine:
             "gate": self.gate.state(),
             "losses": self.losses,
             "healed_at": self._healed_at,
+            **self.newest.state(),
         }
 
     def _restored_race(self, raced: dict[str, Tensor], past: dict[str, Tensor]) -> Race | None:
@@ -237,3 +256,4 @@ class ChallengerLine:
         self.gate.restore(state["gate"])
         self.ranking.restore(under(RANKING, state))
         self.losses, self._healed_at = state["losses"], state["healed_at"]
+        self.newest.restore(state)

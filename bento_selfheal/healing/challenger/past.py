@@ -61,8 +61,7 @@ class Past:
             The run, and its moment; None for rows that are to be asked now: they came with their
             label, or were asked before the line's first heal.
         """
-        begins = np.asarray([m.predictions for m in self.moments], dtype=np.int64)
-        places = np.searchsorted(begins, asked, side="left") - 1
+        places = self._places(asked)
         edges = [0, *(np.flatnonzero(np.diff(places)) + 1).tolist(), len(places)]
         for begin, end in pairwise(edges):
             if end > begin:
@@ -71,6 +70,21 @@ class Past:
         if len(asked) and (places >= 0).any():
             # Labels come in about the order in which their rows were asked.
             del self.moments[: max(int(places[places >= 0].min()) - 1, 0)]
+
+    def contexts(self, asked: NDArray[np.int64], now: Tensor) -> Tensor:
+        """What the rows around each were like when it was asked, ``(n, inputs)``.
+
+        Args:
+            asked: As in `when`.
+            now: What they are like now, ``(inputs,)``.
+        """
+        each = [now if i < 0 else self.moments[i].race.context for i in self._places(asked)]
+        return torch.stack([now if context is None else context for context in each])
+
+    def _places(self, asked: NDArray[np.int64]) -> NDArray[np.intp]:
+        """Place of the moment that each row was asked at; -1 where there is none."""
+        begins = np.asarray([m.predictions for m in self.moments], dtype=np.int64)
+        return np.searchsorted(begins, asked, side="left") - 1
 
     def state(self) -> dict[str, Tensor]:
         """As tensors, for the checkpoint."""

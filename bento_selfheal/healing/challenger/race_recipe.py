@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from bento_selfheal.config.parameters import HealParameters
+from bento_selfheal.experts.lesson import Lesson
 from bento_selfheal.experts.mixture import LAYER
-from bento_selfheal.experts.race import MOST_STUDIED, Lesson, Race
+from bento_selfheal.experts.race import MOST_STUDIED, Race
 from bento_selfheal.healing.challenger.anchor import Anchor
 from bento_selfheal.healing.challenger.challenger import Challenger
 from bento_selfheal.healing.challenger.recipes import (
@@ -62,8 +63,9 @@ class RaceRecipe:
             older = rows.head(len(rows) - len(fresh)).tail(MOST_STUDIED)
             race.examine(_lesson(challenger, older), older.repeats)
         challenger.examined = True
-        lesson = _lesson(challenger, fresh) if len(fresh) else None
-        if lesson is not None:
+        lesson = None
+        if len(fresh):
+            lesson = replace(_lesson(challenger, fresh), context=challenger.context(fresh.asked))
             _score(challenger, race, race.unknown(lesson, fresh.repeats), fresh, rows.rarity)
         losses = {} if _rests(challenger) else self._train_layer(challenger, rows, generator)
         if lesson is not None:

@@ -46,6 +46,8 @@ class LabelledBatch:
     """The packaged model"""
     frozen: Answers | None = field(default=None, repr=False)
     """What its frozen parts say of the rows, where they were asked already"""
+    context: Tensor | None = field(default=None, repr=False)
+    """What the rows around each were like, ``(n, inputs)``, where experts want to know"""
 
     @classmethod
     def of(
@@ -92,6 +94,7 @@ class LabelledBatch:
             self.served[places],
             self.versions[places],
             self.package,
+            context=None if self.context is None else self.context[places],
         )
 
     @cached_property
@@ -119,12 +122,17 @@ class LabelledBatch:
         number counts as knowing nothing.
         """
         if id(model) not in self._asked:
-            self._asked[id(model)] = model, decide_or_half(model, self.hidden)
+            self._asked[id(model)] = model, decide_or_half(model, self.hidden, self.context)
         return self._asked[id(model)][1]
 
     @cached_property
     def _asked(self) -> dict[int, tuple[SelfHealingModel, NDArray[np.float32]]]:
         return {}
+
+    @property
+    def asked(self) -> NDArray[np.int64]:
+        """Place of each row's prediction in the log, ``(n,)``; -1 where there was none."""
+        return np.asarray([row.asked for row in self.rows], dtype=np.int64)
 
     @property
     def sources(self) -> list[str | None]:

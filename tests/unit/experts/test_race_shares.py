@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from bento_selfheal.experts.lesson import Lesson
 from bento_selfheal.experts.mixture import FROZEN, Mixture
-from bento_selfheal.experts.race import Lesson, Race
+from bento_selfheal.experts.race import Race
 
 WIDTH, CLASSES = 5, 2
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from bento_selfheal.experts.race import Lesson, Race
+from bento_selfheal.experts.lesson import Lesson
+from bento_selfheal.experts.race import Race
 from bento_selfheal.healing.challenger.past import MOST, Past
 from bento_selfheal.model import ReflexiveLayer
 

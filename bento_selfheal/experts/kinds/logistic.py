@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bento_selfheal.experts.expert import Linear, one_hot, with_one
-from bento_selfheal.experts.narrow import NARROW, WIDEST, NarrowExpert
+from bento_selfheal.experts.expert import one_hot, with_one
+from bento_selfheal.experts.kinds.narrow import NARROW, WIDEST, NarrowExpert
+from bento_selfheal.experts.side_by_side import Linear
 
 PRIOR = 5.0
 """Variance of the log odds that the prior allows: the more columns, the smaller each weight."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bento_selfheal.experts.expert import one_hot, with_one
-from bento_selfheal.experts.narrow import NARROW, WIDEST, NarrowExpert
+from bento_selfheal.experts.kinds.narrow import NARROW, WIDEST, NarrowExpert
 from bento_selfheal.experts.side_by_side import Linear
 
 RIDGE = 1.0
@@ -29,6 +29,7 @@ class RidgeExpert(NarrowExpert):
         half_life: Labels after which a label counts half.
         seed: Of the random features.
         curved: Whether to take random features; else the hidden vector itself.
+        features: Number of random features.
     """
 
     constant = frozenset({"projection", "directions", "phases"})
@@ -38,17 +39,24 @@ class RidgeExpert(NarrowExpert):
     sharpness: Tensor
 
     def __init__(
-        self, width: int, classes: int, *, half_life: float, seed: int = 0, curved: bool = True
+        self,
+        width: int,
+        classes: int,
+        *,
+        half_life: float,
+        seed: int = 0,
+        curved: bool = True,
+        features: int = FEATURES,
     ) -> None:
         widest = sys.maxsize if curved else WIDEST
         super().__init__(width, classes, widest=widest, narrow=NARROW, seed=seed)
         self.half_life, self.curved = half_life, curved
-        terms = (FEATURES if curved else self.seen) + 1
+        terms = (features if curved else self.seen) + 1
         if curved:
             draw = torch.Generator().manual_seed(seed)
-            directions = torch.randn(width, FEATURES, generator=draw) / width**0.5
+            directions = torch.randn(width, features, generator=draw) / width**0.5
             self.register_buffer("directions", directions)
-            self.register_buffer("phases", torch.rand(FEATURES, generator=draw) * 2 * torch.pi)
+            self.register_buffer("phases", torch.rand(features, generator=draw) * 2 * torch.pi)
         self.register_buffer("weight", torch.zeros(terms, classes))
         self.register_buffer("sharpness", torch.tensor([4.0]))
         self._sums = {

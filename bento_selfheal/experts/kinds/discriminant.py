@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bento_selfheal.experts.expert import one_hot, with_one
-from bento_selfheal.experts.narrow import NARROW, WIDEST, NarrowExpert
+from bento_selfheal.experts.kinds.narrow import NARROW, WIDEST, NarrowExpert
 from bento_selfheal.experts.side_by_side import Linear
 
 SHRINKAGE = 0.1

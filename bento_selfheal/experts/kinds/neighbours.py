@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bento_selfheal.experts.narrow import NarrowExpert
+from bento_selfheal.experts.kinds.narrow import NarrowExpert
 
 NEAREST = 8
 DOUBT = 0.5
