@@ -191,7 +191,7 @@ class Tuning(HealParameters):
 
     trial_rows: Count = 3000
     """Labelled rows after which an undecided trial ends and a new one begins."""
-    advance_rows: Count = 50
+    advance_rows: Count = 25
     """Labelled rows between two snapshots of a challenger line that has already been proven."""
     regret_alpha: Chance = 0.001
     """Probability, per test of 3,000 rows, that a line that is no worse is rolled back."""

@@ -34,7 +34,7 @@ MOST_ROWS_PER_LABEL = 20.0
 PREFIXES = ("challenger.", "average.", "moments.")
 """Of the tensors of a state: trained weights, their average, Adam's moments."""
 RACE, PAST, RANKING = "race.", "past.", "ranking."
-LARGEST = 50
+LARGEST = 25
 YOUNG = 3
 """A batch is no larger than one part in so many of what a line has seen."""
 

@@ -7,7 +7,7 @@ by what it would have said then.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,6 +25,11 @@ from bento_selfheal.model import ReflexiveLayer
 MOST = 16
 """Moments kept. When there are more, every second one goes: it is known less exactly then how
 fresh the line was."""
+MOST_CONTEXTS = 256
+"""The same of the contexts, which are small."""
+
+CONTEXTS, HEARD = "contexts", "heard"
+"""Of a state: what the rows were like, and from which places of the log on."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Past:
 
     def __init__(self) -> None:
         self.moments: list[Moment] = []
+        self._contexts: list[tuple[int, Tensor]] = []
 
     def keep(self, predictions: int, layer: ReflexiveLayer, race: Race) -> None:
         """Keep what a heal left behind, at this place of the log of predictions."""
@@ -50,6 +56,10 @@ class Past:
         self.moments.append(Moment(predictions, weights, race.standing()))
         if len(self.moments) > MOST:
             del self.moments[1:-1:2]
+        if race.context is not None:
+            self._contexts.append((predictions, race.context))
+            if len(self._contexts) > MOST_CONTEXTS:
+                del self._contexts[1:-1:2]
 
     def when(self, asked: NDArray[np.int64]) -> Iterator[tuple[slice, Moment | None]]:
         """Runs of rows that were asked at the same moment, in order.
@@ -61,7 +71,7 @@ class Past:
             The run, and its moment; None for rows that are to be asked now: they came with their
             label, or were asked before the line's first heal.
         """
-        places = self._places(asked)
+        places = _places([moment.predictions for moment in self.moments], asked)
         edges = [0, *(np.flatnonzero(np.diff(places)) + 1).tolist(), len(places)]
         for begin, end in pairwise(edges):
             if end > begin:
@@ -70,6 +80,8 @@ class Past:
         if len(asked) and (places >= 0).any():
             # Labels come in about the order in which their rows were asked.
             del self.moments[: max(int(places[places >= 0].min()) - 1, 0)]
+            first = self.moments[0].predictions
+            self._contexts = [own for own in self._contexts if own[0] >= first]
 
     def contexts(self, asked: NDArray[np.int64], now: Tensor) -> Tensor:
         """What the rows around each were like when it was asked, ``(n, inputs)``.
@@ -78,13 +90,8 @@ class Past:
             asked: As in `when`.
             now: What they are like now, ``(inputs,)``.
         """
-        each = [now if i < 0 else self.moments[i].race.context for i in self._places(asked)]
-        return torch.stack([now if context is None else context for context in each])
-
-    def _places(self, asked: NDArray[np.int64]) -> NDArray[np.intp]:
-        """Place of the moment that each row was asked at; -1 where there is none."""
-        begins = np.asarray([m.predictions for m in self.moments], dtype=np.int64)
-        return np.searchsorted(begins, asked, side="left") - 1
+        each = _places([predictions for predictions, _ in self._contexts], asked)
+        return torch.stack([now if i < 0 else self._contexts[i][1] for i in each])
 
     def state(self) -> dict[str, Tensor]:
         """As tensors, for the checkpoint."""
@@ -97,6 +104,9 @@ class Past:
             out[f"{i}.sharpness"] = torch.tensor(moment.race.sharpness)
             for name, expert in moment.race.panel.experts.items():
                 out.update({f"{i}.{name}.{k}": v.clone() for k, v in expert.changing().items()})
+        if self._contexts:
+            begins, contexts = zip(*self._contexts, strict=True)
+            out |= {CONTEXTS: torch.stack(contexts), HEARD: torch.tensor(begins)}
         return out
 
     def restore(self, state: Mapping[str, Tensor], layer: ReflexiveLayer, race: Race) -> None:
@@ -118,3 +128,11 @@ class Past:
             standing = Standing(race.panel(experts), own["shares"], own["sharpness"].tolist())
             weights = dict(then.state_dict())
             self.moments.append(Moment(int(own["predictions"]), weights, standing))
+        heard = state[HEARD].tolist() if HEARD in state else []
+        self._contexts = list(zip(heard, state.get(CONTEXTS, ()), strict=True))
+
+
+def _places(begins: Sequence[int], asked: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Of times that begin at places of the log, the one that each row was asked in; -1 where it was
+    asked before the first."""
+    return np.searchsorted(np.asarray(begins, dtype=np.int64), asked, side="left") - 1

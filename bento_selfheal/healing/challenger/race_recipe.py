@@ -38,7 +38,7 @@ world moves on while labels are waited for."""
 AWAKE = 40
 """Rounds after a change in which the layer always trains."""
 LABELS_OF_REST = 50
-"""Labels that a layer with nothing to say trains on, and then sits out."""
+"""Labels after which the layer trains again; twice as many where it has nothing to say."""
 YOUNG = 500
 """Labels before which it is not known yet how much the layer has to say."""
 
@@ -67,7 +67,9 @@ class RaceRecipe:
         if len(fresh):
             lesson = replace(_lesson(challenger, fresh), context=challenger.context(fresh.asked))
             _score(challenger, race, race.unknown(lesson, fresh.repeats), fresh, rows.rarity)
-        losses = {} if _rests(challenger) else self._train_layer(challenger, rows, generator)
+        losses = (
+            {} if _rests(challenger, len(fresh)) else self._train_layer(challenger, rows, generator)
+        )
         if lesson is not None:
             race.learn(lesson)
         challenger.answers.mixture = race.mixture()
@@ -114,11 +116,14 @@ def _share_of_layer(challenger: Challenger) -> float:
     return 0.0 if voice is None else voice.share
 
 
-def _rests(challenger: Challenger) -> bool:
-    """Whether the layer sits this round out: every second one where it has nothing to say, and the
-    world has not moved lately."""
+def _rests(challenger: Challenger, fresh: int) -> bool:
+    """Whether the layer sits this round of so many new labels out: experts learn what is new from
+    few labels, the layer does not."""
+    if challenger.seen < YOUNG:
+        return False
     silent = challenger.rounds >= AWAKE and _share_of_layer(challenger) == 0
-    return silent and challenger.seen // LABELS_OF_REST % 2 == 1
+    wait = LABELS_OF_REST * (2 if silent else 1)
+    return challenger.seen // wait == (challenger.seen - fresh) // wait
 
 
 def _refits(challenger: Challenger, anchor: Anchor) -> bool:
