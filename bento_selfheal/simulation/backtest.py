@@ -31,7 +31,7 @@ from bento_selfheal.healing.pipeline import Pipeline
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.probabilities import decide_probabilities, predict_probabilities
 from bento_selfheal.scoring.scores import majority_accuracy
-from bento_selfheal.simulation.driver import BatchReport
+from bento_selfheal.simulation.driver import Actions, BatchReport
 from bento_selfheal.simulation.figures import Figures, alarm_shares, figures_of
 from bento_selfheal.simulation.memory_snapshots import MemorySnapshots
 from bento_selfheal.simulation.streams import Stream
@@ -90,7 +90,7 @@ class Backtest:
             sources: Who gives each label, ``(n,)``.
             told: The labels that are given, where they are not the true ones, ``(n,)``.
         """
-        given = stream.labels if told is None else told
+        given, actions = stream.labels if told is None else told, Actions()
         owed: deque[int] = deque()
         asked_at: dict[int, PredictionRecord] = {}
         for number, (rows, labels) in enumerate(stream, start=1):
@@ -120,8 +120,14 @@ class Backtest:
                 frozen=shadow,
                 served=asked.probabilities,
                 threshold=threshold,
-                action=self.parts.scoreboard.last.get("action", ""),
+                action=self._done(actions),
             )
+
+    def _done(self, actions: Actions) -> str:
+        counts = self.parts.scoreboard.counts
+        return actions.since(
+            counts.heals, counts.promotions, counts.rollbacks, self.parts.lineage.serving_version
+        )
 
     def replay(self, store: SqlStore, predictions_from: int, feedback_from: int) -> None:
         """Run a store's own log: its rows are answered anew, its labels come when they came.

@@ -121,6 +121,36 @@ class Summary:
         return np.concatenate([getattr(report, name) for report in self.reports])
 
 
+class Actions:
+    """Tells heals, promotions and rollbacks by how far their numbers have risen."""
+
+    def __init__(self) -> None:
+        self._heals = self._promotions = self._rollbacks = 0
+
+    def since(self, heals: int, promotions: int, rollbacks: int, serving: int) -> str:
+        """What was done since this was last asked; empty where nothing was.
+
+        Args:
+            heals: Heals so far.
+            promotions: Promotions so far.
+            rollbacks: Rollbacks so far.
+            serving: Version of the snapshot that serves.
+
+        >>> done = Actions()
+        >>> done.since(1, 0, 0, 1), done.since(4, 2, 0, 7), done.since(4, 2, 1, 5)
+        ('heal 1', 'heals 2 to 4, promote 7', 'rollback to 5')
+        """
+        first, words = self._heals + 1, list[str]()
+        if heals >= first:
+            words.append(f"heal {heals}" if heals == first else f"heals {first} to {heals}")
+        if rollbacks > self._rollbacks:
+            words.append(f"rollback to {serving}")
+        elif promotions > self._promotions:
+            words.append(f"promote {serving}")
+        self._heals, self._promotions, self._rollbacks = heals, promotions, rollbacks
+        return ", ".join(words)
+
+
 class Driver:
     """A client that asks for predictions at once and sends labels late.
 
@@ -137,6 +167,7 @@ class Driver:
         self._owed: deque[tuple[str, int]] = deque()
         self._sent = 0
         self._version = 0
+        self._actions = Actions()
 
     def run(self, stream: Stream) -> Iterator[BatchReport]:
         """Send the stream batch by batch; one report each."""
@@ -156,7 +187,7 @@ class Driver:
         self._owed.extend(zip(answer.prediction_ids, labels.tolist(), strict=True))
         self._give_labels(delay)
         status = self._settle(number * len(rows))
-        last = status.get("last") or {}
+        serving = status["serving"] or {"version": 0}
         return BatchReport(
             number=number,
             state=status["state"],
@@ -167,7 +198,9 @@ class Driver:
             frozen=before,
             served=np.asarray(answer.probabilities, dtype=np.float32),
             threshold=answer.threshold,
-            action=last.get("action", ""),
+            action=self._actions.since(
+                status["heals"], status["promotions"], status["rollbacks"], serving["version"]
+            ),
         )
 
     def _give_labels(self, delay: int) -> None:

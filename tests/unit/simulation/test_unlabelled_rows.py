@@ -80,7 +80,7 @@ def test_nothing_lost_where_nothing_moves(
 def test_a_moved_share_is_met_before_its_labels_come(
     tmp_path: Path, without: pytest.MonkeyPatch
 ) -> None:
-    """Where the share of a class swings faster than labels come, two points are won."""
+    """Where the share of a class swings faster than labels come, a point at least is won."""
     told = served(swinging(0), 0, tmp_path / "told")
     _take_out(without)
-    assert told >= served(swinging(0), 0, tmp_path / "untold") + 0.02
+    assert told >= served(swinging(0), 0, tmp_path / "untold") + 0.01
