@@ -320,14 +320,14 @@ def means(rows: Rows) -> Row:
 
 
 def measured(name: str, seed: int) -> tuple[Row, float]:
-    """One seed of an experiment, in a model store of its own, and the seconds that it took."""
+    """One seed of an experiment, in a model store of its own, and the processor seconds that it took."""
     torch.set_num_threads(1)
-    started = time.perf_counter()
+    started = time.process_time()
     experiment = EXPERIMENTS[name]
     with tempfile.TemporaryDirectory() as home:
         use_home(Path(home))
         found = experiment.measure(*experiment.given, seed)
-    return found, time.perf_counter() - started
+    return found, time.process_time() - started
 
 
 def row_of(name: str, done: Mapping[int, tuple[Row, float]]) -> Row:

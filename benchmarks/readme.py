@@ -168,11 +168,11 @@ def _each(by_rows: dict[str, float] | None) -> str | None:
 
 
 def quality_table(results: dict[str, Any]) -> str:
-    rows = ["| experiment | results | seconds |", "|---|---|---|"]
+    rows = ["| experiment | results |", "|---|---|"]
     for name, found in sorted(results.items()):
         if isinstance(found, dict) and not name.startswith(STREAM):
             cells = ", ".join(_figure(k, v) for k, v in found.items() if k != "seconds")
-            rows.append(f"| {name} | {cells} | {found['seconds']:.0f} |")
+            rows.append(f"| {name} | {cells} |")
     return "\n".join(rows)
 
 
