@@ -320,7 +320,7 @@ def means(rows: Rows) -> Row:
 
 
 def measured(name: str, seed: int) -> tuple[Row, float]:
-    """One seed of an experiment, in a model store of its own, and the processor seconds that it took."""
+    """One seed of an experiment, in a model store of its own, and the processor seconds of it."""
     torch.set_num_threads(1)
     started = time.process_time()
     experiment = EXPERIMENTS[name]

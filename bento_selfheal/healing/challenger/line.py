@@ -34,7 +34,9 @@ MOST_ROWS_PER_LABEL = 20.0
 PREFIXES = ("challenger.", "average.", "moments.")
 """Of the tensors of a state: trained weights, their average, Adam's moments."""
 RACE, PAST, RANKING = "race.", "past.", "ranking."
-LARGEST = 25
+LARGEST, SMALLEST = 25, 5
+ROWS_A_HEAL = 100
+"""Rows after which a batch ends, however few of them have a label, down to the smallest."""
 YOUNG = 3
 """A batch is no larger than one part in so many of what a line has seen."""
 
@@ -95,7 +97,9 @@ class ChallengerLine:
         p = self._settings.tuning
         if p.recipe != "race" or self._settings.gate == "always":
             return p.batch_size
-        return min(max(self.challenger.seen // YOUNG, p.heal_rows), LARGEST, p.batch_size)
+        few = max(round(ROWS_A_HEAL / self.challenger.rows_per_label), SMALLEST)
+        young = max(self.challenger.seen // YOUNG, p.heal_rows)
+        return min(young, few, LARGEST, p.batch_size)
 
     def restart(self, start: SelfHealingModel | None = None) -> None:
         """Another line begins, from a model or from what serves; it has yet to prove itself."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bento_selfheal.healing.evidence.e_process import MEMORY, EProcess
 from bento_selfheal.scoring.scores import NOTHING, Scores
 
-LEAST_ADVANCE = 10
+LEAST_ADVANCE = 5
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Gate:
         A trial, an advance and the memory of the bets take ``rarity`` times as many rows
         (`LabelledRows.rarity`): where one class has almost all rows, the others decide. Where
         ``rows_per_label`` rows are answered for each label, an advance takes as many fewer labels,
-        10 at the least: a line that waited for as many as ever would serve what the world has left
+        5 at the least: a line that waited for as many as ever would serve what the world has left
         behind.
         """
         self.process.update(gains, MEMORY * rarity)

@@ -155,10 +155,10 @@ def test_an_old_loss_is_not_held_against_a_line() -> None:
     assert gate.update(np.full(100, 0.01)).promote
 
 
-@pytest.mark.parametrize(("pace", "enough"), [(1.0, 100), (2.0, 50), (20.0, 10)])
+@pytest.mark.parametrize(("pace", "enough"), [(1.0, 100), (2.0, 50), (50.0, 5)])
 def test_few_labels_are_looked_at_sooner(pace: float, enough: int) -> None:
     """Where a label comes only every so many rows, a proven line waits for as many fewer, and
-    for 10 at the least."""
+    for 5 at the least."""
     gate = Gate(ALPHA, 3000, advance_rows=100)
     assert gate.update(np.full(60, 0.5)).promote
     gate.restart()
