@@ -162,9 +162,10 @@ class Race:
             inputs: Scaled inputs, as they are the last columns of hidden vectors, ``(n, inputs)``.
         """
         self._panel = None
-        whole = nn.functional.pad(inputs, (len(self._clean.centre) - inputs.shape[1], 0))
+        ahead = len(self._clean.centre) - inputs.shape[1]
+        scaled = self._clean.scale(nn.functional.pad(inputs, (ahead, 0)))
         for expert in self.experts.values():
-            expert.surround(self._clean.scale(whole))
+            expert.surround(scaled)
 
     def learn(self, lesson: Lesson) -> None:
         """Learn new labels."""
@@ -180,8 +181,7 @@ class Race:
     def examine(self, lesson: Lesson, repeats: NDArray[np.bool_] | None = None) -> None:
         """Score everybody on rows that nobody knows, round by round, then learn them; the layer
         counts as what the frozen model is."""
-        lesson = self._in_a_row(lesson)
-        scored = self.unknown(lesson, repeats)
+        scored = self.unknown(lesson := self._in_a_row(lesson), repeats)
         for at in range(0, len(lesson), ROUND):
             part = slice(at, at + ROUND)
             self.score(scored.part(part), lesson.frozen[part])
@@ -210,10 +210,10 @@ class Race:
         shares = opinions @ self._shares()
         shares = torch.where(shares < LEAST_SHARE, torch.zeros_like(shares), shares)
         shares = shares / shares.sum()
-        experts, sharpness = self._as_now().experts, self._sharpest()
+        experts, sharp = self._as_now().experts, self._sharpest()
         voices = {
-            name: Voice(share, SHARPNESS[sharp], experts.get(name))
-            for name, share, sharp in zip(self.names, shares.tolist(), sharpness, strict=True)
+            name: Voice(share, SHARPNESS[place], experts.get(name))
+            for name, share, place in zip(self.names, shares.tolist(), sharp, strict=True)
             if share > 0
         }
         return Mixture(**self._clean.scales, classes=self._clean.classes, voices=voices)

@@ -20,7 +20,7 @@ EXPERTS: dict[str, Make] = {
     "softmax-fast": partial(SoftmaxExpert, rate=0.2),
     "correction": partial(SoftmaxExpert, rate=0.1, corrects=True),
     "logistic": partial(LogisticExpert, half_life=500),
-    "ridge": partial(RidgeExpert, half_life=1000, curved=False),
+    "ridge": partial(RidgeExpert, half_life=1000, features=0),
     "random-features": partial(RidgeExpert, half_life=2000, seed=1),
     "random-features-fast": partial(RidgeExpert, half_life=300, seed=1),
     "discriminant": partial(DiscriminantExpert, half_life=500),

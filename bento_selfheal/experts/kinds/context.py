@@ -51,7 +51,7 @@ class ContextExpert(RidgeExpert):
     ) -> None:
         super().__init__(
             width if apart else 2 * width, classes,
-            half_life=half_life, seed=seed, curved=features > 0, features=features,
+            half_life=half_life, seed=seed, features=features,
         )  # fmt: skip
         self.width, self.apart = width, apart
         self.register_buffer("context", torch.zeros(width))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bento_selfheal.experts.expert import one_hot, with_one
-from bento_selfheal.experts.kinds.narrow import NARROW, WIDEST, NarrowExpert
-from bento_selfheal.experts.side_by_side import Linear
+from bento_selfheal.experts.expert import one_hot
+from bento_selfheal.experts.kinds.linear import LinearExpert
 
 SHRINKAGE = 0.1
 """Least share of a multiple of the identity in the covariance (Friedman 1989); it grows where there
@@ -17,37 +16,19 @@ UNSEEN = 0.1
 SMALLEST = 1e-3
 
 
-class DiscriminantExpert(NarrowExpert):
+class DiscriminantExpert(LinearExpert):
     """Classes as normal distributions with one covariance, all of newer labels more than of older.
 
     A class that moves as a whole is followed by its mean alone, which few labels tell.
-
-    Args:
-        width: Width of the hidden vector.
-        classes: Number of classes.
-        half_life: Labels after which a label counts half.
-        seed: Of the projection of a wide hidden vector.
     """
 
-    weight: Tensor
-
     def __init__(self, width: int, classes: int, *, half_life: float, seed: int = 0) -> None:
-        super().__init__(width, classes, widest=WIDEST, narrow=NARROW, seed=seed)
-        self.half_life = half_life
-        self.register_buffer("weight", torch.zeros(self.seen + 1, classes))
+        super().__init__(width, classes, half_life=half_life, seed=seed)
         self._sums = {
             "counts": torch.zeros(classes, dtype=torch.float64),
             "totals": torch.zeros(classes, self.seen, dtype=torch.float64),
             "gram": torch.zeros(self.seen, self.seen, dtype=torch.float64),
         }
-
-    def forward(self, hidden: Tensor, odds: Tensor) -> Tensor:
-        """The discriminant functions, which are log probabilities up to a constant."""
-        return with_one(self.see(hidden)) @ self.weight
-
-    def linear(self) -> Linear:
-        """Its discriminant functions."""
-        return Linear(self.widen(self.weight))
 
     def learn(self, hidden: Tensor, odds: Tensor, labels: Tensor, weights: Tensor) -> None:
         """Fade what was learned, add the rows, and solve."""

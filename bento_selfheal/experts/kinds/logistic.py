@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from bento_selfheal.experts.expert import one_hot, with_one
-from bento_selfheal.experts.kinds.narrow import NARROW, WIDEST, NarrowExpert
-from bento_selfheal.experts.side_by_side import Linear
+from bento_selfheal.experts.kinds.linear import LinearExpert
 
 PRIOR = 5.0
 """Variance of the log odds that the prior allows: the more columns, the smaller each weight."""
@@ -15,38 +14,20 @@ LEAST_CURVATURE = 0.02
 """Of a row that all classes but one are ruled out for: a sure mistake must not lead too far."""
 
 
-class LogisticExpert(NarrowExpert):
+class LogisticExpert(LinearExpert):
     """Multinomial logistic regression; each batch of labels is one Newton step from what was
     known, whose curvature fades as its rows grow old.
 
     It knows from the curvature which weights are well known and which ones are not, so that a
     world that moves is followed within few labels (an extended Kalman filter that forgets, as in
     Penny and Roberts 1999).
-
-    Args:
-        width: Width of the hidden vector.
-        classes: Number of classes.
-        half_life: Labels after which a label counts half.
-        seed: Of the projection of a wide hidden vector.
     """
 
-    weight: Tensor
-
     def __init__(self, width: int, classes: int, *, half_life: float, seed: int = 0) -> None:
-        super().__init__(width, classes, widest=WIDEST, narrow=NARROW, seed=seed)
-        self.half_life = half_life
+        super().__init__(width, classes, half_life=half_life, seed=seed)
         self.ridge = max(self.seen / PRIOR, 1.0)
-        self.register_buffer("weight", torch.zeros(self.seen + 1, classes))
         terms = self.seen + 1
         self._sums = {"curvature": torch.zeros(terms, terms, dtype=torch.float64)}
-
-    def forward(self, hidden: Tensor, odds: Tensor) -> Tensor:
-        """The linear scores."""
-        return with_one(self.see(hidden)) @ self.weight
-
-    def linear(self) -> Linear:
-        """Its weights."""
-        return Linear(self.widen(self.weight))
 
     def learn(self, hidden: Tensor, odds: Tensor, labels: Tensor, weights: Tensor) -> None:
         """Fade what was learned, add the rows' curvature, and take a step."""

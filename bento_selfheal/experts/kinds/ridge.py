@@ -28,8 +28,7 @@ class RidgeExpert(NarrowExpert):
         classes: Number of classes.
         half_life: Labels after which a label counts half.
         seed: Of the random features.
-        curved: Whether to take random features; else the hidden vector itself.
-        features: Number of random features.
+        features: Number of random features; 0 for the hidden vector itself.
     """
 
     constant = frozenset({"projection", "directions", "phases"})
@@ -45,9 +44,9 @@ class RidgeExpert(NarrowExpert):
         *,
         half_life: float,
         seed: int = 0,
-        curved: bool = True,
         features: int = FEATURES,
     ) -> None:
+        curved = features > 0
         widest = sys.maxsize if curved else WIDEST
         super().__init__(width, classes, widest=widest, narrow=NARROW, seed=seed)
         self.half_life, self.curved = half_life, curved

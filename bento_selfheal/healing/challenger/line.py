@@ -158,14 +158,13 @@ class ChallengerLine:
     def hear(self) -> bool:
         """Tell the experts what the newest rows are like; whether the challenger's answers change
         by it."""
-        challenger, race = self.challenger, self.challenger.race
-        inputs = None if race is None else self.newest.inputs()
-        if race is None or inputs is None:
+        answers, race = self.challenger.answers, self.challenger.race
+        if race is None or (inputs := self.newest.inputs()) is None:
             return False
         race.surround(inputs)
-        if challenger.answers.mixture is None:
+        if answers.mixture is None:
             return False
-        challenger.answers.mixture = race.mixture()
+        answers.mixture = race.mixture()
         return True
 
     def begin_heal(self, labels: int, predicted: int) -> None:

@@ -26,7 +26,9 @@ class NewestRows:
         self._unheard = False
 
     def take(self, rows: NDArray[np.float32]) -> None:
-        """Take rows ``(n, features)`` that were answered."""
+        """Take rows ``(n, features)`` that were answered; none where nobody can hear of them."""
+        if not self._package.inputs:
+            return
         self._rows = np.concatenate([self._rows, rows[-NEWEST:]])[-NEWEST:]
         self._unheard = True
 

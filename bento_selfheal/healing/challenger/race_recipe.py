@@ -67,9 +67,8 @@ class RaceRecipe:
         if len(fresh):
             lesson = replace(_lesson(challenger, fresh), context=challenger.context(fresh.asked))
             _score(challenger, race, race.unknown(lesson, fresh.repeats), fresh, rows.rarity)
-        losses = (
-            {} if _rests(challenger, len(fresh)) else self._train_layer(challenger, rows, generator)
-        )
+        rests = _rests(challenger, len(fresh))
+        losses = {} if rests else self._train_layer(challenger, rows, generator)
         if lesson is not None:
             race.learn(lesson)
         challenger.answers.mixture = race.mixture()
