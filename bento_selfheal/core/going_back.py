@@ -31,16 +31,19 @@ def previous_snapshot(turns: Iterable[Turn], kept: Iterable[Snapshot]) -> Snapsh
 
 
 def _path(turns: Iterable[Turn]) -> list[int]:
-    """The versions that led to the one that serves; a rollback leaves out what it undid.
+    """The versions that led to the one that serves; a rollback leaves out what it undid, and a
+    refresh what it refreshed.
 
-    >>> first, promote, back = PromotionKind
-    >>> _path([(first, 1), (promote, 5), (promote, 8), (back, 5), (promote, 10)])
-    [1, 5, 10]
+    >>> first, promote, back, refresh = PromotionKind
+    >>> _path([(first, 1), (promote, 5), (promote, 8), (back, 5), (promote, 10), (refresh, 12)])
+    [1, 5, 12]
     """
     path: list[int] = []
     for kind, version in turns:
         if kind is PromotionKind.INITIAL:
             path = []  # nothing of another package can serve
+        elif kind is PromotionKind.REFRESH:
+            del path[-1:]
         elif version in path:
             del path[path.index(version) :]
         path.append(version)

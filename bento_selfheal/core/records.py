@@ -91,6 +91,7 @@ class PromotionKind(StrEnum):
     INITIAL = "initial"  # a packaged model took over
     PROMOTE = "promote"  # the gate let a challenger through
     ROLLBACK = "rollback"  # health or an operator undid it
+    REFRESH = "refresh"  # the same weights, told what the newest rows are like
 
 
 class FeedbackOutcome(StrEnum):

@@ -74,6 +74,7 @@ SERVES: Mapping[PromotionKind, frozenset[Phase]] = {
     PromotionKind.INITIAL: frozenset({Phase.CLEAN}),
     PromotionKind.PROMOTE: frozenset({Phase.POST}),
     PromotionKind.ROLLBACK: frozenset(Phase),
+    PromotionKind.REFRESH: frozenset({Phase.POST}),
 }
 """Which snapshots a promotion may put in service, whatever served before; kept they must be."""
 

@@ -77,6 +77,10 @@ class Expert(nn.Module):
     def surround(self, scaled: Tensor) -> None:
         """Hear what the newest rows are like, of which no label is known; few want to know."""
 
+    def in_context(self, context: Tensor) -> Expert:
+        """A copy that has heard that the newest rows are like this; few want to know."""
+        return self
+
     def linear(self) -> Linear | None:
         """The answer's weights where it is linear; None where it is not."""
         return None

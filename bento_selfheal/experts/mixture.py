@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -134,6 +134,19 @@ class Mixture(nn.Module):
         for name, expert in self._others.items():
             out = out + _voiced(self.voices[name], cast(Expert, expert).ask(scaled, odds))
         return torch.from_numpy(out).to(frozen.device, frozen.dtype)
+
+    @property
+    def listens(self) -> bool:
+        """Whether anybody wants to know what the newest rows are like."""
+        return bool(self._surrounded)
+
+    def in_context(self, context: Tensor) -> Mixture:
+        """The same voices, having heard that the newest rows are like this, ``(inputs,)``."""
+        heard = {
+            name: replace(voice, expert=voice.expert and voice.expert.in_context(context))
+            for name, voice in self.voices.items()
+        }
+        return Mixture(**self.scales, classes=self.classes, voices=heard)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that it answers from, for a snapshot; no copy: nothing changes it in place."""

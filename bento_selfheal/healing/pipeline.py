@@ -156,11 +156,12 @@ class Pipeline:
     def _watch(self, entry: PredictionRecord) -> None:
         p = self.parts
         p.scoreboard.counts.predicted += len(entry.probabilities)
-        p.line.newest.take(entry.features)
+        p.line.newest.take(entry.features, entry.time)
         for batch in p.drift.add(entry):
             self._read_signals(batch)
             if self.journal.signals_are_due():
                 self.journal.measure(measurement_of(p, scored=False))
+        self.promoter.refresh()
 
     def _read_signals(self, batch: Rows) -> None:
         p = self.parts

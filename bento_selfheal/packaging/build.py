@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,7 @@ from bento_selfheal.scoring.probabilities import cross_entropy, targets
 from bento_selfheal.scoring.scores import Scores
 from bento_selfheal.standardize import Standardize
 
+LEAST_STEPS = 60
 DEFAULT_BUILDER = "bento_selfheal.model:wide_mlp"
 
 
@@ -50,6 +52,7 @@ class Training:
     """How `package_model` trains: Adam and binary cross-entropy over all parameters."""
 
     epochs: int = 20
+    """At the least: few rows are trained on more often, until there were 60 steps."""
     lr: float = 0.001
     batch: int = 100
     rule_weight: float = 0.0
@@ -222,7 +225,7 @@ def fit(
     model.unfreeze_all()
     model.train()
     optimizer = torch.optim.Adam(model.parameters(), lr=plan.lr)
-    for _ in range(plan.epochs):
+    for _ in range(max(plan.epochs, math.ceil(LEAST_STEPS / math.ceil(len(rows) / plan.batch)))):
         order = torch.randperm(len(rows))
         for start in range(0, len(rows), plan.batch):
             picked = order[start : start + plan.batch]

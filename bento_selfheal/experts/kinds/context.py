@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -65,6 +66,12 @@ class ContextExpert(RidgeExpert):
     def surround(self, scaled: Tensor) -> None:
         """The middle of the newest rows is the context from now on."""
         self.context = middle(self.view(scaled))
+
+    def in_context(self, context: Tensor) -> ContextExpert:
+        """A copy that answers in this context, ``(width,)``."""
+        made = cast(ContextExpert, self.answering())
+        made.context = context
+        return made
 
     def linear(self) -> Linear:
         """Its weights in this context, of the row alone."""

@@ -202,6 +202,7 @@ class Healer:
         p, number = self._parts, self._parts.scoreboard.counts.heals
         if p.line.hear():  # what serves knows the rows of its time, and not those of the last heal
             trial.fresh = False
+        p.line.newest.served()
         if not trial.fresh or trial.version not in p.history.snapshots:
             answers = p.line.challenger.answers
             snapshot = self._snapshot(Phase.POST, number, reason, answers)

@@ -167,6 +167,23 @@ class ChallengerLine:
         answers.mixture = race.mixture()
         return True
 
+    def hear_between_heals(self, predictions: int) -> Tensor | None:
+        """What the newest rows are like, ``(inputs,)``, which the challenger has heard as well.
+
+        Args:
+            predictions: Place in the log of the newest prediction.
+
+        Returns:
+            None where there is nothing new to hear, or nobody wants to know.
+        """
+        race = self.challenger.race
+        if race is None or not self.hear() or race.context is None:
+            return None
+        if self.trial is not None:
+            self.trial.fresh = False
+        self.challenger.past.hear(predictions, race.context)
+        return race.context
+
     def begin_heal(self, labels: int, predicted: int) -> None:
         """A heal begins: how many rows were answered for each label that came since the last one.
 

@@ -57,9 +57,13 @@ class Past:
         if len(self.moments) > MOST:
             del self.moments[1:-1:2]
         if race.context is not None:
-            self._contexts.append((predictions, race.context))
-            if len(self._contexts) > MOST_CONTEXTS:
-                del self._contexts[1:-1:2]
+            self.hear(predictions, race.context)
+
+    def hear(self, predictions: int, context: Tensor) -> None:
+        """Keep what the rows are like from this place of the log of predictions on."""
+        self._contexts.append((predictions, context))
+        if len(self._contexts) > MOST_CONTEXTS:
+            del self._contexts[1:-1:2]
 
     def when(self, asked: NDArray[np.int64]) -> Iterator[tuple[slice, Moment | None]]:
         """Runs of rows that were asked at the same moment, in order.

@@ -9,6 +9,7 @@ from typing import Any
 
 from bento_selfheal.core.records import (
     OperatingPoint,
+    Phase,
     Promotion,
     PromotionKind,
     Snapshot,
@@ -27,6 +28,7 @@ from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.spans import Telemetry
 
 Traces = Sequence[str | None]
+REFRESHED = "the same weights, told what the newest rows are like"
 DAMAGED = "what should serve is damaged"
 
 
@@ -129,6 +131,36 @@ class Promoter:
         proven = p.history.measured.get(snapshot.version)
         if proven is not None:
             p.rollback.promoted(proven, left_predecessor=left_predecessor)
+
+    def refresh(self) -> None:
+        """Tell what serves what the newest rows are like, where that is long ago and it wants to
+        know.
+
+        With few labels a heal is long in coming. The weights stay, and no label is needed; but
+        where none comes at all, nothing would tell that it still does any good.
+        """
+        p, serving = self.parts, self.parts.lineage.serving
+        mixture = p.lineage.champion.mixture
+        if serving is None or mixture is None or not mixture.listens or not self._may_refresh():
+            return
+        p.line.newest.served()
+        if (context := p.line.hear_between_heals(p.cursors.predictions)) is None:
+            return
+        model = p.lineage.champion.twin()
+        model.mixture = mixture.in_context(context)
+        snapshot = p.history.save(
+            Phase.POST, model, heal=serving.heal, batch=p.scoreboard.counts.labelled_batches,
+            reason=REFRESHED, facts={"refreshes": serving.version},
+            trained=p.history.unseen_from(serving),
+        )  # fmt: skip
+        self._write(PromotionKind.REFRESH, snapshot, REFRESHED, {}, p.policy.point)
+        p.lineage.serve(snapshot, model)
+
+    def _may_refresh(self) -> bool:
+        p = self.parts
+        held = p.controls.paused or p.controls.observing
+        labels_come = p.drift.unlabelled < p.settings.tuning.unlabelled_batches
+        return p.line.newest.outdated and p.line.gate.proven and labels_come and not held
 
     def roll_back(self, advice: RollbackAdvice, traces: Traces) -> None:
         """Serve another snapshot again; nothing changes when it turns out to be damaged."""

@@ -53,8 +53,8 @@ class Gate:
     k-th trial the evidence must reach k(k + 1)/alpha, so that the chance of ever letting
     through a line that is no better stays under alpha however many trials there are. The
     snapshots of a line that has proven itself follow each other unless the last window of
-    ``advance_rows`` rows speaks against it, by a loss of more than a standard error; `Regret`
-    watches what came of it. A window ends early where the evidence for the next snapshot reaches
+    ``advance_rows`` rows speaks against it, by a loss of more than a standard error; fewer labels
+    must speak as loudly as so many would. `Regret` watches what came of it. A window ends early where the evidence for the next snapshot reaches
     1/alpha: a line that has learned much since must not go on serving what it was.
 
     Args:
@@ -98,7 +98,8 @@ class Gate:
             wanted = max(self.advance_rows * rarity / rows_per_label, LEAST_ADVANCE)
             if self.process.count < wanted and not self.process.reaches(self.alpha):
                 return Verdict(False, "too few labels since the last look", evidence)
-            if self.process.mean >= -self.process.error:
+            fewer = max(self.advance_rows * rarity / self.process.count, 1.0)
+            if self.process.mean >= -self.process.error * math.sqrt(fewer):
                 return Verdict(True, f"a proven line goes on: {gain}", evidence)
             self.restart()  # an old loss must not outweigh a new gain
             return Verdict(False, f"a proven line waits: {gain}", evidence)
