@@ -119,8 +119,7 @@ class Pipeline:
     def heal_now(self, by: str = "operator") -> bool:
         """Heal at once on the labels that are there; False when there are none."""
         if not len(self.parts.buffer):
-            detail = {"reason": "no labelled rows yet", "by": by}
-            self.journal.note("heal_skipped", detail)
+            self.journal.note("heal_skipped", {"reason": "no labelled rows yet", "by": by})
             return False
         self.journal.note("heal_asked", {"by": by})
         self.healer.heal("asked for by an operator", LabelledBatch.empty(self.parts.package))

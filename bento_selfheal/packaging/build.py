@@ -43,7 +43,7 @@ from bento_selfheal.scoring.probabilities import cross_entropy, targets
 from bento_selfheal.scoring.scores import Scores
 from bento_selfheal.standardize import Standardize
 
-LEAST_STEPS = 60
+EPOCHS, LEAST_STEPS = 20, 60
 DEFAULT_BUILDER = "bento_selfheal.model:wide_mlp"
 
 
@@ -51,12 +51,18 @@ DEFAULT_BUILDER = "bento_selfheal.model:wide_mlp"
 class Training:
     """How `package_model` trains: Adam and binary cross-entropy over all parameters."""
 
-    epochs: int = 20
-    """At the least: few rows are trained on more often, until there were 60 steps."""
+    epochs: int | None = None
+    """20 where it is not given, or as many as 60 steps take where rows are few."""
     lr: float = 0.001
     batch: int = 100
     rule_weight: float = 0.0
     """Weight of consistency with the rules in the loss, 0 to 1 (hybrid training)."""
+
+    def epochs_for(self, rows: int) -> int:
+        """How often to go through so many rows."""
+        if self.epochs is not None:
+            return self.epochs
+        return max(EPOCHS, math.ceil(LEAST_STEPS / math.ceil(rows / self.batch)))
 
 
 def package_model(
@@ -225,7 +231,7 @@ def fit(
     model.unfreeze_all()
     model.train()
     optimizer = torch.optim.Adam(model.parameters(), lr=plan.lr)
-    for _ in range(max(plan.epochs, math.ceil(LEAST_STEPS / math.ceil(len(rows) / plan.batch)))):
+    for _ in range(plan.epochs_for(len(rows))):
         order = torch.randperm(len(rows))
         for start in range(0, len(rows), plan.batch):
             picked = order[start : start + plan.batch]

@@ -133,6 +133,10 @@ class Rig:
         """All promotions, without their times."""
         return [(p.kind, p.version, p.tag, p.reason, p.evidence) for p in self.done.promotions]
 
+    def moves(self) -> list[Promotion]:
+        """The promotions, without those that only tell what the newest rows are like."""
+        return [p for p in self.done.promotions if p.kind is not PromotionKind.REFRESH]
+
     def status(self) -> dict[str, Any]:
         return self.pipeline.status()
 

@@ -20,7 +20,7 @@ import torch
 pytestmark = pytest.mark.timeout(600)
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-ARCHIVE = FIXTURES / "run-0011.tar.xz"
+ARCHIVE = FIXTURES / "run-0012.tar.xz"
 PROBE = "e9297f49bd08d60195c3ee3250bad828d058732b80525a649516a62df28f60e8"
 """What a little training came to where the run was recorded."""
 ROUNDING = 1e-3

@@ -12,7 +12,6 @@ from torch import Tensor
 from bento_selfheal.experts.kinds.context import NEWEST
 from bento_selfheal.packaging.package import Package
 
-
 LEAST_SECONDS = 1.0
 """Between two refreshes, by the log's own times; each writes a snapshot."""
 

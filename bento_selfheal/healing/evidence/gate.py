@@ -53,9 +53,10 @@ class Gate:
     k-th trial the evidence must reach k(k + 1)/alpha, so that the chance of ever letting
     through a line that is no better stays under alpha however many trials there are. The
     snapshots of a line that has proven itself follow each other unless the last window of
-    ``advance_rows`` rows speaks against it, by a loss of more than a standard error; fewer labels
-    must speak as loudly as so many would. `Regret` watches what came of it. A window ends early where the evidence for the next snapshot reaches
-    1/alpha: a line that has learned much since must not go on serving what it was.
+    ``advance_rows`` rows speaks against it, by a loss of more than a standard error; where labels
+    are few, the few must speak against it as loudly as so many would. `Regret` watches what came of
+    it. A window ends early where the evidence for the next snapshot reaches 1/alpha: a line that
+    has learned much since must not go on serving what it was.
 
     Args:
         alpha: Chance of ever letting through a line that is not better.

@@ -48,15 +48,16 @@ def test_heals(healed: Live) -> None:
     and every heal leaves a pre-heal and a post-heal snapshot."""
     status = healed.rig.status()
     assert status["heals"] >= 3
-    assert status["promotions"] == len(healed.rig.done.promotions) >= 1
+    assert status["promotions"] == len(healed.rig.moves()) >= 1
     assert status["last"]["champion"]["accuracy"] > status["last"]["shadow"]["accuracy"] + 0.2
     assert status["lift"]["low"] > 0
     phases = [s.phase for s in healed.rig.done.snapshots.values() if s.version > 1]
-    assert phases.count(Phase.PRE) == phases.count(Phase.POST) == status["heals"]
+    refreshes = len(healed.rig.done.promotions) - len(healed.rig.moves())
+    assert phases.count(Phase.PRE) == phases.count(Phase.POST) - refreshes == status["heals"]
     first = healed.rig.done.promotions[0].evidence
     assert first["log_e"] >= first["log_e_needed"] > 0
     assert first["mean_gain"] > 0
-    for p in healed.rig.done.promotions:
+    for p in healed.rig.moves():
         assert p.evidence["mean_gain"] >= -p.evidence["standard_error"]
         assert 0 < p.evidence["first_label"] <= p.evidence["last_label"] <= healed.labels
         assert p.evidence["thresholds"] == Thresholds().model_dump()
@@ -348,14 +349,14 @@ def test_rollback_withheld(package: Package) -> None:
     p.parts.line.trial = None
     rows, labels = drifting(seed=2, clean=0, drifted=600)
     noise = np.random.default_rng(0).random(len(rows)) < 0.3
-    before = len(ran.rig.done.promotions)
+    before = len(ran.rig.moves())
     ran.send(rows, np.where(noise, 1 - labels, labels))
     withheld = [e for e in ran.rig.done.events if e.kind == "rollback_withheld"]
     assert withheld
     assert "nothing kept does better" in withheld[0].detail["reason"]
-    assert ran.rig.done.promotions[before:] == []
+    assert ran.rig.moves()[before:] == []
     assert p.parts.lineage.serving is not None
-    assert p.parts.lineage.serving.version == serving.version
+    assert p.parts.lineage.serving.heal == serving.heal
 
 
 def test_what_served_before_a_heal_is_kept(
@@ -801,9 +802,9 @@ def test_regret_takes_a_line_back(package: Package) -> None:
     p = ran.rig.pipeline
     assert p.parts.lineage.serving is not None
     assert p.parts.lineage.serving.version != 1
-    p.parts.controls.paused, before = False, len(ran.rig.done.promotions)
+    p.parts.controls.paused, before = False, len(ran.rig.moves())
     taken_back(ran)
-    back = ran.rig.done.promotions[before]
+    back = ran.rig.moves()[before]
     assert (back.kind, back.version) == (PromotionKind.ROLLBACK, 1)
     assert "than the model it replaced" in back.reason
     assert ran.rig.status()["rollbacks"] == 1

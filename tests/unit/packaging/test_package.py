@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from bento_selfheal.errors import PackageError
@@ -384,3 +385,14 @@ def test_a_model_that_works_in_place(given: bool) -> None:
     assert np.array_equal(rows, kept)
     known = {row.tobytes() for row in kept.astype(np.float32)}
     assert {row.tobytes() for row in package.reference_rows} <= known
+
+
+def test_few_rows_are_trained_on_for_long_enough() -> None:
+    """A model of 130 rows is about as good on rows to come as a regression of the same rows."""
+    generator = np.random.default_rng(5)
+    labels = generator.integers(0, 4, 1130)
+    rows = generator.normal(size=(4, 8))[labels] + generator.normal(size=(1130, 8))
+    package = package_model("few", rows[:130], labels[:130], features=list("abcdefgh"))
+    fitted = LogisticRegression().fit(rows[:130], labels[:130])
+    right = (package.baseline(rows[130:].astype(np.float32)).argmax(axis=1) == labels[130:]).mean()
+    assert right > fitted.score(rows[130:], labels[130:]) - 0.02

@@ -102,15 +102,15 @@ def test_every_promotion_carries_its_point(package: Package) -> None:
     """A promotion, and a rollback that the runner decides on, are written with the point that
     comes into force with them."""
     ran = live(package, thresholds=COSTS)
-    assert ran.rig.done.promotions
-    before = len(ran.rig.done.promotions)
+    assert ran.rig.moves()
+    before = len(ran.rig.moves())
     taken_back(ran)
-    back = ran.rig.done.promotions[before]
+    back = ran.rig.moves()[before]
     assert back.kind is PromotionKind.ROLLBACK
-    assert all(p.operating_point is not None for p in ran.rig.done.promotions)
+    assert all(p.operating_point is not None for p in ran.rig.moves())
     assert back.operating_point is not None
     assert back.operating_point.kind is PointKind.COSTS
-    assert back.operating_point != ran.rig.done.promotions[before - 1].operating_point
+    assert back.operating_point != ran.rig.moves()[before - 1].operating_point
 
 
 def test_an_unverified_point_ends(package: Package) -> None:

@@ -32,13 +32,13 @@ def test_proof_after_a_rollback(package: Package) -> None:
     ran = live(package)
     pipeline = ran.rig.pipeline
     assert pipeline.parts.line.gate.proven
-    before = len(ran.rig.done.promotions)
+    before = len(ran.rig.moves())
     taken_back(ran)
-    back = len(ran.rig.done.promotions)
-    assert [p.kind for p in ran.rig.done.promotions[before:]] == [PromotionKind.ROLLBACK]
+    back = len(ran.rig.moves())
+    assert [p.kind for p in ran.rig.moves()[before:]] == [PromotionKind.ROLLBACK]
     del pipeline.healer.heal, pipeline.healer.try_challenger  # type: ignore[attr-defined]
     assert not pipeline.parts.line.gate.proven
     ran.send(*drifting(seed=6, clean=0, drifted=800))
-    again = ran.rig.done.promotions[back]
+    again = ran.rig.moves()[back]
     assert again.kind is PromotionKind.PROMOTE
     assert again.evidence["log_e"] >= again.evidence["log_e_needed"] > math.log(6 / 0.05) - 1e-9

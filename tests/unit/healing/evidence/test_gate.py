@@ -166,6 +166,16 @@ def test_few_labels_are_looked_at_sooner(pace: float, enough: int) -> None:
     assert gate.update(np.full(1, 0.01), rows_per_label=pace).promote
 
 
+def test_few_labels_must_speak_loudly_against_a_line() -> None:
+    """Of 5 labels that stand for 100, one mistake more holds no proven line back, as 5 would."""
+    one, all_of_them = np.asarray([-0.4, 0, 0, 0, 0]), np.full(5, -0.4)
+    for gains, follows in ((one, True), (all_of_them, False)):
+        gate = Gate(ALPHA, 3000, advance_rows=100)
+        assert gate.update(np.full(60, 0.5)).promote
+        gate.restart()
+        assert gate.update(gains, rows_per_label=20.0).promote is follows
+
+
 def test_another_line_proves_itself_again() -> None:
     """A new line has no proof of its own, and a later trial's share of alpha."""
     gate = Gate(ALPHA, 3000)
