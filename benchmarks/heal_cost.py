@@ -29,9 +29,10 @@ from safetensors.torch import save
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.records import FeedbackRecord, PredictionRecord
 from bento_selfheal.model import SelfHealingModel
-from bento_selfheal.packaging.build import Training, package_model
+from bento_selfheal.packaging.build import package_model
 from bento_selfheal.packaging.model_store import use_home
 from bento_selfheal.packaging.package import Package
+from bento_selfheal.packaging.training import Training
 from bento_selfheal.scoring.probabilities import predict_probabilities
 from bento_selfheal.scoring.scores import Scores
 from bento_selfheal.simulation.backtest import Backtest

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from bento_selfheal.model import SelfHealingModel, wide_mlp
-from bento_selfheal.packaging.build import Training, fit
+from bento_selfheal.packaging.training import Training, fit
 from bento_selfheal.simulation.streams import FRAUD_RATE, Table
 
 Rows: TypeAlias = NDArray[np.float32]

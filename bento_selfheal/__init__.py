@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     from .client import AsyncClient, Client
     from .config import Settings, Thresholds, load_settings
     from .model import ReflexiveLayer, SelfHealingMLP, SelfHealingModel
-    from .packaging.build import Training, package_model
+    from .packaging.build import package_model
     from .packaging.opening import open_package
     from .packaging.package import Package
+    from .packaging.training import Training
     from .rules import Rule
     from .wire.messages import FeedbackItem
 
@@ -36,7 +37,8 @@ _MODULES = {
     "client": ("AsyncClient", "Client"),
     "config": ("Settings", "Thresholds", "load_settings"),
     "model": ("ReflexiveLayer", "SelfHealingMLP", "SelfHealingModel"),
-    "packaging.build": ("Training", "package_model"),
+    "packaging.build": ("package_model",),
+    "packaging.training": ("Training",),
     "packaging.opening": ("open_package",),
     "packaging.package": ("Package",),
     "rules": ("Rule",),

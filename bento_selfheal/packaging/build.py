@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,10 @@ from bento_selfheal.core.decision import decide_classes
 from bento_selfheal.core.records import Label
 from bento_selfheal.errors import PackageError
 from bento_selfheal.experts.race import Race
+from bento_selfheal.inputs.column import Column
+from bento_selfheal.inputs.schema import described
 from bento_selfheal.model import SelfHealingModel
+from bento_selfheal.packaging.calibration import calibrate
 from bento_selfheal.packaging.experts import teach
 from bento_selfheal.packaging.model_store import new_model
 from bento_selfheal.packaging.opening import (
@@ -31,38 +33,18 @@ from bento_selfheal.packaging.opening import (
 )
 from bento_selfheal.packaging.package import (
     CANARY_ROWS,
-    FeatureStatistics,
     Package,
     PackageInfo,
     checked_probabilities,
     hash_file,
 )
+from bento_selfheal.packaging.training import Training, best_epochs, fit
 from bento_selfheal.packaging.training_data import check_rows
 from bento_selfheal.rules import Rule, RuleSet
-from bento_selfheal.scoring.probabilities import cross_entropy, targets
 from bento_selfheal.scoring.scores import Scores
-from bento_selfheal.standardize import Standardize
 
-EPOCHS, LEAST_STEPS = 20, 60
 DEFAULT_BUILDER = "bento_selfheal.model:wide_mlp"
-
-
-@dataclass(frozen=True)
-class Training:
-    """How `package_model` trains: Adam and binary cross-entropy over all parameters."""
-
-    epochs: int | None = None
-    """20 where it is not given, or as many as 60 steps take where rows are few."""
-    lr: float = 0.001
-    batch: int = 100
-    rule_weight: float = 0.0
-    """Weight of consistency with the rules in the loss, 0 to 1 (hybrid training)."""
-
-    def epochs_for(self, rows: int) -> int:
-        """How often to go through so many rows."""
-        if self.epochs is not None:
-            return self.epochs
-        return max(EPOCHS, math.ceil(LEAST_STEPS / math.ceil(rows / self.batch)))
+MIXED_BUILDER = "bento_selfheal.inputs.encoder:mixed_mlp"
 
 
 def package_model(
@@ -71,6 +53,7 @@ def package_model(
     labels: Sequence[Label] | NDArray[Any],
     *,
     features: Sequence[str],
+    columns: Sequence[Column] = (),
     sensitive: Sequence[str] | None = None,
     rules: Sequence[Rule] = (),
     model: SelfHealingModel | None = None,
@@ -87,10 +70,11 @@ def package_model(
 
     Args:
         name: Name in the model store; each call makes a new version.
-        rows: Training data, ``(n, features)``, finite numbers.
+        rows: Training data, ``(n, features)``, finite numbers; codes where there are columns.
         labels: Class of each row, ``(n,)``, of two or more classes, kept in sorted order. Of two
             classes the last one is class 1, whose probability is served.
         features: Names of the columns.
+        columns: Their types, in the same order, where not all are numbers without gaps.
         sensitive: Features that FIDI watches; None watches every feature that is not constant.
         rules: Symbolic rules, by feature name.
         model: A trained model; ``builder`` and ``builder_args`` must build the same architecture.
@@ -103,27 +87,31 @@ def package_model(
     Raises:
         PackageError: The parts do not fit together; the message names the part and its value.
     """
-    x, y, classes = _checked(rows, labels, features)
+    x, y, classes = _checked(rows, labels, features, columns)
     reference, train = _split(len(x), reference_share, seed)
+    if columns and builder == DEFAULT_BUILDER:
+        builder = MIXED_BUILDER
     if builder_args is None:
-        builder_args = _default_args(x.shape[1], len(classes)) if builder == DEFAULT_BUILDER else {}
+        builder_args = _default_args(builder, x.shape[1], len(classes), columns)
     if model is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = build_model(builder, builder_args)
-            fit(model, x[train], y[train], training or Training(), _rule_set(rules, features))
+            plan, bound = training or Training(), _rule_set(rules, features)
+            if columns and plan.epochs is None:
+                plan = replace(plan, epochs=best_epochs(model, x[train], y[train], plan, bound))
+            fit(model, x[train], y[train], plan, bound)
     model = copy.deepcopy(model).cpu().requires_grad_(False).eval()
     _rebuild(builder, builder_args, model)
     probabilities = _reference_probabilities(model, x[reference], len(classes))
     scores = Scores.of(probabilities, y[reference])
-    watched = list(features) if sensitive is None else list(sensitive)
     info = PackageInfo(
         builder=builder,
         builder_args=dict(builder_args),
         output=model.output,
         features=list(features),
         classes=classes,
-        calibration=_calibrate(x, features, watched, keep_constant=sensitive is not None),
+        calibration=calibrate(x, features, columns, sensitive),
         rules=list(rules),
         hidden_dim=model.reflexive.dim,
         positive_rate=float((y > 0).mean()),
@@ -131,6 +119,7 @@ def package_model(
         accuracy=scores.accuracy,
         f1=scores.f1,
         weights_sha256="",
+        columns=list(columns),
     )
     _rule_set(info.rules, info.features, len(classes))
     made = Package(name, info, model, x[reference], y[reference])
@@ -161,10 +150,15 @@ def _reference_probabilities(
 
 
 def _checked(
-    rows: ArrayLike, labels: Sequence[Label] | NDArray[Any], features: Sequence[str]
+    rows: ArrayLike,
+    labels: Sequence[Label] | NDArray[Any],
+    features: Sequence[str],
+    columns: Sequence[Column],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], list[Label]]:
+    if columns and [column.name for column in columns] != list(features):
+        raise PackageError(f"columns: their names are not the features {list(features)}")
     try:
-        x = check_rows(rows, features)
+        x = check_rows(rows, features, columns)
     except ValueError as error:
         raise PackageError(str(error)) from error
     values = np.asarray(labels)
@@ -185,8 +179,13 @@ def as_label(value: Any) -> Label:
     return str(value)
 
 
-def _default_args(width: int, classes: int) -> dict[str, int]:
-    return {"input_dim": width} | ({} if classes == 2 else {"classes": classes})
+def _default_args(
+    builder: str, width: int, classes: int, columns: Sequence[Column]
+) -> dict[str, Any]:
+    many = {} if classes == 2 else {"classes": classes}
+    if builder == MIXED_BUILDER:
+        return {"inputs": described(columns), **many}
+    return {"input_dim": width, **many} if builder == DEFAULT_BUILDER else {}
 
 
 def _rebuild(builder: str, builder_args: Mapping[str, Any], model: SelfHealingModel) -> None:
@@ -212,52 +211,6 @@ def _rule_set(rules: Sequence[Rule], features: Sequence[str], classes: int = 0) 
     if strange:
         raise PackageError(f"rules: {strange} name a class beyond the {classes} of the labels")
     return bound
-
-
-def fit(
-    model: SelfHealingModel,
-    x: NDArray[np.float32],
-    y: NDArray[np.float32],
-    plan: Training,
-    rules: RuleSet | None = None,
-) -> None:
-    """Train every parameter; each `Standardize` takes its scale from the rows."""
-    rows, labels = torch.from_numpy(x), torch.from_numpy(y)
-    for part in model.modules():
-        if isinstance(part, Standardize):
-            part.fit(rows)
-    hybrid = rules is not None and len(rules) and plan.rule_weight > 0
-    verdicts = torch.from_numpy(rules.verdicts(x)) if rules is not None and hybrid else None
-    model.unfreeze_all()
-    model.train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=plan.lr)
-    for _ in range(plan.epochs_for(len(rows))):
-        order = torch.randperm(len(rows))
-        for start in range(0, len(rows), plan.batch):
-            picked = order[start : start + plan.batch]
-            optimizer.zero_grad()
-            answers = model(rows[picked])
-            loss = cross_entropy(answers, targets(labels[picked], answers))
-            if verdicts is not None and answers.ndim == 1:
-                rule_loss = cross_entropy(answers, verdicts[picked])
-                loss = (1 - plan.rule_weight) * loss + plan.rule_weight * rule_loss
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-
-
-def _calibrate(
-    x: NDArray[np.float32], features: Sequence[str], watched: list[str], *, keep_constant: bool
-) -> list[FeatureStatistics]:
-    unknown = [name for name in watched if name not in features]
-    if unknown:
-        raise PackageError(f"sensitive: unknown features {unknown}; known: {list(features)}")
-    out = []
-    for name in watched:
-        column = x[:, list(features).index(name)].astype(np.float64)
-        std = float(column.std()) if np.ptp(column) > 0 else 0.0  # rounding gives a constant one
-        if std > 0 or keep_constant:
-            out.append(FeatureStatistics(feature=name, mean=float(column.mean()), std=std))
-    return out
 
 
 def _store(made: Package, race: Race) -> str:

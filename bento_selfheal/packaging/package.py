@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,21 @@ from torch import Tensor
 
 from bento_selfheal.core.records import Label
 from bento_selfheal.errors import PackageError
+from bento_selfheal.inputs.column import Column
 from bento_selfheal.model import Output, SelfHealingModel, WideAndDeep
 from bento_selfheal.rules import Rule, RuleSet
 from bento_selfheal.scoring.probabilities import own_copy
+from bento_selfheal.standardize import Standardize
 
 CANARY_ROWS = 32
+
+
+class Aspect(StrEnum):
+    """What of a column is compared."""
+
+    VALUE = "value"
+    MISSING = "missing"  # 1 where there is none
+    UNSEEN = "unseen"  # 1 where the category was not there in training
 
 
 class FeatureStatistics(BaseModel):
@@ -36,6 +47,9 @@ class FeatureStatistics(BaseModel):
     mean: float
     std: float
     """Population standard deviation of samples; 0 where the feature was constant."""
+    column: str = ""
+    """The column that is looked at, where it has another name."""
+    of: Aspect = Aspect.VALUE
 
 
 class PackageInfo(BaseModel):
@@ -60,6 +74,8 @@ class PackageInfo(BaseModel):
     weights_sha256: str
     experts_sha256: str = ""
     """Of the experts' file; empty where an earlier release made the package."""
+    columns: list[Column] = []
+    """Types of the features, in their order; none where all are numbers without gaps."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +112,11 @@ class Package:
     @property
     def inputs(self) -> int:
         """How many of the last columns of the hidden vector are the scaled inputs."""
-        wide = isinstance(self.model.backbone, WideAndDeep)
-        return len(self.info.features) if wide else 0
+        backbone = self.model.backbone
+        if not isinstance(backbone, WideAndDeep):
+            return 0
+        scale = backbone.scale
+        return len(scale.mean) if isinstance(scale, Standardize) else len(self.info.features)
 
     def scaled_inputs(self, rows: NDArray[np.float32]) -> Tensor | None:
         """The scaled inputs of rows as they are in the hidden vector, ``(n, features)``, on the
@@ -154,7 +173,25 @@ class Package:
     @property
     def sensitive_columns(self) -> list[int]:
         """The columns that FIDI watches, in the order of the calibration."""
-        return [self.info.features.index(c.feature) for c in self.info.calibration]
+        return [self.info.features.index(c.column or c.feature) for c in self.info.calibration]
+
+    def watched(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+        """What FIDI and detectors look at, ``(n, calibrated)``, in the order of the calibration.
+
+        A missing number is the usual one here: that it is missing is watched by itself.
+        """
+        known, out = self.info.calibration, rows[:, self.sensitive_columns].astype(np.float64)
+        if not self.info.columns:
+            return out
+        levels = {column.name: len(column.levels) for column in self.info.columns}
+        for i, one in enumerate(known):
+            if one.of is Aspect.MISSING:
+                out[:, i] = np.isnan(out[:, i])
+            elif one.of is Aspect.UNSEEN:
+                out[:, i] = out[:, i] >= levels[one.column]
+            else:
+                out[:, i] = np.where(np.isnan(out[:, i]), one.mean, out[:, i])
+        return out
 
     def baseline(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities of the frozen model as trained for rows ``(n, features)``, ``(n,)``."""

@@ -7,9 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bento_selfheal.inputs.column import Column
 
-def check_rows(rows: ArrayLike, features: Sequence[str]) -> NDArray[np.float32]:
-    """Training rows as float32, ``(n, features)``.
+
+def check_rows(
+    rows: ArrayLike, features: Sequence[str], columns: Sequence[Column] = ()
+) -> NDArray[np.float32]:
+    """Training rows as float32, ``(n, features)``; NaN only where a column may be empty.
 
     Raises:
         ValueError: They are not numbers, not finite, or do not match the features; or two
@@ -25,7 +29,8 @@ def check_rows(rows: ArrayLike, features: Sequence[str]) -> NDArray[np.float32]:
         raise ValueError(f"rows: not all are numbers: {error}") from error
     if x.ndim != 2 or x.shape[1] != len(names):
         raise ValueError(f"rows: shape {x.shape} does not match {len(names)} features")
-    bad = np.argwhere(~np.isfinite(x))
+    may_be_empty = np.asarray([column.nullable for column in columns] or [False] * len(names))
+    bad = np.argwhere(~(np.isfinite(x) | (np.isnan(x) & may_be_empty)))
     if len(bad):
         row, column = bad[0]
         raise ValueError(f"rows: row {row}, {names[column]} is {x[row, column]}")

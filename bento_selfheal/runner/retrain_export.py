@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from bento_selfheal.healing.labels.buffer import Buffer
+from bento_selfheal.inputs.schema import Schema
 from bento_selfheal.packaging.package import Package
 
 log = logging.getLogger(__name__)
@@ -49,7 +51,9 @@ def write_labelled(path: Path, package: Package, buffer: Buffer) -> int:
     taken = set(names)
     own = (LABEL, SOURCE, WEIGHT)
     label, source, weight = (name if name not in taken else f"_{name}" for name in own)
-    columns = {name: buffer.features[:, i] for i, name in enumerate(names)}
+    columns: dict[str, Any] = {name: buffer.features[:, i] for i, name in enumerate(names)}
+    if package.info.columns:
+        columns = Schema(package.info.columns).values(buffer.features)
     classes = [package.info.classes[int(y)] for y in buffer.labels]
     table = pa.table(
         {

@@ -53,6 +53,10 @@ class Champion:
         return replace(self, threshold=point.threshold, verified=verified)
 
 
+SAME = ("features", "columns", "classes")
+"""What two packages share of which one may take the other's place."""
+
+
 class Follower:
     """Keeps a worker's champion at the newest promotion that verifies.
 
@@ -118,8 +122,10 @@ class Follower:
         except (PackageError, bentoml.exceptions.NotFound) as error:
             log.error("cannot serve the deployed package %s: %s", tag, error)
             return
-        if (package.info.features, package.info.classes) != (own.info.features, own.info.classes):
-            log.error("%s has other features or classes; restart the service to serve it", tag)
+        if any(getattr(package.info, what) != getattr(own.info, what) for what in SAME):
+            log.error(
+                "%s has other features, types or classes; restart the service to serve it", tag
+            )
             return
         self._registry = self._registry.of(package)
         log.info("serving the newly deployed package %s", tag)

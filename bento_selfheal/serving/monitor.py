@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import bentoml
@@ -24,6 +25,8 @@ from bento_selfheal.core.decision import decide_classes
 from bento_selfheal.core.ids import ids_of
 from bento_selfheal.core.periodic import PeriodicThread
 from bento_selfheal.core.records import Label
+from bento_selfheal.inputs.column import Column
+from bento_selfheal.inputs.schema import Schema
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +67,7 @@ class DataMonitor:
     Args:
         features: Names of the columns of rows.
         classes: The classes, in their order.
+        columns: Types of the columns; none where all are numbers without gaps.
         interval: Seconds between two writes.
         limit: Most rows that may wait; beyond it new ones are left out and counted.
 
@@ -72,9 +76,16 @@ class DataMonitor:
     """
 
     def __init__(
-        self, features: Sequence[str], classes: Sequence[Label], *, interval: float, limit: int
+        self,
+        features: Sequence[str],
+        classes: Sequence[Label],
+        *,
+        columns: Sequence[Column] = (),
+        interval: float,
+        limit: int,
     ) -> None:
         self._columns = column_names(features)
+        self._schema = Schema(columns) if columns else None
         self._classes = list(classes)
         self._limit = limit
         self._queue: deque[Predicted | Labelled] = deque()
@@ -141,17 +152,28 @@ class DataMonitor:
         said = decide_classes(record.probabilities, record.threshold).tolist()
         return {
             "prediction_id": ids_of(record.token, len(record)),
-            **dict(zip(self._columns, record.rows.T.tolist(), strict=True)),
+            **dict(zip(self._columns, self._values(record.rows), strict=True)),
             "probability": record.probabilities.tolist(),
             "prediction": [self._classes[i] for i in said],
             "model_version": [record.version] * len(record),
             "label": [None] * len(record),
         }
 
+    def _values(self, rows: NDArray[np.float32]) -> list[list[Any]]:
+        """By column what rows ``(n, features)`` say."""
+        if self._schema is None:
+            plain: list[list[Any]] = rows.T.tolist()
+            return plain
+        return [[_json(v) for v in values] for values in self._schema.values(rows).values()]
+
+    def _row(self, row: NDArray[np.float32] | None) -> list[Any]:
+        if row is None:
+            return [None] * len(self._columns)
+        return [value for [value] in self._values(row[None])]
+
     def _of_labels(self, record: Labelled) -> dict[str, list[Any]]:
         nothing = [None] * len(record)
-        empty = [None] * len(self._columns)
-        rows = [empty if row is None else row.tolist() for row in record.rows]
+        rows = [self._row(row) for row in record.rows]
         return {
             "prediction_id": list(record.ids),
             **{name: [row[i] for row in rows] for i, name in enumerate(self._columns)},
@@ -160,6 +182,10 @@ class DataMonitor:
             "model_version": nothing,
             "label": list(record.labels),
         }
+
+
+def _json(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def column_names(features: Sequence[str]) -> list[str]:

@@ -164,12 +164,7 @@ class RowReader:
 
     def _check_row(self, row: Any, loc: tuple[str | int, ...]) -> None:
         """Refuse a bad row with its first bad value."""
-        if not isinstance(row, list):
-            raise InvalidInput(loc, f"a row is a list or an object, got {shown(row)}", "type")
-        if len(row) != len(self._features):
-            raise InvalidInput(
-                loc, f"{len(row)} values, the model has {len(self._features)} features", "width"
-            )
+        self._check_width(row, loc)
         for name, value in zip(self._features, row, strict=True):
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise InvalidInput((*loc, name), f"a number is needed, got {shown(value)}", "type")
@@ -177,6 +172,14 @@ class RowReader:
                 raise InvalidInput(
                     (*loc, name), f"a finite number is needed, got {shown(value)}", "not_finite"
                 )
+
+    def _check_width(self, row: Any, loc: tuple[str | int, ...]) -> None:
+        if not isinstance(row, list):
+            raise InvalidInput(loc, f"a row is a list or an object, got {shown(row)}", "type")
+        if len(row) != len(self._features):
+            raise InvalidInput(
+                loc, f"{len(row)} values, the model has {len(self._features)} features", "width"
+            )
 
     def _in_order(self, row: Any, loc: tuple[str | int, ...]) -> list[Any]:
         if not isinstance(row, dict):

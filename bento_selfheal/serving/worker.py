@@ -28,6 +28,7 @@ from bento_selfheal.serving.monitor import DataMonitor, Predicted
 from bento_selfheal.serving.operations import Operations
 from bento_selfheal.serving.prediction_log import PredictionLog
 from bento_selfheal.serving.rows import LabelReader, RowReader, shown
+from bento_selfheal.serving.typed_rows import TypedRowReader
 from bento_selfheal.telemetry.spans import Telemetry
 
 FEW_ROWS = 64
@@ -70,7 +71,10 @@ class Worker:
         self.package = open_package(tag, settings.device)
         info = self.package.info
         registry = registry_of(self.package, self.store, settings)
-        self.rows = RowReader(info.features, settings.max_rows)
+        self.rows = (
+            TypedRowReader(info.columns, settings.max_rows)
+            if info.columns else RowReader(info.features, settings.max_rows)
+        )  # fmt: skip
         self.signer = IdSigner(secret)
         self.sample_rate = settings.log_sample
         self._draw = Random()  # noqa: S311 - which requests are logged is no secret
@@ -82,7 +86,7 @@ class Worker:
         )
         self.monitor = (
             DataMonitor(
-                info.features, info.classes,
+                info.features, info.classes, columns=info.columns,
                 interval=settings.tuning.flush_interval, limit=settings.queue_rows,
             )
             if settings.monitor else None

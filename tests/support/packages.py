@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from bento_selfheal.packaging.build import Training, package_model
+from bento_selfheal.packaging.build import package_model
 from bento_selfheal.packaging.package import Package
+from bento_selfheal.packaging.training import Training
 from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows
 
 

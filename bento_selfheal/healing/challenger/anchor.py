@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bento_selfheal.packaging.package import Package
+from bento_selfheal.packaging.package import Aspect, Package
 from bento_selfheal.scoring.logistic import REACH, fit
 from bento_selfheal.scoring.probabilities import from_logits, logits
 from bento_selfheal.standardize import Standardize
@@ -71,7 +71,8 @@ class Basis:
     def of(cls, package: Package) -> Basis:
         """With the features that the package watches, and those that never moved before."""
         rows = package.reference_rows
-        known = dict(zip(package.sensitive_columns, package.info.calibration, strict=True))
+        watched = zip(package.sensitive_columns, package.info.calibration, strict=True)
+        known = {place: one for place, one in watched if one.of is Aspect.VALUE}
         still = [c for c in range(rows.shape[1]) if c not in known and not np.ptp(rows[:, c])]
         columns = [*known, *still]
         mean = [known[c].mean if c in known else float(rows[0, c]) for c in columns]
@@ -83,7 +84,7 @@ class Basis:
         ``(n, columns, terms)``."""
         u = ((z - self._centre) / self._spread).clamp(-REACH, REACH)
         x = self._scale(torch.from_numpy(features[:, self._columns]).double())
-        x = x.clamp(-REACH, REACH)
+        x = x.nan_to_num(nan=0.0).clamp(-REACH, REACH)  # a missing number is the usual one
         products = x[:, self._pairs[:, 0]] * x[:, self._pairs[:, 1]]
         terms, single = u.new_empty(*u.shape, self.terms), OWN + len(self._columns)
         terms[:, :, :OWN] = torch.stack([torch.ones_like(u), u, u.square()], dim=2)

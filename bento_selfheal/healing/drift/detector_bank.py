@@ -28,12 +28,14 @@ class DetectorBank:
     """
 
     def __init__(self, package: Package, settings: Settings) -> None:
-        self._columns = {c.feature: i for c, i in zip(
-            package.info.calibration, package.sensitive_columns, strict=True)}  # fmt: skip
-        self._scale = {c.feature: (c.mean, c.std or 1.0) for c in package.info.calibration}
+        self._package = package
+        known = package.info.calibration
+        self._columns = {c.feature: i for i, c in enumerate(known)}
+        self._scale = {c.feature: (c.mean, c.std or 1.0) for c in known}
         rows, labels = package.reference_rows, package.reference_labels
         calm = {ERRORS: (decide_classes(package.baseline(rows)) != labels).astype(np.float64)}
-        calm |= {name: self._values(rows, name) for name in self._columns}
+        watched = package.watched(rows)
+        calm |= {name: self._values(watched, name) for name in self._columns}
         self.detectors: dict[tuple[str, str], Detector] = {
             (name, what): Detector(
                 name,
@@ -48,10 +50,11 @@ class DetectorBank:
 
     def rows(self, rows: NDArray[np.float32]) -> list[str]:
         """Take one batch of rows; what changed, in words."""
+        watched = self._package.watched(rows)
         return [
             f"{name} on {what}"
             for (name, what), detector in self.detectors.items()
-            if what != ERRORS and detector.update(self._values(rows, what))
+            if what != ERRORS and detector.update(self._values(watched, what))
         ]
 
     def errors(self, wrong: NDArray[np.bool_]) -> list[str]:
@@ -72,6 +75,6 @@ class DetectorBank:
             if (name, what) in self.detectors:
                 self.detectors[name, what] = Detector.from_state(facts)
 
-    def _values(self, rows: NDArray[np.float32], feature: str) -> NDArray[np.float64]:
+    def _values(self, watched: NDArray[np.float64], feature: str) -> NDArray[np.float64]:
         mean, std = self._scale[feature]
-        return np.asarray((rows[:, self._columns[feature]].astype(np.float64) - mean) / std)
+        return np.asarray((watched[:, self._columns[feature]] - mean) / std)

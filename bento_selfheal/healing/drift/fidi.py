@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +61,7 @@ class Fidi:
         self._std = np.asarray(std, dtype=np.float64)
         self.window: deque[list[float]] = deque(maxlen=window)
 
-    def update(self, values: NDArray[np.float32]) -> float:
+    def update(self, values: NDArray[np.floating[Any]]) -> float:
         """Take one batch of the sensitive features, ``(n, k)``; return the largest z."""
         # In float64: rows near the end of float32 would overflow its sum.
         self.window.append([float(v) for v in values.mean(axis=0, dtype=np.float64)])

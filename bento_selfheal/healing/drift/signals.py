@@ -44,7 +44,7 @@ class Signals:
     def rows(self, rows: NDArray[np.float32], answers: NDArray[np.float32]) -> list[str]:
         """Take one batch of rows and answers; what detectors saw change, in words."""
         s = self._settings
-        self.fidi.update(rows[:, self._package.sensitive_columns])
+        self.fidi.update(self._package.watched(rows))
         conflicts = int(self._rules.conflicts(rows, answers, s.tuning.conflict_thr).sum())
         self.reading = self.fidi.reading(
             conflicts, threshold=s.tuning.fidi_threshold, conflict_min=s.tuning.conflict_min

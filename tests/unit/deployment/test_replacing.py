@@ -12,8 +12,9 @@ from bento_selfheal.cli import main as entry
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.deployment.deploy import prepare
 from bento_selfheal.deployment.locations import open_store
-from bento_selfheal.packaging.build import Training, package_model
+from bento_selfheal.packaging.build import package_model
 from bento_selfheal.packaging.package import Package
+from bento_selfheal.packaging.training import Training
 
 
 @pytest.fixture

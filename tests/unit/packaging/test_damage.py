@@ -26,8 +26,9 @@ from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.records import NewSnapshot, Phase, Promotion, Snapshot
 from bento_selfheal.errors import SnapshotError
 from bento_selfheal.packaging.adapters import CANARY_TOLERANCE, Registry
-from bento_selfheal.packaging.build import Training, package_model
+from bento_selfheal.packaging.build import package_model
 from bento_selfheal.packaging.package import Package
+from bento_selfheal.packaging.training import Training
 from bento_selfheal.serving.worker import Worker
 from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows
 

@@ -20,10 +20,11 @@ from bento_selfheal.core.records import NewSnapshot, Phase, Snapshot
 from bento_selfheal.errors import SnapshotError
 from bento_selfheal.experts.mixture import FROZEN, Mixture, Voice
 from bento_selfheal.packaging.adapters import ADAPTER, Registry
-from bento_selfheal.packaging.build import Training, package_model
+from bento_selfheal.packaging.build import package_model
 from bento_selfheal.packaging.experts import open_race
 from bento_selfheal.packaging.model_store import bentoml_home, home_store
 from bento_selfheal.packaging.package import Package
+from bento_selfheal.packaging.training import Training
 from bento_selfheal.scoring.probabilities import predict_probabilities
 from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows
 

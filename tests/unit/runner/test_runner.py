@@ -26,8 +26,9 @@ from bento_selfheal.core.records import Event, PredictionRecord, PromotionKind
 from bento_selfheal.deployment.deploy import prepare
 from bento_selfheal.deployment.locations import open_store
 from bento_selfheal.errors import LeaseLost, PromotionMoved
-from bento_selfheal.packaging.build import Training, package_model
+from bento_selfheal.packaging.build import package_model
 from bento_selfheal.packaging.package import Package
+from bento_selfheal.packaging.training import Training
 from bento_selfheal.runner.pacing import rest_seconds
 from bento_selfheal.runner.reading import READ_REQUESTS
 from bento_selfheal.runner.runner import Runner

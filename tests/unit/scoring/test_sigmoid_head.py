@@ -18,9 +18,10 @@ from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.records import NewSnapshot, Phase
 from bento_selfheal.model import ReflexiveLayer, SelfHealingModel
 from bento_selfheal.packaging.adapters import ADAPTER, Registry
-from bento_selfheal.packaging.build import Training, package_model
+from bento_selfheal.packaging.build import package_model
 from bento_selfheal.packaging.model_store import model_folder
 from bento_selfheal.packaging.package import Package
+from bento_selfheal.packaging.training import Training
 from bento_selfheal.scoring.losses import row_losses
 from bento_selfheal.scoring.probabilities import probabilities_or_half
 

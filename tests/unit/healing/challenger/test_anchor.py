@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bento_selfheal.healing.challenger.anchor import MOST_WEIGHTS, Anchor, Basis
-from bento_selfheal.packaging.build import Training, package_model
+from bento_selfheal.packaging.build import package_model
 from bento_selfheal.packaging.package import Package
+from bento_selfheal.packaging.training import Training
 from bento_selfheal.scoring.probabilities import targets
 
 Rows = NDArray[np.float32]

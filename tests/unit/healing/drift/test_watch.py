@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from rigs import Live, Rig, drifting
 
-from bento_selfheal.packaging.build import Training, package_model
+from bento_selfheal.packaging.build import package_model
 from bento_selfheal.packaging.package import Package
+from bento_selfheal.packaging.training import Training
 from bento_selfheal.simulation.demo import DEMO_RULE
 from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows
 

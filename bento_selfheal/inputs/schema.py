@@ -1,0 +1,154 @@
+"""The columns of a model: values from outside become codes, and codes become values again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bento_selfheal.inputs.column import Column, Kind
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DAY = 86_400.0
+WANTED = {
+    Kind.NUMBER: "a finite number", Kind.INTEGER: "a whole number", Kind.BOOLEAN: "true or false",
+    Kind.CATEGORY: "a text", Kind.DATETIME: "a date such as 2026-11-28 or 2026-11-28T09:30:00Z",
+}  # fmt: skip
+
+
+class Misfit(ValueError):
+    """A value that its column cannot hold.
+
+    Attributes:
+        column: The column's name.
+        wanted: What belongs there.
+        value: What was given.
+    """
+
+    def __init__(self, column: Column, value: Any) -> None:
+        orempty = " or null" if column.nullable else ""
+        self.column, self.wanted, self.value = column.name, WANTED[column.kind] + orempty, value
+        super().__init__(f"column {column.name!r}: {self.wanted} is needed, got {value!r}")
+
+
+class Schema:
+    """The columns of a model, in the order of its rows.
+
+    Args:
+        columns: The columns.
+
+    >>> schema = Schema([Column(name="sky", kind=Kind.CATEGORY, levels=("clear", "fog"))])
+    >>> schema.code(["fog"]).tolist(), schema.code(["snow"]).tolist()
+    ([1.0], [2.0])
+    """
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self.columns = tuple(columns)
+        self._places = [
+            {level: float(i) for i, level in enumerate(column.levels)} for column in columns
+        ]
+        self._read = [_READ[column.kind] for column in columns]
+
+    def code(self, row: Sequence[Any]) -> NDArray[np.float32]:
+        """The codes of one row, ``(columns,)``.
+
+        Raises:
+            Misfit: A column cannot hold its value.
+        """
+        out = np.empty(len(self.columns), dtype=np.float32)
+        for i, value in enumerate(row):
+            out[i] = self._code(i, value)
+        return out
+
+    def values(self, codes: NDArray[np.float32]) -> dict[str, list[Any]]:
+        """By column what the codes ``(n, columns)`` stand for; None where it is missing, and where
+        a category was never seen, whose name no code keeps."""
+        return {
+            column.name: [_value(column, float(code)) for code in codes[:, i]]
+            for i, column in enumerate(self.columns)
+        }
+
+    def _code(self, place: int, value: Any) -> float:
+        column = self.columns[place]
+        if value is None or value != value:  # NaN
+            if not column.nullable:
+                raise Misfit(column, value)
+            return math.nan
+        if column.kind is Kind.CATEGORY:
+            return self._level(place, value)
+        try:
+            code = self._read[place](value) - column.origin
+        except (ValueError, TypeError, OverflowError) as error:
+            raise Misfit(column, value) from error
+        with np.errstate(over="ignore"):
+            if not np.isfinite(np.float32(code)):
+                raise Misfit(column, value)
+        return float(code)
+
+    def _level(self, place: int, value: Any) -> float:
+        """The place of a level; a number or a boolean is told by its text, as in a file."""
+        if not isinstance(value, str | int | float | np.generic):
+            raise Misfit(self.columns[place], value)
+        known = self._places[place]
+        return known.get(str(value).strip(), float(len(known)))
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool | np.bool_ | str | bytes):
+        raise TypeError
+    return float(value)
+
+
+def _integer(value: Any) -> float:
+    number = _number(value)
+    if not number.is_integer():
+        raise ValueError
+    return int(value)
+
+
+def _boolean(value: Any) -> float:
+    if isinstance(value, bool | np.bool_) or (type(value) in (int, float) and value in (0, 1)):
+        return float(value)
+    raise TypeError
+
+
+def _days(value: Any) -> float:
+    """Days since the epoch; a time without a zone is UTC."""
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if isinstance(value, np.datetime64):
+        return float((value - np.datetime64(0, "s")) / np.timedelta64(1, "s")) / DAY
+    if isinstance(value, datetime):
+        zoned = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+        return (zoned - EPOCH).total_seconds() / DAY
+    if isinstance(value, date):
+        return float((value - EPOCH.date()).days)
+    raise TypeError
+
+
+_READ = {
+    Kind.NUMBER: _number, Kind.INTEGER: _integer, Kind.BOOLEAN: _boolean, Kind.DATETIME: _days,
+    Kind.CATEGORY: _number,
+}  # fmt: skip
+
+
+def _value(column: Column, code: float) -> Any:
+    if math.isnan(code):
+        return None
+    if column.kind is Kind.CATEGORY:
+        return column.levels[int(code)] if code < len(column.levels) else None
+    if column.kind is Kind.BOOLEAN:
+        return bool(code)
+    if column.kind is Kind.DATETIME:
+        return EPOCH + timedelta(days=code + column.origin)
+    number = code + column.origin
+    return round(number) if column.kind is Kind.INTEGER else number
+
+
+def described(columns: Sequence[Column]) -> list[Mapping[str, Any]]:
+    """Columns as JSON values."""
+    return [column.model_dump(mode="json", exclude_defaults=True) for column in columns]

@@ -1,0 +1,83 @@
+"""Rows of typed columns from outside: each value checked by its column, and made a code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from bento_selfheal.errors import InvalidInput
+from bento_selfheal.inputs.column import Column, Kind
+from bento_selfheal.inputs.schema import Misfit, Schema
+from bento_selfheal.serving.rows import RowReader, shown
+
+NUMBERS = (Kind.NUMBER, Kind.INTEGER, Kind.BOOLEAN)
+
+
+class TypedRowReader(RowReader):
+    """Turns rows of numbers, categories, dates and gaps into codes, ``(n, columns)``.
+
+    Args:
+        columns: The columns, in the order of the features.
+        max_rows: Most rows that one request may carry.
+    """
+
+    def __init__(self, columns: Sequence[Column], max_rows: int) -> None:
+        super().__init__([column.name for column in columns], max_rows)
+        self._schema = Schema(columns)
+
+    def read_json(self, body: bytes) -> NDArray[np.float32] | None:
+        """``{"rows": …}`` → codes; None for a body that is not of that shape.
+
+        Raises:
+            InvalidInput: Names the row, the column and the value.
+        """
+        try:
+            given = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return None
+        if not isinstance(given, dict) or given.keys() != {"rows"}:
+            return None
+        return self.read(given["rows"])
+
+    def read_one(self, row: Any, loc: tuple[str | int, ...]) -> NDArray[np.float32]:
+        """One row → codes, ``(columns,)``.
+
+        Raises:
+            InvalidInput: Names the column and the value.
+        """
+        if isinstance(row, dict):
+            row = self._in_order(row, loc)
+        self._check_width(row, loc)
+        return self._code(row, loc)
+
+    def _numbers(self, rows: list[Any], field: str) -> NDArray[np.float32]:
+        for i, row in enumerate(rows):
+            self._check_width(row, (field, i))
+        return np.stack([self._code(row, (field, i)) for i, row in enumerate(rows)])
+
+    def _table(self, table: NDArray[Any], field: str) -> NDArray[np.float32]:
+        """An array ``(n, columns)``; NaN is a gap, and only numbers can be told by one."""
+        texts = [c.name for c in self._schema.columns if c.kind not in NUMBERS]
+        if texts:
+            raise InvalidInput(
+                (field,), f"a NumPy file holds numbers alone, and {texts[0]!r} is none; send JSON",
+                "npy",
+            )  # fmt: skip
+        if table.dtype.kind not in "fiu" or table.ndim != 2:
+            what = f"{table.dtype} {table.shape}"
+            raise InvalidInput((field,), f"numbers (n, features) are needed, got {what}", "npy")
+        self._check_count(len(table), "rows")
+        return self._numbers(table.tolist(), "rows")
+
+    def _code(self, row: Sequence[Any], loc: tuple[str | int, ...]) -> NDArray[np.float32]:
+        try:
+            return self._schema.code(row)
+        except Misfit as misfit:
+            raise InvalidInput(
+                (*loc, misfit.column), f"{misfit.wanted} is needed, got {shown(misfit.value)}",
+                "value",
+            ) from misfit  # fmt: skip
