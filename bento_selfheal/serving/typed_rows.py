@@ -77,7 +77,7 @@ class TypedRowReader(RowReader):
         try:
             return self._schema.code(row)
         except Misfit as misfit:
+            given = "null" if misfit.value is None else shown(misfit.value)
             raise InvalidInput(
-                (*loc, misfit.column), f"{misfit.wanted} is needed, got {shown(misfit.value)}",
-                "value",
-            ) from misfit  # fmt: skip
+                (*loc, misfit.column), f"{misfit.wanted} is needed, got {given}", "value"
+            ) from misfit

@@ -36,7 +36,7 @@ def test_by_position_and_by_name() -> None:
         ([None, 2, True, ["fog"], None], ("sky",), "a text or null is needed, got ['fog']"),
         ([None, 2, True, "fog"], (), "4 values, the model has 5 features"),
         ("fog", (), "a row is a list or an object, got 'fog'"),
-        ([None, None, True, "fog", None], ("engines",), "a whole number is needed, got None"),
+        ([None, None, True, "fog", None], ("engines",), "a whole number is needed, got null"),
     ],
 )  # fmt: skip
 def test_a_bad_value_is_named(row: Any, where: tuple[Any, ...], said: str) -> None:
