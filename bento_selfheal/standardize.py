@@ -64,4 +64,5 @@ class Standardize(nn.Module):
         sparse = (usual.float().mean(dim=0) > MOSTLY) & (most > least)
         farthest = ((rows - fitted.mean) / fitted.std).abs().amax(dim=0)
         fitted.limit = torch.where(sparse, farthest.maximum(fitted.limit), fitted.limit)
-        self.load_state_dict(fitted.state_dict())
+        for name, value in fitted.named_buffers():
+            getattr(self, name).copy_(value)

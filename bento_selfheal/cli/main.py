@@ -6,7 +6,13 @@ import os
 
 from rich.console import Console
 
-from bento_selfheal.cli import models, operate, reports, simulate  # noqa: F401 - each adds commands
+from bento_selfheal.cli import (  # noqa: F401 - each adds commands
+    inspect,
+    models,
+    operate,
+    reports,
+    simulate,
+)
 from bento_selfheal.cli.app import app
 from bento_selfheal.cli.terminal import say
 from bento_selfheal.errors import SelfHealError, SettingsError

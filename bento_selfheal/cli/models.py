@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bento_selfheal.cli.app import app
-from bento_selfheal.cli.options import DEFAULT_TARGET, AsJson, Drop, Seed, Sensitive
+from bento_selfheal.cli.app import DEFAULT_TARGET, AsJson, Drop, Schema, Seed, Sensitive, app
 from bento_selfheal.cli.terminal import say
 from bento_selfheal.errors import SettingsError
 
@@ -33,6 +32,7 @@ def package(
         list[str] | None, typer.Option(metavar="'V14 < -1.5 -> CLASS'", help="Repeatable.")
     ] = None,
     drop: Drop = None,
+    schema: Schema = None,
     seed: Seed = 42,
     as_json: AsJson = False,
 ) -> None:
@@ -43,12 +43,14 @@ def package(
     from bento_selfheal.simulation.streams import read_table
     from bento_selfheal.simulation.table import package_table
 
-    made = package_table(name, read_table(file, label, drop or []), seed, sensitive, rule or [])
+    table = read_table(file, label, drop or [], schema)
+    made = package_table(name, table, seed, sensitive, rule or [])
     if as_json:
         typer.echo(
             json.dumps({"tag": made.tag, "accuracy": made.info.accuracy, "f1": made.info.f1})
         )
         return
+    say(Console(), f"read {file}: {'; '.join(table.notes)}")
     say(
         Console(),
         f"packaged {made.tag}: accuracy {made.info.accuracy:.3f}, F1 {made.info.f1:.3f} on "
@@ -97,6 +99,7 @@ def suggest(
     file: Annotated[Path, typer.Argument(help="CSV or Parquet with the training data.")],
     label: Annotated[str, typer.Option(help="Column with the label.")],
     drop: Drop = None,
+    schema: Schema = None,
     most: Annotated[int, typer.Option(min=1, help="Name at most this many rules.")] = 5,
     seed: Seed = 42,
     as_json: AsJson = False,
@@ -106,7 +109,7 @@ def suggest(
     from bento_selfheal.simulation.streams import read_table
     from bento_selfheal.simulation.table import suggest_table
 
-    found = suggest_table(read_table(file, label, drop or []), most, seed)
+    found = suggest_table(read_table(file, label, drop or [], schema), most, seed)
     if as_json:
         typer.echo(json.dumps(found))
     else:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from bento_selfheal.cli.app import app
-from bento_selfheal.cli.options import AsJson
+from bento_selfheal.cli.app import AsJson, app
 from bento_selfheal.cli.terminal import say
 
 if TYPE_CHECKING:

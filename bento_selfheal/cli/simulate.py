@@ -13,17 +13,18 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from bento_selfheal.cli.app import app
-from bento_selfheal.cli.models import _name_value
-from bento_selfheal.cli.options import (
+from bento_selfheal.cli.app import (
     DEFAULT_TARGET,
     AsJson,
     Drop,
+    Schema,
     Seed,
     Sensitive,
     TrainFraction,
     Tries,
+    app,
 )
+from bento_selfheal.cli.models import _name_value
 from bento_selfheal.cli.terminal import say
 from bento_selfheal.config.groups import Tuning
 from bento_selfheal.config.settings import Settings
@@ -76,6 +77,7 @@ def replay(
     train_fraction: TrainFraction = 0.1,
     sensitive: Sensitive = None,
     drop: Drop = None,
+    schema: Schema = None,
     limit: Annotated[
         int, typer.Option(min=0, help="Stream at most this many rows; 0 means all.")
     ] = 0,
@@ -96,9 +98,10 @@ def replay(
     temporary = home is None
     folder = Path(tempfile.mkdtemp(prefix="selfheal-replay-")) if home is None else home
     try:
-        table = read_table(file, label, drop or [])
+        table = read_table(file, label, drop or [], schema)
         use_home(folder)
         train, rest = table.split(train_fraction)
+        say(console, f"read {file}: {'; '.join(table.notes)}")
         say(console, f"training on {len(train.rows)} rows, streaming {len(rest.rows)} …")
         package = package_table("replay", train, seed, sensitive)
         stream = table_stream(rest, package, delay, limit)
@@ -121,6 +124,7 @@ def backtest(
     delay: Annotated[int, typer.Option(min=0, help="Rows between a row and its label.")] = 100,
     sensitive: Sensitive = None,
     drop: Drop = None,
+    schema: Schema = None,
     try_: Tries = None,
     seed: Seed = 42,
     as_json: AsJson = False,
@@ -136,7 +140,7 @@ def backtest(
     from bento_selfheal.simulation.comparison import backtest_table
     from bento_selfheal.simulation.streams import read_table
 
-    table = read_table(file, label, drop or [])
+    table = read_table(file, label, drop or [], schema)
     with tempfile.TemporaryDirectory(prefix="selfheal-backtest-") as home:
         use_home(Path(home))
         settings = load_settings()

@@ -35,6 +35,10 @@ class Encoder(Standardize):
         width = sum(_width(column) for column in inputs)
         super().__init__(torch.zeros(width), torch.ones(width))
         self.inputs = list(inputs)
+        for i, column in enumerate(inputs):
+            if column.kind is Kind.CATEGORY:
+                own = torch.arange(min(len(column.levels), MOST_LEVELS), dtype=torch.float32)
+                self.register_buffer(f"commonest_{i}", own)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scaled rows, ``(n, width)``, all finite, for codes ``(n, columns)``."""
@@ -42,6 +46,9 @@ class Encoder(Standardize):
 
     def fit(self, rows: Tensor) -> None:
         """Take the scale from the codes of rows, ``(n, columns)``; what is missing says nothing."""
+        for i, column in enumerate(self.inputs):
+            if column.kind is Kind.CATEGORY:
+                self._choose(i, rows[:, i], len(column.levels))
         wide = self.expand(rows)
         usual = wide.nanmean(dim=0).nan_to_num(nan=0.0)
         super().fit(torch.where(wide.isnan(), usual, wide))
@@ -49,11 +56,25 @@ class Encoder(Standardize):
     def expand(self, codes: Tensor) -> Tensor:
         """One number and more for each code, ``(n, width)``; NaN where a number is missing."""
         parts = []
-        for column, code in zip(self.inputs, codes.unbind(dim=1), strict=True):
-            parts += _EXPAND[column.kind](column, code)
+        for i, (column, code) in enumerate(zip(self.inputs, codes.unbind(dim=1), strict=True)):
+            if column.kind is Kind.CATEGORY:
+                parts.append(self._levels(i, code))
+            else:
+                parts.append(_date(column, code) if column.kind is Kind.DATETIME else code[:, None])
             if column.nullable:
                 parts.append(code.isnan().to(code).unsqueeze(1))
         return torch.cat(parts, dim=1)
+
+    def _choose(self, place: int, code: Tensor, levels: int) -> None:
+        """Give the commonest levels a number of their own."""
+        count = torch.bincount(code[code < levels].long(), minlength=levels)
+        own = count.sort(descending=True, stable=True).indices[:MOST_LEVELS]
+        setattr(self, f"commonest_{place}", own.to(torch.float32))
+
+    def _levels(self, place: int, code: Tensor) -> Tensor:
+        own = code[:, None] == getattr(self, f"commonest_{place}")
+        others = ~(own.any(dim=1) | code.isnan())
+        return torch.cat([own, others[:, None]], dim=1).to(code)
 
 
 def mixed_mlp(
@@ -77,27 +98,10 @@ def mixed_mlp(
     return SelfHealingModel(backbone, ReflexiveLayer(width), head)
 
 
-def _number(_: Column, code: Tensor) -> list[Tensor]:
-    return [code.unsqueeze(1)]
-
-
-def _category(column: Column, code: Tensor) -> list[Tensor]:
-    known = min(len(column.levels), MOST_LEVELS)
-    place = code.nan_to_num(nan=known + 1).clamp(max=known + 1).long()
-    place = torch.where(code.isnan(), known + 1, place.clamp(max=known))
-    return [nn.functional.one_hot(place, known + 2)[:, : known + 1].to(code)]
-
-
-def _date(column: Column, code: Tensor) -> list[Tensor]:
+def _date(column: Column, code: Tensor) -> Tensor:
     days = code.double() + column.origin
     turns = [2 * math.pi * days / period for period in PERIODS]
-    return [torch.stack([f(t) for t in turns for f in (torch.sin, torch.cos)], dim=1).to(code)]
-
-
-_EXPAND = {
-    Kind.NUMBER: _number, Kind.INTEGER: _number, Kind.BOOLEAN: _number,
-    Kind.CATEGORY: _category, Kind.DATETIME: _date,
-}  # fmt: skip
+    return torch.stack([f(t) for t in turns for f in (torch.sin, torch.cos)], dim=1).to(code)
 
 
 def _width(column: Column) -> int:

@@ -14,6 +14,8 @@ from bento_selfheal.inputs.column import Column, Kind
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = 86_400.0
+UNSEEN = "(unseen)"
+"""Stands for a category whose name no code keeps."""
 WANTED = {
     Kind.NUMBER: "a finite number", Kind.INTEGER: "a whole number", Kind.BOOLEAN: "true or false",
     Kind.CATEGORY: "a text", Kind.DATETIME: "a date such as 2026-11-28 or 2026-11-28T09:30:00Z",
@@ -71,6 +73,20 @@ class Schema:
             column.name: [_value(column, float(code)) for code in codes[:, i]]
             for i, column in enumerate(self.columns)
         }
+
+    def json_rows(self, codes: NDArray[np.float32]) -> list[list[Any]]:
+        """Rows as a client sends them for codes ``(n, columns)``; an unseen category stays one."""
+        columns = self.values(codes)
+        for i, column in enumerate(self.columns):
+            told = columns[column.name]
+            if column.kind is Kind.DATETIME:
+                columns[column.name] = [day and day.isoformat() for day in told]
+            elif column.kind is Kind.CATEGORY:
+                unseen = codes[:, i] >= len(column.levels)
+                columns[column.name] = [
+                    UNSEEN if new else v for v, new in zip(told, unseen, strict=True)
+                ]
+        return [list(row) for row in zip(*columns.values(), strict=True)]
 
     def _code(self, place: int, value: Any) -> float:
         column = self.columns[place]

@@ -20,7 +20,7 @@ from bento_selfheal.experts.race import Race
 from bento_selfheal.inputs.column import Column
 from bento_selfheal.inputs.schema import described
 from bento_selfheal.model import SelfHealingModel
-from bento_selfheal.packaging.calibration import calibrate
+from bento_selfheal.packaging.calibration import ORDERED, calibrate
 from bento_selfheal.packaging.experts import teach
 from bento_selfheal.packaging.model_store import new_model
 from bento_selfheal.packaging.opening import (
@@ -122,6 +122,7 @@ def package_model(
         columns=list(columns),
     )
     _rule_set(info.rules, info.features, len(classes))
+    _check_rule_columns(info.rules, columns)
     made = Package(name, info, model, x[reference], y[reference])
     older = np.sort(train)  # rows come oldest first
     return open_package(_store(made, teach(made, x[older], y[older])))
@@ -211,6 +212,16 @@ def _rule_set(rules: Sequence[Rule], features: Sequence[str], classes: int = 0) 
     if strange:
         raise PackageError(f"rules: {strange} name a class beyond the {classes} of the labels")
     return bound
+
+
+def _check_rule_columns(rules: Sequence[Rule], columns: Sequence[Column]) -> None:
+    """A rule compares numbers; the codes of anything else are none."""
+    for column in columns:
+        plain = column.kind in ORDERED and not column.origin
+        if not plain and any(rule.feature == column.name for rule in rules):
+            raise PackageError(
+                f"rules: {column.name!r} is a {column.kind.value}, which no rule can compare yet"
+            )
 
 
 def _store(made: Package, race: Race) -> str:

@@ -18,6 +18,7 @@ from bento_selfheal.client.client import Client
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.decision import THRESHOLD
 from bento_selfheal.errors import SelfHealError
+from bento_selfheal.inputs.schema import Schema
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.scores import Interval, Scores, batch_interval, majority_accuracy
 from bento_selfheal.simulation.figures import Figures, alarm_shares, figures_of
@@ -183,7 +184,9 @@ class Driver:
         self, number: int, rows: NDArray[np.float32], labels: NDArray[np.int64], delay: int
     ) -> BatchReport:
         before = self._package.baseline(rows)
-        answer = self._client.predict(rows)
+        columns = self._package.info.columns
+        sent = Schema(columns).json_rows(rows) if columns else rows
+        answer = self._client.predict(sent)
         self._owed.extend(zip(answer.prediction_ids, labels.tolist(), strict=True))
         self._give_labels(delay)
         status = self._settle(number * len(rows))

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
+from bento_selfheal.core.text import counted
 from bento_selfheal.errors import SettingsError
+from bento_selfheal.inputs.column import Column
+from bento_selfheal.inputs.inference import counts_rows, infer
+from bento_selfheal.inputs.labels import labels_of
+from bento_selfheal.inputs.table_codes import codes_of, is_plain
+from bento_selfheal.inputs.table_file import read_file
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,9 @@ class Stream:
 
 ARTICLE_FEATURES = ["F0", "F1", "F2", "F3", "F4", "F5", "F6", "V14", "F8", "F9"]
 FRAUD_RATE = 0.15
+UNNAMED = "Unnamed:"
+"""What pandas calls a column without a name."""
+SCHEMA = TypeAdapter(list[Column])
 
 
 @dataclass(frozen=True)
@@ -45,14 +52,19 @@ class Table:
 
     features: list[str]
     rows: NDArray[np.float32]
+    """``(n, features)``; codes where there are columns."""
     labels: NDArray[np.generic]
+    columns: tuple[Column, ...] = ()
+    """Types of the features; none where all are numbers without gaps."""
+    notes: tuple[str, ...] = ()
+    """How the file was read, in words."""
 
     def split(self, share: float) -> tuple[Table, Table]:
         """The first share of the rows, and the rest."""
         at = int(len(self.rows) * share)
         return (
-            Table(self.features, self.rows[:at], self.labels[:at]),
-            Table(self.features, self.rows[at:], self.labels[at:]),
+            replace(self, rows=self.rows[:at], labels=self.labels[:at]),
+            replace(self, rows=self.rows[at:], labels=self.labels[at:]),
         )
 
 
@@ -69,41 +81,60 @@ def article_rows(n: int, drift: float, generator: np.random.Generator) -> Table:
     return Table(ARTICLE_FEATURES, rows[order].astype(np.float32), labels[order])
 
 
-def read_table(path: Path, label: str, drop: Sequence[str] = ()) -> Table:
+def read_table(
+    path: Path, label: str, drop: Sequence[str] = (), schema: Path | None = None
+) -> Table:
     """Read a CSV or Parquet file in time order; every column but the label is a feature.
+
+    Rows without a label are left out, and so is a nameless column that counts the rows.
+
+    Args:
+        path: The file.
+        label: Column with the label.
+        drop: Columns to leave out.
+        schema: Types of the columns as `inspect --write` writes them; found out where not given.
 
     Raises:
         SettingsError: The file or a column cannot be used; the message names it.
     """
-    if not path.is_file():
-        raise SettingsError(f"file: {path} does not exist")
+    found = read_file(path)
     try:
-        table = pa.parquet.read_table(path) if path.suffix == ".parquet" else pa.csv.read_csv(path)
-    except pa.ArrowInvalid as error:
-        raise SettingsError(f"file: {path} cannot be read: {error}") from error
-    if len(set(table.column_names)) < len(table.column_names):
-        raise SettingsError(f"file: {path} repeats column names: {table.column_names}")
-    for name in (label, *drop):
-        if name not in table.column_names:
-            raise SettingsError(f"column {name!r} is not in {path}; columns: {table.column_names}")
-    features = [name for name in table.column_names if name != label and name not in drop]
-    if not features:
-        raise SettingsError(f"file: {path} has no column besides {label!r}")
-    columns = [_numbers(table.column(name), name, path) for name in features]
-    labels = table.column(label)
-    if labels.null_count:
-        raise SettingsError(f"column {label!r} of {path} has {labels.null_count} empty labels")
-    return Table(features, np.stack(columns, axis=1), labels.to_numpy(zero_copy_only=False))
+        return _table(found.table, list(found.notes), label, drop, schema)
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from error
 
 
-def _numbers(column: pa.ChunkedArray, name: str, path: Path) -> NDArray[np.float32]:
+def _table(
+    table: pa.Table, notes: list[str], label: str, drop: Sequence[str], schema: Path | None
+) -> Table:
+    labels, has_one = labels_of(table, label)
+    if gaps := int((~has_one).sum()):
+        table = table.filter(pa.array(has_one))
+        notes.append(f"{counted(gaps, 'row has', 'rows have')} no {label!r}: left out")
+    if schema is not None:
+        columns = _read_schema(schema)
+    else:
+        columns, left_out = _inferred(table, label, drop)
+        notes += left_out
+    rows = codes_of(table, columns)
+    types = () if schema is None and is_plain(columns, rows) else columns
+    return Table([c.name for c in columns], rows, labels, types, tuple(notes))
+
+
+def _inferred(
+    table: pa.Table, label: str, drop: Sequence[str]
+) -> tuple[tuple[Column, ...], list[str]]:
+    """The columns of a table, without a nameless index, and what is told of that."""
+    columns, notes = infer(table, label, drop).columns, []
+    for name in [c.name for c in columns if not c.name or c.name.startswith(UNNAMED)]:
+        if len(columns) > 1 and counts_rows(table.column(name)):
+            columns = tuple(c for c in columns if c.name != name)
+            notes.append("a column without a name counts the rows: left out")
+    return columns, notes
+
+
+def _read_schema(path: Path) -> tuple[Column, ...]:
     try:
-        values: NDArray[np.float32] = pc.cast(column, pa.float32(), safe=False).to_numpy()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise SettingsError(
-            f"column {name!r} of {path} has type {column.type}, not a number; drop or encode it"
-        ) from error
-    bad = np.flatnonzero(~np.isfinite(values))
-    if len(bad):
-        raise SettingsError(f"column {name!r} of {path}: row {bad[0]} is {values[bad[0]]}")
-    return values
+        return tuple(SCHEMA.validate_json(path.read_bytes()))
+    except (OSError, ValidationError) as error:
+        raise SettingsError(f"schema: {path} cannot be read: {error}") from error

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bento_selfheal.errors import SettingsError
+from bento_selfheal.inputs.table_codes import known_levels
 from bento_selfheal.packaging.build import as_label, package_model
+from bento_selfheal.packaging.calibration import ORDERED
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.packaging.suggest import suggest
 from bento_selfheal.rules import parse_rule
@@ -34,6 +38,7 @@ def package_table(
         table.rows,
         table.labels,
         features=table.features,
+        columns=known_levels(table.columns, table.rows) if table.columns else (),
         sensitive=sensitive,
         rules=[parse_rule(text, classes) for text in rules],
         seed=seed,
@@ -64,7 +69,8 @@ def suggest_table(table: Table, most: int, seed: int) -> dict[str, Any]:
     classes = sorted(set(given), key=lambda label: (isinstance(label, str), label))
     index = {label: i for i, label in enumerate(classes)}
     labels = np.asarray([index[label] for label in given], dtype=np.int64)
-    found = suggest(table.rows, labels, table.features, classes=len(classes), seed=seed, most=most)
+    rows, features = _comparable(table)
+    found = suggest(rows, labels, features, classes=len(classes), seed=seed, most=most)
     return {
         "sensitive": found.sensitive,
         "strength": found.strength,
@@ -73,3 +79,15 @@ def suggest_table(table: Table, most: int, seed: int) -> dict[str, Any]:
             for r in found.rules
         ],
     }
+
+
+def _comparable(table: Table) -> tuple[NDArray[np.float32], list[str]]:
+    """The columns that a rule can compare, a missing value being the usual one."""
+    if not table.columns:
+        return table.rows, table.features
+    places = [i for i, c in enumerate(table.columns) if c.kind in ORDERED and not c.origin]
+    rows = table.rows[:, places]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a column without any value
+        usual = np.nan_to_num(np.nanmedian(rows, axis=0))
+    return np.where(np.isnan(rows), usual, rows), [table.features[i] for i in places]

@@ -1,4 +1,4 @@
-"""The Elec2 stream, which is too large for the repository: where it lies, and who needs it."""
+"""Streams and cases that are too large for the repository: where they lie, and who needs them."""
 
 from __future__ import annotations
 
@@ -15,3 +15,7 @@ needs_elec2 = pytest.mark.skipif(
     reason=f"{ELEC2} is missing: examples/elec2 says where to download it; "
     "BENTO_SELFHEAL_DATA names its folder",
 )
+
+CASES = ROOT.parent / "shared" / "cases"
+
+needs_cases = pytest.mark.skipif(not CASES.is_dir(), reason=f"{CASES} is missing")

@@ -28,7 +28,7 @@ LAYERS: dict[str, set[str]] = {
     "experts": set(),
     "standardize": set(),
     "model": {"experts", "standardize"},
-    "inputs": {"model", "standardize"},
+    "inputs": {"errors", "model", "standardize"},
     "wire": {"core"},
     "client": {"core", "errors", "wire"},
     "rules": {"core", "errors"},
@@ -64,16 +64,16 @@ LAYERS: dict[str, set[str]] = {
     "service": {"config", "runner", "serving", "telemetry"},
     "default_service": {"config", "image", "service"},
     "simulation": {
-        "client", "config", "core", "deployment", "errors", "healing", "model", "packaging",
-        "packaging.package", "rules", "scoring", "store", "telemetry", "wire",
+        "client", "config", "core", "deployment", "errors", "healing", "inputs", "model",
+        "packaging", "packaging.package", "rules", "scoring", "store", "telemetry", "wire",
     },
     "reports": {
         "config", "core", "deployment", "errors", "packaging", "scoring", "serving", "simulation",
         "store", "telemetry",
     },
     "cli": {
-        "client", "config", "core", "deployment", "errors", "packaging", "packaging.package",
-        "reports", "simulation",
+        "client", "config", "core", "deployment", "errors", "inputs", "packaging",
+        "packaging.package", "reports", "simulation",
     },
     "__init__": {"client", "config", "model", "packaging", "packaging.package", "rules", "wire"},
 }  # fmt: skip

@@ -8,8 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from elec2 import CASES, needs_cases
 
 from bento_selfheal.errors import SettingsError
+from bento_selfheal.inputs.schema import Schema
+from bento_selfheal.inputs.table_codes import known_levels
 from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows, read_table
 
 CSV = "t,price,volume,up\n0,1.5,10,DOWN\n1,2.5,20,UP\n2,-3,30,UP\n"
@@ -51,16 +54,16 @@ def test_split(tmp_path: Path) -> None:
     [
         (CSV, "down", (), "column 'down'"),
         (CSV, "up", ("x",), "column 'x'"),
-        ("a,up\nred,0\nblue,1\n", "up", (), "column 'a'.*string"),
-        ("a,up\n1,0\n,1\n", "up", (), "column 'a'.*row 1 is nan"),
-        ("a,up\n1,0\n1e300,1\n", "up", (), "column 'a'.*row 1 is inf"),
-        ("a,up\n1,0\n2,\n3,1\n", "up", (), "column 'up'.*1 empty"),
-        ("up\n0\n1\n", "up", (), "no column besides 'up'"),
+        ("a,up\n1,0\n1e300,1\n", "up", (), "column 'a'.*row 1 is 1e.300, too large"),
+        ("a,up\n1,0\ninf,1\n", "up", (), "column 'a'.*row 1 is inf"),
+        ("a,up\n1,\n2,\n3,\n", "up", (), "column 'up': no row has a label"),
+        ("a,up\n" + "".join(f"1,{i}.5\n" for i in range(60)), "up", (), "regression target"),
+        ("up\n0\n1\n", "up", (), "no column is left besides"),
         ("a,a,up\n1,2,0\n", "up", (), "repeat"),
         ("", "up", (), "a.csv"),
         ("a,up\n1,0\n1,2,3\n", "up", (), "a.csv"),
     ],
-    ids=["no label", "no dropped", "text", "hole", "too large", "no label in a row",
+    ids=["no label", "no dropped", "too large", "infinite", "no label at all", "quantity",
          "label only", "names repeat", "empty file", "ragged"],
 )  # fmt: skip
 def test_bad_file(tmp_path: Path, text: str, label: str, drop: tuple[str, ...], said: str) -> None:
@@ -69,6 +72,74 @@ def test_bad_file(tmp_path: Path, text: str, label: str, drop: tuple[str, ...], 
     with pytest.raises(SettingsError, match=said) as refused:
         read_table(path, label, drop)
     assert str(path) in str(refused.value)
+
+
+MIXED = """speed;sky;at;broken;late
+150,5;fog;2026-01-01;true;yes
+;clear;2026-01-02;false;no
+99;fog;?;NA;no
+120;hail;2026-01-09;true;yes
+"""
+
+
+def test_mixed(tmp_path: Path) -> None:
+    """Gaps, categories, dates, switches and decimal commas are read as what they are."""
+    table = read_table(written(tmp_path / "a.csv", MIXED), "late")
+    kinds = [column.kind.value for column in table.columns]
+    assert kinds == ["number", "category", "datetime", "boolean"]
+    assert table.columns[1].levels == ("fog", "clear", "hail")
+    told = Schema(table.columns).values(table.rows)
+    assert told["speed"] == [150.5, None, 99, 120]
+    assert told["sky"] == ["fog", "clear", "fog", "hail"]
+    assert told["broken"] == [True, False, None, True]
+    assert [day and day.day for day in told["at"]] == [1, 2, None, 9]
+
+
+def test_levels_of_the_training_part(tmp_path: Path) -> None:
+    """A category that comes later than the training part is unseen for its model."""
+    head, tail = read_table(written(tmp_path / "a.csv", MIXED), "late").split(0.5)
+    known = known_levels(head.columns, head.rows)
+    assert known[1].levels == ("fog", "clear")
+    assert Schema(known).values(tail.rows)["sky"] == ["fog", None]
+
+
+@needs_cases
+@pytest.mark.parametrize("name", ["empty_label.csv", "nan_label.parquet"])
+def test_rows_without_a_label_are_left_out(name: str) -> None:
+    """A missing label is no class; how many rows have none is told."""
+    table = read_table(CASES / name, "left")
+    assert len(table.rows) == len(table.labels) == 110
+    assert len(set(table.labels.tolist())) == 2
+    assert "10 rows have no 'left': left out" in table.notes
+
+
+@needs_cases
+def test_an_index_is_no_feature() -> None:
+    """The nameless row number that a data frame writes is left out."""
+    table = read_table(CASES / "index_column.csv", "left")
+    assert table.features == ["a", "b", "c"]
+
+
+def test_large_numbers_keep_their_digits(tmp_path: Path) -> None:
+    """Seconds since 1970 stay apart."""
+    text = "at,up\n" + "".join(f"{1_795_442_638 + i},{i % 2}\n" for i in range(5))
+    table = read_table(written(tmp_path / "a.csv", text), "up")
+    assert len(set(table.rows[:, 0].tolist())) == 5
+
+
+def test_by_a_schema(tmp_path: Path) -> None:
+    """With types given, a number may be a category; a column that is not there is named."""
+    file, schema = written(tmp_path / "a.csv", "x,y,up\n1,7,0\n2,7,1\n1,8,0\n"), tmp_path / "s.json"
+    schema.write_text('[{"name": "x", "kind": "category", "levels": ["2", "1"]}]')
+    table = read_table(file, "up", schema=schema)
+    assert table.features == ["x"]
+    assert table.rows[:, 0].tolist() == [1, 0, 1]
+    schema.write_text('[{"name": "z"}]')
+    with pytest.raises(SettingsError, match="column 'z' is not there"):
+        read_table(file, "up", schema=schema)
+    schema.write_text('[{"name": "x", "kind": "colour"}]')
+    with pytest.raises(SettingsError, match=r"schema: .*s\.json cannot be read"):
+        read_table(file, "up", schema=schema)
 
 
 def test_no_file(tmp_path: Path) -> None:
