@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 export BENTOML_DO_NOT_TRACK := True
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve container test test-slow test-long test-faults structure lint format docs pictures bench-serving bench-streams bench-quality bench-alpha bench-poisoning bench-heal clean
+.PHONY: help install demo serve container test test-slow test-long test-faults structure lint format docs pictures bench-serving bench-streams bench-quality bench-alpha bench-poisoning bench-heal bench-inputs clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ bench-poisoning: $(STAMP)  ## test sources that lie; writes benchmarks/results/p
 
 bench-heal: $(STAMP)  ## measure the processor time of heals by hidden width; writes benchmarks/results/heal_cost.json (minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/heal_cost.py
+
+bench-inputs: $(STAMP)  ## compare healing on mixed tables with boosted trees; writes benchmarks/results/inputs.json (minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/inputs.py
 
 clean:  ## remove .venv and the caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -365,7 +365,26 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
+def inputs_table(results: dict[str, Any]) -> str:
+    """Each file: what the baseline, what was served and boosted trees came to."""
+    rows = ["| file | | accuracy | AUC | average precision |", "|---|---|---|---|---|"]
+    shown = {
+        "frozen": "baseline", "served": "**served**", "trees": "boosted trees, frozen",
+        "trees_anew": "boosted trees, trained anew each 1,000 rows",
+    }  # fmt: skip
+    for name, r in results.items():
+        if isinstance(r, dict):
+            rows += [
+                f"| {name} | {label} | "
+                + " | ".join(f"{r[key][f]:.3f}" for f in ("accuracy", "auc", "average_precision"))
+                + " |"
+                for key, label in shown.items()
+            ]
+    return "\n".join(rows)
+
+
 TABLES = {
+    "inputs": {"inputs": inputs_table},
     "alpha": {"alpha": alpha_table},
     "poisoning": {"poisoning": poisoning_table, "honest": honest_table},
     "streams": {"streams": streams_table},

@@ -1,0 +1,129 @@
+"""Tables as they lie: what was served beside boosted trees, frozen and trained anew.
+
+    make bench-inputs
+    python benchmarks/inputs.py NAME …    single rows
+
+Boosted trees (scikit-learn's histogram gradient boosting) get categories and gaps as they are, the
+same training rows, and labels as late as ours; those trained anew learn all labels known so far
+after each 1,000 rows.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from readme import update
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import average_precision_score, roc_auc_score
+from worlds import DATA
+
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.inputs.column import Kind
+from bento_selfheal.packaging.model_store import use_home
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.simulation.backtest import Backtest
+from bento_selfheal.simulation.comparison import REQUEST_ROWS
+from bento_selfheal.simulation.streams import Stream, Table, read_table
+from bento_selfheal.simulation.table import package_table, table_stream
+
+RESULTS = Path(__file__).parent / "results" / "inputs.json"
+SEED, AGAIN, MOST_LEVELS = 42, 1000, 255
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file, what is to be predicted, how much of it trains, and how late labels come."""
+
+    file: str
+    label: str
+    share: float
+    late: int
+
+
+SOURCES = {
+    "birdstrikes": Source("birdstrikes.csv", "damaged", 0.2, 500),
+    "elec2_raw": Source("elec2_raw.csv", "target", 0.1, 100),
+}
+
+
+def measured(source: Source) -> Row:
+    """What was served and what boosted trees say, on the same rows."""
+    train, rest = read_table(DATA / source.file, source.label).split(source.share)
+    package = package_table("inputs", train, SEED, None)
+    stream = table_stream(rest, package, source.late)
+    run, flagged = Backtest(package, Settings(seed=SEED)), dict[str, int]()
+    requests = run.run(Stream(stream.rows, stream.labels, source.late, REQUEST_ROWS))
+    for number, _ in enumerate(requests, start=1):
+        scores = run.parts.drift.signals.fidi.scores()
+        for name, z in scores.items():
+            if z > run.parts.settings.tuning.fidi_threshold:
+                flagged.setdefault(name, len(train.rows) + number * REQUEST_ROWS)
+    labels = run.answers("labels")
+    rows = {
+        name: {key: figures[key] for key in ("accuracy", "auc", "average_precision")}
+        for name, figures in run.figures().items()
+        if name in ("frozen", "champion")
+    }
+    return {
+        **{"frozen": rows["frozen"], "served": rows["champion"]},
+        "trees": scored(trees(train, stream, package, len(labels), again=False), labels),
+        "trees_anew": scored(trees(train, stream, package, len(labels), again=True), labels),
+        "flagged_at_row": flagged,
+        "rows": len(labels),
+    }
+
+
+def trees(
+    train: Table, stream: Stream, package: Package, count: int, *, again: bool
+) -> NDArray[np.float64]:
+    """Boosted trees' probability of the second class, ``(count,)``."""
+    kinds = [column.kind is Kind.CATEGORY for column in package.info.columns]
+    taught = table_stream(train, package, 0).labels
+    rows = np.concatenate([train.rows, stream.rows])
+    # Its categories are numbers below 255; those beyond are one.
+    rows = np.where(kinds, np.minimum(rows, MOST_LEVELS - 1), rows)
+    labels = np.concatenate([taught, stream.labels])
+    known, said = len(taught), []
+    for at in range(0, count, AGAIN if again else count):
+        model = HistGradientBoostingClassifier(categorical_features=kinds, random_state=SEED)
+        end = known + max(at - stream.delay, 0)
+        empty = np.isnan(rows[:end]).all(axis=0)  # which scikit-learn cannot bin
+        model.fit(np.where(empty, 0, rows[:end]), labels[:end])
+        part = rows[known + at : known + min(at + (AGAIN if again else count), count)]
+        said.append(model.predict_proba(part)[:, 1])
+    return np.concatenate(said)
+
+
+def scored(said: NDArray[np.float64], labels: NDArray[np.float32]) -> Row:
+    """Accuracy at 0.5, AUC and average precision."""
+    return {
+        "accuracy": float(((said > 0.5) == labels).mean()),
+        "auc": float(roc_auc_score(labels, said)),
+        "average_precision": float(average_precision_score(labels, said)),
+    }
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results |= {"command": "make bench-inputs", "settings": "defaults"}
+    for name in sys.argv[1:] or SOURCES:
+        with tempfile.TemporaryDirectory() as home:
+            use_home(Path(home))
+            results[name] = measured(SOURCES[name])
+        print(name, json.dumps(results[name]), flush=True)
+        RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    update("inputs")
+
+
+if __name__ == "__main__":
+    main()
