@@ -15,8 +15,7 @@ TYPES = (
 )  # fmt: skip
 """The narrowest first: the first that holds every value is the column's."""
 COMMA_NUMBER = r"^[+-]?(\d+|\d{1,3}(\.\d{3})+|)(,\d+)?([eE][+-]?\d+)?$"
-LEADING_ZERO = r"^0\d+$"
-"""What looks like a number and is a code: a postcode, an account."""
+LEADING_ZERO, SHORTEST_CODE = r"^0\d+$", 4
 GROUPED_BY_COMMA = r"^[+-]?\d{1,3}(,\d{3})+$"
 
 
@@ -68,7 +67,7 @@ def typed(text: pa.ChunkedArray, decimal_comma: bool = False) -> pa.ChunkedArray
         return pc.equal(lower, "true")
     if decimal_comma and _all(pc.match_substring_regex(text, COMMA_NUMBER)):
         text = pc.replace_substring(pc.replace_substring(text, ".", ""), ",", ".")
-    coded = pc.any(pc.match_substring_regex(text, LEADING_ZERO)).as_py()
+    coded = _are_codes(text)
     for kind in TYPES:
         if coded and not pa.types.is_temporal(kind):
             continue
@@ -77,6 +76,14 @@ def typed(text: pa.ChunkedArray, decimal_comma: bool = False) -> pa.ChunkedArray
         except pa.ArrowInvalid:
             continue
     return text
+
+
+def _are_codes(text: pa.ChunkedArray) -> bool:
+    """Whether digits are postcodes or accounts: as many in each, and some begin with a zero."""
+    if not pc.any(pc.match_substring_regex(text, LEADING_ZERO)).as_py():
+        return False
+    lengths = pc.min_max(pc.utf8_length(text)).as_py()
+    return bool(lengths["min"] == lengths["max"] >= SHORTEST_CODE)
 
 
 def _all(truths: pa.ChunkedArray) -> bool:

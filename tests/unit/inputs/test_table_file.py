@@ -135,7 +135,8 @@ def test_cases(name: str, column: str, first: object) -> None:
 def test_codes_keep_their_zeros(tmp_path: Path) -> None:
     """What begins with a zero is no number: a postcode stays what it is."""
     path = tmp_path / "a.csv"
-    path.write_text("zip,n\n01067,1\n80331,20\n")
+    path.write_text("zip,n,hour\n01067,1,01\n80331,20,12\n")
     table = read_file(path).table
+    assert table.column("hour").to_pylist() == [1, 12]
     assert table.column("zip").to_pylist() == ["01067", "80331"]
     assert table.column("n").to_pylist() == [1, 20]
