@@ -56,11 +56,7 @@ class RowReader:
         Raises:
             InvalidInput: Names the row, the field and the value.
         """
-        try:
-            given = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            return None
-        if not isinstance(given, dict) or given.keys() != {"rows"}:
+        if (given := rows_alone(body)) is None:
             return None
         rows = given["rows"]
         if body.count(b'"') == 2 and b"true" not in body and b"false" not in body:
@@ -222,6 +218,15 @@ class LabelReader:
                 return found
         known = ", ".join(repr(c) for c in self._index)
         raise InvalidInput(loc, f"{shown(label)} is not a class; classes are {known}", "label")
+
+
+def rows_alone(body: bytes) -> dict[str, Any] | None:
+    """The body of a request that has rows and nothing else; None for any other."""
+    try:
+        given = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return given if isinstance(given, dict) and given.keys() == {"rows"} else None
 
 
 def shown(value: Any) -> str:

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from bento_selfheal.errors import InvalidInput
 from bento_selfheal.inputs.column import Column, Kind
 from bento_selfheal.inputs.schema import Misfit, Schema
-from bento_selfheal.serving.rows import RowReader, shown
+from bento_selfheal.serving.rows import RowReader, rows_alone, shown
 
 NUMBERS = (Kind.NUMBER, Kind.INTEGER, Kind.BOOLEAN)
 
@@ -35,13 +34,8 @@ class TypedRowReader(RowReader):
         Raises:
             InvalidInput: Names the row, the column and the value.
         """
-        try:
-            given = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            return None
-        if not isinstance(given, dict) or given.keys() != {"rows"}:
-            return None
-        return self.read(given["rows"])
+        given = rows_alone(body)
+        return None if given is None else self.read(given["rows"])
 
     def read_one(self, row: Any, loc: tuple[str | int, ...]) -> NDArray[np.float32]:
         """One row → codes, ``(columns,)``.
