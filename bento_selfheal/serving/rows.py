@@ -99,16 +99,19 @@ class RowReader:
 
     def _table(self, table: NDArray[Any], field: str) -> NDArray[np.float32]:
         """An array of numbers ``(n, features)``."""
-        if table.dtype.kind not in "fiu" or table.ndim != 2:
-            what = f"{table.dtype} {table.shape}"
-            raise InvalidInput((field,), f"numbers (n, features) are needed, got {what}", "npy")
-        self._check_count(len(table), "rows")
+        self._check_numbers(table, field)
         with np.errstate(over="ignore"):
             values = np.array(table, dtype=np.float32, order="C")  # what came in is read-only
         bad = _first_infinite(values) if values.shape[1] == len(self._features) else 0
         if bad is not None:
             self._check_row(table[bad].tolist(), ("rows", bad))
         return values
+
+    def _check_numbers(self, table: NDArray[Any], field: str) -> None:
+        if table.dtype.kind not in "fiu" or table.ndim != 2:
+            what = f"{table.dtype} {table.shape}"
+            raise InvalidInput((field,), f"numbers (n, features) are needed, got {what}", "npy")
+        self._check_count(len(table), "rows")
 
     def _fitting(self, rows: Any) -> NDArray[np.float32] | None:
         """Rows that hold numbers, lists and nulls alone; None where they need a second look."""

@@ -61,10 +61,7 @@ class TypedRowReader(RowReader):
                 (field,), f"a NumPy file holds numbers alone, and {texts[0]!r} is none; send JSON",
                 "npy",
             )  # fmt: skip
-        if table.dtype.kind not in "fiu" or table.ndim != 2:
-            what = f"{table.dtype} {table.shape}"
-            raise InvalidInput((field,), f"numbers (n, features) are needed, got {what}", "npy")
-        self._check_count(len(table), "rows")
+        self._check_numbers(table, field)
         return self._numbers(table.tolist(), "rows")
 
     def _code(self, row: Sequence[Any], loc: tuple[str | int, ...]) -> NDArray[np.float32]:
