@@ -39,7 +39,7 @@ from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.logs import log_with_bentoml
 from bento_selfheal.telemetry.metrics import exposition, open_meter, with_threads
 from bento_selfheal.telemetry.otel import open_telemetry
-from bento_selfheal.wire.messages import FeedbackCounts, FeedbackItem, Predictions, Rows
+from bento_selfheal.wire.messages import Facts, FeedbackCounts, FeedbackItem, Predictions, Rows
 
 log = logging.getLogger(__name__)
 
@@ -97,14 +97,14 @@ class PredictBase:
         return self._worker.alive and self._meters.thread.alive
 
     @bentoml.api
-    async def predict(self, rows: Rows) -> Predictions:
+    async def predict(self, rows: Rows, facts: Facts = None) -> Predictions:
         """Predict a batch of rows. Keep the prediction ids and send them back with the labels.
 
         Large batches are faster as a NumPy file, with `Content-Type: application/x-npy`. With
         `Accept: application/x-npy` the probabilities come back as a NumPy file too.
         """
         try:
-            return await self._predictor.predict(rows)
+            return await self._predictor.predict(rows, facts)
         except InvalidInput as error:
             return refused(error)  # type: ignore[return-value] # BentoML sends it as it is
         except PackageError as error:

@@ -19,16 +19,20 @@ from bento_selfheal.core.periodic import ThreadState
 from bento_selfheal.core.records import Label, PredictionRecord
 from bento_selfheal.deployment.locations import open_store, registry_of
 from bento_selfheal.errors import InvalidInput, PackageError, StoreError
+from bento_selfheal.packaging.network.weights import open_embedder
 from bento_selfheal.packaging.opening import open_package
+from bento_selfheal.packaging.package import PackageInfo
 from bento_selfheal.scoring.probabilities import no_probability, predict_probabilities
-from bento_selfheal.serving.bad_row import find_bad_row
 from bento_selfheal.serving.feedback import FeedbackIntake
 from bento_selfheal.serving.follower import Champion, Follower
 from bento_selfheal.serving.monitor import DataMonitor, Predicted
 from bento_selfheal.serving.operations import Operations
 from bento_selfheal.serving.prediction_log import PredictionLog
-from bento_selfheal.serving.rows import LabelReader, RowReader, shown
-from bento_selfheal.serving.typed_rows import TypedRowReader
+from bento_selfheal.serving.reading.bad_row import find_bad_row
+from bento_selfheal.serving.reading.network_inputs import Asked, NetworkInputs
+from bento_selfheal.serving.reading.request_embedder import RequestEmbedder
+from bento_selfheal.serving.reading.rows import LabelReader, RowReader, shown
+from bento_selfheal.serving.reading.typed_rows import TypedRowReader
 from bento_selfheal.telemetry.spans import Telemetry
 
 FEW_ROWS = 64
@@ -71,10 +75,9 @@ class Worker:
         self.package = open_package(tag, settings.device)
         info = self.package.info
         registry = registry_of(self.package, self.store, settings)
-        self.rows = (
-            TypedRowReader(info.columns, settings.max_rows)
-            if info.columns else RowReader(info.features, settings.max_rows)
-        )  # fmt: skip
+        self.rows = _reader_of(info, settings.max_rows)
+        embedder = open_embedder(self.package)
+        self.network = RequestEmbedder(embedder) if embedder is not None else None
         self.signer = IdSigner(secret)
         self.sample_rate = settings.log_sample
         self._draw = Random()  # noqa: S311 - which requests are logged is no secret
@@ -86,13 +89,13 @@ class Worker:
         )
         self.monitor = (
             DataMonitor(
-                info.features, info.classes, columns=info.columns,
+                info.features, info.classes, columns=info.columns, hidden=info.hidden_columns,
                 interval=settings.tuning.flush_interval, limit=settings.queue_rows,
             )
             if settings.monitor else None
         )  # fmt: skip
         self.feedback = FeedbackIntake(
-            self.store, self.signer, self.rows, LabelReader(info.classes), settings.max_rows,
+            self.store, self.signer, self._read_one, LabelReader(info.classes), settings.max_rows,
             self.monitor,
         )  # fmt: skip
         self.operations = Operations(self.store, registry, self.describe, telemetry)
@@ -157,6 +160,13 @@ class Worker:
         found = dict(zip(small, known, strict=False))
         return [found.get(at) or self._answer_or_error(rows) for at, rows in enumerate(requests)]
 
+    def answer_inputs(self, requests: Sequence[Asked]) -> list[Answer | Exception]:
+        """Answer several requests for a network as `answer_all` does those for rows."""
+        embedded = self._embedder_of_requests().embed_all(requests)
+        good = [rows for rows in embedded if not isinstance(rows, Exception)]
+        answers = iter(self.answer_all(good) if good else [])
+        return [rows if isinstance(rows, Exception) else next(answers) for rows in embedded]
+
     def _together(self, requests: Sequence[NDArray[np.float32]]) -> list[Answer]:
         """Answers of one call of the model; none where it fails, for then each is asked alone."""
         champion = self.follower.champion
@@ -209,6 +219,22 @@ class Worker:
             "threads": self.threads(),
         }
 
+    def _read_one(self, value: Any, loc: tuple[str | int, ...]) -> NDArray[np.float32]:
+        """The row of an input that comes with its label, ``(features,)``."""
+        if isinstance(self.rows, RowReader):
+            return self.rows.read_one(value, loc)
+        asked = self.rows.read_one(value, loc)
+        try:
+            row: NDArray[np.float32] = self._embedder_of_requests().embed_one(asked)[0]
+            return row
+        except InvalidInput as error:
+            raise InvalidInput((*loc, *error.loc[2:]), error.msg, error.kind) from error
+
+    def _embedder_of_requests(self) -> RequestEmbedder:
+        if self.network is None:
+            raise TypeError(f"{self.package.tag} has no network")
+        return self.network
+
     def _predict(self, champion: Champion, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """A probability for each row, whatever a user's model returns."""
         out = predict_probabilities(champion.model, rows)
@@ -231,3 +257,11 @@ class Worker:
             raise InvalidInput(
                 ("rows", row), f"the model cannot answer this row: {reason}", "model"
             ) from error
+
+
+def _reader_of(info: PackageInfo, max_rows: int) -> RowReader | NetworkInputs:
+    if info.embedding is not None:
+        return NetworkInputs(info.embedding, info.columns[info.hidden_columns :], max_rows)
+    if info.columns:
+        return TypedRowReader(info.columns, max_rows)
+    return RowReader(info.features, max_rows)

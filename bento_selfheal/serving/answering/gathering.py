@@ -9,28 +9,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Generic, TypeVar
 
 from bento_selfheal.serving.worker import Answer
 
-Rows = NDArray[np.float32]
+Asked = TypeVar("Asked")
+"""Rows ``(n, features)``, or the inputs of a network."""
 
 
-class Gathering:
+class Gathering(Generic[Asked]):
     """Gathers what one turn of the event loop brings.
 
     Args:
         answer_all: Gives the answer to each request, or the error that it gets instead.
     """
 
-    def __init__(self, answer_all: Callable[[Sequence[Rows]], list[Answer | Exception]]) -> None:
+    def __init__(self, answer_all: Callable[[Sequence[Asked]], list[Answer | Exception]]) -> None:
         self._answer_all = answer_all
-        self._waiting: list[tuple[Rows, asyncio.Future[Answer]]] = []
+        self._waiting: list[tuple[Asked, asyncio.Future[Answer]]] = []
 
-    async def answer(self, rows: Rows) -> Answer:
-        """Answer one request, ``(n, features)``, with those that came beside it.
+    async def answer(self, rows: Asked) -> Answer:
+        """Answer one request with those that came beside it.
 
         Raises:
             Exception: Its own error; an error of another request does not reach it.

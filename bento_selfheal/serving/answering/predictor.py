@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bento_selfheal.errors import InvalidInput, PackageError
 from bento_selfheal.serving.answering.gathering import Gathering
 from bento_selfheal.serving.http.replies import Reply, failed, refused_bytes
+from bento_selfheal.serving.reading.network_inputs import Asked, NetworkInputs
 from bento_selfheal.serving.worker import Answer, Worker
 from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.spans import Telemetry
@@ -41,29 +42,43 @@ class Predictor:
     def __init__(self, worker: Worker, telemetry: Telemetry) -> None:
         self._worker = worker
         self._telemetry = telemetry
-        self._gathering = Gathering(worker.answer_all)
+        self._gathering: Gathering[Any] = Gathering(
+            worker.answer_all if worker.network is None else worker.answer_inputs
+        )
         self._classes = json.dumps(worker.package.info.classes)
 
-    async def predict(self, rows: Any) -> Predictions:
-        """Answer rows as JSON gives them, or an array.
+    async def predict(self, rows: Any, facts: Any = None) -> Predictions:
+        """Answer rows or inputs as JSON gives them, or an array.
+
+        Args:
+            rows: The rows, or the inputs of a network.
+            facts: Named facts of the inputs.
 
         Raises:
             InvalidInput: A row is wrong, or the model cannot answer it; the row is named.
             PackageError: The model answers with something else than a probability for each row.
         """
-        fields = self._fields(await self._answer(self._worker.rows.read(rows)))
+        reader = self._worker.rows
+        if isinstance(reader, NetworkInputs):
+            fields = self._fields(await self._answer(reader.read(rows, facts)))
+        elif facts is not None:
+            raise InvalidInput(
+                ("facts",), "this model takes rows of a table, without facts", "facts"
+            )
+        else:
+            fields = self._fields(await self._answer(reader.read(rows)))
         return Predictions(**{**fields, "probabilities": fields["probabilities"].tolist()})
 
     async def reply(self, headers: Mapping[str, str], body: bytes) -> Reply | None:
         """Answer from bytes to bytes; None where BentoML's way is needed.
 
         Args:
-            headers: Content-Type says JSON, or a NumPy file of numbers ``(n, features)``; Accept
-                may ask for a NumPy file of the probabilities.
+            headers: Content-Type says JSON, or a NumPy file of numbers ``(n, features)``, or what a
+                network takes; Accept may ask for a NumPy file of the probabilities.
             body: The request's body.
         """
         try:
-            rows = self._read(headers.get("content-type", ""), body)
+            rows = await self._read(headers, body)
             if rows is None:
                 return None
             answer = await self._answer(rows)
@@ -75,13 +90,18 @@ class Predictor:
             return self._numbers(answer)
         return Reply(orjson.dumps(self._fields(answer), option=orjson.OPT_SERIALIZE_NUMPY))
 
-    def _read(self, content_type: str, body: bytes) -> NDArray[np.float32] | None:
-        kind = content_type.partition(";")[0].strip().lower()
+    async def _read(
+        self, headers: Mapping[str, str], body: bytes
+    ) -> NDArray[np.float32] | Asked | None:
+        reader = self._worker.rows
+        if isinstance(reader, NetworkInputs):
+            return await reader.read_body(headers, body)
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == NPY:
-            return self._worker.rows.read_npy(body)
-        return self._worker.rows.read_json(body) if kind in JSON_KINDS else None
+            return reader.read_npy(body)
+        return reader.read_json(body) if kind in JSON_KINDS else None
 
-    async def _answer(self, rows: NDArray[np.float32]) -> Answer:
+    async def _answer(self, rows: NDArray[np.float32] | Asked) -> Answer:
         """The answer, in a span where spans are recorded; requests that have come by the same
         moment share one call of the model."""
         if not self._telemetry.enabled:

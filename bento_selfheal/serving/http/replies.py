@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 
 from bento_selfheal.errors import InvalidInput, PackageError, SelfHealError, StoreError, escaped
 from bento_selfheal.serving.http.rate_limit import RateLimited
-from bento_selfheal.serving.rows import shown
+from bento_selfheal.serving.reading.rows import shown
 from bento_selfheal.wire.messages import FeedbackItem
 
 TOLD = 10

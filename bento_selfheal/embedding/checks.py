@@ -1,0 +1,109 @@
+"""What makes a network unfit to be embedded with, found before it is packaged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bento_selfheal.embedding.source import Called, Source
+from bento_selfheal.embedding.split import Split, answers_of, call, module_named
+from bento_selfheal.model import Output
+
+TRIED = 48
+"""Inputs that are tried; enough for what depends on its batch to show."""
+CLOSE, CLOSE_IN_HALF = 1e-3, 3e-2
+"""How far values may differ by the order of sums alone, of their spread."""
+
+
+def check_network(
+    network: nn.Module, again: nn.Module, head: str, called: Sequence[Called]
+) -> None:
+    """Refuse a network that does not answer the same each time.
+
+    Args:
+        network: The network, in eval mode.
+        again: The same, built anew with the weights of its state dict.
+        head: Name of its head.
+        called: What it is called with, and what each input alone is, of the first ones.
+
+    Raises:
+        ValueError: It depends on chance, on other inputs, or on what its state dict does not hold.
+    """
+    whole, *alone = called
+    with torch.inference_mode():
+        hidden = Split(network, head)(whole)
+        _same(
+            hidden,
+            Split(network, head)(whole),
+            "two calls with the same inputs differ, though "
+            "the network is in eval mode; it draws by chance, or changes its inputs in place",
+        )
+        one_by_one = torch.cat([Split(network, head)(one) for one in alone])
+        _same(
+            hidden[: len(alone)],
+            one_by_one,
+            "an input alone is embedded otherwise than among "
+            "others, as by statistics of the batch; requests come alone",
+        )
+        _same(
+            hidden,
+            Split(again, head)(whole),
+            "built anew from its state dict it embeds otherwise; "
+            "it keeps something else than parameters and persistent buffers",
+        )
+
+
+def output_of(network: nn.Module, head: str, whole: Called) -> Output:
+    """What a head returns, by what the whole network does with it.
+
+    Raises:
+        ValueError: What follows the head is more than a sigmoid or a softmax.
+    """
+    with torch.inference_mode():
+        hidden = Split(network, head)(whole)
+        said = module_named(network, head)(hidden)
+        if not isinstance(said, Tensor):
+            raise ValueError(f"head: {head!r} returns {type(said).__name__}, not a tensor")
+        said = said.float().reshape(len(hidden), -1)
+        final = answers_of(call(network, whole)).float().reshape(len(hidden), -1)
+    if said.shape != final.shape:
+        raise ValueError(
+            f"head: {head!r} returns shape {tuple(said.shape)} and the network "
+            f"{tuple(final.shape)}; name the module that gives its answers"
+        )
+    if _close(said, final):
+        return "probability" if _are_probabilities(said) else "logit"
+    wide = said.shape[1] > 1
+    read = [said.softmax(dim=1), said.log_softmax(dim=1)] if wide else [said.sigmoid()]
+    if any(_close(each, final) for each in read):
+        return "logit"
+    raise ValueError(
+        f"head: what follows {head!r} changes its answers by more than a sigmoid or a softmax; "
+        "name a module whose answers are the network's"
+    )
+
+
+def called_with(source: Source, inputs: Sequence[Any]) -> list[Called]:
+    """What a network is tried with: several inputs at once, then the first of them alone."""
+    first = list(inputs[:TRIED])
+    return [source.ready(first), *(source.ready([one]) for one in first[:3])]
+
+
+def _are_probabilities(said: Tensor) -> bool:
+    within = bool(((said >= 0) & (said <= 1)).all())
+    return within and (said.shape[1] == 1 or _close(said.sum(dim=1), torch.ones(len(said))))
+
+
+def _same(one: Tensor, other: Tensor, why: str) -> None:
+    if one.shape != other.shape or not _close(one, other):
+        raise ValueError(why)
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    half = one.is_floating_point() and torch.finfo(one.dtype).bits < 32
+    close = CLOSE_IN_HALF if half else CLOSE
+    room = close * max(float(one.float().std(correction=0)), 1e-6)
+    return bool(torch.allclose(one.float(), other.float(), rtol=close, atol=room))
