@@ -73,6 +73,13 @@ def _without_memory(network: str, head: str, args: Mapping[str, Any]) -> nn.Modu
 
 
 def adapted(head: nn.Module, width: int, output: Output) -> SelfHealingModel:
-    """An adapter in front of a head, over rows that begin with the hidden vector."""
-    backbone = HiddenColumns(width)
-    return SelfHealingModel(backbone, ReflexiveLayer(width), Head(head.float()), output)
+    """An adapter in front of a head, over rows that begin with the hidden vector.
+
+    It changes nothing yet, and its first weights are the same each time.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        reflexive = ReflexiveLayer(width)
+    for value in reflexive.adapter[2].parameters():
+        nn.init.zeros_(value)
+    return SelfHealingModel(HiddenColumns(width), reflexive, Head(head.float()), output)

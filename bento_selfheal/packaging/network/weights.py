@@ -9,6 +9,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from bento_selfheal.embedding.embedder import Embedder
+from bento_selfheal.embedding.source import DTYPES
 from bento_selfheal.embedding.split import Split
 from bento_selfheal.errors import PackageError
 from bento_selfheal.packaging.model_store import find_model
@@ -35,7 +36,7 @@ def open_embedder(package: Package) -> Embedder | None:
     path = Path(find_model(package.tag).path) / NETWORK
     if not path.exists() or hash_file(path) != noted.weights_sha256:
         raise PackageError(f"{package.tag}: {NETWORK} does not have the hash that is noted")
-    network = build_network(noted.network, noted.network_args)
+    network = build_network(noted.network, noted.network_args).to(DTYPES[noted.dtype])
     try:
         load_model(network, path)
     except (RuntimeError, SafetensorError) as error:
