@@ -20,7 +20,7 @@ LARGEST = float(torch.finfo(torch.float16).max)
 
 
 class Body(Protocol):
-    """What makes hidden vectors ``(n, width)`` of what it is called with, in fractions of a type."""
+    """What makes hidden vectors ``(n, width)`` of tensors whose fractions are of its type."""
 
     dtype: torch.dtype
 
