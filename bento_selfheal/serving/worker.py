@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -18,21 +17,17 @@ from bento_selfheal.core.ids import IdSigner, ids_of
 from bento_selfheal.core.periodic import ThreadState
 from bento_selfheal.core.records import Label, PredictionRecord
 from bento_selfheal.deployment.locations import open_store, registry_of
-from bento_selfheal.errors import InvalidInput, PackageError, StoreError
+from bento_selfheal.errors import StoreError
 from bento_selfheal.packaging.opening import open_package
-from bento_selfheal.scoring.probabilities import no_probability, predict_probabilities
-from bento_selfheal.serving.bad_row import find_bad_row
+from bento_selfheal.serving.answering.computing import Computed, Computing
 from bento_selfheal.serving.feedback import FeedbackIntake
 from bento_selfheal.serving.follower import Champion, Follower
 from bento_selfheal.serving.monitor import DataMonitor, Predicted
 from bento_selfheal.serving.operations import Operations
 from bento_selfheal.serving.prediction_log import PredictionLog
-from bento_selfheal.serving.rows import LabelReader, RowReader, shown
+from bento_selfheal.serving.rows import LabelReader, RowReader
 from bento_selfheal.serving.typed_rows import TypedRowReader
 from bento_selfheal.telemetry.spans import Telemetry
-
-FEW_ROWS = 64
-"""Rows up to which a request is answered together with others."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +79,7 @@ class Worker:
         self.follower = Follower(
             self.store, registry, interval=settings.tuning.follow_interval, telemetry=telemetry
         )
+        self.computing = Computing(self.follower, self.package)
         self.monitor = (
             DataMonitor(
                 info.features, info.classes, columns=info.columns,
@@ -135,49 +131,14 @@ class Worker:
             InvalidInput: The model cannot answer one of the rows; it is named.
             PackageError: The model answers with something else than a probability for each row.
         """
-        champion = self.follower.champion
-        try:
-            probabilities = self._predict(champion, rows)
-        except Exception as error:
-            self._refuse_bad_row(champion, rows, error)
-            raise
-        return self._given(champion, rows, probabilities)
+        return self.record(self.computing.compute(rows))
 
-    def answer_all(self, requests: Sequence[NDArray[np.float32]]) -> list[Answer | Exception]:
-        """Answer several requests as `answer` does: small ones with one call of the model.
+    def record(self, computed: Computed) -> Answer:
+        """The answer with its ids, logged for the runner.
 
-        Args:
-            requests: Rows ``(n, features)`` of each, at least one.
-
-        Returns:
-            The answer to each, or its error; one that fails does not spoil the others.
+        It belongs to the event loop's thread: the log's counters have no lock.
         """
-        small = [at for at, rows in enumerate(requests) if len(rows) <= FEW_ROWS]
-        known = self._together([requests[at] for at in small]) if len(small) > 1 else []
-        found = dict(zip(small, known, strict=False))
-        return [found.get(at) or self._answer_or_error(rows) for at, rows in enumerate(requests)]
-
-    def _together(self, requests: Sequence[NDArray[np.float32]]) -> list[Answer]:
-        """Answers of one call of the model; none where it fails, for then each is asked alone."""
-        champion = self.follower.champion
-        try:
-            said = self._predict(champion, np.concatenate(requests))
-        except Exception:
-            return []
-        ends = np.cumsum([len(rows) for rows in requests])[:-1]
-        parts = zip(requests, np.split(said, ends), strict=True)
-        return [self._given(champion, rows, probabilities) for rows, probabilities in parts]
-
-    def _answer_or_error(self, rows: NDArray[np.float32]) -> Answer | Exception:
-        try:
-            return self.answer(rows)
-        except Exception as error:
-            return error
-
-    def _given(
-        self, champion: Champion, rows: NDArray[np.float32], probabilities: NDArray[np.float32]
-    ) -> Answer:
-        """The answer with its ids, logged for the runner."""
+        champion, rows, probabilities = computed.champion, computed.rows, computed.probabilities
         logged = self.sample_rate >= 1 or self._draw.random() < self.sample_rate
         request, token = self.signer.issue(len(rows), logged=logged)
         if logged:
@@ -208,26 +169,3 @@ class Worker:
             "dropped_rows": self.log.dropped,
             "threads": self.threads(),
         }
-
-    def _predict(self, champion: Champion, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A probability for each row, whatever a user's model returns."""
-        out = predict_probabilities(champion.model, rows)
-        if why := self.package.misfit(rows, out) or no_probability(out):
-            raise PackageError(why)
-        return out
-
-    def _refuse_bad_row(
-        self, champion: Champion, rows: NDArray[np.float32], error: Exception
-    ) -> None:
-        """Name the row that the model cannot answer; return where the model itself fails."""
-        row = find_bad_row(
-            lambda part: self._predict(champion, part),
-            rows,
-            self.package.reference_rows[:1],
-        )
-        if row is not None:
-            told = isinstance(error, PackageError)
-            reason = str(error) if told else f"{type(error).__name__}: {shown(str(error))}"
-            raise InvalidInput(
-                ("rows", row), f"the model cannot answer this row: {reason}", "model"
-            ) from error

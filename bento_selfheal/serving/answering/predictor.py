@@ -10,9 +10,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from bento_selfheal.errors import InvalidInput, PackageError
-from bento_selfheal.serving.answering.gathering import Gathering
-from bento_selfheal.serving.http.replies import Reply, failed, refused_bytes
+from bento_selfheal.errors import InvalidInput, Overloaded, PackageError
+from bento_selfheal.serving.answering.dispatcher import Dispatcher
+from bento_selfheal.serving.http.replies import Reply, as_reply, failed, refused_bytes, unavailable
 from bento_selfheal.serving.worker import Answer, Worker
 from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.spans import Telemetry
@@ -34,14 +34,15 @@ class Predictor:
     """Turns a request into its answer, on BentoML's way or from bytes to bytes.
 
     Args:
-        worker: Answers rows.
+        worker: Reads rows and records answers.
+        dispatcher: Computes rows.
         telemetry: Records spans.
     """
 
-    def __init__(self, worker: Worker, telemetry: Telemetry) -> None:
+    def __init__(self, worker: Worker, dispatcher: Dispatcher, telemetry: Telemetry) -> None:
         self._worker = worker
+        self._dispatcher = dispatcher
         self._telemetry = telemetry
-        self._gathering = Gathering(worker.answer_all)
         self._classes = json.dumps(worker.package.info.classes)
 
     async def predict(self, rows: Any) -> Predictions:
@@ -50,6 +51,7 @@ class Predictor:
         Raises:
             InvalidInput: A row is wrong, or the model cannot answer it; the row is named.
             PackageError: The model answers with something else than a probability for each row.
+            Overloaded: It would be answered too late.
         """
         fields = self._fields(await self._answer(self._worker.rows.read(rows)))
         return Predictions(**{**fields, "probabilities": fields["probabilities"].tolist()})
@@ -70,7 +72,9 @@ class Predictor:
         except InvalidInput as error:
             return refused_bytes(error)
         except PackageError as error:
-            return Reply(bytes(failed(error).body), 500)
+            return as_reply(failed(error))
+        except Overloaded as error:
+            return as_reply(unavailable(error))
         if NPY in headers.get("accept", ""):
             return self._numbers(answer)
         return Reply(orjson.dumps(self._fields(answer), option=orjson.OPT_SERIALIZE_NUMPY))
@@ -82,12 +86,11 @@ class Predictor:
         return self._worker.rows.read_json(body) if kind in JSON_KINDS else None
 
     async def _answer(self, rows: NDArray[np.float32]) -> Answer:
-        """The answer, in a span where spans are recorded; requests that have come by the same
-        moment share one call of the model."""
+        """The recorded answer, in a span where spans are recorded."""
         if not self._telemetry.enabled:
-            return await self._gathering.answer(rows)
+            return self._worker.record(await self._dispatcher.answer(rows))
         with self._telemetry.span(names.PREDICT, {names.ROWS: len(rows)}) as span:
-            answer = await self._gathering.answer(rows)
+            answer = self._worker.record(await self._dispatcher.answer(rows))
             span.set_attribute(names.VERSION, answer.champion.version)
             return answer
 
