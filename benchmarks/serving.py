@@ -397,7 +397,7 @@ def replicas(home: Path) -> dict[str, Any]:
 def heavy_batched(home: Path) -> dict[str, Any]:
     """64 clients with a row each on a backbone of some 5 ms: requests a second and p99 with one
     worker and one thread, here and where requests are batched elsewhere."""
-    tag, python = package_deep(passes=1), str(BIN / "python")
+    tag, python = package_deep(passes=1).tag, str(BIN / "python")
     env = {"PYTHONPATH": IMPORTED, "RIVAL_PASSES": "1", "RIVAL_MODEL": str(find_model(tag).path)}
 
     def litserve(timeout: float) -> Any:
@@ -433,7 +433,7 @@ def heavy_batched(home: Path) -> dict[str, Any]:
 
 def probes_under_heavy(home: Path) -> dict[str, Any]:
     """`/livez` and `/feedback` while 64 clients ask one worker whose backbone takes some 300 ms."""
-    tag = package_deep(passes=PASSES)
+    tag = package_deep(passes=PASSES).tag
     with ours(home, model=tag, workers=1) as port:
         return {"call_ms": call_ms(PASSES, 1), **probes_ms(port, json_body(1))}
 
