@@ -92,9 +92,7 @@ def trained(images: Pixels, labels: NDArray[np.int64]) -> Convolutional:
     return network
 
 
-def finetuned(
-    network: nn.Module, images: Pixels, labels: NDArray[np.int64]
-) -> NDArray[np.bool_]:
+def finetuned(network: nn.Module, images: Pixels, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which answers of a network that fits all its weights to the labels are right, ``(n,)``."""
     own, draw, right = copy.deepcopy(network), np.random.default_rng(SEED), []
     optimizer = torch.optim.Adam(own.parameters(), lr=1e-3)

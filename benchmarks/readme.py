@@ -46,6 +46,7 @@ def serving_table(results: dict[str, Any]) -> str:
     t, p = results.get("throughput", {}), results.get("p99_under_heals", {})
     f, s = results.get("feedback", {}), results.get("size", {})
     r, d = results.get("replicas", {}), results.get("disk", {})
+    h, o = results.get("heavy_batched", {}), results.get("probes_under_heavy", {})
     rows = [
         ("requests/s with 1 row, relative to plain BentoML", "at least 1.6",
          t.get("over_plain_1_row")),
@@ -80,6 +81,15 @@ def serving_table(results: dict[str, Any]) -> str:
          r.get("promotion_on_all_replicas_worst_s")),
         ("promotions by a leader that was stopped past its lease", "0",
          r.get("promotions_by_stopped_leaders")),
+        ("heavy model, 64 clients: requests/s relative to BentoML with `batchable`", "at least 1.2",
+         h.get("over_bentoml")),
+        ("heavy model, 64 clients: requests/s relative to LitServe with batches", "at least 1.2",
+         h.get("over_litserve")),
+        ("heavy model, 64 clients: p99 latency relative to the better of both", "at most 1.0",
+         h.get("p99_over_better")),
+        ("milliseconds of `/livez` beside a model of 300 ms and 64 clients, slowest of 200",
+         "at most 50", o.get("livez_slowest_ms")),
+        ("milliseconds of `/feedback`, the same", "at most 200", o.get("feedback_slowest_ms")),
     ]  # fmt: skip
     lines = ["| measured in one run | target | measured |", "|---|---|---|"]
     lines += [

@@ -14,11 +14,14 @@ import bentoml
 import torch
 from pydantic import WrapValidator
 
-from bento_selfheal.config.settings import load_settings
+from bento_selfheal.config.settings import Settings, load_settings
 from bento_selfheal.core.records import FeedbackOutcome
-from bento_selfheal.errors import InvalidInput, PackageError, StoreError
+from bento_selfheal.errors import InvalidInput, Overloaded, PackageError, StoreError
 from bento_selfheal.internals import hide_input, mount_below, refuse_bad_forms
+from bento_selfheal.serving.answering.dispatcher import Dispatcher
+from bento_selfheal.serving.answering.network_dispatcher import NetworkDispatcher
 from bento_selfheal.serving.answering.predictor import Predictor
+from bento_selfheal.serving.answering.threads import usable_cores
 from bento_selfheal.serving.http.auth import ASKED_BY, NOBODY, Role
 from bento_selfheal.serving.http.operator_api import operations_app
 from bento_selfheal.serving.http.own_sources import own_sources
@@ -63,11 +66,13 @@ class PredictBase:
     def __init__(self) -> None:
         settings = load_settings()
         log_with_bentoml(settings.log_format)
+        cores = usable_cores()
         torch.set_num_threads(1)
         self._telemetry = open_telemetry()
         self._worker = Worker(settings, self._telemetry)
+        self._dispatcher = _dispatcher_of(self._worker, settings, cores)
+        self._predictor = Predictor(self._worker, self._dispatcher, self._telemetry)
         self._worker.start()
-        self._predictor = Predictor(self._worker, self._telemetry)
         TooManyItems.limit = settings.max_rows
         self._rate_limit = LabelRateLimit(
             settings.source_labels_per_minute, settings.token_labels_per_minute
@@ -83,8 +88,9 @@ class PredictBase:
         gc.freeze()
 
     @bentoml.on_shutdown
-    def shut_down(self) -> None:
-        """Write what waits and stop the threads."""
+    async def shut_down(self) -> None:
+        """Finish what is computed, write what waits and stop the threads."""
+        await self._dispatcher.close()
         self._meters.thread.stop()
         self._worker.stop()
 
@@ -109,6 +115,8 @@ class PredictBase:
             return refused(error)  # type: ignore[return-value] # BentoML sends it as it is
         except PackageError as error:
             return failed(error)  # type: ignore[return-value]
+        except Overloaded as error:
+            return unavailable(error)  # type: ignore[return-value]
 
     async def reply(self, headers: Mapping[str, str], body: bytes) -> Reply | None:
         """Answer `/predict` from bytes to bytes; None where BentoML's way is needed."""
@@ -165,6 +173,14 @@ def count_refusal(cls: type[PredictBase], status: int) -> None:
     running = cls._running
     if running is not None:
         running._meters.refused(status)
+
+
+def _dispatcher_of(
+    worker: Worker, settings: Settings, cores: int
+) -> Dispatcher | NetworkDispatcher:
+    if worker.network is not None:
+        return NetworkDispatcher(worker.computing, worker.network, settings, cores)
+    return Dispatcher(worker.computing, worker.package.reference_rows, settings, cores)
 
 
 def _operations_of(cls: type[PredictBase]) -> Operations:
