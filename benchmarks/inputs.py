@@ -1,4 +1,5 @@
-"""Tables as they lie: what was served beside boosted trees, frozen and trained anew.
+"""Tables as they lie: what was served beside boosted trees, frozen and trained anew; and how
+requests are answered that the API page calls valid.
 
     make bench-inputs
     python benchmarks/inputs.py NAME …    single rows
@@ -10,9 +11,11 @@ after each 1,000 rows.
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +23,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from page_requests import one_worker, statuses
 from readme import update
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import average_precision_score, roc_auc_score
-from worlds import DATA
+from worlds import DATA, package_article
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.inputs.column import Kind
@@ -36,6 +40,7 @@ from bento_selfheal.simulation.table import package_table, table_stream
 
 RESULTS = Path(__file__).parent / "results" / "inputs.json"
 SEED, AGAIN, MOST_LEVELS = 42, 1000, 255
+REQUESTS = 2_000
 Row = dict[str, Any]
 
 
@@ -55,7 +60,7 @@ SOURCES = {
 }
 
 
-def measured(source: Source) -> Row:
+def measured(source: Source, _: Path) -> Row:
     """What was served and what boosted trees say, on the same rows."""
     train, rest = read_table(DATA / source.file, source.label).split(source.share)
     package = package_table("inputs", train, SEED, None)
@@ -112,14 +117,36 @@ def scored(said: NDArray[np.float64], labels: NDArray[np.float32]) -> Row:
     }
 
 
+def api_page(home: Path) -> Row:
+    """Statuses of requests to `/predict` that schemathesis makes as valid from the API page."""
+    source = SOURCES["birdstrikes"]
+    train, _ = read_table(DATA / source.file, source.label).split(source.share)
+    packages = {
+        "a mixed table": package_table("mixed", train, SEED, None),
+        "plain numbers": package_article(SEED),
+    }
+    out: Row = {}
+    for name, package in packages.items():
+        with one_worker(home, package) as url:
+            seen = statuses(url, "/predict", REQUESTS)
+        out[name] = {str(status): count for status, count in sorted(seen.items())}
+    return out
+
+
+ROWS: dict[str, Callable[[Path], Row]] = {
+    **{name: functools.partial(measured, source) for name, source in SOURCES.items()},
+    "api_page": api_page,
+}
+
+
 def main() -> None:
     torch.set_num_threads(1)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     results |= {"command": "make bench-inputs", "settings": "defaults"}
-    for name in sys.argv[1:] or SOURCES:
+    for name in sys.argv[1:] or ROWS:
         with tempfile.TemporaryDirectory() as home:
             use_home(Path(home))
-            results[name] = measured(SOURCES[name])
+            results[name] = ROWS[name](Path(home))
         print(name, json.dumps(results[name]), flush=True)
         RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     update("inputs")

@@ -7,7 +7,7 @@ import gc
 import logging
 import sys
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import anyio.to_thread
 import bentoml
@@ -32,6 +32,7 @@ from bento_selfheal.serving.http.replies import (
     unavailable,
     unless_too_many,
 )
+from bento_selfheal.serving.openapi.page import ApiPage, with_inputs
 from bento_selfheal.serving.operations import Operations
 from bento_selfheal.serving.worker import Worker
 from bento_selfheal.serving.worker_metrics import WorkerMeters
@@ -158,6 +159,17 @@ async def reply_of(cls: type[PredictBase], headers: Mapping[str, str], body: byt
     """Answer `/predict` by the worker of this process; None while it starts."""
     running = cls._running
     return None if running is None else await running.reply(headers, body)
+
+
+def described_page(cls: type[PredictBase], page: dict[str, Any]) -> ApiPage | None:
+    """BentoML's API page with the model's inputs; None where no worker of this process runs, or
+    the endpoints are a user's own."""
+    running = cls._running
+    ours = cls.predict is PredictBase.predict and cls.feedback is PredictBase.feedback
+    if running is None or not ours:
+        return None
+    worker = running._worker
+    return with_inputs(page, worker.package, worker.rows.max_rows)
 
 
 def count_refusal(cls: type[PredictBase], status: int) -> None:

@@ -55,7 +55,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "serving": {
         "config", "core", "dashboard", "deployment", "errors", "image", "inputs", "internals",
-        "model", "packaging", "scoring", "store", "telemetry", "wire",
+        "model", "packaging", "packaging.package", "scoring", "store", "telemetry", "wire",
     },
     "runner": {
         "config", "core", "deployment", "errors", "healing", "inputs", "packaging",
