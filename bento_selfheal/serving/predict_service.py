@@ -17,7 +17,12 @@ from pydantic import WrapValidator
 from bento_selfheal.config.settings import load_settings
 from bento_selfheal.core.records import FeedbackOutcome
 from bento_selfheal.errors import InvalidInput, PackageError, StoreError
-from bento_selfheal.internals import hide_input, mount_below, refuse_bad_forms
+from bento_selfheal.internals import (
+    hide_input,
+    mount_below,
+    refuse_bad_forms,
+    refuse_unknown_fields,
+)
 from bento_selfheal.serving.answering.predictor import Predictor
 from bento_selfheal.serving.http.auth import ASKED_BY, NOBODY, Role
 from bento_selfheal.serving.http.operator_api import operations_app
@@ -188,4 +193,5 @@ def _operations_of(cls: type[PredictBase]) -> Operations:
 
 # Rows and labels of users must not stand in the log.
 hide_input(PredictBase.predict, PredictBase.feedback)
+refuse_unknown_fields(PredictBase.predict, PredictBase.feedback)
 refuse_bad_forms(PredictBase.predict, PredictBase.feedback)
