@@ -211,9 +211,12 @@ class LabelReader:
     def __init__(self, classes: Sequence[Label]) -> None:
         self.classes = list(classes)
         self._index = {label: i for i, label in enumerate(classes)}
+        self._by_text: dict[str, list[int]] = {}
+        for i, label in enumerate(classes):
+            self._by_text.setdefault(str(label), []).append(i)
 
     def read(self, label: Any, loc: tuple[str | int, ...]) -> int:
-        """The index of the class.
+        """The index of the class: ``"1"`` is the class 1 too where no other has this text.
 
         Raises:
             InvalidInput: It is no class of this model.
@@ -222,6 +225,9 @@ class LabelReader:
             found = self._index.get(label)  # type: ignore[arg-type]
             if found is not None:
                 return found
+            alike = self._by_text.get(str(label), [])
+            if len(alike) == 1:
+                return alike[0]
         known = ", ".join(repr(c) for c in self._index)
         raise InvalidInput(loc, f"{shown(label)} is not a class; classes are {known}", "label")
 
