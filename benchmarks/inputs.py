@@ -15,6 +15,7 @@ import functools
 import json
 import sys
 import tempfile
+import timeit
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +31,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from worlds import DATA, package_article
 
 from bento_selfheal.config.settings import Settings
-from bento_selfheal.inputs.column import Kind
+from bento_selfheal.inputs.column import Column, Kind
 from bento_selfheal.packaging.model_store import use_home
 from bento_selfheal.packaging.package import Package
+from bento_selfheal.serving.rows import RowReader
+from bento_selfheal.serving.typed_rows import TypedRowReader
 from bento_selfheal.simulation.backtest import Backtest
 from bento_selfheal.simulation.comparison import REQUEST_ROWS
 from bento_selfheal.simulation.streams import Stream, Table, read_table
@@ -133,9 +136,36 @@ def api_page(home: Path) -> Row:
     return out
 
 
+def row_reading(_: Path) -> Row:
+    """Milliseconds to read a body of rows of 20 columns, typed and plain."""
+    draw, levels = np.random.default_rng(SEED), tuple(f"level {i}" for i in range(30))
+    values: dict[Kind, Callable[[], Any]] = {
+        Kind.NUMBER: lambda: float(draw.normal()), Kind.INTEGER: lambda: int(draw.integers(100)),
+        Kind.BOOLEAN: lambda: bool(draw.random() < 0.5),
+        Kind.CATEGORY: lambda: f"level {draw.integers(32)}",
+        Kind.DATETIME: lambda: f"2026-11-{draw.integers(10, 30)}T09:30:00Z",
+    }  # fmt: skip
+    kinds = [kind for kind in values for _ in range(4)]
+    columns = [
+        Column(name=f"c{i}", kind=kind, nullable=True, levels=levels * (kind is Kind.CATEGORY))
+        for i, kind in enumerate(kinds)
+    ]
+    typed, plain = TypedRowReader(columns, 1000), RowReader([c.name for c in columns], 1000)
+    out: Row = {}
+    for n in (1, 1000):
+        rows = [[None if draw.random() < 0.05 else values[k]() for k in kinds] for _ in range(n)]
+        bodies = {"typed": (typed, rows), "plain": (plain, draw.normal(size=(n, 20)).tolist())}
+        for name, (reader, given) in bodies.items():
+            read = functools.partial(reader.read_json, json.dumps({"rows": given}).encode())
+            times = 2000 // n
+            out[f"{name}, {n:,} rows"] = min(timeit.repeat(read, number=times)) / times * 1000
+    return out
+
+
 ROWS: dict[str, Callable[[Path], Row]] = {
     **{name: functools.partial(measured, source) for name, source in SOURCES.items()},
     "api_page": api_page,
+    "row_reading": row_reading,
 }
 
 

@@ -393,8 +393,23 @@ def api_page_table(results: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+def row_reading_table(results: dict[str, Any]) -> str:
+    """How long a body of typed rows and one of plain numbers take to read."""
+    ms = results["row_reading"]
+    rows = ["| rows | typed | plain |", "|---|---|---|"]
+    rows += [
+        f"| {n} | {ms[f'typed, {n} rows']:.3f} | {ms[f'plain, {n} rows']:.3f} |"
+        for n in ("1", "1,000")
+    ]
+    return "\n".join(rows)
+
+
 TABLES = {
-    "inputs": {"inputs": inputs_table, "api_page": api_page_table},
+    "inputs": {
+        "inputs": inputs_table,
+        "api_page": api_page_table,
+        "row_reading": row_reading_table,
+    },
     "alpha": {"alpha": alpha_table},
     "poisoning": {"poisoning": poisoning_table, "honest": honest_table},
     "streams": {"streams": streams_table},
