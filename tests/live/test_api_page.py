@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,3 +75,30 @@ def test_the_example_is_answered_and_labels_are_classes(
     example = schemas["predict__Input"]["properties"]["rows"]["example"]
     assert httpx.post(f"{server.url}/predict", json={"rows": example}).status_code == 200
     assert schemas["FeedbackItem"]["properties"]["label"]["enum"] == package.info.classes
+
+
+def test_gzip_on_both_endpoints(server: ServedService, schemas: dict[str, Any]) -> None:
+    """What is packed is answered as what is not, on the fast path and on BentoML's."""
+    rows = schemas["predict__Input"]["properties"]["rows"]["example"]
+    bodies = {
+        "predict": {"rows": rows},
+        "feedback": {"items": [schemas["FeedbackItem"]["example"]]},
+    }
+    for path, body in bodies.items():
+        packed = gzip.compress(json.dumps(body).encode())
+        headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+        answer = httpx.post(f"{server.url}/{path}", content=packed, headers=headers)
+        assert answer.status_code == 200, answer.text
+
+
+def test_unknown_fields_are_named(server: ServedService, schemas: dict[str, Any]) -> None:
+    """A field that the page does not show is refused by name, beside rows and within items."""
+    rows = schemas["predict__Input"]["properties"]["rows"]["example"]
+    item = schemas["FeedbackItem"]["example"] | {"id": 7}
+    for path, body, field in (
+        ("predict", {"rows": rows, "ids": [7]}, "ids"),
+        ("feedback", {"items": [item]}, "items.0.id"),
+    ):
+        answer = httpx.post(f"{server.url}/{path}", json=body)
+        assert answer.status_code == 400
+        assert answer.json()["error"].startswith(f"{field}: unknown field, got")
