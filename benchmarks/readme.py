@@ -383,7 +383,7 @@ def inputs_table(results: dict[str, Any]) -> str:
         "trees_anew": "boosted trees, trained anew each 1,000 rows",
     }  # fmt: skip
     for name, r in results.items():
-        if isinstance(r, dict):
+        if "frozen" in r:
             rows += [
                 f"| {name} | {label} | "
                 + " | ".join(f"{r[key][f]:.3f}" for f in ("accuracy", "auc", "average_precision"))
@@ -393,8 +393,33 @@ def inputs_table(results: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+def api_page_table(results: dict[str, Any]) -> str:
+    """How requests are answered that schemathesis makes as valid from the API page."""
+    rows = ["| package | requests | answered 200 | 5xx |", "|---|---|---|---|"]
+    for name, seen in results["api_page"].items():
+        total = sum(seen.values())
+        failed = sum(count for status, count in seen.items() if status >= "500")
+        rows.append(f"| {name} | {total:,} | {seen.get('200', 0) / total:.1%} | {failed} |")
+    return "\n".join(rows)
+
+
+def row_reading_table(results: dict[str, Any]) -> str:
+    """How long a body of typed rows and one of plain numbers take to read."""
+    ms = results["row_reading"]
+    rows = ["| rows | typed | plain |", "|---|---|---|"]
+    rows += [
+        f"| {n} | {ms[f'typed, {n} rows']:.3f} | {ms[f'plain, {n} rows']:.3f} |"
+        for n in ("1", "1,000")
+    ]
+    return "\n".join(rows)
+
+
 TABLES = {
-    "inputs": {"inputs": inputs_table},
+    "inputs": {
+        "inputs": inputs_table,
+        "api_page": api_page_table,
+        "row_reading": row_reading_table,
+    },
     "alpha": {"alpha": alpha_table},
     "poisoning": {"poisoning": poisoning_table, "honest": honest_table},
     "streams": {"streams": streams_table},

@@ -55,7 +55,8 @@ class ServingSettings(Group):
     max_rows: Count = 10_000
     """Largest number of rows in one request to `/predict`, and of items in one to `/feedback`."""
     body_megabytes: Annotated[Float, Field(gt=0, le=100_000, allow_inf_nan=False)] = 32.0
-    """Largest request body, in units of 10^6 bytes. A larger one is refused with 413."""
+    """Largest request body, in units of 10^6 bytes, as it comes and unpacked. A larger one is
+    refused with 413."""
     request_seconds: Seconds = 30.0
     """Time limit for a request to arrive, head and body, and for a connection's first request to
     begin. Otherwise the connection is closed with 408."""

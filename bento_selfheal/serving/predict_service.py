@@ -7,7 +7,7 @@ import gc
 import logging
 import sys
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import anyio.to_thread
 import bentoml
@@ -17,7 +17,12 @@ from pydantic import WrapValidator
 from bento_selfheal.config.settings import Settings, load_settings
 from bento_selfheal.core.records import FeedbackOutcome
 from bento_selfheal.errors import InvalidInput, Overloaded, PackageError, StoreError
-from bento_selfheal.internals import hide_input, mount_below, refuse_bad_forms
+from bento_selfheal.internals import (
+    hide_input,
+    mount_below,
+    refuse_bad_forms,
+    refuse_unknown_fields,
+)
 from bento_selfheal.serving.answering.dispatcher import Dispatcher
 from bento_selfheal.serving.answering.network_dispatcher import NetworkDispatcher
 from bento_selfheal.serving.answering.predictor import Predictor
@@ -35,6 +40,7 @@ from bento_selfheal.serving.http.replies import (
     unavailable,
     unless_too_many,
 )
+from bento_selfheal.serving.openapi.page import ApiPage, with_inputs
 from bento_selfheal.serving.operations import Operations
 from bento_selfheal.serving.worker import Worker
 from bento_selfheal.serving.worker_metrics import WorkerMeters
@@ -168,6 +174,17 @@ async def reply_of(cls: type[PredictBase], headers: Mapping[str, str], body: byt
     return None if running is None else await running.reply(headers, body)
 
 
+def described_page(cls: type[PredictBase], page: dict[str, Any]) -> ApiPage | None:
+    """BentoML's API page with the model's inputs; None where no worker of this process runs, or
+    the endpoints are a user's own."""
+    running = cls._running
+    ours = cls.predict is PredictBase.predict and cls.feedback is PredictBase.feedback
+    if running is None or not ours:
+        return None
+    worker = running._worker
+    return with_inputs(page, worker.package, worker.rows.max_rows)
+
+
 def count_refusal(cls: type[PredictBase], status: int) -> None:
     """Count a request that was refused with this status."""
     running = cls._running
@@ -192,4 +209,5 @@ def _operations_of(cls: type[PredictBase]) -> Operations:
 
 # Rows and labels of users must not stand in the log.
 hide_input(PredictBase.predict, PredictBase.feedback)
+refuse_unknown_fields(PredictBase.predict, PredictBase.feedback)
 refuse_bad_forms(PredictBase.predict, PredictBase.feedback)

@@ -34,7 +34,8 @@ JSON_KINDS = ("", "application/json")
 class Computes(Protocol):
     """Computes requests as the worker's reader reads them."""
 
-    async def answer(self, request: Any, /) -> Computed: ...
+    async def answer(self, request: Any, /) -> Computed:
+        """What the model says of one request."""
 
 
 class Predictor:

@@ -125,6 +125,8 @@ def _told(error: Mapping[str, Any]) -> dict[str, Any]:
     given = error.get("input")
     if error["type"] == "missing" and isinstance(given, Mapping):
         said = f"missing, got the fields {shown([escaped(str(key)) for key in given])}"
+    elif error["type"] == "extra_forbidden":
+        said = f"unknown field, got {shown(given)}"
     else:
         said = f"{escaped(error['msg'])}, got {shown(given)}"
     loc = [escaped(part) if isinstance(part, str) else part for part in error["loc"]]
