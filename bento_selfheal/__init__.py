@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .client import AsyncClient, Client
     from .config import Settings, Thresholds, load_settings
+    from .embedding.images import Images
+    from .embedding.tensors import Tensors
+    from .embedding.texts import Texts
+    from .embedding.values import Values
     from .model import ReflexiveLayer, SelfHealingMLP, SelfHealingModel
     from .packaging.build import package_model
     from .packaging.opening import open_package
@@ -20,14 +24,18 @@ __all__ = [
     "AsyncClient",
     "Client",
     "FeedbackItem",
+    "Images",
     "Package",
     "ReflexiveLayer",
     "Rule",
     "SelfHealingMLP",
     "SelfHealingModel",
     "Settings",
+    "Tensors",
+    "Texts",
     "Thresholds",
     "Training",
+    "Values",
     "load_settings",
     "open_package",
     "package_model",
@@ -36,6 +44,10 @@ __all__ = [
 _MODULES = {
     "client": ("AsyncClient", "Client"),
     "config": ("Settings", "Thresholds", "load_settings"),
+    "embedding.images": ("Images",),
+    "embedding.tensors": ("Tensors",),
+    "embedding.texts": ("Texts",),
+    "embedding.values": ("Values",),
     "model": ("ReflexiveLayer", "SelfHealingMLP", "SelfHealingModel"),
     "packaging.build": ("package_model",),
     "packaging.training": ("Training",),

@@ -136,7 +136,7 @@ class SelfHealingModel(nn.Module):
     def _read(self, raw: Tensor, hidden: Tensor) -> Tensor:
         if raw.ndim == 2 and raw.shape[1] > 1:
             each = raw if self.output == "probability" else torch.softmax(raw, dim=1)
-            return each[:, 1] if each.shape[1] == 2 else normalised(each)
+            return each[:, 1].contiguous() if each.shape[1] == 2 else normalised(each)
         raw = raw.reshape(len(hidden))
         return raw if self.output == "probability" else torch.sigmoid(raw)
 

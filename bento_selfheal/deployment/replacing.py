@@ -54,7 +54,7 @@ def _store_of_service(settings: Settings) -> SqlStore:
 
 
 def _check_alike(serving: str, old: PackageInfo, tag: str, new: PackageInfo) -> None:
-    for what in ("features", "columns", "classes"):
+    for what in ("features", "columns", "classes", "embedding"):
         had, has = getattr(old, what), getattr(new, what)
         if had != has:
             raise PackageError(

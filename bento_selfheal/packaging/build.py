@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from safetensors.torch import save_file
+from torch import nn
 
 from bento_selfheal.core.decision import decide_classes
 from bento_selfheal.core.records import Label
+from bento_selfheal.embedding.source import Source
 from bento_selfheal.errors import PackageError
 from bento_selfheal.experts.race import Race
 from bento_selfheal.inputs.column import Column
@@ -23,6 +25,8 @@ from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.calibration import ORDERED, calibrate
 from bento_selfheal.packaging.experts import teach
 from bento_selfheal.packaging.model_store import new_model
+from bento_selfheal.packaging.network.rows import embed_rows
+from bento_selfheal.packaging.network.weights import write_network
 from bento_selfheal.packaging.opening import (
     EXPERTS,
     INFO,
@@ -32,6 +36,7 @@ from bento_selfheal.packaging.opening import (
     open_package,
 )
 from bento_selfheal.packaging.package import (
+    ADAPTED_HEAD,
     CANARY_ROWS,
     Package,
     PackageInfo,
@@ -49,15 +54,18 @@ MIXED_BUILDER = "bento_selfheal.inputs.encoder:mixed_mlp"
 
 def package_model(
     name: str,
-    rows: ArrayLike,
+    rows: ArrayLike | Sequence[Any],
     labels: Sequence[Label] | NDArray[Any],
     *,
-    features: Sequence[str],
+    features: Sequence[str] = (),
     columns: Sequence[Column] = (),
+    inputs: Source | None = None,
+    facts: Mapping[str, Sequence[Any]] | None = None,
     sensitive: Sequence[str] | None = None,
     rules: Sequence[Rule] = (),
-    model: SelfHealingModel | None = None,
-    builder: str = DEFAULT_BUILDER,
+    model: nn.Module | None = None,
+    head: str = "",
+    builder: str = "",
     builder_args: Mapping[str, Any] | None = None,
     training: Training | None = None,
     reference_share: float = 0.1,
@@ -65,20 +73,30 @@ def package_model(
 ) -> Package:
     """Package a model with its calibration and its reference set into the BentoML model store.
 
-    With ``model``, a trained torch backbone and head is packaged as it is. Without, the builder
-    makes a model, which is trained here on all rows except the reference set.
+    With ``model`` and ``head``, a torch network of yours is packaged unchanged: the adapter heals
+    between the named module and all that comes before it. With a `SelfHealingModel` as ``model``,
+    that is packaged as it is. Without ``model``, the builder makes one, which is trained here on
+    all rows except the reference set.
 
     Args:
         name: Name in the model store; each call makes a new version.
-        rows: Training data, ``(n, features)``, finite numbers; codes where there are columns.
+        rows: Training data. Of a table ``(n, features)``, finite numbers; codes where there are
+            columns. Of a network, its inputs: an array ``(n, …)``, texts, images, or values.
         labels: Class of each row, ``(n,)``, of two or more classes, kept in sorted order. Of two
             classes the last one is class 1, whose probability is served.
-        features: Names of the columns.
+        features: Names of the columns of a table.
         columns: Their types, in the same order, where not all are numbers without gaps.
-        sensitive: Features that FIDI watches; None watches every feature that is not constant.
+        inputs: What the inputs of a network are: `Images`, `Texts`, `Tensors` or `Values`; not
+            needed for rows of a table, or for an array ``(n, …)`` of numbers.
+        facts: Named values of each input of a network, such as its country, ``(n,)`` each; rules
+            and signals may look at them, and requests may bring them along.
+        sensitive: Features that FIDI watches; None watches every feature that is not constant, and
+            of hidden vectors those that spread most.
         rules: Symbolic rules, by feature name.
         model: A trained model; ``builder`` and ``builder_args`` must build the same architecture.
+        head: Name of the module that gives the answers of a network, such as ``fc``.
         builder: ``module:function`` that builds the architecture; imported when the package opens.
+            The class of the network where it is not given.
         builder_args: Keyword arguments of the builder, JSON values only.
         training: How to train; ignored when ``model`` is given.
         reference_share: Share of the rows held out as reference set.
@@ -87,10 +105,21 @@ def package_model(
     Raises:
         PackageError: The parts do not fit together; the message names the part and its value.
     """
+    embedded = None
+    if model is not None and not isinstance(model, SelfHealingModel):
+        embedded = embed_rows(
+            model, head, rows, features=features, columns=columns, source=inputs, facts=facts,
+            builder=builder, builder_args=builder_args or {},
+        )  # fmt: skip
+        rows, features, columns = embedded.rows, embedded.features, embedded.columns
+        model, builder = embedded.model, ADAPTED_HEAD
+        builder_args = {"embedding": embedded.embedding.model_dump(mode="json")}
+        sensitive = embedded.watched if sensitive is None else sensitive
+    elif head or inputs is not None or facts:
+        raise PackageError("head, inputs and facts belong to a torch network given as model")
     x, y, classes = _checked(rows, labels, features, columns)
     reference, train = _split(len(x), reference_share, seed)
-    if columns and builder == DEFAULT_BUILDER:
-        builder = MIXED_BUILDER
+    builder = builder or (MIXED_BUILDER if columns else DEFAULT_BUILDER)
     if builder_args is None:
         builder_args = _default_args(builder, x.shape[1], len(classes), columns)
     if model is None:
@@ -125,7 +154,8 @@ def package_model(
     _check_rule_columns(info.rules, columns)
     made = Package(name, info, model, x[reference], y[reference])
     older = np.sort(train)  # rows come oldest first
-    return open_package(_store(made, teach(made, x[older], y[older])))
+    tag = _store(made, teach(made, x[older], y[older]), embedded.network if embedded else None)
+    return open_package(tag)
 
 
 def _split(
@@ -224,7 +254,7 @@ def _check_rule_columns(rules: Sequence[Rule], columns: Sequence[Column]) -> Non
             )
 
 
-def _store(made: Package, race: Race) -> str:
+def _store(made: Package, race: Race, network: nn.Module | None) -> str:
     import bentoml  # the store's tags are BentoML's own
 
     tag, info = str(bentoml.Tag(made.tag).make_new_version()), made.info
@@ -246,10 +276,14 @@ def _store(made: Package, race: Race) -> str:
             {"rows": torch.from_numpy(rows.copy()), "labels": torch.from_numpy(labels.copy())},
             folder / REFERENCE,
         )
-        hashes = {
+        hashes: dict[str, Any] = {
             "weights_sha256": hash_file(folder / WEIGHTS),
             "experts_sha256": hash_file(folder / EXPERTS),
         }
+        if network is not None:
+            noted = info.builder_args["embedding"]
+            noted = {**noted, "weights_sha256": write_network(network, folder)}
+            hashes["builder_args"] = {"embedding": noted}
         done = info.model_copy(update=hashes)
         (folder / INFO).write_text(json.dumps(done.model_dump(), indent=2) + "\n")
     return tag

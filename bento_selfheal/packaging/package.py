@@ -20,6 +20,8 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from bento_selfheal.core.records import Label
+from bento_selfheal.embedding.adapted import HiddenColumns
+from bento_selfheal.embedding.packaged import Embedding
 from bento_selfheal.errors import PackageError
 from bento_selfheal.inputs.column import Column
 from bento_selfheal.model import Output, SelfHealingModel, WideAndDeep
@@ -28,6 +30,8 @@ from bento_selfheal.scoring.probabilities import own_copy
 from bento_selfheal.standardize import Standardize
 
 CANARY_ROWS = 32
+ADAPTED_HEAD = "bento_selfheal.embedding.adapted:adapted_head"
+"""Builder of what heals behind a network of the user's own."""
 
 
 class Aspect(StrEnum):
@@ -77,6 +81,17 @@ class PackageInfo(BaseModel):
     columns: list[Column] = []
     """Types of the features, in their order; none where all are numbers without gaps."""
 
+    @property
+    def embedding(self) -> Embedding | None:
+        """The network that makes rows of inputs; None where rows are those of a table."""
+        noted = self.builder_args if self.builder == ADAPTED_HEAD else None
+        return None if noted is None else Embedding.model_validate(noted["embedding"])
+
+    @property
+    def hidden_columns(self) -> int:
+        """How many of the first columns of a row are a hidden vector."""
+        return 0 if self.embedding is None else self.embedding.width
+
 
 @dataclass(frozen=True)
 class Package:
@@ -113,6 +128,8 @@ class Package:
     def inputs(self) -> int:
         """How many of the last columns of the hidden vector are the scaled inputs."""
         backbone = self.model.backbone
+        if isinstance(backbone, HiddenColumns):
+            return backbone.inputs
         if not isinstance(backbone, WideAndDeep):
             return 0
         scale = backbone.scale
@@ -122,6 +139,8 @@ class Package:
         """The scaled inputs of rows as they are in the hidden vector, ``(n, features)``, on the
         CPU; None where it does not have them. The deep part is not asked."""
         backbone = self.model.backbone
+        if isinstance(backbone, HiddenColumns) and backbone.inputs:
+            return torch.from_numpy(rows[:, backbone.width - backbone.inputs : backbone.width])
         if not isinstance(backbone, WideAndDeep):
             return None
         with torch.no_grad():

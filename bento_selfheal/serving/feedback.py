@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bento_selfheal.core.ids import KEY_BYTES, IdSigner, is_logged
 from bento_selfheal.core.periodic import PeriodicThread
@@ -16,7 +19,7 @@ from bento_selfheal.core.records import FeedbackOutcome, FeedbackRecord
 from bento_selfheal.errors import InvalidInput, StoreError
 from bento_selfheal.serving.monitor import DataMonitor, Labelled
 from bento_selfheal.serving.prediction_log import GROUP
-from bento_selfheal.serving.rows import LabelReader, RowReader
+from bento_selfheal.serving.reading.rows import LabelReader
 from bento_selfheal.store import FeedbackResult, SqlStore
 
 ANSWER_SECONDS = 10.0
@@ -126,7 +129,7 @@ class FeedbackIntake:
     Args:
         store: Where they are kept.
         signer: Reads prediction ids.
-        rows: Reads the features of clients that keep no ids.
+        read_row: Reads the features of clients that keep no ids, given where they stand.
         labels: Reads labels, and names the class of a kept one.
         limit: Most items that one request may carry.
         monitor: Collects accepted labels as well.
@@ -136,14 +139,14 @@ class FeedbackIntake:
         self,
         store: SqlStore,
         signer: IdSigner,
-        rows: RowReader,
+        read_row: Callable[[Any, tuple[str | int, ...]], NDArray[np.float32]],
         labels: LabelReader,
         limit: int,
         monitor: DataMonitor | None = None,
     ) -> None:
         self._log = LabelLog(store)
         self._signer = signer
-        self._rows = rows
+        self._read_row = read_row
         self._labels = labels
         self._limit = limit
         self._monitor = monitor
@@ -198,7 +201,7 @@ class FeedbackIntake:
             return FeedbackRecord(
                 *found, label, now, item.source, corrects=item.corrects, trace=trace
             )
-        features = self._rows.read_one(item.features, (*loc, "features"))
+        features = self._read_row(item.features, (*loc, "features"))
         # A row without an id is known by its content, or by the client's own key for it.
         content = (item.key or "").encode() or features.tobytes() + (item.source or "").encode()
         key = hashlib.sha256(content).digest()[:KEY_BYTES]

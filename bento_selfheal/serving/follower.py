@@ -53,7 +53,7 @@ class Champion:
         return replace(self, threshold=point.threshold, verified=verified)
 
 
-SAME = ("features", "columns", "classes")
+SAME = ("features", "columns", "classes", "embedding")
 """What two packages share of which one may take the other's place."""
 
 

@@ -68,6 +68,7 @@ class DataMonitor:
         features: Names of the columns of rows.
         classes: The classes, in their order.
         columns: Types of the columns; none where all are numbers without gaps.
+        hidden: How many of the first columns are a hidden vector, which says nothing to people.
         interval: Seconds between two writes.
         limit: Most rows that may wait; beyond it new ones are left out and counted.
 
@@ -81,11 +82,13 @@ class DataMonitor:
         classes: Sequence[Label],
         *,
         columns: Sequence[Column] = (),
+        hidden: int = 0,
         interval: float,
         limit: int,
     ) -> None:
-        self._columns = column_names(features)
-        self._schema = Schema(columns) if columns else None
+        self._columns = column_names(features[hidden:])
+        self._schema = Schema(columns[hidden:]) if columns else None
+        self._hidden = hidden
         self._classes = list(classes)
         self._limit = limit
         self._queue: deque[Predicted | Labelled] = deque()
@@ -161,6 +164,7 @@ class DataMonitor:
 
     def _values(self, rows: NDArray[np.float32]) -> list[list[Any]]:
         """By column what rows ``(n, features)`` say."""
+        rows = rows[:, self._hidden :]
         if self._schema is None:
             plain: list[list[Any]] = rows.T.tolist()
             return plain

@@ -14,11 +14,12 @@ import bentoml
 import torch
 from pydantic import WrapValidator
 
-from bento_selfheal.config.settings import load_settings
+from bento_selfheal.config.settings import Settings, load_settings
 from bento_selfheal.core.records import FeedbackOutcome
 from bento_selfheal.errors import InvalidInput, Overloaded, PackageError, StoreError
 from bento_selfheal.internals import hide_input, mount_below, refuse_bad_forms
 from bento_selfheal.serving.answering.dispatcher import Dispatcher
+from bento_selfheal.serving.answering.network_dispatcher import NetworkDispatcher
 from bento_selfheal.serving.answering.predictor import Predictor
 from bento_selfheal.serving.answering.threads import usable_cores
 from bento_selfheal.serving.http.auth import ASKED_BY, NOBODY, Role
@@ -41,7 +42,7 @@ from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.logs import log_with_bentoml
 from bento_selfheal.telemetry.metrics import exposition, open_meter, with_threads
 from bento_selfheal.telemetry.otel import open_telemetry
-from bento_selfheal.wire.messages import FeedbackCounts, FeedbackItem, Predictions, Rows
+from bento_selfheal.wire.messages import Facts, FeedbackCounts, FeedbackItem, Predictions, Rows
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +70,7 @@ class PredictBase:
         torch.set_num_threads(1)
         self._telemetry = open_telemetry()
         self._worker = Worker(settings, self._telemetry)
-        self._dispatcher = Dispatcher(
-            self._worker.computing, self._worker.package.reference_rows, settings, cores
-        )
+        self._dispatcher = _dispatcher_of(self._worker, settings, cores)
         self._predictor = Predictor(self._worker, self._dispatcher, self._telemetry)
         self._worker.start()
         TooManyItems.limit = settings.max_rows
@@ -104,14 +103,14 @@ class PredictBase:
         return self._worker.alive and self._meters.thread.alive
 
     @bentoml.api
-    async def predict(self, rows: Rows) -> Predictions:
+    async def predict(self, rows: Rows, facts: Facts = None) -> Predictions:
         """Predict a batch of rows. Keep the prediction ids and send them back with the labels.
 
         Large batches are faster as a NumPy file, with `Content-Type: application/x-npy`. With
         `Accept: application/x-npy` the probabilities come back as a NumPy file too.
         """
         try:
-            return await self._predictor.predict(rows)
+            return await self._predictor.predict(rows, facts)
         except InvalidInput as error:
             return refused(error)  # type: ignore[return-value] # BentoML sends it as it is
         except PackageError as error:
@@ -174,6 +173,14 @@ def count_refusal(cls: type[PredictBase], status: int) -> None:
     running = cls._running
     if running is not None:
         running._meters.refused(status)
+
+
+def _dispatcher_of(
+    worker: Worker, settings: Settings, cores: int
+) -> Dispatcher | NetworkDispatcher:
+    if worker.network is not None:
+        return NetworkDispatcher(worker.computing, worker.network, settings, cores)
+    return Dispatcher(worker.computing, worker.package.reference_rows, settings, cores)
 
 
 def _operations_of(cls: type[PredictBase]) -> Operations:

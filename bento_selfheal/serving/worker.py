@@ -17,16 +17,20 @@ from bento_selfheal.core.ids import IdSigner, ids_of
 from bento_selfheal.core.periodic import ThreadState
 from bento_selfheal.core.records import Label, PredictionRecord
 from bento_selfheal.deployment.locations import open_store, registry_of
-from bento_selfheal.errors import StoreError
+from bento_selfheal.errors import InvalidInput, StoreError
+from bento_selfheal.packaging.network.weights import open_embedder
 from bento_selfheal.packaging.opening import open_package
+from bento_selfheal.packaging.package import PackageInfo
 from bento_selfheal.serving.answering.computing import Computed, Computing
 from bento_selfheal.serving.feedback import FeedbackIntake
 from bento_selfheal.serving.follower import Champion, Follower
 from bento_selfheal.serving.monitor import DataMonitor, Predicted
 from bento_selfheal.serving.operations import Operations
 from bento_selfheal.serving.prediction_log import PredictionLog
-from bento_selfheal.serving.rows import LabelReader, RowReader
-from bento_selfheal.serving.typed_rows import TypedRowReader
+from bento_selfheal.serving.reading.network_inputs import NetworkInputs
+from bento_selfheal.serving.reading.request_embedder import RequestEmbedder
+from bento_selfheal.serving.reading.rows import LabelReader, RowReader
+from bento_selfheal.serving.reading.typed_rows import TypedRowReader
 from bento_selfheal.telemetry.spans import Telemetry
 
 
@@ -66,10 +70,9 @@ class Worker:
         self.package = open_package(tag, settings.device)
         info = self.package.info
         registry = registry_of(self.package, self.store, settings)
-        self.rows = (
-            TypedRowReader(info.columns, settings.max_rows)
-            if info.columns else RowReader(info.features, settings.max_rows)
-        )  # fmt: skip
+        self.rows = _reader_of(info, settings.max_rows)
+        embedder = open_embedder(self.package)
+        self.network = RequestEmbedder(embedder) if embedder is not None else None
         self.signer = IdSigner(secret)
         self.sample_rate = settings.log_sample
         self._draw = Random()  # noqa: S311 - which requests are logged is no secret
@@ -82,13 +85,13 @@ class Worker:
         self.computing = Computing(self.follower, self.package)
         self.monitor = (
             DataMonitor(
-                info.features, info.classes, columns=info.columns,
+                info.features, info.classes, columns=info.columns, hidden=info.hidden_columns,
                 interval=settings.tuning.flush_interval, limit=settings.queue_rows,
             )
             if settings.monitor else None
         )  # fmt: skip
         self.feedback = FeedbackIntake(
-            self.store, self.signer, self.rows, LabelReader(info.classes), settings.max_rows,
+            self.store, self.signer, self._read_one, LabelReader(info.classes), settings.max_rows,
             self.monitor,
         )  # fmt: skip
         self.operations = Operations(self.store, registry, self.describe, telemetry)
@@ -169,3 +172,21 @@ class Worker:
             "dropped_rows": self.log.dropped,
             "threads": self.threads(),
         }
+
+    def _read_one(self, value: Any, loc: tuple[str | int, ...]) -> NDArray[np.float32]:
+        """The row of an input that comes with its label, ``(features,)``."""
+        if self.network is None or isinstance(self.rows, RowReader):
+            return self.rows.read_one(value, loc)  # type: ignore[return-value]
+        try:
+            row: NDArray[np.float32] = self.network.embed_one(self.rows.read_one(value, loc))[0]
+        except InvalidInput as error:
+            raise InvalidInput((*loc, *error.loc[2:]), error.msg, error.kind) from error
+        return row
+
+
+def _reader_of(info: PackageInfo, max_rows: int) -> RowReader | NetworkInputs:
+    if info.embedding is not None:
+        return NetworkInputs(info.embedding, info.columns[info.hidden_columns :], max_rows)
+    if info.columns:
+        return TypedRowReader(info.columns, max_rows)
+    return RowReader(info.features, max_rows)

@@ -23,6 +23,8 @@ from bento_selfheal.core.records import (
 )
 from bento_selfheal.errors import storable
 
+HALF = b"\0"
+"""Makes the length of a blob of float16 odd, which that of float32 never is."""
 PROMOTION_FIELDS = [field.name for field in fields(Promotion)]
 
 
@@ -44,15 +46,23 @@ def check_text(name: str, text: str | None) -> str | None:
 
 
 def pack(values: NDArray[np.float32]) -> bytes:
-    """Numbers as a little-endian float32 blob.
+    """Numbers as a little-endian blob: of float16, with a byte behind it, where that loses nothing.
 
-    A copy: drivers take twice as long for a memoryview.
+    Hidden vectors, categories and small numbers take half the space so. A copy: drivers take twice
+    as long for a memoryview.
     """
-    return np.ascontiguousarray(values, dtype="<f4").tobytes()
+    whole = np.ascontiguousarray(values, dtype="<f4")
+    with np.errstate(over="ignore"):
+        half = whole.astype("<f2")
+    if np.array_equal(half.astype("<f4").view("<u4"), whole.view("<u4")):
+        return half.tobytes() + HALF
+    return whole.tobytes()
 
 
 def unpack(blob: bytes) -> NDArray[np.float32]:
     """The numbers of a blob, ``(n,)``."""
+    if len(blob) % 2:
+        return np.frombuffer(blob, dtype="<f2", count=len(blob) // 2).astype(np.float32)
     return np.frombuffer(blob, dtype="<f4").astype(np.float32)
 
 

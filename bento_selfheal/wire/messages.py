@@ -19,6 +19,8 @@ CLASSES_HEADER = "selfheal-classes"
 THRESHOLD_HEADER = "selfheal-threshold"
 VERIFIED_HEADER = "selfheal-verified"
 VERSION_HEADER = "selfheal-model-version"
+FACTS_HEADER = "selfheal-facts"
+"""Of a request whose body is one input: its facts, a JSON object."""
 NO_NUL = r"^[^\x00]*$"
 """What texts must match that go to the store: PostgreSQL keeps no NUL."""
 
@@ -35,6 +37,17 @@ Rows = Annotated[
         }
     ),
 ]
+Facts = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "description": "Named facts of each input of a network, or one object for all.",
+            "oneOf": [
+                {"type": "array", "items": {"type": "object"}}, {"type": "object"}, {"type": "null"}
+            ],
+        }
+    ),
+]  # fmt: skip
 Row = Annotated[Any, WithJsonSchema({"oneOf": [NUMBER_ROW, NAMED_ROW, {"type": "null"}]})]
 LabelValue = Annotated[
     Any, WithJsonSchema({"oneOf": [{"type": "integer"}, {"type": "string"}], "example": 1})

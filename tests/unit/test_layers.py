@@ -29,13 +29,14 @@ LAYERS: dict[str, set[str]] = {
     "standardize": set(),
     "model": {"experts", "standardize"},
     "inputs": {"errors", "model", "standardize"},
+    "embedding": {"core", "errors", "model"},
     "wire": {"core"},
     "client": {"core", "errors", "wire"},
     "rules": {"core", "errors"},
     "telemetry": {"config", "core", "internals"},
     "scoring": {"config", "core", "model"},
     "packaging.package": {
-        "core", "errors", "inputs", "model", "rules", "scoring", "standardize",
+        "core", "embedding", "errors", "inputs", "model", "rules", "scoring", "standardize",
     },
     "packaging.experts": {"errors", "experts", "model", "packaging.package"},
     "healing": {
@@ -44,7 +45,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "store": {"core", "errors"},
     "packaging": {
-        "config", "core", "errors", "experts", "inputs", "internals", "model",
+        "config", "core", "embedding", "errors", "experts", "inputs", "internals", "model",
         "packaging.experts", "packaging.package", "rules", "scoring", "standardize",
     },
     "image": {"config", "internals"},
@@ -54,8 +55,9 @@ LAYERS: dict[str, set[str]] = {
         "telemetry",
     },
     "serving": {
-        "config", "core", "dashboard", "deployment", "errors", "image", "inputs", "internals",
-        "model", "packaging", "packaging.package", "scoring", "store", "telemetry", "wire",
+        "config", "core", "dashboard", "deployment", "embedding", "errors", "image", "inputs",
+        "internals", "model", "packaging", "packaging.package", "scoring", "store", "telemetry",
+        "wire",
     },
     "runner": {
         "config", "core", "deployment", "errors", "healing", "inputs", "packaging",
@@ -75,7 +77,9 @@ LAYERS: dict[str, set[str]] = {
         "client", "config", "core", "deployment", "errors", "inputs", "packaging",
         "packaging.package", "reports", "simulation",
     },
-    "__init__": {"client", "config", "model", "packaging", "packaging.package", "rules", "wire"},
+    "__init__": {
+        "client", "config", "embedding", "model", "packaging", "packaging.package", "rules", "wire",
+    },
 }  # fmt: skip
 """Which layer imports which, lowest first; imports for type checking and in functions included.
 

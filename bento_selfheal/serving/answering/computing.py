@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from bento_selfheal.errors import InvalidInput, PackageError
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.probabilities import no_probability, predict_probabilities
-from bento_selfheal.serving.bad_row import find_bad_row
 from bento_selfheal.serving.follower import Champion, Follower
-from bento_selfheal.serving.rows import shown
+from bento_selfheal.serving.reading.bad_row import find_bad_row
+from bento_selfheal.serving.reading.rows import shown
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from bento_selfheal.errors import InvalidInput, Overloaded, PackageError
-from bento_selfheal.serving.answering.dispatcher import Dispatcher
+from bento_selfheal.serving.answering.computing import Computed
 from bento_selfheal.serving.http.replies import Reply, as_reply, failed, refused_bytes, unavailable
+from bento_selfheal.serving.reading.network_inputs import Asked, NetworkInputs
 from bento_selfheal.serving.worker import Answer, Worker
 from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.spans import Telemetry
@@ -30,42 +31,60 @@ from bento_selfheal.wire.messages import (
 JSON_KINDS = ("", "application/json")
 
 
+class Computes(Protocol):
+    """Computes requests as the worker's reader reads them."""
+
+    async def answer(self, request: Any, /) -> Computed: ...
+
+
 class Predictor:
     """Turns a request into its answer, on BentoML's way or from bytes to bytes.
 
     Args:
         worker: Reads rows and records answers.
-        dispatcher: Computes rows.
+        dispatcher: Computes rows, or the inputs of a network.
         telemetry: Records spans.
     """
 
-    def __init__(self, worker: Worker, dispatcher: Dispatcher, telemetry: Telemetry) -> None:
+    def __init__(self, worker: Worker, dispatcher: Computes, telemetry: Telemetry) -> None:
         self._worker = worker
         self._dispatcher = dispatcher
         self._telemetry = telemetry
         self._classes = json.dumps(worker.package.info.classes)
 
-    async def predict(self, rows: Any) -> Predictions:
-        """Answer rows as JSON gives them, or an array.
+    async def predict(self, rows: Any, facts: Any = None) -> Predictions:
+        """Answer rows or inputs as JSON gives them, or an array.
+
+        Args:
+            rows: The rows, or the inputs of a network.
+            facts: Named facts of the inputs.
 
         Raises:
             InvalidInput: A row is wrong, or the model cannot answer it; the row is named.
             PackageError: The model answers with something else than a probability for each row.
             Overloaded: It would be answered too late.
         """
-        fields = self._fields(await self._answer(self._worker.rows.read(rows)))
+        reader = self._worker.rows
+        if isinstance(reader, NetworkInputs):
+            fields = self._fields(await self._answer(reader.read(rows, facts)))
+        elif facts is not None:
+            raise InvalidInput(
+                ("facts",), "this model takes rows of a table, without facts", "facts"
+            )
+        else:
+            fields = self._fields(await self._answer(reader.read(rows)))
         return Predictions(**{**fields, "probabilities": fields["probabilities"].tolist()})
 
     async def reply(self, headers: Mapping[str, str], body: bytes) -> Reply | None:
         """Answer from bytes to bytes; None where BentoML's way is needed.
 
         Args:
-            headers: Content-Type says JSON, or a NumPy file of numbers ``(n, features)``; Accept
-                may ask for a NumPy file of the probabilities.
+            headers: Content-Type says JSON, or a NumPy file of numbers ``(n, features)``, or what a
+                network takes; Accept may ask for a NumPy file of the probabilities.
             body: The request's body.
         """
         try:
-            rows = self._read(headers.get("content-type", ""), body)
+            rows = await self._read(headers, body)
             if rows is None:
                 return None
             answer = await self._answer(rows)
@@ -79,13 +98,18 @@ class Predictor:
             return self._numbers(answer)
         return Reply(orjson.dumps(self._fields(answer), option=orjson.OPT_SERIALIZE_NUMPY))
 
-    def _read(self, content_type: str, body: bytes) -> NDArray[np.float32] | None:
-        kind = content_type.partition(";")[0].strip().lower()
+    async def _read(
+        self, headers: Mapping[str, str], body: bytes
+    ) -> NDArray[np.float32] | Asked | None:
+        reader = self._worker.rows
+        if isinstance(reader, NetworkInputs):
+            return await reader.read_body(headers, body)
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == NPY:
-            return self._worker.rows.read_npy(body)
-        return self._worker.rows.read_json(body) if kind in JSON_KINDS else None
+            return reader.read_npy(body)
+        return reader.read_json(body) if kind in JSON_KINDS else None
 
-    async def _answer(self, rows: NDArray[np.float32]) -> Answer:
+    async def _answer(self, rows: NDArray[np.float32] | Asked) -> Answer:
         """The recorded answer, in a span where spans are recorded."""
         if not self._telemetry.enabled:
             return self._worker.record(await self._dispatcher.answer(rows))

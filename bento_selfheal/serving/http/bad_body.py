@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from bento_selfheal.serving.http.replies import invalid_body
-from bento_selfheal.serving.rows import shown
+from bento_selfheal.serving.reading.rows import shown
 
 INPUT = "Input"
 """What BentoML calls the model that it reads a body into."""

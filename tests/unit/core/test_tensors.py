@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from safetensors.torch import save
+from safetensors.torch import load, save
 
 from bento_selfheal.core.tensors import not_finite, to_bytes
 
@@ -18,6 +18,8 @@ def test_to_bytes() -> None:
     }  # fmt: skip
     facts = {"selfheal": "{}"}
     assert to_bytes(tensors, facts) == save(tensors, facts)
+    column = torch.arange(6.0).reshape(3, 2)[:, 1]
+    assert load(to_bytes({"column": column}))["column"].tolist() == [1, 3, 5]
 
 
 @pytest.mark.parametrize("bad", ["nan", "inf", "-inf"])

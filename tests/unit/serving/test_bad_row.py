@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bento_selfheal.serving.bad_row import find_bad_row
+from bento_selfheal.serving.reading.bad_row import find_bad_row
 
 GOOD = np.zeros((1, 2), dtype=np.float32)
 

@@ -16,7 +16,7 @@ from bento_selfheal.core.records import FeedbackOutcome, FeedbackRecord, Predict
 from bento_selfheal.errors import InvalidInput, StoreError
 from bento_selfheal.serving.feedback import FeedbackIntake
 from bento_selfheal.serving.prediction_log import PredictionLog
-from bento_selfheal.serving.rows import LabelReader, RowReader
+from bento_selfheal.serving.reading.rows import LabelReader, RowReader
 from bento_selfheal.store import SqlStore
 
 NAMES, CLASSES = ["a", "b"], ["no", "yes"]
@@ -41,7 +41,7 @@ def signer(store: SqlStore) -> IdSigner:
 
 @pytest.fixture
 def intake(store: SqlStore, signer: IdSigner) -> Iterator[FeedbackIntake]:
-    intake = FeedbackIntake(store, signer, RowReader(NAMES, 5), LabelReader(CLASSES), 5)
+    intake = FeedbackIntake(store, signer, RowReader(NAMES, 5).read_one, LabelReader(CLASSES), 5)
     yield intake
     intake.stop()
 

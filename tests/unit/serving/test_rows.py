@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from bento_selfheal.errors import InvalidInput
-from bento_selfheal.serving.rows import LabelReader, RowReader
+from bento_selfheal.serving.reading.rows import LabelReader, RowReader
 
 NAMES = ["a", "b", "V14"]
 READER = RowReader(NAMES, max_rows=5)

@@ -12,7 +12,7 @@ from mixed import COLUMNS, NAMES, SCHEMA
 
 from bento_selfheal.errors import InvalidInput
 from bento_selfheal.inputs.column import Column
-from bento_selfheal.serving.typed_rows import TypedRowReader
+from bento_selfheal.serving.reading.typed_rows import TypedRowReader
 from bento_selfheal.wire import npy
 
 ROW: list[Any] = [None, 2, True, "fog", "2026-11-28"]

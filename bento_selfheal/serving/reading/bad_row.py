@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Predict = Callable[[NDArray[np.float32]], Any]
+Predict = Callable[[Any], Any]
 
 
 def find_bad_row(
@@ -27,8 +27,12 @@ def find_bad_row(
         The row's place, or None where the model itself fails: also for rows that it is known to
         answer, or for the batch and for none of its rows alone.
     """
-    if _raises(predict, known_good):
-        return None
+    return None if _raises(predict, known_good) else first_bad(predict, rows)
+
+
+def first_bad(predict: Predict, rows: NDArray[np.float32] | Sequence[Any]) -> int | None:
+    """The first of the rows or inputs on which a model raises, by halving them; None where it
+    raises for all of them and for none alone."""
     start, end = 0, len(rows)
     while end - start > 1:
         middle = (start + end) // 2
@@ -39,7 +43,7 @@ def find_bad_row(
     return start if _raises(predict, rows[start:end]) else None
 
 
-def _raises(predict: Predict, rows: NDArray[np.float32]) -> bool:
+def _raises(predict: Predict, rows: NDArray[np.float32] | Sequence[Any]) -> bool:
     try:
         predict(rows)
     except Exception:  # whatever a user's model raises

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bento_selfheal.errors import InvalidInput
 from bento_selfheal.inputs.column import Column, Kind
 from bento_selfheal.inputs.schema import Misfit, Schema
-from bento_selfheal.serving.rows import RowReader, rows_alone, shown
+from bento_selfheal.serving.reading.rows import RowReader, rows_alone, shown
 
 NUMBERS = (Kind.NUMBER, Kind.INTEGER, Kind.BOOLEAN)
 

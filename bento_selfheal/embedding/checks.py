@@ -1,0 +1,113 @@
+"""What makes a network unfit to be embedded with, found before it is packaged."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bento_selfheal.embedding.source import Called, Source
+from bento_selfheal.embedding.split import Split, answers_of, call, module_named, moved
+from bento_selfheal.model import Output
+
+TRIED = 48
+"""Inputs that are tried; enough for what depends on its batch to show."""
+CLOSE, CLOSE_IN_HALF = 1e-3, 3e-2
+"""How far values may differ by the order of sums alone, of their spread."""
+
+DRAWS = (
+    "two calls with the same inputs differ, though the network is in eval mode: it draws by chance"
+)
+OF_ITS_BATCH = (
+    "an input alone is embedded otherwise than among others, as by statistics of the batch; "
+    "requests come alone"
+)
+FORGETS = (
+    "built anew from its state dict it embeds otherwise: it keeps something else than parameters "
+    "and persistent buffers"
+)
+
+
+def check_network(
+    network: nn.Module, again: nn.Module, head: str, called: Sequence[Called]
+) -> None:
+    """Refuse a network that does not answer the same each time.
+
+    Args:
+        network: The network, in eval mode.
+        again: The same, built anew with the weights of its state dict.
+        head: Name of its head.
+        called: What it is called with, and what each input alone is, of the first ones.
+
+    Raises:
+        ValueError: It depends on chance, on other inputs, or on what its state dict does not hold.
+    """
+    whole, *alone = called
+    hidden = _hidden(network, head, whole)
+    _same(hidden, _hidden(network, head, whole), DRAWS)
+    one_by_one = torch.cat([_hidden(network, head, one) for one in alone])
+    _same(hidden[: len(alone)], one_by_one, OF_ITS_BATCH)
+    _same(hidden, _hidden(again, head, whole), FORGETS)
+
+
+def output_of(network: nn.Module, head: str, whole: Called) -> Output:
+    """What a head returns, by what the whole network does with it.
+
+    Raises:
+        ValueError: What follows the head is more than a sigmoid or a softmax.
+    """
+    hidden = _hidden(network, head, whole)
+    with torch.inference_mode():
+        said = module_named(network, head)(hidden)
+        if not isinstance(said, Tensor):
+            raise ValueError(f"head: {head!r} returns {type(said).__name__}, not a tensor")
+        said = said.float().reshape(len(hidden), -1)
+        final = answers_of(call(network, copy.deepcopy(whole))).float().reshape(len(hidden), -1)
+    if said.shape != final.shape:
+        raise ValueError(
+            f"head: {head!r} returns shape {tuple(said.shape)} and the network "
+            f"{tuple(final.shape)}; name the module that gives its answers"
+        )
+    if _close(said, final):
+        return "probability" if _are_probabilities(said) else "logit"
+    wide = said.shape[1] > 1
+    read = [said.softmax(dim=1), said.log_softmax(dim=1)] if wide else [said.sigmoid()]
+    if any(_close(each, final) for each in read):
+        return "logit"
+    raise ValueError(
+        f"head: what follows {head!r} changes its answers by more than a sigmoid or a softmax; "
+        "name a module whose answers are the network's"
+    )
+
+
+def called_with(source: Source, inputs: Sequence[Any], dtype: torch.dtype) -> list[Called]:
+    """What a network is tried with: several inputs at once, then the first of them alone."""
+    first, cpu = list(inputs[:TRIED]), torch.device("cpu")
+    return [moved(source.ready(some), cpu, dtype) for some in (first, *([i] for i in first[:3]))]
+
+
+def _hidden(network: nn.Module, head: str, called: Called) -> Tensor:
+    """Hidden vectors of copies, which the network may change."""
+    with torch.inference_mode():
+        out: Tensor = Split(network, head)(copy.deepcopy(called))
+    return out
+
+
+def _are_probabilities(said: Tensor) -> bool:
+    within = bool(((said >= 0) & (said <= 1)).all())
+    return within and (said.shape[1] == 1 or _close(said.sum(dim=1), torch.ones(len(said))))
+
+
+def _same(one: Tensor, other: Tensor, why: str) -> None:
+    if one.shape != other.shape or not _close(one, other):
+        raise ValueError(why)
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    half = one.is_floating_point() and torch.finfo(one.dtype).bits < 32
+    close = CLOSE_IN_HALF if half else CLOSE
+    room = close * max(float(one.float().std(correction=0)), 1e-6)
+    return bool(torch.allclose(one.float(), other.float(), rtol=close, atol=room))

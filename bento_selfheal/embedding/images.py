@@ -1,0 +1,92 @@
+"""Inputs that are images."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from bento_selfheal.embedding.source import Source
+
+READABLE = ("PNG", "JPEG", "WEBP")
+MOST_PIXELS = 50_000_000
+"""Of an image that is decoded; small files can hold far more."""
+
+
+class Images(Source):
+    """PNG, JPEG and WebP: bodies, parts of a multipart body, base64 in JSON; from Python also
+    paths, Pillow's images and arrays of bytes ``(height, width, 3)``.
+
+    Every image is brought to one size and becomes ``(channels, height, width)``, from 0 to 1, less
+    `mean` and divided by `std`. A function named by `prepare` gets Pillow's images of that size.
+    """
+
+    kind: Literal["image"] = "image"
+    size: tuple[int, int]
+    """Height and width in pixels"""
+    channels: Literal[1, 3] = 3
+    """1 for grey, 3 for red, green and blue"""
+    mean: tuple[float, ...] = (0.0,)
+    """One for all channels, or one for each."""
+    std: tuple[float, ...] = (1.0,)
+    """As `mean`."""
+    media_types: ClassVar[tuple[str, ...]] = ("image/png", "image/jpeg", "image/webp")
+
+    def read(self, value: Any) -> Image.Image:
+        """An image of this size.
+
+        Raises:
+            ValueError: It is none, or not one of the three formats.
+        """
+        if isinstance(value, str):
+            try:
+                value = base64.b64decode(value.partition("base64,")[2] or value, validate=True)
+            except (binascii.Error, ValueError) as error:
+                raise ValueError(f"an image in base64 is needed: {error}") from error
+        if isinstance(value, Path):
+            value = value.read_bytes()
+        if isinstance(value, bytes):
+            return self._decoded(value)
+        if isinstance(value, np.ndarray):
+            if value.dtype != np.uint8:
+                raise ValueError(
+                    f"bytes from 0 to 255 are needed, got {value.dtype}; arrays of other numbers "
+                    "are Tensors"
+                )
+            value = Image.fromarray(value)
+        if not isinstance(value, Image.Image):
+            raise ValueError(f"an image is needed, got {type(value).__name__}")
+        return self._sized(value)
+
+    def _decoded(self, body: bytes) -> Image.Image:
+        try:
+            image = Image.open(io.BytesIO(body), formats=READABLE)
+            if image.width * image.height > MOST_PIXELS:
+                raise ValueError(f"{image.width} by {image.height} pixels are too many")
+            return self._sized(image)
+        except UnidentifiedImageError as error:
+            raise ValueError(f"a PNG, JPEG or WebP image is needed, got {body[:12]!r}") from error
+        except (OSError, SyntaxError) as error:  # as Pillow has it where a file is cut off
+            raise ValueError(f"the image cannot be decoded: {error}") from error
+
+    def _sized(self, image: Image.Image) -> Image.Image:
+        height, width = self.size
+        own = image.convert("L" if self.channels == 1 else "RGB")
+        if own.size != (width, height):
+            own = own.resize((width, height), Image.Resampling.BILINEAR)
+        return own
+
+    def gather(self, inputs: Sequence[Image.Image]) -> torch.Tensor:
+        """The images, ``(n, channels, height, width)``."""
+        arrays = np.stack([np.asarray(image) for image in inputs])
+        pixels = torch.from_numpy(arrays.reshape(len(inputs), *self.size, self.channels))
+        scaled = pixels.permute(0, 3, 1, 2).float() / 255
+        mean, std = (torch.tensor(v).reshape(1, -1, 1, 1) for v in (self.mean, self.std))
+        return ((scaled - mean) / std).contiguous()

@@ -1,0 +1,47 @@
+"""The weights of a network of the user's own, under its own names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from bento_selfheal.embedding.embedder import Embedder
+from bento_selfheal.embedding.source import DTYPES
+from bento_selfheal.embedding.split import Split
+from bento_selfheal.errors import PackageError
+from bento_selfheal.packaging.model_store import find_model
+from bento_selfheal.packaging.network.fitting import build_network
+from bento_selfheal.packaging.package import Package, hash_file
+
+NETWORK = "network.safetensors"
+
+
+def write_network(network: nn.Module, folder: Path) -> str:
+    """Write a network's weights under its own names; their hash. Tied ones are written once."""
+    save_model(network, str(folder / NETWORK))
+    return hash_file(folder / NETWORK)
+
+
+def open_embedder(package: Package) -> Embedder | None:
+    """What embeds the inputs of a package, on the package's device; None where rows are a table's.
+
+    Raises:
+        PackageError: The network is damaged, or its builder builds another one.
+    """
+    if (noted := package.info.embedding) is None:
+        return None
+    path = Path(find_model(package.tag).path) / NETWORK
+    if not path.exists() or hash_file(path) != noted.weights_sha256:
+        raise PackageError(f"{package.tag}: {NETWORK} does not have the hash that is noted")
+    network = build_network(noted.network, noted.network_args).to(DTYPES[noted.dtype])
+    try:
+        load_model(network, path)
+    except (RuntimeError, SafetensorError) as error:
+        raise PackageError(
+            f"{package.tag}: the weights do not fit {noted.network}: {error}"
+        ) from error
+    device = package.model.device
+    return Embedder(noted.source, Split(network.to(device), noted.head), noted.width, device)
