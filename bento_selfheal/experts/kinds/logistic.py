@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from bento_selfheal.experts.expert import one_hot, with_one
+from bento_selfheal.experts.expert import doubled, one_hot, single, softmax
 from bento_selfheal.experts.kinds.linear import LinearExpert
+from bento_selfheal.experts.kinds.solving import fade_in, solved
 
 PRIOR = 5.0
 """Variance of the log odds that the prior allows: the more columns, the smaller each weight."""
@@ -31,17 +33,14 @@ class LogisticExpert(LinearExpert):
 
     def learn(self, hidden: Tensor, odds: Tensor, labels: Tensor, weights: Tensor) -> None:
         """Fade what was learned, add the rows' curvature, and take a step."""
-        rows, weight = with_one(self.see(hidden)).double(), self.weight.double()
-        said = torch.softmax(rows @ weight, dim=1)
+        rows, weight = doubled(self.see(hidden)), self.weight.numpy().astype(np.float64)
+        said, count = softmax(rows @ weight), weights.numpy().astype(np.float64)[:, np.newaxis]
         # Exact for two classes, and for many that are all as likely.
-        curved = ((1 - said.square().sum(dim=1)) / (self.classes - 1)).clamp_min(LEAST_CURVATURE)
-        count = weights.double().unsqueeze(1)
+        curved = (1 - np.square(said).sum(axis=1, keepdims=True)) / (self.classes - 1)
         fade = 0.5 ** (float(weights.sum()) / self.half_life)
-        curvature = self._sums["curvature"]
-        curvature.addmm_((rows * count * curved.unsqueeze(1)).T, rows, beta=fade)
+        curvature = self._sums["curvature"].numpy()
+        fade_in(curvature, fade, rows * (count * np.maximum(curved, LEAST_CURVATURE)), rows)
         slope = rows.T @ (count * (one_hot(labels, self.classes) - said))
         slope -= (1 - fade) * self.ridge * weight  # the prior comes back as labels are forgotten
-        damped = curvature.clone()
-        damped.diagonal().add_(self.ridge)
-        moved = torch.cholesky_solve(slope, torch.linalg.cholesky(damped))
-        self.weight = (weight + moved).float().contiguous()
+        moved = weight + solved(curvature, self.ridge, slope)
+        self.weight = single(moved)

@@ -39,10 +39,10 @@ class NeighboursExpert(NarrowExpert):
         super().__init__(width, classes, widest=MOST_WIDTH, narrow=MOST_WIDTH, seed=seed)
         self.window = window
         self._known = torch.zeros(0, 0), torch.zeros(0)
-        self.register_buffer("rows", torch.zeros(0, self.seen))
-        self.register_buffer("labels", torch.zeros(0, dtype=torch.int64))
+        self.keep("rows", torch.zeros(0, self.seen))
+        self.keep("labels", torch.zeros(0, dtype=torch.int64))
 
-    def forward(self, hidden: Tensor, odds: Tensor) -> Tensor:
+    def __call__(self, hidden: Tensor, odds: Tensor) -> Tensor:
         """Logarithms of the votes, or the frozen odds while there are too few rows."""
         if len(self.rows) <= NEAREST:
             return odds

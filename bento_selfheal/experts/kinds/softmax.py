@@ -37,16 +37,16 @@ class SoftmaxExpert(Expert):
         self.rate = rate
         self.most = most
         self.corrects = corrects
-        self.register_buffer("weight", torch.zeros(width + 1, classes))
+        self.keep("weight", torch.zeros(width + 1, classes))
 
-    def forward(self, hidden: Tensor, odds: Tensor) -> Tensor:
+    def __call__(self, hidden: Tensor, odds: Tensor) -> Tensor:
         """The linear scores, upon the frozen odds where it corrects them."""
         out = with_one(hidden) @ self.weight
         return out + odds if self.corrects else out
 
     def linear(self) -> Linear:
         """Its weights, upon the frozen odds where it corrects them."""
-        return Linear(self.weight, float(self.corrects))
+        return Linear(self.weight.numpy(), float(self.corrects))
 
     def learn(self, hidden: Tensor, odds: Tensor, labels: Tensor, weights: Tensor) -> None:
         """A step for each row."""
