@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -44,10 +44,7 @@ class ReflexiveLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The corrected representation, ``(n, dim)``."""
-        # A call of a module takes as long as what it computes for few rows.
-        first, _, last = cast(tuple[nn.Linear, nn.Tanh, nn.Linear], tuple(self.adapter))
-        inner = torch.tanh(functional.linear(x, first.weight, first.bias))
-        return x + self.scale * functional.linear(inner, last.weight, last.bias)
+        return corrected(x, dict(self.named_parameters()))
 
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
@@ -59,6 +56,16 @@ class ReflexiveLayer(nn.Module):
             if 0 < len(first) != len(own):
                 self.adapter = _bottleneck(self.dim, len(first)).to(own.device, own.dtype)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def corrected(x: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
+    """What a `ReflexiveLayer` with these weights makes of a representation ``(n, dim)``."""
+    # A call of a module takes as long as what it computes for few rows.
+    first = functional.linear(x, weights["adapter.0.weight"], weights["adapter.0.bias"])
+    last = functional.linear(
+        torch.tanh(first), weights["adapter.2.weight"], weights["adapter.2.bias"]
+    )
+    return x + weights["scale"] * last
 
 
 def _bottleneck(dim: int, rank: int) -> nn.Sequential:
@@ -101,7 +108,9 @@ class SelfHealingModel(nn.Module):
         """Probabilities for rows ``(n, features)``: `decide` on the backbone's representation."""
         return self.decide(self.backbone(x))
 
-    def decide(self, hidden: Tensor, context: Tensor | None = None) -> Tensor:
+    def decide(
+        self, hidden: Tensor, context: Tensor | None = None, frozen: Tensor | None = None
+    ) -> Tensor:
         """Adapter and head over a hidden representation ``(n, hidden)``.
 
         Probability of the second of two classes, ``(n,)``, or of each of many,
@@ -111,22 +120,20 @@ class SelfHealingModel(nn.Module):
             hidden: The backbone's output.
             context: What the rows around each were like, as a mixture wants to know it
                 (`Lesson.context`); where it is not given, what the mixture last heard.
+            frozen: What `by_frozen` says, where it is known already.
         """
         if self.mixture is None:
             return self.by_layer(hidden)
         layer = columns(self.by_layer(hidden)) if self.mixture.asks_layer else None
-        frozen = self.by_frozen(hidden)
+        frozen = self.by_frozen(hidden) if frozen is None else frozen
         mixed: Tensor = self.mixture(hidden, columns(frozen), layer, context)
         return mixed[:, 1].contiguous() if frozen.ndim == 1 else mixed
 
     def by_layer(self, hidden: Tensor, weights: dict[str, Tensor] | None = None) -> Tensor:
         """What the `ReflexiveLayer`, or one with other weights, and the head say alone, in the
         shape of `decide`."""
-        if weights is None:
-            corrected = self.reflexive(hidden)
-        else:
-            corrected = torch.func.functional_call(self.reflexive, weights, (hidden,))
-        return self._read(self.head(corrected), hidden)
+        moved = self.reflexive(hidden) if weights is None else corrected(hidden, weights)
+        return self._read(self.head(moved), hidden)
 
     def by_frozen(self, hidden: Tensor) -> Tensor:
         """What the model said as packaged, in the shape of `decide`."""
@@ -163,8 +170,8 @@ class SelfHealingModel(nn.Module):
         }
 
     def twin(self) -> SelfHealingModel:
-        """A second model with a copy of the layer; it shares the rest, the mixture as well."""
-        other = self.with_adapter(self.layer_state())
+        """A second model that shares everything with this one, and may get another mixture."""
+        other = self._with(self.reflexive)
         other.mixture = self.mixture
         return other
 
@@ -178,10 +185,14 @@ class SelfHealingModel(nn.Module):
         mixed = {k.removeprefix(MIXTURE): v for k, v in state.items() if k.startswith(MIXTURE)}
         reflexive = ReflexiveLayer(self.reflexive.dim)
         reflexive.load_state_dict(layer)
+        other = self._with(reflexive.to(self.device))
+        other.mixture = Mixture.of(mixed, self.reflexive.dim) if mixed else None
+        return other
+
+    def _with(self, reflexive: ReflexiveLayer) -> SelfHealingModel:
+        """A second model with the same backbone and head and another layer."""
         other = SelfHealingModel(self.backbone, reflexive, self.head, self.output)
         other._clean = self._clean or [self.reflexive]
-        other.mixture = Mixture.of(mixed, self.reflexive.dim) if mixed else None
-        reflexive.to(self.device)
         return other.train(self.training)
 
 

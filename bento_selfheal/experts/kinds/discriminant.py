@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bento_selfheal.experts.expert import one_hot, single
 from bento_selfheal.experts.kinds.linear import LinearExpert
-from bento_selfheal.experts.kinds.solving import Matrix, fade_in
+from bento_selfheal.experts.kinds.solving import Matrix, fade_in, solved
 
 SHRINKAGE = 0.1
 """Least share of a multiple of the identity in the covariance (Friedman 1989); it grows where there
@@ -53,7 +53,6 @@ class DiscriminantExpert(LinearExpert):
         within = (gram - (means.T * counts) @ means) / rows
         size = max(float(within.trace()) / self.seen, 0.0) + SMALLEST
         share = max(SHRINKAGE, self.seen / (self.seen + rows) / 2)
-        covariance = (1 - share) * within + share * size * np.eye(self.seen)
-        slopes = torch.linalg.solve(*map(torch.from_numpy, (covariance, means.T))).numpy()
+        slopes = solved((1 - share) * within + share * size * np.eye(self.seen), means.T)
         chances = np.log((counts + UNSEEN) / (rows + UNSEEN * self.classes))
         return np.vstack([slopes, chances - (means.T * slopes).sum(axis=0) / 2])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bento_selfheal.experts.expert import doubled, one_hot, single, softmax
 from bento_selfheal.experts.kinds.linear import LinearExpert
-from bento_selfheal.experts.kinds.solving import fade_in, solved
+from bento_selfheal.experts.kinds.solving import fade_in, solved_with_ridge
 
 PRIOR = 5.0
 """Variance of the log odds that the prior allows: the more columns, the smaller each weight."""
@@ -42,5 +42,5 @@ class LogisticExpert(LinearExpert):
         fade_in(curvature, fade, rows * (count * np.maximum(curved, LEAST_CURVATURE)), rows)
         slope = rows.T @ (count * (one_hot(labels, self.classes) - said))
         slope -= (1 - fade) * self.ridge * weight  # the prior comes back as labels are forgotten
-        moved = weight + solved(curvature, self.ridge, slope)
+        moved = weight + solved_with_ridge(curvature, self.ridge, slope)
         self.weight = single(moved)

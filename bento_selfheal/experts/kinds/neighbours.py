@@ -49,7 +49,8 @@ class NeighboursExpert(NarrowExpert):
         seen, rows, n = self.see(hidden), self.rows, len(hidden)
         alike = torch.addmm(self._squares(), seen, rows.T, alpha=-2)
         least, nearest = alike.topk(NEAREST + 1, dim=1, largest=False)
-        squares = (least + seen.square().sum(dim=1, keepdim=True)).clamp_min(0).numpy()
+        squares = least.numpy() + np.square(seen.numpy()).sum(axis=1, keepdims=True)
+        squares = np.maximum(squares, 0)
         votes = 1 - squares[:, :-1] / np.maximum(squares[:, -1:], NEAR)
         known = self.labels.numpy()[nearest.numpy()[:, :-1]]
         classes = known + self.classes * np.arange(n)[:, np.newaxis]

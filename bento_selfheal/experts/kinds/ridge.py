@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bento_selfheal.experts.expert import one_hot, single, softmax
 from bento_selfheal.experts.kinds.narrow import NARROW, WIDEST, NarrowExpert
-from bento_selfheal.experts.kinds.solving import fade_in, solved
+from bento_selfheal.experts.kinds.solving import fade_in, solved_with_ridge
 from bento_selfheal.experts.side_by_side import Linear
 
 RIDGE = 1.0
@@ -88,7 +88,7 @@ class RidgeExpert(NarrowExpert):
         gram, moments = self._sums["gram"].numpy(), self._sums["moments"].numpy()
         fade_in(gram, fade, weighted, rows)
         fade_in(moments, fade, weighted, truth - 1 / self.classes)
-        self.weight = single(solved(gram, RIDGE, moments))
+        self.weight = single(solved_with_ridge(gram, RIDGE, moments))
 
     def _sharpened(self) -> NDArray[np.float32]:
         return self.sharpness.numpy() * self.weight.numpy()

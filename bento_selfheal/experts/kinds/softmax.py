@@ -62,19 +62,19 @@ class SoftmaxExpert(Expert):
         What a step does to the scores of later rows follows from how alike the rows are, so the
         weights move once.
         """
-        rows, scores = with_one(hidden).numpy(), self(hidden, odds).double().numpy()
+        rows, scores = with_one(hidden).numpy(), self(hidden, odds).numpy().astype(np.float64)
         alike = rows @ rows.T
         pace = np.minimum(5 * self.rate / (1 + alike.diagonal()), self.most)
         pace = pace * np.minimum(weights, 5)
-        moves = (alike * -pace)[:, :, np.newaxis]
+        moves, missed = alike.astype(np.float64) * pace, np.zeros_like(scores)
         for i, label in enumerate(labels):
-            said = scores[i].tolist()
+            said = (scores[i] - moves[i, :i] @ missed[:i]).tolist()
             most = max(said)
             powers = [math.exp(score - most) for score in said]  # NumPy's takes longer for few
             total = sum(powers)
-            scores[i] = [power / total for power in powers]
-            scores[i, int(label)] -= 1
-            scores[i + 1 :] += moves[i + 1 :, i] * scores[i]
-        moved = self.weight.numpy() - rows.T @ (pace[:, np.newaxis] * scores).astype(np.float32)
+            shares = [power / total for power in powers]
+            shares[int(label)] -= 1
+            missed[i] = shares
+        moved = self.weight.numpy() - rows.T @ (pace[:, np.newaxis] * missed).astype(np.float32)
         moved *= np.float32(1 - self.rate * DECAY) ** len(rows)
         self.weight = torch.from_numpy(moved)

@@ -52,8 +52,8 @@ class Past:
 
     def keep(self, predictions: int, layer: ReflexiveLayer, race: Race) -> None:
         """Keep what a heal left behind, at this place of the log of predictions."""
-        weights = {name: value.clone() for name, value in layer.state_dict().items()}
-        self.moments.append(Moment(predictions, weights, race.standing()))
+        # No copy: the average moves as a layer of its own.
+        self.moments.append(Moment(predictions, dict(layer.state_dict()), race.standing()))
         if len(self.moments) > MOST:
             del self.moments[1:-1:2]
         if race.context is not None:
