@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,8 @@ class ReflexiveLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The corrected representation, ``(n, dim)``."""
-        return corrected(x, dict(self.named_parameters()))
+        first, _, last = cast(tuple[nn.Linear, nn.Tanh, nn.Linear], tuple(self.adapter))
+        return _corrected(x, (first.weight, first.bias, last.weight, last.bias, self.scale))
 
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
@@ -58,14 +59,16 @@ class ReflexiveLayer(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-def corrected(x: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
-    """What a `ReflexiveLayer` with these weights makes of a representation ``(n, dim)``."""
+PARTS = ("adapter.0.weight", "adapter.0.bias", "adapter.2.weight", "adapter.2.bias", "scale")
+"""What a `ReflexiveLayer` consists of, by its names in a state."""
+
+
+def _corrected(x: Tensor, parts: Sequence[Tensor]) -> Tensor:
+    """What a layer of these parts makes of a representation ``(n, dim)``."""
     # A call of a module takes as long as what it computes for few rows.
-    first = functional.linear(x, weights["adapter.0.weight"], weights["adapter.0.bias"])
-    last = functional.linear(
-        torch.tanh(first), weights["adapter.2.weight"], weights["adapter.2.bias"]
-    )
-    return x + weights["scale"] * last
+    first, bias, last, last_bias, scale = parts
+    inner = torch.tanh(functional.linear(x, first, bias))
+    return x + scale * functional.linear(inner, last, last_bias)
 
 
 def _bottleneck(dim: int, rank: int) -> nn.Sequential:
@@ -132,7 +135,8 @@ class SelfHealingModel(nn.Module):
     def by_layer(self, hidden: Tensor, weights: dict[str, Tensor] | None = None) -> Tensor:
         """What the `ReflexiveLayer`, or one with other weights, and the head say alone, in the
         shape of `decide`."""
-        moved = self.reflexive(hidden) if weights is None else corrected(hidden, weights)
+        own = None if weights is None else [weights[part] for part in PARTS]
+        moved = self.reflexive(hidden) if own is None else _corrected(hidden, own)
         return self._read(self.head(moved), hidden)
 
     def by_frozen(self, hidden: Tensor) -> Tensor:
@@ -171,9 +175,7 @@ class SelfHealingModel(nn.Module):
 
     def twin(self) -> SelfHealingModel:
         """A second model that shares everything with this one, and may get another mixture."""
-        other = self._with(self.reflexive)
-        other.mixture = self.mixture
-        return other
+        return self._with(self.reflexive, self.mixture)
 
     def with_adapter(self, state: Mapping[str, Tensor]) -> SelfHealingModel:
         """A second model with the same backbone and head and a new adapter, on the same device.
@@ -185,14 +187,13 @@ class SelfHealingModel(nn.Module):
         mixed = {k.removeprefix(MIXTURE): v for k, v in state.items() if k.startswith(MIXTURE)}
         reflexive = ReflexiveLayer(self.reflexive.dim)
         reflexive.load_state_dict(layer)
-        other = self._with(reflexive.to(self.device))
-        other.mixture = Mixture.of(mixed, self.reflexive.dim) if mixed else None
-        return other
+        mixture = Mixture.of(mixed, self.reflexive.dim) if mixed else None
+        return self._with(reflexive.to(self.device), mixture)
 
-    def _with(self, reflexive: ReflexiveLayer) -> SelfHealingModel:
-        """A second model with the same backbone and head and another layer."""
+    def _with(self, reflexive: ReflexiveLayer, mixture: Mixture | None) -> SelfHealingModel:
+        """A second model with the same backbone and head."""
         other = SelfHealingModel(self.backbone, reflexive, self.head, self.output)
-        other._clean = self._clean or [self.reflexive]
+        other._clean, other.mixture = self._clean or [self.reflexive], mixture
         return other.train(self.training)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -72,6 +72,27 @@ class Expert(ABC):
             weights: How many rows each stands for, ``(n,)``.
         """
 
+    @classmethod
+    def learn_together(
+        cls,
+        group: Sequence[Self],
+        seen: Sequence[Tensor],
+        odds: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+    ) -> None:
+        """Let several of this kind learn the same rows, where that is quicker than one by one.
+
+        Args:
+            group: The experts.
+            seen: What each sees of hidden vectors, ``(n, width)``.
+            odds: As in a call.
+            labels: As in `learn`.
+            weights: As in `learn`.
+        """
+        for expert, hidden in zip(group, seen, strict=True):
+            expert.learn(hidden, odds, labels, weights)
+
     def view(self, scaled: Tensor, context: Tensor | None = None) -> Tensor:
         """What it sees of whole hidden vectors, ``(n, width)``.
 
@@ -87,6 +108,7 @@ class Expert(ABC):
 
     def surround(self, scaled: Tensor) -> None:
         """Hear what the newest rows are like, of which no label is known; few want to know."""
+        return
 
     def in_context(self, context: Tensor) -> Expert:
         """A copy that has heard that the newest rows are like this; few want to know."""
@@ -153,7 +175,8 @@ def single(values: NDArray[np.float64]) -> Tensor:
 
 def one_hot(labels: Tensor, classes: int) -> NDArray[np.float64]:
     """Labels as rows of 0 and 1, ``(n, classes)``."""
-    return (labels.numpy()[:, np.newaxis] == np.arange(classes)).astype(np.float64)
+    named = labels.numpy()[:, np.newaxis] == np.arange(classes)
+    return np.asarray(named, dtype=np.float64)
 
 
 def softmax(scores: NDArray[Any]) -> NDArray[Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np

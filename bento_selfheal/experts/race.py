@@ -64,7 +64,11 @@ class Race:
         self._clean = Mixture(centre, spread, farthest.clamp_min(REACH), classes)
         self._repetitive = len(torch.unique(hidden, dim=0)) < DISTINCT * len(hidden)
         self.experts: dict[str, Expert] = make_experts(hidden.shape[1], classes, inputs)
+        self._kinds: dict[type[Expert], list[Expert]] = {}
+        for expert in self.experts.values():
+            self._kinds.setdefault(type(expert), []).append(expert)
         self._panel: Panel | None = None
+        self._mixture: Mixture | None = None
         self.seen = 0
         self._record = Record([FROZEN, LAYER, *self.experts], classes)
 
@@ -79,14 +83,17 @@ class Race:
             rarity: How many times longer losses count, where one class has almost all rows.
             asked: When each run of them was asked.
         """
-        said = self._say(lesson, layer, self._as_now())
+        self._mixture = None
+        rows = self._seen(lesson)
+        said = _say(rows, layer, lesson.context, self._as_now())
         for one in asked:
             part, now = lesson.part(one.run), said[:, one.run]
             if one.then is None:
                 self._record.note(part, rarity, now, now)
                 continue
             standing, layer_then = one.then
-            past = self._say(part, layer_then, standing.panel)
+            asked_rows = rows[0][one.run], rows[1][one.run]
+            past = _say(asked_rows, layer_then, part.context, standing.panel)
             self._record.note(part, rarity, now, past)
             self._record.weigh(part, rarity, past, standing.shares, standing.sharpness)
 
@@ -117,6 +124,8 @@ class Race:
             expert.surround(scaled)
         if self._panel is not None and self.context is not None:
             self._panel = self._panel.in_context(self.context)
+        if self._mixture is not None and self.context is not None:
+            self._mixture = self._mixture.in_context(self.context)
 
     def learn(self, lesson: Lesson) -> None:
         """Learn new labels."""
@@ -156,7 +165,12 @@ class Race:
         return self._panel
 
     def mixture(self) -> Mixture:
-        """The experts as they are now, by their shares."""
+        """The experts as they are now, by their shares; put together once for as long as nobody is
+        scored and nobody learns."""
+        self._mixture = self._mixture or self._mixed()
+        return self._mixture
+
+    def _mixed(self) -> Mixture:
         shares = self._record.heard()
         shares[shares < LEAST_SHARE] = 0.0
         shares /= shares.sum()
@@ -175,18 +189,17 @@ class Race:
         rows = self._clean.scale(lesson.hidden)[:, -len(now) :]
         return replace(lesson, context=before_each(rows, ROUND))
 
-    def _say(self, lesson: Lesson, layer: Tensor, panel: Panel) -> Said:
-        scaled, odds = self._clean.scale(lesson.hidden), log_odds(lesson.frozen)
-        alone = np.stack([odds.numpy(), log_odds(layer).numpy()])
-        return np.concatenate([alone, panel.say(scaled, odds, lesson.context)])
+    def _seen(self, lesson: Lesson) -> tuple[Tensor, Tensor]:
+        """Scaled hidden vectors and frozen odds."""
+        return self._clean.scale(lesson.hidden), log_odds(lesson.frozen)
 
     def _teach(self, lesson: Lesson) -> None:
-        self._panel = None
-        scaled, odds = self._clean.scale(lesson.hidden), log_odds(lesson.frozen)
+        self._panel = self._mixture = None
+        scaled, odds = self._seen(lesson)
         with torch.no_grad():
-            for expert in self.experts.values():
-                seen = expert.view(scaled, lesson.context)
-                expert.learn(seen, odds, lesson.labels, lesson.weights)
+            for kind, group in self._kinds.items():
+                seen = [expert.view(scaled, lesson.context) for expert in group]
+                kind.learn_together(group, seen, odds, lesson.labels, lesson.weights)
 
     def state(self) -> dict[str, Tensor]:
         """All that it goes on from, for a package or a checkpoint."""
@@ -206,7 +219,14 @@ class Race:
         for name in self._clean.scales.keys() & state.keys():
             setattr(self._clean, name, state[name])
         self.seen = int(state["seen"])
-        self._panel = None
+        self._panel = self._mixture = None
         for name, expert in self.experts.items():
             expert.load(under(f"{name}.buffer.", state))
             expert.remember(under(f"{name}.memory.", state))
+
+
+def _say(rows: tuple[Tensor, Tensor], layer: Tensor, context: Tensor | None, panel: Panel) -> Said:
+    """What the frozen model, its layer and a panel say of scaled rows with their odds."""
+    scaled, odds = rows
+    alone = np.stack([odds.numpy(), log_odds(layer).numpy()])
+    return np.concatenate([alone, panel.say(scaled, odds, context)])

@@ -223,9 +223,7 @@ class Backtest:
         shadow: NDArray[np.float32],
         asked: PredictionRecord,
     ) -> None:
-        challenger = decide_probabilities(
-            self.parts.line.challenger.answers, hidden, frozen=shadow
-        )
+        challenger = decide_probabilities(self.parts.line.challenger.answers, hidden, frozen=shadow)
         thresholds = self._in_force(len(labels))
         answers = (shadow, asked.probabilities, challenger, labels, thresholds)
         for kept, answer in zip(self._answers.values(), answers, strict=True):

@@ -91,7 +91,7 @@ class RidgeExpert(NarrowExpert):
         self.weight = single(solved_with_ridge(gram, RIDGE, moments))
 
     def _sharpened(self) -> NDArray[np.float32]:
-        return self.sharpness.numpy() * self.weight.numpy()
+        return np.asarray(self.sharpness.numpy() * self.weight.numpy())
 
     def _terms(self, hidden: Tensor) -> NDArray[np.float32]:
         """What it is linear in, and a one, ``(n, terms + 1)``."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -50,31 +51,72 @@ class SoftmaxExpert(Expert):
 
     def learn(self, hidden: Tensor, odds: Tensor, labels: Tensor, weights: Tensor) -> None:
         """A step for each row."""
+        self.learn_together([self], [hidden], odds, labels, weights)
+
+    @classmethod
+    def learn_together(
+        cls,
+        group: Sequence[Self],
+        seen: Sequence[Tensor],
+        odds: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+    ) -> None:
+        """A step of each for each row."""
         for at in range(0, len(labels), AT_ONCE):
             part = slice(at, at + AT_ONCE)
-            self._step(hidden[part], odds[part], labels[part].tolist(), weights[part].numpy())
+            rows = [hidden[part] for hidden in seen]
+            steps = [
+                expert._steps(hidden, odds[part], weights[part].numpy())
+                for expert, hidden in zip(group, rows, strict=True)
+            ]
+            scores, moves = (np.stack(each) for each in zip(*steps, strict=True))
+            missed = _missed(scores, moves, labels[part].tolist())
+            for expert, hidden, own in zip(group, rows, missed, strict=True):
+                expert._move(hidden, own, weights[part].numpy())
 
-    def _step(
-        self, hidden: Tensor, odds: Tensor, labels: list[float], weights: NDArray[np.float32]
+    def _steps(
+        self, hidden: Tensor, odds: Tensor, weights: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The scores of rows, ``(n, classes)``, and what a step along each takes from the scores of
+        the others, ``(n, n)``: it follows from how alike they are, so the weights move once."""
+        rows = with_one(hidden).numpy()
+        alike = (rows @ rows.T).astype(np.float64)
+        return self(hidden, odds).numpy().astype(np.float64), alike * self._pace(rows, weights)
+
+    def _pace(self, rows: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+        """How far a step goes along each row, ``(n,)``."""
+        lengths = np.square(rows).sum(axis=1)
+        pace = np.minimum(5 * self.rate / (1 + lengths), self.most) * np.minimum(weights, 5)
+        return np.asarray(pace, dtype=np.float32)
+
+    def _move(
+        self, hidden: Tensor, missed: NDArray[np.float64], weights: NDArray[np.float32]
     ) -> None:
-        """Steps that follow each other.
-
-        What a step does to the scores of later rows follows from how alike the rows are, so the
-        weights move once.
-        """
-        rows, scores = with_one(hidden).numpy(), self(hidden, odds).numpy().astype(np.float64)
-        alike = rows @ rows.T
-        pace = np.minimum(5 * self.rate / (1 + alike.diagonal()), self.most)
-        pace = pace * np.minimum(weights, 5)
-        moves, missed = alike.astype(np.float64) * pace, np.zeros_like(scores)
-        for i, label in enumerate(labels):
-            said = (scores[i] - moves[i, :i] @ missed[:i]).tolist()
-            most = max(said)
-            powers = [math.exp(score - most) for score in said]  # NumPy's takes longer for few
-            total = sum(powers)
-            shares = [power / total for power in powers]
-            shares[int(label)] -= 1
-            missed[i] = shares
-        moved = self.weight.numpy() - rows.T @ (pace[:, np.newaxis] * missed).astype(np.float32)
+        """Go all steps at once."""
+        rows = with_one(hidden).numpy()
+        steps = self._pace(rows, weights)[:, np.newaxis] * missed
+        moved = self.weight.numpy() - rows.T @ steps.astype(np.float32)
         moved *= np.float32(1 - self.rate * DECAY) ** len(rows)
         self.weight = torch.from_numpy(moved)
+
+
+def _missed(
+    scores: NDArray[np.float64], moves: NDArray[np.float64], labels: list[float]
+) -> NDArray[np.float64]:
+    """Probabilities less labels, each after the steps before it, ``(experts, n, classes)``.
+
+    Args:
+        scores: Those before the first step, ``(experts, n, classes)``.
+        moves: What a step along each takes from the scores of the others, ``(experts, n, n)``.
+        labels: Indices of classes, ``(n,)``.
+    """
+    missed = np.zeros_like(scores)
+    for i, label in enumerate(labels):
+        said = scores[:, i] - (moves[:, i : i + 1, :i] @ missed[:, :i])[:, 0]
+        # Methods of NumPy take as long as what they compute for few numbers.
+        powers = np.exp(said - np.maximum.reduce(said, axis=1, keepdims=True))
+        powers /= np.add.reduce(powers, axis=1, keepdims=True)
+        powers[:, int(label)] -= 1
+        missed[:, i] = powers
+    return missed

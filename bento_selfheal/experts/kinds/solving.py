@@ -37,7 +37,7 @@ def solved(square: Matrix, right: Matrix) -> Matrix:
         RuntimeError: It has none.
     """
     try:
-        out = np.linalg.solve(square, right)
+        out = np.asarray(np.linalg.solve(square, right), dtype=np.float64)
     except np.linalg.LinAlgError as error:
         raise RuntimeError(f"what an expert learned cannot be solved: {error}") from error
     if not np.isfinite(out).all():
