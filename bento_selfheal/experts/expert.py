@@ -156,14 +156,9 @@ class Expert(ABC):
             setattr(self, name, value.detach().clone())
 
 
-def with_one(rows: Tensor) -> Tensor:
+def with_one(rows: Tensor) -> NDArray[np.float32]:
     """Rows with a column of ones behind them."""
-    return torch.cat([rows, torch.ones_like(rows[:, :1])], dim=1)
-
-
-def doubled(rows: Tensor) -> NDArray[np.float64]:
-    """Rows with a column of ones behind them, in double precision."""
-    out = np.ones((len(rows), rows.shape[1] + 1))
+    out = np.ones((len(rows), rows.shape[1] + 1), dtype=np.float32)
     out[:, :-1] = rows.numpy()
     return out
 
@@ -181,6 +176,6 @@ def one_hot(labels: Tensor, classes: int) -> NDArray[np.float64]:
 
 def softmax(scores: NDArray[Any]) -> NDArray[Any]:
     """Probabilities over the last axis; SciPy's takes longer than all the rest of an answer."""
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    out: NDArray[Any] = powers / powers.sum(axis=-1, keepdims=True)
-    return out
+    powers = np.exp(scores - np.maximum.reduce(scores, axis=-1, keepdims=True))
+    powers /= np.add.reduce(powers, axis=-1, keepdims=True)
+    return np.asarray(powers)

@@ -29,7 +29,7 @@ class LinearExpert(NarrowExpert):
 
     def __call__(self, hidden: Tensor, odds: Tensor) -> Tensor:
         """The linear scores, which are log probabilities up to a constant."""
-        return with_one(self.see(hidden)) @ self.weight
+        return torch.from_numpy(with_one(self.see(hidden)) @ self.weight.numpy())
 
     def linear(self) -> Linear:
         """Its weights."""

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bento_selfheal.experts.expert import Expert, with_one
+from bento_selfheal.experts.expert import Expert, single, with_one
 from bento_selfheal.experts.side_by_side import Linear
 
 DECAY = 1e-4
@@ -42,8 +42,7 @@ class SoftmaxExpert(Expert):
 
     def __call__(self, hidden: Tensor, odds: Tensor) -> Tensor:
         """The linear scores, upon the frozen odds where it corrects them."""
-        out = with_one(hidden) @ self.weight
-        return out + odds if self.corrects else out
+        return single(self._scores(with_one(hidden), odds.numpy()))
 
     def linear(self) -> Linear:
         """Its weights, upon the frozen odds where it corrects them."""
@@ -65,37 +64,28 @@ class SoftmaxExpert(Expert):
         """A step of each for each row."""
         for at in range(0, len(labels), AT_ONCE):
             part = slice(at, at + AT_ONCE)
-            rows = [hidden[part] for hidden in seen]
-            steps = [
-                expert._steps(hidden, odds[part], weights[part].numpy())
-                for expert, hidden in zip(group, rows, strict=True)
-            ]
-            scores, moves = (np.stack(each) for each in zip(*steps, strict=True))
-            missed = _missed(scores, moves, labels[part].tolist())
-            for expert, hidden, own in zip(group, rows, missed, strict=True):
-                expert._move(hidden, own, weights[part].numpy())
+            count, rows = weights[part].numpy(), [with_one(hidden[part]) for hidden in seen]
+            each = list(zip(group, rows, strict=True))
+            paces = [expert._pace(own, count) for expert, own in each]
+            # From how alike rows are follows what a step does to the others: weights move once.
+            moves = [(own @ own.T) * pace for own, pace in zip(rows, paces, strict=True)]
+            scores = [expert._scores(own, odds[part].numpy()) for expert, own in each]
+            missed = _missed(np.stack(scores), np.stack(moves), labels[part].tolist())
+            for (expert, own), pace, wrong in zip(each, paces, missed, strict=True):
+                expert._move(own, pace[:, np.newaxis] * wrong)
 
-    def _steps(
-        self, hidden: Tensor, odds: Tensor, weights: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The scores of rows, ``(n, classes)``, and what a step along each takes from the scores of
-        the others, ``(n, n)``: it follows from how alike they are, so the weights move once."""
-        rows = with_one(hidden).numpy()
-        alike = (rows @ rows.T).astype(np.float64)
-        return self(hidden, odds).numpy().astype(np.float64), alike * self._pace(rows, weights)
+    def _scores(self, rows: NDArray[np.float32], odds: NDArray[np.float32]) -> NDArray[np.float64]:
+        said = rows @ self.weight.numpy()
+        return np.asarray(said + odds if self.corrects else said, dtype=np.float64)
 
-    def _pace(self, rows: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _pace(self, rows: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float64]:
         """How far a step goes along each row, ``(n,)``."""
-        lengths = np.square(rows).sum(axis=1)
+        lengths = np.square(rows).sum(axis=1, dtype=np.float64)
         pace = np.minimum(5 * self.rate / (1 + lengths), self.most) * np.minimum(weights, 5)
-        return np.asarray(pace, dtype=np.float32)
+        return np.asarray(pace, dtype=np.float64)
 
-    def _move(
-        self, hidden: Tensor, missed: NDArray[np.float64], weights: NDArray[np.float32]
-    ) -> None:
+    def _move(self, rows: NDArray[np.float32], steps: NDArray[np.float64]) -> None:
         """Go all steps at once."""
-        rows = with_one(hidden).numpy()
-        steps = self._pace(rows, weights)[:, np.newaxis] * missed
         moved = self.weight.numpy() - rows.T @ steps.astype(np.float32)
         moved *= np.float32(1 - self.rate * DECAY) ** len(rows)
         self.weight = torch.from_numpy(moved)
