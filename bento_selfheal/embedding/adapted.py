@@ -19,12 +19,11 @@ class HiddenColumns(nn.Module):
 
     Args:
         width: Width of the hidden vector.
-        inputs: How many of its last columns are scaled inputs.
     """
 
-    def __init__(self, width: int, inputs: int = 0) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.width, self.inputs = width, inputs
+        self.width = width
 
     def forward(self, x: Tensor) -> Tensor:
         """Hidden vectors ``(n, width)`` of rows ``(n, width + facts)``."""

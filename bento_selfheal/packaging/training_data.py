@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bento_selfheal.core.records import Label
 from bento_selfheal.inputs.column import Column
 
 
@@ -35,3 +37,17 @@ def check_rows(
         row, column = bad[0]
         raise ValueError(f"rows: row {row}, {names[column]} is {x[row, column]}")
     return x
+
+
+def classes_of(labels: Sequence[Label] | NDArray[Any]) -> list[Label]:
+    """The classes that occur, in their order."""
+    return [as_label(value) for value in np.unique(np.asarray(labels))]
+
+
+def as_label(value: Any) -> Label:
+    """A class as JSON holds it: whole numbers as int, everything else as text."""
+    if isinstance(value, np.bool_ | np.integer) or (
+        isinstance(value, np.floating) and float(value).is_integer()
+    ):
+        return int(value)
+    return str(value)
