@@ -80,7 +80,7 @@ bench-poisoning: $(STAMP)  ## test sources that lie; writes benchmarks/results/p
 bench-heal: $(STAMP)  ## measure the processor time of heals by hidden width; writes benchmarks/results/heal_cost.json (minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/heal_cost.py
 
-bench-inputs: $(STAMP)  ## compare healing on mixed tables with boosted trees; writes benchmarks/results/inputs.json (minutes)
+bench-inputs: $(STAMP)  ## compare mixed tables with boosted trees, try the API page; writes benchmarks/results/inputs.json (minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/inputs.py
 
 clean:  ## remove .venv and the caches

@@ -1,4 +1,5 @@
-"""Tables as they lie: what was served beside boosted trees, frozen and trained anew.
+"""Tables as they lie: what was served beside boosted trees, frozen and trained anew; and how
+requests are answered that the API page calls valid.
 
     make bench-inputs
     python benchmarks/inputs.py NAME …    single rows
@@ -10,9 +11,12 @@ after each 1,000 rows.
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import tempfile
+import timeit
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,15 +24,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from page_requests import one_worker, statuses
 from readme import update
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import average_precision_score, roc_auc_score
-from worlds import DATA
+from worlds import DATA, package_article
 
 from bento_selfheal.config.settings import Settings
-from bento_selfheal.inputs.column import Kind
+from bento_selfheal.inputs.column import Column, Kind
 from bento_selfheal.packaging.model_store import use_home
 from bento_selfheal.packaging.package import Package
+from bento_selfheal.serving.reading.rows import RowReader
+from bento_selfheal.serving.reading.typed_rows import TypedRowReader
 from bento_selfheal.simulation.backtest import Backtest
 from bento_selfheal.simulation.comparison import REQUEST_ROWS
 from bento_selfheal.simulation.streams import Stream, Table, read_table
@@ -36,6 +43,7 @@ from bento_selfheal.simulation.table import package_table, table_stream
 
 RESULTS = Path(__file__).parent / "results" / "inputs.json"
 SEED, AGAIN, MOST_LEVELS = 42, 1000, 255
+REQUESTS = 2_000
 Row = dict[str, Any]
 
 
@@ -55,7 +63,7 @@ SOURCES = {
 }
 
 
-def measured(source: Source) -> Row:
+def measured(source: Source, _: Path) -> Row:
     """What was served and what boosted trees say, on the same rows."""
     train, rest = read_table(DATA / source.file, source.label).split(source.share)
     package = package_table("inputs", train, SEED, None)
@@ -112,14 +120,63 @@ def scored(said: NDArray[np.float64], labels: NDArray[np.float32]) -> Row:
     }
 
 
+def api_page(home: Path) -> Row:
+    """Statuses of requests to `/predict` that schemathesis makes as valid from the API page."""
+    source = SOURCES["birdstrikes"]
+    train, _ = read_table(DATA / source.file, source.label).split(source.share)
+    packages = {
+        "a mixed table": package_table("mixed", train, SEED, None),
+        "plain numbers": package_article(SEED),
+    }
+    out: Row = {}
+    for name, package in packages.items():
+        with one_worker(home, package) as url:
+            seen = statuses(url, "/predict", REQUESTS)
+        out[name] = {str(status): count for status, count in sorted(seen.items())}
+    return out
+
+
+def row_reading(_: Path) -> Row:
+    """Milliseconds to read a body of rows of 20 columns, typed and plain."""
+    draw, levels = np.random.default_rng(SEED), tuple(f"level {i}" for i in range(30))
+    values: dict[Kind, Callable[[], Any]] = {
+        Kind.NUMBER: lambda: float(draw.normal()), Kind.INTEGER: lambda: int(draw.integers(100)),
+        Kind.BOOLEAN: lambda: bool(draw.random() < 0.5),
+        Kind.CATEGORY: lambda: f"level {draw.integers(32)}",
+        Kind.DATETIME: lambda: f"2026-11-{draw.integers(10, 30)}T09:30:00Z",
+    }  # fmt: skip
+    kinds = [kind for kind in values for _ in range(4)]
+    columns = [
+        Column(name=f"c{i}", kind=kind, nullable=True, levels=levels * (kind is Kind.CATEGORY))
+        for i, kind in enumerate(kinds)
+    ]
+    typed, plain = TypedRowReader(columns, 1000), RowReader([c.name for c in columns], 1000)
+    out: Row = {}
+    for n in (1, 1000):
+        rows = [[None if draw.random() < 0.05 else values[k]() for k in kinds] for _ in range(n)]
+        bodies = {"typed": (typed, rows), "plain": (plain, draw.normal(size=(n, 20)).tolist())}
+        for name, (reader, given) in bodies.items():
+            read = functools.partial(reader.read_json, json.dumps({"rows": given}).encode())
+            times = 2000 // n
+            out[f"{name}, {n:,} rows"] = min(timeit.repeat(read, number=times)) / times * 1000
+    return out
+
+
+ROWS: dict[str, Callable[[Path], Row]] = {
+    **{name: functools.partial(measured, source) for name, source in SOURCES.items()},
+    "api_page": api_page,
+    "row_reading": row_reading,
+}
+
+
 def main() -> None:
     torch.set_num_threads(1)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     results |= {"command": "make bench-inputs", "settings": "defaults"}
-    for name in sys.argv[1:] or SOURCES:
+    for name in sys.argv[1:] or ROWS:
         with tempfile.TemporaryDirectory() as home:
             use_home(Path(home))
-            results[name] = measured(SOURCES[name])
+            results[name] = ROWS[name](Path(home))
         print(name, json.dumps(results[name]), flush=True)
         RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     update("inputs")

@@ -46,6 +46,7 @@ def serving_table(results: dict[str, Any]) -> str:
     t, p = results.get("throughput", {}), results.get("p99_under_heals", {})
     f, s = results.get("feedback", {}), results.get("size", {})
     r, d = results.get("replicas", {}), results.get("disk", {})
+    h, o = results.get("heavy_batched", {}), results.get("probes_under_heavy", {})
     rows = [
         ("requests/s with 1 row, relative to plain BentoML", "at least 1.6",
          t.get("over_plain_1_row")),
@@ -80,6 +81,15 @@ def serving_table(results: dict[str, Any]) -> str:
          r.get("promotion_on_all_replicas_worst_s")),
         ("promotions by a leader that was stopped past its lease", "0",
          r.get("promotions_by_stopped_leaders")),
+        ("heavy model, 64 clients: requests/s relative to BentoML with `batchable`", "at least 1.2",
+         h.get("over_bentoml")),
+        ("heavy model, 64 clients: requests/s relative to LitServe with batches", "at least 1.2",
+         h.get("over_litserve")),
+        ("heavy model, 64 clients: p99 latency relative to the better of both", "at most 1.0",
+         h.get("p99_over_better")),
+        ("milliseconds of `/livez` beside a model of 300 ms and 64 clients, slowest of 200",
+         "at most 50", o.get("livez_slowest_ms")),
+        ("milliseconds of `/feedback`, the same", "at most 200", o.get("feedback_slowest_ms")),
     ]  # fmt: skip
     lines = ["| measured in one run | target | measured |", "|---|---|---|"]
     lines += [
@@ -373,7 +383,7 @@ def inputs_table(results: dict[str, Any]) -> str:
         "trees_anew": "boosted trees, trained anew each 1,000 rows",
     }  # fmt: skip
     for name, r in results.items():
-        if isinstance(r, dict):
+        if "frozen" in r:
             rows += [
                 f"| {name} | {label} | "
                 + " | ".join(f"{r[key][f]:.3f}" for f in ("accuracy", "auc", "average_precision"))
@@ -383,8 +393,33 @@ def inputs_table(results: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+def api_page_table(results: dict[str, Any]) -> str:
+    """How requests are answered that schemathesis makes as valid from the API page."""
+    rows = ["| package | requests | answered 200 | 5xx |", "|---|---|---|---|"]
+    for name, seen in results["api_page"].items():
+        total = sum(seen.values())
+        failed = sum(count for status, count in seen.items() if status >= "500")
+        rows.append(f"| {name} | {total:,} | {seen.get('200', 0) / total:.1%} | {failed} |")
+    return "\n".join(rows)
+
+
+def row_reading_table(results: dict[str, Any]) -> str:
+    """How long a body of typed rows and one of plain numbers take to read."""
+    ms = results["row_reading"]
+    rows = ["| rows | typed | plain |", "|---|---|---|"]
+    rows += [
+        f"| {n} | {ms[f'typed, {n} rows']:.3f} | {ms[f'plain, {n} rows']:.3f} |"
+        for n in ("1", "1,000")
+    ]
+    return "\n".join(rows)
+
+
 TABLES = {
-    "inputs": {"inputs": inputs_table},
+    "inputs": {
+        "inputs": inputs_table,
+        "api_page": api_page_table,
+        "row_reading": row_reading_table,
+    },
     "alpha": {"alpha": alpha_table},
     "poisoning": {"poisoning": poisoning_table, "honest": honest_table},
     "streams": {"streams": streams_table},

@@ -11,6 +11,7 @@ benchmarks/results/serving.json and the table in docs/performance.md.
 from __future__ import annotations
 
 import argparse
+import functools
 import io
 import json
 import os
@@ -31,6 +32,7 @@ import numpy as np
 import psutil
 from cluster_rows import failover, running
 from durable import feedback_rate, log_costs, size_matters
+from heavy import batched_rates, call_ms, package_deep, probes_ms
 from readme import update
 from under_heals import SETTINGS, Load, in_turns, ours_in_turns
 from wire import post
@@ -50,6 +52,9 @@ ROUNDS = 5
 SECONDS = 3
 CONNECTIONS = 8
 NPY = "application/x-npy"
+PASSES = 60
+"""Through the layers of a heavy model, which take some 5 ms each."""
+IMPORTED = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])
 RIVAL_ENV = {"OMP_NUM_THREADS": "1"}
 
 
@@ -67,6 +72,7 @@ def ours(home: Path, **settings: Any) -> Iterator[int]:
     """Our service with a fresh state; its port."""
     with tempfile.TemporaryDirectory(dir=home) as state:
         env = {"SELFHEAL_MODEL": os.environ["BENCH_TAG"], "SELFHEAL_STATE_DIR": state, **RIVAL_ENV}
+        env["PYTHONPATH"] = IMPORTED
         env |= {f"SELFHEAL_{k.upper()}": str(v) for k, v in settings.items()}
         log = home / "ours.log"
         with ServedService("service:SelfHealing", home=home, log=log, cwd=ROOT, env=env) as s:
@@ -82,9 +88,11 @@ def bento_rival(home: Path, target: str, **env: str) -> Iterator[int]:
 
 
 @contextmanager
-def process_rival(home: Path, command: list[str], ready: str, port: int) -> Iterator[int]:
+def process_rival(
+    home: Path, command: list[str], ready: str, port: int, **more: str
+) -> Iterator[int]:
     """A rival with a command of its own; its port."""
-    env = {**os.environ, **RIVAL_ENV}
+    env = {**os.environ, **RIVAL_ENV, **more}
     with (home / "rival.log").open("ab") as log:
         process = subprocess.Popen(
             command, cwd=RIVALS, stdout=log, stderr=log, env=env, start_new_session=True
@@ -383,6 +391,53 @@ def replicas(home: Path) -> dict[str, Any]:
         return failover(home, os.environ["BENCH_TAG"], Path(folder))
 
 
+# -- heavy models ---------------------------------------------------------------------------------
+
+
+def heavy_batched(home: Path) -> dict[str, Any]:
+    """64 clients with a row each on a backbone of some 5 ms: requests a second and p99 with one
+    worker and one thread, here and where requests are batched elsewhere."""
+    tag, python = package_deep(passes=1).tag, str(BIN / "python")
+    env = {"PYTHONPATH": IMPORTED, "RIVAL_PASSES": "1", "RIVAL_MODEL": str(find_model(tag).path)}
+
+    def litserve(timeout: float) -> Any:
+        port = free_port()
+        command = [python, "litserve_batched.py", str(port), str(timeout)]
+        return process_rival(home, command, "/health", port, **env)
+
+    starts: dict[str, Callable[[], Any]] = {
+        "bento_selfheal": lambda: ours(home, model=tag, workers=1),
+        "BentoML, batchable": lambda: bento_rival(home, "batched:Batched", **env),
+        **{
+            f"LitServe, batches of {1000 * t:.0f} ms": functools.partial(litserve, t)
+            for t in (0.0, 0.005, 0.02)
+        },
+    }  # fmt: skip
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in starts}
+    for _ in range(ROUNDS):
+        for name, start in starts.items():
+            found[name].append(batched_rates(start, json_body(1), SECONDS))
+    rates = {name: round(median(r for r, _ in rounds), 1) for name, rounds in found.items()}
+    p99s = {name: round(median(p for _, p in rounds), 1) for name, rounds in found.items()}
+    own, lit = "bento_selfheal", [name for name in found if name.startswith("LitServe")]
+    return {
+        "call_ms": {rows: call_ms(1, rows) for rows in (1, 64)},
+        "requests_a_second": rates,
+        "p99_ms": p99s,
+        "rounds": found,
+        "over_bentoml": round(rates[own] / rates["BentoML, batchable"], 2),
+        "over_litserve": round(rates[own] / max(rates[name] for name in lit), 2),
+        "p99_over_better": round(p99s[own] / min(p for n, p in p99s.items() if n != own), 2),
+    }
+
+
+def probes_under_heavy(home: Path) -> dict[str, Any]:
+    """`/livez` and `/feedback` while 64 clients ask one worker whose backbone takes some 300 ms."""
+    tag = package_deep(passes=PASSES).tag
+    with ours(home, model=tag, workers=1) as port:
+        return {"call_ms": call_ms(PASSES, 1), **probes_ms(port, json_body(1))}
+
+
 ROWS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "throughput": throughput,
     "steps": steps,
@@ -392,6 +447,8 @@ ROWS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "size": size,
     "disk": disk,
     "replicas": replicas,
+    "heavy_batched": heavy_batched,
+    "probes_under_heavy": probes_under_heavy,
 }
 
 

@@ -57,6 +57,8 @@ LATE = {
 
 CONTAINERIZED = "BENTOML_CONTAINERIZED"
 """BentoML's images set this variable, and its process watcher behaves otherwise where it is set."""
+BAD_FORM = "form"
+"""Type of the error of a form that cannot be read."""
 MOUNTED_APPS = "__bentoml_mounted_apps__"
 UNFORESEEN = b'{"error":"An unexpected error has occurred, please check the server log."}'
 """BentoML's answer where an endpoint raised what nobody foresaw."""
@@ -90,6 +92,13 @@ def hide_input(*methods: Any) -> None:
         method.input_spec.model_rebuild(force=True)
 
 
+def refuse_unknown_fields(*methods: Any) -> None:
+    """Let a field that an endpoint does not have be a validation error; BentoML ignores it."""
+    for method in methods:
+        method.input_spec.model_config["extra"] = "forbid"
+        method.input_spec.model_rebuild(force=True)
+
+
 def refuse_bad_forms(*methods: Any) -> None:
     """Let a form that cannot be read be a validation error, which BentoML answers with a 400.
 
@@ -103,7 +112,7 @@ def refuse_bad_forms(*methods: Any) -> None:
             except (ValueError, RecursionError, HTTPException) as error:
                 if isinstance(error, ValidationError):
                     raise
-                wrong = PydanticCustomError("body", "the body cannot be read as its Content-Type")
+                wrong = PydanticCustomError(BAD_FORM, "a form of JSON texts is needed")
                 raise ValidationError.from_exception_data(
                     "Input", [{"type": wrong, "loc": ("body",), "input": None}], hide_input=True
                 ) from error

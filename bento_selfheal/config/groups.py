@@ -42,10 +42,21 @@ class ServingSettings(Group):
     """Where the model answers and heals: `cpu`, `cuda` or `cuda:N`."""
     workers: Annotated[Int, Field(ge=1, le=1024)] = 2
     """Number of predict workers. Each is a process that holds the model."""
+    max_batch_size: Count = 100
+    """Rows that a heavy model answers in one call, from requests that wait; as BentoML's
+    `max_batch_size`. A larger request is answered by itself. A model is heavy where 64 rows take it
+    over 5 ms; a worker measures that when it starts. A light model answers at once."""
+    max_latency_ms: Annotated[Int, Field(ge=1, le=86_400_000)] = 60_000
+    """Longest time in milliseconds that a request may take where it has to wait for others; as
+    BentoML's `max_latency_ms`. One that would take longer is refused with 503."""
+    model_threads: Annotated[Int, Field(ge=0, le=1024)] = 0
+    """Threads that a call of the model takes in each worker. 0 means 1 for a light model or on a
+    GPU; for a heavy one, the cores of this machine or container divided by `workers`."""
     max_rows: Count = 10_000
     """Largest number of rows in one request to `/predict`, and of items in one to `/feedback`."""
     body_megabytes: Annotated[Float, Field(gt=0, le=100_000, allow_inf_nan=False)] = 32.0
-    """Largest request body, in units of 10^6 bytes. A larger one is refused with 413."""
+    """Largest request body, in units of 10^6 bytes, as it comes and unpacked. A larger one is
+    refused with 413."""
     request_seconds: Seconds = 30.0
     """Time limit for a request to arrive, head and body, and for a connection's first request to
     begin. Otherwise the connection is closed with 408."""

@@ -177,6 +177,7 @@ function drawHead(s) {
   const state = s.state ?? "…";
   at("state").textContent = state.replace("_", " ");
   at("state").className = "pill";
+  document.body.classList.toggle("many-classes", many());
   at("state").classList.add(stateColor(state).slice(2));
   at("headline").textContent = `${SAYS[state] ?? "No figures yet"}; ${verdict(s)}`;
   const last = now.events.findLast((e) => !QUIET.has(e.kind));
@@ -192,6 +193,9 @@ function drawHead(s) {
   for (const name of ["heal", "observe", "pause"]) at(name).disabled = false;
   at("rollback").disabled = !previous();
 }
+
+/** Of more than two classes, precision, recall and F1 say nothing. */
+const many = () => (now.status?.classes ?? []).length > 2;
 
 /** Whether healing helped, in words. */
 function verdict(s) {
@@ -209,7 +213,7 @@ function drawTiles(s) {
   const last = s.last, share = s.predicted_rows ? s.labels.joined / s.predicted_rows : null;
   text("accuracy", last ? number(last.champion.accuracy) : `≈ ${number(s.estimate?.accuracy)}`);
   text("accuracy-why", last
-    ? `newest batch; baseline ${number(last.shadow.accuracy)}. All ${s.champion.tp + s.champion.tn + s.champion.fp + s.champion.fn} labels: ${number(s.champion.accuracy)}, always the commonest class ${number(s.majority)}, F1 ${number(s.champion.f1)}`
+    ? `newest batch; baseline ${number(last.shadow.accuracy)}. All ${s.champion.tp + s.champion.tn + s.champion.fp + s.champion.fn} labels: ${number(s.champion.accuracy)}, always the commonest class ${number(s.majority)}${many() ? "" : `, F1 ${number(s.champion.f1)}`}`
     : "estimated: no label has come yet");
   const lift = s.lift ?? {};
   text("lift", s.labelled_batches ? signed(lift.mean) : "–", lift.low > 0 ? "good" : lift.high < 0 ? "bad" : "");
@@ -220,7 +224,14 @@ function drawTiles(s) {
   text("labels-why", `${s.labels?.joined ?? 0} joined, ${s.labels?.delay_seconds == null ? "no delay known" : `${span(s.labels.delay_seconds)} late`}, ${s.labels?.waiting ?? 0} waiting, ${s.labels?.unmatched ?? 0} unmatched${s.unread?.labels ? `, ${s.unread.labels} unread` : ""}`);
   const cost = s.cost;
   text("cost", last ? number(1000 * cost.champion, 0) : "–", last && cost.champion > cost.shadow ? "bad" : "");
-  text("cost-why", last ? `baseline ${number(1000 * cost.shadow, 0)}; a miss costs ${s.thresholds.miss_cost}, a false alarm ${s.thresholds.alarm_cost}; threshold ${number(s.operating_point.threshold, 2)}` : "");
+  text("cost-why", last ? `baseline ${number(1000 * cost.shadow, 0)}; ${mistakes(s)}` : "");
+}
+
+/** What mistakes cost, in words. */
+function mistakes(s) {
+  const { miss_cost: miss, alarm_cost: other } = s.thresholds;
+  if (many()) return `a wrong answer ${s.classes[0]} costs ${miss}, any other wrong answer ${other}`;
+  return `a miss costs ${miss}, a false alarm ${other}; threshold ${number(s.operating_point.threshold, 2)}`;
 }
 
 function drawGate(s) {
@@ -252,7 +263,7 @@ function drawSnapshots() {
       button.addEventListener("click", () => rollBack(s));
       action.append(button);
     }
-    row.append(version, make("td", s.phase), make("td", String(s.rows), "number"), make("td", number(s.accuracy), "number"), make("td", number(s.f1), "number"), made, action);
+    row.append(version, make("td", s.phase), make("td", String(s.rows), "number"), make("td", number(s.accuracy), "number"), make("td", number(s.f1), "number of-two"), made, action);
     return row;
   });
   at("snapshots").tBodies[0].replaceChildren(...rows);
@@ -354,7 +365,7 @@ function ask(title, words, yes, path, body = {}) {
 }
 
 function rollBack(snapshot) {
-  const figures = snapshot.rows ? `accuracy ${number(snapshot.accuracy)} and F1 ${number(snapshot.f1)} on ${snapshot.rows} labels` : "not measured by any label yet";
+  const figures = snapshot.rows ? `accuracy ${number(snapshot.accuracy)}${many() ? "" : ` and F1 ${number(snapshot.f1)}`} on ${snapshot.rows} labels` : "not measured by any label yet";
   ask(`Roll back to snapshot ${snapshot.version}?`, `It is ${snapshot.phase}: ${figures}. All workers serve it within a second; healing continues from there.`, "Roll back", "rollback", { version: snapshot.version });
 }
 

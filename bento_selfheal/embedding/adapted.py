@@ -73,5 +73,14 @@ def _without_memory(network: str, head: str, args: Mapping[str, Any]) -> nn.Modu
 
 def adapted(head: nn.Module, width: int, output: Output) -> SelfHealingModel:
     """An adapter in front of a head, over rows that begin with the hidden vector."""
-    backbone = HiddenColumns(width)
-    return SelfHealingModel(backbone, ReflexiveLayer(width), Head(head.float()), output)
+    return SelfHealingModel(HiddenColumns(width), silent_layer(width), Head(head.float()), output)
+
+
+def silent_layer(width: int) -> ReflexiveLayer:
+    """A layer that changes nothing yet, and whose first weights are the same each time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layer = ReflexiveLayer(width)
+    for value in layer.adapter[2].parameters():
+        nn.init.zeros_(value)
+    return layer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,13 +10,25 @@ import torch
 from torch import Tensor, nn
 
 from bento_selfheal.embedding.source import Called, Source
-from bento_selfheal.embedding.split import Split, answers_of, call, module_named
+from bento_selfheal.embedding.split import Split, answers_of, call, module_named, moved
 from bento_selfheal.model import Output
 
 TRIED = 48
 """Inputs that are tried; enough for what depends on its batch to show."""
 CLOSE, CLOSE_IN_HALF = 1e-3, 3e-2
 """How far values may differ by the order of sums alone, of their spread."""
+
+DRAWS = (
+    "two calls with the same inputs differ, though the network is in eval mode: it draws by chance"
+)
+OF_ITS_BATCH = (
+    "an input alone is embedded otherwise than among others, as by statistics of the batch; "
+    "requests come alone"
+)
+FORGETS = (
+    "built anew from its state dict it embeds otherwise: it keeps something else than parameters "
+    "and persistent buffers"
+)
 
 
 def check_network(
@@ -33,27 +46,11 @@ def check_network(
         ValueError: It depends on chance, on other inputs, or on what its state dict does not hold.
     """
     whole, *alone = called
-    with torch.inference_mode():
-        hidden = Split(network, head)(whole)
-        _same(
-            hidden,
-            Split(network, head)(whole),
-            "two calls with the same inputs differ, though "
-            "the network is in eval mode; it draws by chance, or changes its inputs in place",
-        )
-        one_by_one = torch.cat([Split(network, head)(one) for one in alone])
-        _same(
-            hidden[: len(alone)],
-            one_by_one,
-            "an input alone is embedded otherwise than among "
-            "others, as by statistics of the batch; requests come alone",
-        )
-        _same(
-            hidden,
-            Split(again, head)(whole),
-            "built anew from its state dict it embeds otherwise; "
-            "it keeps something else than parameters and persistent buffers",
-        )
+    hidden = _hidden(network, head, whole)
+    _same(hidden, _hidden(network, head, whole), DRAWS)
+    one_by_one = torch.cat([_hidden(network, head, one) for one in alone])
+    _same(hidden[: len(alone)], one_by_one, OF_ITS_BATCH)
+    _same(hidden, _hidden(again, head, whole), FORGETS)
 
 
 def output_of(network: nn.Module, head: str, whole: Called) -> Output:
@@ -62,13 +59,13 @@ def output_of(network: nn.Module, head: str, whole: Called) -> Output:
     Raises:
         ValueError: What follows the head is more than a sigmoid or a softmax.
     """
+    hidden = _hidden(network, head, whole)
     with torch.inference_mode():
-        hidden = Split(network, head)(whole)
         said = module_named(network, head)(hidden)
         if not isinstance(said, Tensor):
             raise ValueError(f"head: {head!r} returns {type(said).__name__}, not a tensor")
         said = said.float().reshape(len(hidden), -1)
-        final = answers_of(call(network, whole)).float().reshape(len(hidden), -1)
+        final = answers_of(call(network, copy.deepcopy(whole))).float().reshape(len(hidden), -1)
     if said.shape != final.shape:
         raise ValueError(
             f"head: {head!r} returns shape {tuple(said.shape)} and the network "
@@ -86,10 +83,17 @@ def output_of(network: nn.Module, head: str, whole: Called) -> Output:
     )
 
 
-def called_with(source: Source, inputs: Sequence[Any]) -> list[Called]:
+def called_with(source: Source, inputs: Sequence[Any], dtype: torch.dtype) -> list[Called]:
     """What a network is tried with: several inputs at once, then the first of them alone."""
-    first = list(inputs[:TRIED])
-    return [source.ready(first), *(source.ready([one]) for one in first[:3])]
+    first, cpu = list(inputs[:TRIED]), torch.device("cpu")
+    return [moved(source.ready(some), cpu, dtype) for some in (first, *([i] for i in first[:3]))]
+
+
+def _hidden(network: nn.Module, head: str, called: Called) -> Tensor:
+    """Hidden vectors of copies, which the network may change."""
+    with torch.inference_mode():
+        out: Tensor = Split(network, head)(copy.deepcopy(called))
+    return out
 
 
 def _are_probabilities(said: Tensor) -> bool:

@@ -20,7 +20,9 @@ LARGEST = float(torch.finfo(torch.float16).max)
 
 
 class Body(Protocol):
-    """What makes hidden vectors ``(n, width)`` of what it is called with."""
+    """What makes hidden vectors ``(n, width)`` of tensors whose fractions are of its type."""
+
+    dtype: torch.dtype
 
     def __call__(self, called: Called) -> Tensor: ...
 
@@ -54,7 +56,7 @@ class Embedder:
         return np.concatenate(parts)
 
     def _part(self, inputs: Sequence[Any]) -> NDArray[np.float32]:
-        called = moved(self.source.ready(inputs), self._device)
+        called = moved(self.source.ready(inputs), self._device, self._body.dtype)
         with torch.inference_mode():
             hidden = self._body(called)
         wanted = (len(inputs), self._width)

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from bento_selfheal.embedding.inputs import Inputs
+from bento_selfheal.embedding.source import FloatType
 from bento_selfheal.model import Output
 
 
@@ -27,6 +28,8 @@ class Embedding(BaseModel):
     """Name of the module that answers"""
     width: int
     """Of the hidden vector, which is the first columns of a row"""
+    dtype: FloatType = "float32"
+    """Of its parameters; what it is called with is brought to it."""
     output: Output
     """What the head returns"""
     weights_sha256: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -53,6 +53,7 @@ class Source(BaseModel):
         return import_function(self.prepare)(list(inputs))
 
 
+FloatType = Literal["float32", "float64", "float16", "bfloat16"]
 DTYPES = {
     "float32": torch.float32, "float64": torch.float64, "float16": torch.float16,
     "bfloat16": torch.bfloat16, "uint8": torch.uint8, "int32": torch.int32, "int64": torch.int64,

@@ -34,6 +34,7 @@ class Split(nn.Module):
         super().__init__()
         self.network = network
         self._head = module_named(network, head)
+        self.dtype = float_type(network)
         self._lock = threading.Lock()  # the hook belongs to one call at a time
 
     def forward(self, called: Called) -> Tensor:
@@ -87,15 +88,21 @@ def answers_of(output: Any) -> Tensor:
     return output
 
 
-def moved(called: Called, device: torch.device) -> Called:
-    """What a network is called with, on its device."""
+def moved(called: Called, device: torch.device, dtype: torch.dtype) -> Called:
+    """What a network is called with, on its device; fractions are of its type."""
     if isinstance(called, Tensor):
-        return called.to(device)
+        return called.to(device, dtype if called.is_floating_point() else called.dtype)
     if isinstance(called, Mapping):
-        return {name: moved(value, device) for name, value in called.items()}
+        return {name: moved(value, device, dtype) for name, value in called.items()}
     if isinstance(called, tuple):
-        return tuple(moved(value, device) for value in called)
+        return tuple(moved(value, device, dtype) for value in called)
     return called
+
+
+def float_type(network: nn.Module) -> torch.dtype:
+    """The type of a network's parameters, by the first of them."""
+    kinds = [p.dtype for p in network.parameters() if p.is_floating_point()]
+    return kinds[0] if kinds else torch.float32
 
 
 def _stop(module: nn.Module, args: tuple[Any, ...]) -> NoReturn:

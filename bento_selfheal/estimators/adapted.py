@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bento_selfheal.embedding.adapted import silent_layer
 from bento_selfheal.estimators.packaged import Estimated
 from bento_selfheal.inputs.encoder import Encoder
-from bento_selfheal.model import InputsBeside, ReflexiveLayer, SelfHealingModel
+from bento_selfheal.model import InputsBeside, SelfHealingModel
 
 
 class OddsAndInputs(InputsBeside):
@@ -45,11 +46,6 @@ def adapted_odds(embedding: Mapping[str, Any]) -> SelfHealingModel:
     noted = Estimated.model_validate(embedding)
     encoder = Encoder(noted.columns)
     width = noted.width + len(encoder.mean)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        reflexive = ReflexiveLayer(width)
-    for value in reflexive.adapter[2].parameters():
-        nn.init.zeros_(value)
     head = nn.Linear(width, noted.width, bias=False)
     nn.init.eye_(head.weight)
-    return SelfHealingModel(OddsAndInputs(encoder, noted.width), reflexive, head, "logit")
+    return SelfHealingModel(OddsAndInputs(encoder, noted.width), silent_layer(width), head, "logit")

@@ -32,6 +32,7 @@ def _standing(p: Parts) -> dict[str, Any]:
         "mode": "observe" if p.controls.observing else "heal",
         "paused": p.controls.paused,
         "model": p.package.tag,
+        "classes": p.package.info.classes,
         "serving": serving
         and {"version": serving.version, "phase": serving.phase.value, "tag": serving.tag},
         "operating_point": p.policy.point.as_dict(),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.inputs.column import Column, Kind
+from bento_selfheal.inputs.table_file import check_names
 from bento_selfheal.inputs.text_values import is_text
 
 DAY = 86_400e6
@@ -20,6 +21,7 @@ DIFFERENT = 0.95
 """Share of different texts from which on a column tells rows apart rather than describes them."""
 LEAST_ROWS = 20
 """Of fewer rows, all being different says nothing."""
+LARGEST = float(np.finfo(np.float32).max)
 NUMBER = r"^[+-]?\d+([.,]\d+)?$"
 
 
@@ -48,9 +50,7 @@ def infer(table: pa.Table, label: str | None, drop: Sequence[str] = ()) -> Infer
             input can have; the message names them all.
     """
     left_out = [name for name in (label, *drop) if name is not None]
-    for name in left_out:
-        if name not in table.column_names:
-            raise SettingsError(f"column {name!r} is not there; columns: {table.column_names}")
+    check_names(table, left_out)
     names = [name for name in table.column_names if name not in left_out]
     if not names:
         raise SettingsError(f"no column is left besides {left_out}")
@@ -90,10 +90,11 @@ def _kind(of: pa.DataType) -> Kind | None:
 def _problem(values: pa.ChunkedArray, name: str) -> str:
     if _kind(values.type) is None:
         return f"column {name!r} has type {values.type}, which no input can have: --drop it"
-    if pa.types.is_floating(values.type):
-        endless = np.flatnonzero(np.isinf(_wide(values)))
-        if len(endless):
-            return f"column {name!r}: row {endless[0]} is {values[int(endless[0])].as_py()}"
+    if pa.types.is_floating(values.type) or pa.types.is_decimal(values.type):
+        large = np.flatnonzero(np.abs(_wide(values)) > LARGEST)
+        if len(large):
+            row = int(large[0])
+            return f"column {name!r}: row {row} is {values[row].as_py()}, too large for float32"
     return ""
 
 

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from bento_selfheal.errors import SettingsError
+from bento_selfheal.inputs.table_file import check_names
 from bento_selfheal.inputs.text_values import is_text, without_markers
 
 MOST_NUMBERS = 50
@@ -26,8 +27,7 @@ def labels_of(table: pa.Table, label: str) -> tuple[NDArray[np.generic], NDArray
     Raises:
         SettingsError: The column is not there, is empty, or its values are no classes.
     """
-    if label not in table.column_names:
-        raise SettingsError(f"column {label!r} is not there; columns: {table.column_names}")
+    check_names(table, [label])
     column = table.column(label)
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -29,9 +29,11 @@ class Misfit(ValueError):
         column: The column's name.
         wanted: What belongs there.
         value: What was given.
+        row: Its row, from 0.
     """
 
-    def __init__(self, column: Column, value: Any) -> None:
+    def __init__(self, column: Column, value: Any, row: int) -> None:
+        self.row = row
         orempty = " or null" if column.nullable else ""
         self.column, self.wanted, self.value = column.name, WANTED[column.kind] + orempty, value
         super().__init__(f"column {column.name!r}: {self.wanted} is needed, got {value!r}")
@@ -50,10 +52,9 @@ class Schema:
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self.columns = tuple(columns)
-        self._places = [
-            {level: float(i) for i, level in enumerate(column.levels)} for column in columns
-        ]
-        self._read = [_READ[column.kind] for column in columns]
+        self._read = [_reader(column) for column in columns]
+        self._origin = np.asarray([column.origin for column in columns], dtype=np.float64)
+        self._nullable = np.asarray([column.nullable for column in columns], dtype=np.bool_)
 
     def code(self, row: Sequence[Any]) -> NDArray[np.float32]:
         """The codes of one row, ``(columns,)``.
@@ -61,10 +62,25 @@ class Schema:
         Raises:
             Misfit: A column cannot hold its value.
         """
-        out = np.empty(len(self.columns), dtype=np.float32)
-        for i, value in enumerate(row):
-            out[i] = self._code(i, value)
-        return out
+        codes: NDArray[np.float32] = self.codes([row])[0]
+        return codes
+
+    def codes(self, rows: Sequence[Sequence[Any]]) -> NDArray[np.float32]:
+        """The codes of rows that are as wide as there are columns, ``(n, columns)``.
+
+        Raises:
+            Misfit: A column cannot hold its value; the first of the first row is named.
+        """
+        wide = np.empty((len(rows), len(self.columns)))
+        for i, values in enumerate(zip(*rows, strict=True)):
+            wide[:, i] = _numbers(self.columns[i].kind, values, self._read[i])
+        with np.errstate(over="ignore", invalid="ignore"):
+            codes = (wide - self._origin).astype(np.float32)
+        bad = ~np.isfinite(codes) & ~(np.isnan(wide) & self._nullable)
+        if bad.any():
+            row, place = map(int, np.argwhere(bad)[0])
+            raise Misfit(self.columns[place], rows[row][place], row)
+        return codes
 
     def values(self, codes: NDArray[np.float32]) -> dict[str, list[Any]]:
         """By column what the codes ``(n, columns)`` stand for; None where it is missing, and where
@@ -88,29 +104,42 @@ class Schema:
                 ]
         return [list(row) for row in zip(*columns.values(), strict=True)]
 
-    def _code(self, place: int, value: Any) -> float:
-        column = self.columns[place]
-        if value is None or value != value:  # NaN
-            if not column.nullable:
-                raise Misfit(column, value)
-            return math.nan
-        if column.kind is Kind.CATEGORY:
-            return self._level(place, value)
-        try:
-            code = self._read[place](value) - column.origin
-        except (ValueError, TypeError, OverflowError) as error:
-            raise Misfit(column, value) from error
-        with np.errstate(over="ignore"):
-            if not np.isfinite(np.float32(code)):
-                raise Misfit(column, value)
-        return float(code)
 
-    def _level(self, place: int, value: Any) -> float:
+def _numbers(kind: Kind, values: Sequence[Any], read: Callable[[Any], float]) -> Any:
+    """The values of a column as numbers: NaN where one is missing, infinite where it is none."""
+    if kind in PLAIN and PLAIN[kind].issuperset(map(type, values)):
+        try:
+            return np.array(values, dtype=np.float64)  # a null is NaN here
+        except OverflowError:
+            pass  # of an integer beyond all floats
+    elif TEXTS.issuperset(map(type, values)):
+        # Categories come again and again, and dates often do: each is read once.
+        told = {value: _number_of(value, read) for value in set(values)}
+        return [told[value] for value in values]
+    return [_number_of(value, read) for value in values]
+
+
+def _number_of(value: Any, read: Callable[[Any], float]) -> float:
+    try:
+        return math.nan if value is None or value != value else read(value)
+    except (ValueError, TypeError, OverflowError):
+        return math.inf
+
+
+def _reader(column: Column) -> Callable[[Any], float]:
+    """Reads a value that is not missing; raises where the column cannot hold it."""
+    if column.kind is not Kind.CATEGORY:
+        return _READ[column.kind]
+    places = {level: float(i) for i, level in enumerate(column.levels)}
+    unseen = float(len(places))
+
+    def level(value: Any) -> float:
         """The place of a level; a number or a boolean is told by its text, as in a file."""
         if not isinstance(value, str | int | float | np.generic):
-            raise Misfit(self.columns[place], value)
-        known = self._places[place]
-        return known.get(str(value).strip(), float(len(known)))
+            raise TypeError
+        return places.get(str(value).strip(), unseen)
+
+    return level
 
 
 def _number(value: Any) -> float:
@@ -123,7 +152,7 @@ def _integer(value: Any) -> float:
     number = _number(value)
     if not number.is_integer():
         raise ValueError
-    return int(value)
+    return number
 
 
 def _boolean(value: Any) -> float:
@@ -146,10 +175,15 @@ def _days(value: Any) -> float:
     raise TypeError
 
 
-_READ = {
+_READ: dict[Kind, Callable[[Any], float]] = {
     Kind.NUMBER: _number, Kind.INTEGER: _integer, Kind.BOOLEAN: _boolean, Kind.DATETIME: _days,
-    Kind.CATEGORY: _number,
 }  # fmt: skip
+PLAIN = {
+    Kind.NUMBER: frozenset((int, float, type(None))), Kind.INTEGER: frozenset((int, type(None))),
+    Kind.BOOLEAN: frozenset((bool, type(None))),
+}  # fmt: skip
+"""Types of values that numpy reads as a column does, all at once."""
+TEXTS = frozenset((str, type(None)))
 
 
 def _value(column: Column, code: float) -> Any:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.inputs.column import Column, Kind
+from bento_selfheal.inputs.table_file import check_names
 
 DAY = 86_400e6
 """Microseconds."""
@@ -24,9 +25,18 @@ def codes_of(table: pa.Table, columns: Sequence[Column]) -> NDArray[np.float32]:
     """The codes of all rows, ``(n, columns)``.
 
     Raises:
-        SettingsError: A column is not there, or cannot hold its values; the message names it.
+        SettingsError: Columns are not there, or cannot hold their values; the message names each.
     """
-    return np.stack([_codes(table, column) for column in columns], axis=1)
+    check_names(table, [column.name for column in columns])
+    codes, problems = [], []
+    for column in columns:
+        try:
+            codes.append(_codes(table, column))
+        except SettingsError as error:
+            problems.append(str(error))
+    if problems:
+        raise SettingsError("; ".join(problems))
+    return np.stack(codes, axis=1)
 
 
 def is_plain(columns: Sequence[Column], codes: NDArray[np.float32]) -> bool:
@@ -49,8 +59,6 @@ def known_levels(columns: Sequence[Column], codes: NDArray[np.float32]) -> tuple
 
 
 def _codes(table: pa.Table, column: Column) -> NDArray[np.float32]:
-    if column.name not in table.column_names:
-        raise SettingsError(f"column {column.name!r} is not there; columns: {table.column_names}")
     values = table.column(column.name)
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)

@@ -9,6 +9,7 @@ import itertools
 import re
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,19 @@ class TableFile:
 
     table: pa.Table
     notes: tuple[str, ...]
+
+
+def check_names(table: pa.Table, names: Sequence[str]) -> None:
+    """Refuse names that no column of a table has, all at once.
+
+    Raises:
+        SettingsError: Names them, and the columns.
+    """
+    absent = [repr(name) for name in names if name not in table.column_names]
+    if absent:
+        what = "columns {} are" if len(absent) > 1 else "column {} is"
+        said = what.format(", ".join(absent))
+        raise SettingsError(f"{said} not there; columns: {table.column_names}")
 
 
 def read_file(path: Path) -> TableFile:

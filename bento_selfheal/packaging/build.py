@@ -220,6 +220,12 @@ def _rebuild(builder: str, builder_args: Mapping[str, Any], model: SelfHealingMo
     try:
         like.load_state_dict(model.state_dict())
     except RuntimeError as error:
+        if builder in (DEFAULT_BUILDER, MIXED_BUILDER):
+            raise PackageError(
+                "model: it is not of the default architecture, so it needs builder="
+                "'module:function' and builder_args={…}, which build it anew when the package"
+                f" opens: {error}"
+            ) from error
         raise PackageError(f"builder: {builder!r} does not build the model: {error}") from error
     if like.output != model.output:
         raise PackageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from bento_selfheal.core.records import Label
 from bento_selfheal.inputs.column import Column
 
+TOLD = 10
+"""Most columns that an error names."""
+
 
 def check_rows(
     rows: ArrayLike, features: Sequence[str], columns: Sequence[Column] = ()
@@ -19,7 +23,7 @@ def check_rows(
 
     Raises:
         ValueError: They are not numbers, not finite, or do not match the features; or two
-            features share a name.
+            features share a name. Every column that is not finite is named with its first such row.
     """
     names = list(features)
     if len(set(names)) < len(names):
@@ -29,14 +33,27 @@ def check_rows(
             x = np.asarray(rows, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise ValueError(f"rows: not all are numbers: {error}") from error
-    if x.ndim != 2 or x.shape[1] != len(names):
-        raise ValueError(f"rows: shape {x.shape} does not match {len(names)} features")
+    _check_shape(x.shape, len(names))
     may_be_empty = np.asarray([column.nullable for column in columns] or [False] * len(names))
-    bad = np.argwhere(~(np.isfinite(x) | (np.isnan(x) & may_be_empty)))
-    if len(bad):
-        row, column = bad[0]
-        raise ValueError(f"rows: row {row}, {names[column]} is {x[row, column]}")
+    bad = ~(np.isfinite(x) | (np.isnan(x) & may_be_empty))
+    first = {int(place): int(bad[:, place].argmax()) for place in np.flatnonzero(bad.any(axis=0))}
+    if first:
+        told = [f"row {row}, {names[place]} is {x[row, place]}" for place, row in first.items()]
+        more = f"; and {len(told) - TOLD:,} columns more" if len(told) > TOLD else ""
+        raise ValueError("rows: " + "; ".join(told[:TOLD]) + more)
     return x
+
+
+def _check_shape(shape: tuple[int, ...], features: int) -> None:
+    if len(shape) > 2:
+        one = shape[1:]
+        raise ValueError(
+            f"rows: shape {shape} is no table {(shape[0], features)}: pass"
+            f" rows.reshape(len(rows), -1), name its {math.prod(one)} columns, and let the model"
+            f" of your builder begin with torch.nn.Unflatten(1, {one})"
+        )
+    if len(shape) != 2 or shape[1] != features:
+        raise ValueError(f"rows: shape {shape} does not match {features} features")
 
 
 def classes_of(labels: Sequence[Label] | NDArray[Any]) -> list[Label]:

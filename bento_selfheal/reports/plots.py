@@ -29,7 +29,8 @@ STATE_COLORS = {
     State.HEALTHY: "#1a7f4b", State.DRIFTING: "#d99a00", State.HEALING: CHAMPION,
     State.RETRAIN_NEEDED: LIMIT, State.ROLLED_BACK: "#7a3ec8",
 }  # fmt: skip
-METRICS = ("accuracy", "precision", "recall", "f1")
+WORDS = {"f1": "F1"}
+"""Figures that are written otherwise than they are named."""
 
 
 def accuracy(data: ReportData, axes: Axes) -> None:
@@ -90,50 +91,58 @@ def states(data: ReportData, axes: Axes) -> None:
 
 
 def f1_and_rollbacks(data: ReportData, axes: Axes) -> None:
-    """F1 of what was served, and the batches with a rollback."""
-    _line(data, axes, "f1", label="F1 served", color=CHAMPION)
-    _line(data, axes, "shadow_f1", label="F1 of the shadow", color=SHADOW, linestyle="--")
+    """F1 of what was served (accuracy of many classes), and the batches with a rollback."""
+    name, word = data.metrics[-1], _word(data.metrics[-1])
+    _line(data, axes, name, label=f"{word} served", color=CHAMPION)
+    _line(data, axes, f"shadow_{name}", label=f"{word} of the shadow", color=SHADOW, linestyle="--")
     at = sorted(e["batch"] for e in data.events if e["kind"] == "rollback")
     for number, batch in enumerate(at):
         axes.axvline(batch, color=LIMIT, linewidth=1, label="" if number else "rollback")
-    axes.set(title=f"F1, {counted(len(at), 'rollback')}", ylabel="F1", ylim=(0, 1))
+    axes.set(title=f"{word}, {counted(len(at), 'rollback')}", ylabel=word, ylim=(0, 1))
     axes.legend(loc="upper right", ncols=3)
 
 
 def registry(data: ReportData, axes: Axes) -> None:
-    """Every snapshot with labels: accuracy and F1."""
-    measured = [s for s in data.snapshots if s["f1"] is not None]
+    """Every snapshot with labels: accuracy, and F1 of two classes."""
+    name, word = data.metrics[-1], _word(data.metrics[-1])
+    measured = [s for s in data.snapshots if s[name] is not None]
     markers = {Phase.CLEAN: "s", Phase.PRE: "o", Phase.POST: "^"}
     for phase, marker in markers.items():
         own = [s for s in measured if s["phase"] == phase]
         x = [s["version"] for s in own]
-        axes.scatter(x, [s["f1"] for s in own], marker=marker, s=22, color=CHAMPION,
+        axes.scatter(x, [s[name] for s in own], marker=marker, s=22, color=CHAMPION,
                      facecolors="none" if phase is Phase.PRE else CHAMPION,
-                     label=f"F1, {phase.value}")  # fmt: skip
+                     label=f"{word}, {phase.value}")  # fmt: skip
         axes.scatter(x, [s["accuracy"] for s in own], marker=marker, s=16, color=SHADOW, alpha=0.6)
     for best in (s for s in measured if s["version"] == data.best):
         axes.annotate(
-            f"best: {best['version']}", (best["version"], best["f1"]), (4, 6),
+            f"best: {best['version']}", (best["version"], best[name]), (4, 6),
             textcoords="offset points", color=CHAMPION,
         )  # fmt: skip
-    axes.set(title="Snapshots: F1, and accuracy in grey", xlabel="version", ylim=(0, 1))
+    grey = "" if name == "accuracy" else ", and accuracy in grey"
+    axes.set(title=f"Snapshots: {word}{grey}", xlabel="version", ylim=(0, 1))
     axes.legend(loc="lower right", fontsize=8)
 
 
 def stages(data: ReportData, axes: Axes) -> None:
-    """Accuracy, precision, recall and F1 at each stage."""
+    """Accuracy, precision, recall and F1 at each stage; of many classes accuracy alone."""
+    metrics = data.metrics
     width = 0.8 / max(len(data.stages), 1)
     colors = ["#1a7f4b", SHADOW, "#b9c0c9", CHAMPION]
     for number, (name, scores) in enumerate(data.stages.items()):
-        places = [i + (number - (len(data.stages) - 1) / 2) * width for i in range(len(METRICS))]
+        places = [i + (number - (len(data.stages) - 1) / 2) * width for i in range(len(metrics))]
         bars = axes.bar(
-            places, [scores[m] for m in METRICS], width * 0.92,
+            places, [scores[m] for m in metrics], width * 0.92,
             label=name.replace("_", " "), color=colors[number % len(colors)],
         )  # fmt: skip
         axes.bar_label(bars, fmt="%.2f", fontsize=7, padding=1)
-    axes.set_xticks(range(len(METRICS)), ["accuracy", "precision", "recall", "F1"])
-    axes.set(title="Four metrics at each stage", ylim=(0, 1.08))
+    axes.set_xticks(range(len(metrics)), [_word(m) for m in metrics])
+    axes.set(title="Metrics at each stage", ylim=(0, 1.08))
     axes.legend(loc="upper right", fontsize=8, ncols=2)
+
+
+def _word(metric: str) -> str:
+    return WORDS.get(metric, metric)
 
 
 PLOTS: dict[str, Callable[[ReportData, Any], None]] = {

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
 from bento_selfheal.config.settings import Settings
+from bento_selfheal.core.decision import decide_classes
 from bento_selfheal.core.records import Event, Measurement, Phase, Promotion, Snapshot, best_healed
 from bento_selfheal.deployment.locations import open_store
 from bento_selfheal.errors import SettingsError, StoreError
 from bento_selfheal.packaging.opening import open_package
+from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.scores import Scores
 from bento_selfheal.simulation.article_results import ExperimentResult
 from bento_selfheal.store import SqlStore
@@ -24,6 +26,7 @@ PAGE = 10_000
 """Rows to read at once."""
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 LIMITS = ("fidi_threshold", "conflict_min")
+METRICS = ("accuracy", "precision", "recall", "f1")
 COUNTS = ("tp", "tn", "fp", "fn")
 Entry = TypeVar("Entry", Event, Promotion)
 
@@ -43,6 +46,8 @@ class ReportData:
         thresholds: The thresholds that operators may set.
         limits: The readings from which signals request a heal.
         best: Version of the best post-heal snapshot among them.
+        recalls: Of more than two classes, by class: how many of its rows in the reference set the
+            model answered right when it was packaged. Empty for two.
     """
 
     title: str
@@ -55,6 +60,12 @@ class ReportData:
     thresholds: dict[str, Any]
     limits: dict[str, float]
     best: int | None = None
+    recalls: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The figures of a stage that say something of these classes."""
+        return METRICS[:1] if self.recalls else METRICS
 
 
 def read_store(settings: Settings, since: float = 0.0, until: float = 0.0) -> ReportData:
@@ -83,7 +94,7 @@ def _read(store: SqlStore, settings: Settings, since: float, until: float) -> Re
     within = [m for m in store.measurements(since, limit=MOST) if m.time <= until]
     scored = [_row(m) for m in store.measurements(since, scored_only=True) if m.time <= until]
     snapshots = [s for s in _snapshots(store) if since <= s.time <= until]
-    best, status = best_healed(snapshots), store.status()
+    best, status, package = best_healed(snapshots), store.status(), open_package(tag)
     return ReportData(
         title=tag,
         batches=scored,
@@ -91,10 +102,11 @@ def _read(store: SqlStore, settings: Settings, since: float, until: float) -> Re
         events=[asdict(e) for e in _all(store.events) if since <= e.time <= until],
         promotions=[asdict(p) for p in _all(store.promotions) if since <= p.time <= until],
         snapshots=[asdict(s) for s in snapshots],
-        stages=_stages(tag, status, scored),
+        stages=_stages(package, status, scored),
         thresholds=status["thresholds"],
         limits={name: status["signals"][name] for name in LIMITS},
         best=best.version if best else None,
+        recalls={} if package.binary else _recalls(package),
     )  # fmt: skip
 
 
@@ -118,11 +130,23 @@ def _snapshots(store: SqlStore) -> Iterator[Snapshot]:
         version = page[-1].version
 
 
+def _recalls(package: Package) -> dict[str, float]:
+    """By class, the share of its reference rows that the package answers right."""
+    said, labels = (
+        decide_classes(package.baseline(package.reference_rows)),
+        package.reference_labels,
+    )
+    return {
+        str(name): float((said[labels == i] == i).mean())
+        for i, name in enumerate(package.info.classes)
+        if (labels == i).any()
+    }
+
+
 def _stages(
-    tag: str, status: dict[str, Any], scored: list[dict[str, Any]]
+    package: Package, status: dict[str, Any], scored: list[dict[str, Any]]
 ) -> dict[str, dict[str, float]]:
     """Scores of the package on its reference set, then of shadow, champion and recent champion."""
-    package = open_package(tag)
     clean = Scores.of(package.baseline(package.reference_rows), package.reference_labels)
     stages = {"clean (reference set)": clean.as_dict()}
     for name, title in (("shadow", "frozen shadow"), ("champion", "served")):
@@ -132,8 +156,7 @@ def _stages(
     late = scored[-10:]
     if late:
         stages["served, last 10 batches"] = {
-            name: sum(row[name] for row in late) / len(late)
-            for name in ("accuracy", "precision", "recall", "f1")
+            name: sum(row[name] for row in late) / len(late) for name in METRICS
         }
     return stages
 

@@ -38,7 +38,12 @@ from bento_selfheal.serving.http.fast_path import FastPath
 from bento_selfheal.serving.http.guard import Guard
 from bento_selfheal.serving.http.request_metrics import by_route
 from bento_selfheal.serving.http.slow_clients import serve_promptly
-from bento_selfheal.serving.predict_service import PredictBase, count_refusal, reply_of
+from bento_selfheal.serving.predict_service import (
+    PredictBase,
+    count_refusal,
+    described_page,
+    reply_of,
+)
 from bento_selfheal.telemetry.otel import sample_rate
 
 log = logging.getLogger(__name__)
@@ -81,6 +86,12 @@ class SelfHealingService(Service[Any]):
                 check_address(host, settings)
             except SettingsError as error:
                 raise click.ClickException(str(error)) from error
+
+    @property
+    def openapi_spec(self) -> Any:
+        """The API page; it shows the inputs of the model once that is served."""
+        page = super().openapi_spec
+        return described_page(self.inner, page.asdict()) or page
 
     def to_asgi(self, is_main: bool = True) -> Any:
         """BentoML's application behind the guard, with the fast path for `/predict`."""

@@ -7,18 +7,26 @@ import gc
 import logging
 import sys
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import anyio.to_thread
 import bentoml
 import torch
 from pydantic import WrapValidator
 
-from bento_selfheal.config.settings import load_settings
+from bento_selfheal.config.settings import Settings, load_settings
 from bento_selfheal.core.records import FeedbackOutcome
-from bento_selfheal.errors import InvalidInput, PackageError, StoreError
-from bento_selfheal.internals import hide_input, mount_below, refuse_bad_forms
+from bento_selfheal.errors import InvalidInput, Overloaded, PackageError, StoreError
+from bento_selfheal.internals import (
+    hide_input,
+    mount_below,
+    refuse_bad_forms,
+    refuse_unknown_fields,
+)
+from bento_selfheal.serving.answering.dispatcher import Dispatcher
+from bento_selfheal.serving.answering.network_dispatcher import NetworkDispatcher
 from bento_selfheal.serving.answering.predictor import Predictor
+from bento_selfheal.serving.answering.threads import usable_cores
 from bento_selfheal.serving.http.auth import ASKED_BY, NOBODY, Role
 from bento_selfheal.serving.http.operator_api import operations_app
 from bento_selfheal.serving.http.own_sources import own_sources
@@ -32,6 +40,7 @@ from bento_selfheal.serving.http.replies import (
     unavailable,
     unless_too_many,
 )
+from bento_selfheal.serving.openapi.page import ApiPage, with_inputs
 from bento_selfheal.serving.operations import Operations
 from bento_selfheal.serving.worker import Worker
 from bento_selfheal.serving.worker_metrics import WorkerMeters
@@ -63,11 +72,13 @@ class PredictBase:
     def __init__(self) -> None:
         settings = load_settings()
         log_with_bentoml(settings.log_format)
+        cores = usable_cores()
         torch.set_num_threads(1)
         self._telemetry = open_telemetry()
         self._worker = Worker(settings, self._telemetry)
+        self._dispatcher = _dispatcher_of(self._worker, settings, cores)
+        self._predictor = Predictor(self._worker, self._dispatcher, self._telemetry)
         self._worker.start()
-        self._predictor = Predictor(self._worker, self._telemetry)
         TooManyItems.limit = settings.max_rows
         self._rate_limit = LabelRateLimit(
             settings.source_labels_per_minute, settings.token_labels_per_minute
@@ -83,8 +94,9 @@ class PredictBase:
         gc.freeze()
 
     @bentoml.on_shutdown
-    def shut_down(self) -> None:
-        """Write what waits and stop the threads."""
+    async def shut_down(self) -> None:
+        """Finish what is computed, write what waits and stop the threads."""
+        await self._dispatcher.close()
         self._meters.thread.stop()
         self._worker.stop()
 
@@ -109,6 +121,8 @@ class PredictBase:
             return refused(error)  # type: ignore[return-value] # BentoML sends it as it is
         except PackageError as error:
             return failed(error)  # type: ignore[return-value]
+        except Overloaded as error:
+            return unavailable(error)  # type: ignore[return-value]
 
     async def reply(self, headers: Mapping[str, str], body: bytes) -> Reply | None:
         """Answer `/predict` from bytes to bytes; None where BentoML's way is needed."""
@@ -160,11 +174,30 @@ async def reply_of(cls: type[PredictBase], headers: Mapping[str, str], body: byt
     return None if running is None else await running.reply(headers, body)
 
 
+def described_page(cls: type[PredictBase], page: dict[str, Any]) -> ApiPage | None:
+    """BentoML's API page with the model's inputs; None where no worker of this process runs, or
+    the endpoints are a user's own."""
+    running = cls._running
+    ours = cls.predict is PredictBase.predict and cls.feedback is PredictBase.feedback
+    if running is None or not ours:
+        return None
+    worker = running._worker
+    return with_inputs(page, worker.package, worker.rows.max_rows)
+
+
 def count_refusal(cls: type[PredictBase], status: int) -> None:
     """Count a request that was refused with this status."""
     running = cls._running
     if running is not None:
         running._meters.refused(status)
+
+
+def _dispatcher_of(
+    worker: Worker, settings: Settings, cores: int
+) -> Dispatcher | NetworkDispatcher:
+    if worker.network is not None:
+        return NetworkDispatcher(worker.computing, worker.network, settings, cores)
+    return Dispatcher(worker.computing, worker.package.reference_rows, settings, cores)
 
 
 def _operations_of(cls: type[PredictBase]) -> Operations:
@@ -176,4 +209,5 @@ def _operations_of(cls: type[PredictBase]) -> Operations:
 
 # Rows and labels of users must not stand in the log.
 hide_input(PredictBase.predict, PredictBase.feedback)
+refuse_unknown_fields(PredictBase.predict, PredictBase.feedback)
 refuse_bad_forms(PredictBase.predict, PredictBase.feedback)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -18,25 +17,21 @@ from bento_selfheal.core.ids import IdSigner, ids_of
 from bento_selfheal.core.periodic import ThreadState
 from bento_selfheal.core.records import Label, PredictionRecord
 from bento_selfheal.deployment.locations import open_store, registry_of
-from bento_selfheal.errors import InvalidInput, PackageError, StoreError
+from bento_selfheal.errors import InvalidInput, StoreError
 from bento_selfheal.packaging.embedded import open_embedder
 from bento_selfheal.packaging.opening import open_package
 from bento_selfheal.packaging.package import PackageInfo
-from bento_selfheal.scoring.probabilities import no_probability, predict_probabilities
+from bento_selfheal.serving.answering.computing import Computed, Computing
 from bento_selfheal.serving.feedback import FeedbackIntake
 from bento_selfheal.serving.follower import Champion, Follower
 from bento_selfheal.serving.monitor import DataMonitor, Predicted
 from bento_selfheal.serving.operations import Operations
 from bento_selfheal.serving.prediction_log import PredictionLog
-from bento_selfheal.serving.reading.bad_row import find_bad_row
-from bento_selfheal.serving.reading.network_inputs import Asked, NetworkInputs
+from bento_selfheal.serving.reading.network_inputs import NetworkInputs
 from bento_selfheal.serving.reading.request_embedder import RequestEmbedder
-from bento_selfheal.serving.reading.rows import LabelReader, RowReader, shown
+from bento_selfheal.serving.reading.rows import LabelReader, RowReader
 from bento_selfheal.serving.reading.typed_rows import TypedRowReader
 from bento_selfheal.telemetry.spans import Telemetry
-
-FEW_ROWS = 64
-"""Rows up to which a request is answered together with others."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +82,7 @@ class Worker:
         self.follower = Follower(
             self.store, registry, interval=settings.tuning.follow_interval, telemetry=telemetry
         )
+        self.computing = Computing(self.follower, self.package)
         self.monitor = (
             DataMonitor(
                 info.features, info.classes, columns=info.columns, hidden=info.hidden_columns,
@@ -138,56 +134,14 @@ class Worker:
             InvalidInput: The model cannot answer one of the rows; it is named.
             PackageError: The model answers with something else than a probability for each row.
         """
-        champion = self.follower.champion
-        try:
-            probabilities = self._predict(champion, rows)
-        except Exception as error:
-            self._refuse_bad_row(champion, rows, error)
-            raise
-        return self._given(champion, rows, probabilities)
+        return self.record(self.computing.compute(rows))
 
-    def answer_all(self, requests: Sequence[NDArray[np.float32]]) -> list[Answer | Exception]:
-        """Answer several requests as `answer` does: small ones with one call of the model.
+    def record(self, computed: Computed) -> Answer:
+        """The answer with its ids, logged for the runner.
 
-        Args:
-            requests: Rows ``(n, features)`` of each, at least one.
-
-        Returns:
-            The answer to each, or its error; one that fails does not spoil the others.
+        It belongs to the event loop's thread: the log's counters have no lock.
         """
-        small = [at for at, rows in enumerate(requests) if len(rows) <= FEW_ROWS]
-        known = self._together([requests[at] for at in small]) if len(small) > 1 else []
-        found = dict(zip(small, known, strict=False))
-        return [found.get(at) or self._answer_or_error(rows) for at, rows in enumerate(requests)]
-
-    def answer_inputs(self, requests: Sequence[Asked]) -> list[Answer | Exception]:
-        """Answer several requests for a network as `answer_all` does those for rows."""
-        embedded = self._embedder_of_requests().embed_all(requests)
-        good = [rows for rows in embedded if not isinstance(rows, Exception)]
-        answers = iter(self.answer_all(good) if good else [])
-        return [rows if isinstance(rows, Exception) else next(answers) for rows in embedded]
-
-    def _together(self, requests: Sequence[NDArray[np.float32]]) -> list[Answer]:
-        """Answers of one call of the model; none where it fails, for then each is asked alone."""
-        champion = self.follower.champion
-        try:
-            said = self._predict(champion, np.concatenate(requests))
-        except Exception:
-            return []
-        ends = np.cumsum([len(rows) for rows in requests])[:-1]
-        parts = zip(requests, np.split(said, ends), strict=True)
-        return [self._given(champion, rows, probabilities) for rows, probabilities in parts]
-
-    def _answer_or_error(self, rows: NDArray[np.float32]) -> Answer | Exception:
-        try:
-            return self.answer(rows)
-        except Exception as error:
-            return error
-
-    def _given(
-        self, champion: Champion, rows: NDArray[np.float32], probabilities: NDArray[np.float32]
-    ) -> Answer:
-        """The answer with its ids, logged for the runner."""
+        champion, rows, probabilities = computed.champion, computed.rows, computed.probabilities
         logged = self.sample_rate >= 1 or self._draw.random() < self.sample_rate
         request, token = self.signer.issue(len(rows), logged=logged)
         if logged:
@@ -221,42 +175,13 @@ class Worker:
 
     def _read_one(self, value: Any, loc: tuple[str | int, ...]) -> NDArray[np.float32]:
         """The row of an input that comes with its label, ``(features,)``."""
-        if isinstance(self.rows, RowReader):
-            return self.rows.read_one(value, loc)
-        asked = self.rows.read_one(value, loc)
+        if self.network is None or isinstance(self.rows, RowReader):
+            return self.rows.read_one(value, loc)  # type: ignore[return-value]
         try:
-            row: NDArray[np.float32] = self._embedder_of_requests().embed_one(asked)[0]
-            return row
+            row: NDArray[np.float32] = self.network.embed_one(self.rows.read_one(value, loc))[0]
         except InvalidInput as error:
             raise InvalidInput((*loc, *error.loc[2:]), error.msg, error.kind) from error
-
-    def _embedder_of_requests(self) -> RequestEmbedder:
-        if self.network is None:
-            raise TypeError(f"{self.package.tag} has no network")
-        return self.network
-
-    def _predict(self, champion: Champion, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A probability for each row, whatever a user's model returns."""
-        out = predict_probabilities(champion.model, rows)
-        if why := self.package.misfit(rows, out) or no_probability(out):
-            raise PackageError(why)
-        return out
-
-    def _refuse_bad_row(
-        self, champion: Champion, rows: NDArray[np.float32], error: Exception
-    ) -> None:
-        """Name the row that the model cannot answer; return where the model itself fails."""
-        row = find_bad_row(
-            lambda part: self._predict(champion, part),
-            rows,
-            self.package.reference_rows[:1],
-        )
-        if row is not None:
-            told = isinstance(error, PackageError)
-            reason = str(error) if told else f"{type(error).__name__}: {shown(str(error))}"
-            raise InvalidInput(
-                ("rows", row), f"the model cannot answer this row: {reason}", "model"
-            ) from error
+        return row
 
 
 def _reader_of(info: PackageInfo, max_rows: int) -> RowReader | NetworkInputs:

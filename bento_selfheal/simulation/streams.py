@@ -17,7 +17,7 @@ from bento_selfheal.inputs.column import Column
 from bento_selfheal.inputs.inference import counts_rows, infer
 from bento_selfheal.inputs.labels import labels_of
 from bento_selfheal.inputs.table_codes import codes_of, is_plain
-from bento_selfheal.inputs.table_file import read_file
+from bento_selfheal.inputs.table_file import check_names, read_file
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ def read_table(
 def _table(
     table: pa.Table, notes: list[str], label: str, drop: Sequence[str], schema: Path | None
 ) -> Table:
+    check_names(table, [label, *drop])
     labels, has_one = labels_of(table, label)
     if gaps := int((~has_one).sum()):
         table = table.filter(pa.array(has_one))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import httpx
 import pytest
 from conftest import ROOT
+from heavy import call_ms, package_deep, probes_ms
 from live import Client, served, stays_unready
 
 from bento_selfheal.packaging.model_store import model_folder
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.server import ServedService
+
+PASSES = 60
+"""Through the layers of a heavy model: a call takes some 200 ms."""
 
 # The user's service, with a way to lose a thread.
 FRAIL = """
@@ -51,3 +57,19 @@ def test_a_worker_without_its_threads_asks_for_a_restart(
             client.ask("/stop_following")
             assert len(client.predict([[0.0] * 10])["prediction_ids"]) == 1
         assert httpx.get(f"{server.url}/livez", timeout=5).status_code == 503
+
+
+@pytest.mark.slow
+def test_nobody_waits_for_a_heavy_model(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While 64 clients ask one worker whose model takes hundreds of milliseconds a call, no
+    `/livez` takes as long as a call, nor does half of `/feedback`."""
+    folders = [str(ROOT), str(ROOT / "benchmarks")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(folders))  # the server builds the model, too
+    deep, call = package_deep(PASSES), call_ms(PASSES, 1)
+    row = json.dumps({"rows": [[0.1] * 10]}).encode()
+    with served(home, deep, tmp_path, workers=1) as server:
+        found = probes_ms(server.port, row)
+    assert found["livez_slowest_ms"] < call
+    assert found["feedback_p50_ms"] < call

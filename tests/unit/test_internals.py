@@ -126,6 +126,20 @@ def test_input_is_hidden() -> None:
     assert "secret" not in str(refused.value)
 
 
+def test_unknown_fields() -> None:
+    """An input that BentoML read less of than was given is a validation error by field."""
+
+    class Strict:
+        @bentoml.api
+        def predict(self, rows: list[int]) -> int:
+            return len(rows)
+
+    internals.refuse_unknown_fields(Strict.predict)
+    assert Strict.predict.input_spec.model_validate({"rows": [1]}).rows == [1]
+    with pytest.raises(ValidationError, match="ids"):
+        Strict.predict.input_spec.model_validate({"rows": [1], "ids": [2]})
+
+
 @pytest.mark.parametrize(
     ("kind", "body"),
     [

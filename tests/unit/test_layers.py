@@ -72,8 +72,8 @@ LAYERS: dict[str, set[str]] = {
         "packaging", "packaging.package", "rules", "scoring", "store", "telemetry", "wire",
     },
     "reports": {
-        "config", "core", "deployment", "errors", "packaging", "scoring", "serving", "simulation",
-        "store", "telemetry",
+        "config", "core", "deployment", "errors", "packaging", "packaging.package", "scoring",
+        "serving", "simulation", "store", "telemetry",
     },
     "cli": {
         "client", "config", "core", "deployment", "errors", "inputs", "packaging",

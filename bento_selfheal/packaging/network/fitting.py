@@ -18,8 +18,8 @@ from bento_selfheal.embedding.checks import called_with, check_network, output_o
 from bento_selfheal.embedding.embedder import Embedder
 from bento_selfheal.embedding.packaged import Embedding
 from bento_selfheal.embedding.source import Source
-from bento_selfheal.embedding.split import Split, module_named
-from bento_selfheal.errors import PackageError
+from bento_selfheal.embedding.split import Split, float_type, module_named
+from bento_selfheal.errors import PackageError, brief
 from bento_selfheal.model import SelfHealingModel
 
 CPU = torch.device("cpu")
@@ -66,17 +66,20 @@ def embed_with(
         again.load_state_dict(own.state_dict())
     except RuntimeError as error:
         raise PackageError(f"builder: {name!r} does not build the model: {error}") from error
+    dtype = float_type(own)
     try:
-        called = called_with(source, inputs)
-        check_network(own, again, head, called)
+        called = called_with(source, inputs, dtype)
+        check_network(own, again.to(dtype), head, called)
         output = output_of(own, head, called[0])
         with torch.inference_mode():
-            width = Split(own, head)(source.ready(inputs[:1])).shape[1]
+            width = Split(own, head)(copy.deepcopy(called[0])).shape[1]
     except ValueError as error:
         raise PackageError(str(error)) from error
+    except Exception as error:  # whatever a user's network raises
+        raise PackageError(f"model: it cannot be called with the inputs: {brief(error)}") from error
     embedding = Embedding(
         source=source, network=name, network_args=dict(builder_args), head=head, width=width,
-        output=output,
+        dtype=str(dtype).removeprefix("torch."), output=output,
     )  # fmt: skip
     hidden = Embedder(source, Split(own, head), width, CPU).embed(inputs)
     model = adapted(copy.deepcopy(module_named(own, head)), width, output)

@@ -10,6 +10,7 @@ from torch import nn
 
 from bento_selfheal.embedding.embedder import Embedder
 from bento_selfheal.embedding.packaged import Embedding
+from bento_selfheal.embedding.source import DTYPES
 from bento_selfheal.embedding.split import Split
 from bento_selfheal.errors import PackageError
 from bento_selfheal.packaging.network.fitting import build_network
@@ -33,7 +34,7 @@ def open_network(package: Package, folder: Path, noted: Embedding) -> Embedder:
     path = folder / NETWORK
     if not path.exists() or hash_file(path) != noted.weights_sha256:
         raise PackageError(f"{package.tag}: {NETWORK} does not have the hash that is noted")
-    network = build_network(noted.network, noted.network_args)
+    network = build_network(noted.network, noted.network_args).to(DTYPES[noted.dtype])
     try:
         load_model(network, path)
     except (RuntimeError, SafetensorError) as error:

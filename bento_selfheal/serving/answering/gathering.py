@@ -1,6 +1,6 @@
-"""Requests that have come by the same moment are answered together.
+"""Requests that have come by the same moment are computed together, in the event loop.
 
-A model takes about as long for one row as for fifty, so a worker under load answers many more
+A light model takes about as long for one row as for fifty, so a worker under load answers many more
 requests. Nobody waits for others to come: whoever is there when the event loop gets to it is
 answered.
 """
@@ -11,45 +11,55 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from bento_selfheal.serving.worker import Answer
+Request = TypeVar("Request")
+Result = TypeVar("Result")
+Compute = Callable[[Sequence[Request]], list[Result | Exception]]
+"""Gives the result of each request, or the error that it gets instead."""
 
-Asked = TypeVar("Asked")
-"""Rows ``(n, features)``, or the inputs of a network."""
 
-
-class Gathering(Generic[Asked]):
+class Gathering(Generic[Request, Result]):
     """Gathers what one turn of the event loop brings.
 
     Args:
-        answer_all: Gives the answer to each request, or the error that it gets instead.
+        compute: Computes requests; the event loop waits for it.
     """
 
-    def __init__(self, answer_all: Callable[[Sequence[Asked]], list[Answer | Exception]]) -> None:
-        self._answer_all = answer_all
-        self._waiting: list[tuple[Asked, asyncio.Future[Answer]]] = []
+    def __init__(self, compute: Compute[Request, Result]) -> None:
+        self._compute = compute
+        self._waiting: list[tuple[Request, asyncio.Future[Result | Exception]]] = []
 
-    async def answer(self, rows: Asked) -> Answer:
-        """Answer one request with those that came beside it.
+    async def answer(self, request: Request) -> Result:
+        """Compute one request with those that came beside it.
 
         Raises:
             Exception: Its own error; an error of another request does not reach it.
         """
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answer] = loop.create_future()
-        self._waiting.append((rows, future))
+        future: asyncio.Future[Result | Exception] = loop.create_future()
+        self._waiting.append((request, future))
         if len(self._waiting) == 1:
             loop.call_soon(self._answer_waiting)
-        return await future
+        return unless_error(await future)
 
     def _answer_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
-        there = [(rows, future) for rows, future in waiting if not future.cancelled()]
+        there = [(request, future) for request, future in waiting if not future.cancelled()]
+        if not there:
+            return
         try:
-            answers = self._answer_all([rows for rows, _ in there])
+            results = self._compute([request for request, _ in there])
         except Exception as error:  # nobody may wait for ever
-            answers = [error] * len(there)
-        for (_, future), answer in zip(there, answers, strict=True):
-            if isinstance(answer, Exception):
-                future.set_exception(answer)
-            else:
-                future.set_result(answer)
+            results = [error] * len(there)
+        for (_, future), result in zip(there, results, strict=True):
+            future.set_result(result)
+
+
+def unless_error(result: Result | Exception) -> Result:
+    """A result; raises it where it is an error.
+
+    A future carries errors as results: one that nobody waits for any more would be logged, and a
+    `StopIteration` cannot be raised into it.
+    """
+    if isinstance(result, Exception):
+        raise result
+    return result

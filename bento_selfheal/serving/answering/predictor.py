@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from bento_selfheal.errors import InvalidInput, PackageError
-from bento_selfheal.serving.answering.gathering import Gathering
-from bento_selfheal.serving.http.replies import Reply, failed, refused_bytes
+from bento_selfheal.errors import InvalidInput, Overloaded, PackageError
+from bento_selfheal.serving.answering.computing import Computed
+from bento_selfheal.serving.http.replies import Reply, as_reply, failed, refused_bytes, unavailable
 from bento_selfheal.serving.reading.network_inputs import Asked, NetworkInputs
 from bento_selfheal.serving.worker import Answer, Worker
 from bento_selfheal.telemetry import names
@@ -31,20 +31,26 @@ from bento_selfheal.wire.messages import (
 JSON_KINDS = ("", "application/json")
 
 
+class Computes(Protocol):
+    """Computes requests as the worker's reader reads them."""
+
+    async def answer(self, request: Any, /) -> Computed:
+        """What the model says of one request."""
+
+
 class Predictor:
     """Turns a request into its answer, on BentoML's way or from bytes to bytes.
 
     Args:
-        worker: Answers rows.
+        worker: Reads rows and records answers.
+        dispatcher: Computes rows, or the inputs of a network.
         telemetry: Records spans.
     """
 
-    def __init__(self, worker: Worker, telemetry: Telemetry) -> None:
+    def __init__(self, worker: Worker, dispatcher: Computes, telemetry: Telemetry) -> None:
         self._worker = worker
+        self._dispatcher = dispatcher
         self._telemetry = telemetry
-        self._gathering: Gathering[Any] = Gathering(
-            worker.answer_all if worker.network is None else worker.answer_inputs
-        )
         self._classes = json.dumps(worker.package.info.classes)
 
     async def predict(self, rows: Any, facts: Any = None) -> Predictions:
@@ -57,6 +63,7 @@ class Predictor:
         Raises:
             InvalidInput: A row is wrong, or the model cannot answer it; the row is named.
             PackageError: The model answers with something else than a probability for each row.
+            Overloaded: It would be answered too late.
         """
         reader = self._worker.rows
         if isinstance(reader, NetworkInputs):
@@ -85,7 +92,9 @@ class Predictor:
         except InvalidInput as error:
             return refused_bytes(error)
         except PackageError as error:
-            return Reply(bytes(failed(error).body), 500)
+            return as_reply(failed(error))
+        except Overloaded as error:
+            return as_reply(unavailable(error))
         if NPY in headers.get("accept", ""):
             return self._numbers(answer)
         return Reply(orjson.dumps(self._fields(answer), option=orjson.OPT_SERIALIZE_NUMPY))
@@ -102,12 +111,11 @@ class Predictor:
         return reader.read_json(body) if kind in JSON_KINDS else None
 
     async def _answer(self, rows: NDArray[np.float32] | Asked) -> Answer:
-        """The answer, in a span where spans are recorded; requests that have come by the same
-        moment share one call of the model."""
+        """The recorded answer, in a span where spans are recorded."""
         if not self._telemetry.enabled:
-            return await self._gathering.answer(rows)
+            return self._worker.record(await self._dispatcher.answer(rows))
         with self._telemetry.span(names.PREDICT, {names.ROWS: len(rows)}) as span:
-            answer = await self._gathering.answer(rows)
+            answer = self._worker.record(await self._dispatcher.answer(rows))
             span.set_attribute(names.VERSION, answer.champion.version)
             return answer
 

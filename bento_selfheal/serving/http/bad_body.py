@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from bento_selfheal.internals import BAD_FORM
 from bento_selfheal.serving.http.replies import invalid_body
 from bento_selfheal.serving.reading.rows import shown
 
@@ -30,11 +31,13 @@ def refusal(request: Request, error: Exception) -> JSONResponse | None:
     if not isinstance(error, ValidationError) or error.title != INPUT:
         return None
     errors = error.errors(include_url=False, include_context=False)
+    if errors[0]["type"] == BAD_FORM:
+        return _unread(kind, "is read here where each field is a JSON text, and no file")
     if kind not in READ and errors[0]["type"] == "json_invalid":
         return _unread(kind)
     return invalid_body(errors)
 
 
-def _unread(kind: str) -> JSONResponse:
-    error = f"Content-Type: {shown(kind)} is not read here; send application/json"
+def _unread(kind: str, why: str = "is not read here") -> JSONResponse:
+    error = f"Content-Type: {shown(kind)} {why}; send application/json"
     return JSONResponse({"error": error}, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)

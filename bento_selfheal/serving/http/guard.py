@@ -15,6 +15,13 @@ from typing import Any
 from starlette.types import Message, Receive, Scope, Send
 
 from bento_selfheal.serving.http.access_rules import AccessRule, Refusal
+from bento_selfheal.serving.http.encoding import (
+    PACKED,
+    encoding_of,
+    unknown,
+    unpack,
+    unpacked,
+)
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +43,7 @@ class Guard:
 
     Args:
         app: The application behind.
-        most: Bytes of the largest body that is accepted.
+        most: Bytes of the largest body that is accepted, counted as it comes and unpacked.
         rule: Which requests may reach what; None where only processes of this service connect.
         server: Value of the ``Server`` header, as BentoML gives it.
         count: Called with the status of each refusal.
@@ -75,11 +82,13 @@ class Guard:
             await self._websocket(refusal, scope, receive, send)
             return
         if refusal is None and (b"content-length" in headers or b"transfer-encoding" in headers):
-            body = await self._body(headers, receive)
-            if isinstance(body, bytes):
-                receive = again(body, receive)
-            else:
+            body = await self._plain_body(headers, receive)
+            if isinstance(body, Refusal):
                 refusal = body
+            else:
+                receive = again(body, receive)
+                if encoding_of(headers) in PACKED:
+                    scope = unpacked(scope, len(body))
         if refusal is None:
             await self._app(scope, receive, send)
         elif refusal is not GONE:
@@ -95,8 +104,22 @@ class Guard:
         else:
             await send({"type": "websocket.close", "code": 1008, "reason": refusal.error})
 
+    async def _plain_body(
+        self, headers: Mapping[bytes, bytes], receive: Receive
+    ) -> bytes | Refusal:
+        """The whole body as it is without its encoding, or why it is refused."""
+        encoding = encoding_of(headers)
+        if (refusal := unknown(encoding)) is not None:
+            return refusal
+        body = await self._body(headers, receive)
+        if encoding in PACKED and isinstance(body, bytes):
+            body = unpack(body, self._most)
+            if isinstance(body, bytes) and len(body) > self._most:
+                return self._too_large()
+        return body
+
     async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes | Refusal:
-        """The whole body, or why it is refused."""
+        """The whole body as it comes, or why it is refused."""
         if int(headers.get(b"content-length", b"0")) > self._most:
             return self._too_large()
         message = await receive()

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bento_selfheal.dashboard.page import Page
 from bento_selfheal.errors import CommandError, SelfHealError, SnapshotError, StoreError
-from bento_selfheal.serving.http import examples
 from bento_selfheal.serving.http.auth import ASKED_BY
 from bento_selfheal.serving.http.replies import conflict, invalid_request, unavailable
+from bento_selfheal.serving.openapi import examples
 from bento_selfheal.serving.operations import MOST, LogPage, Operations
 from bento_selfheal.wire.messages import NO_NUL, CommandAnswer
 

@@ -11,7 +11,14 @@ import orjson
 from pydantic import ValidatorFunctionWrapHandler
 from starlette.responses import JSONResponse
 
-from bento_selfheal.errors import InvalidInput, PackageError, SelfHealError, StoreError, escaped
+from bento_selfheal.errors import (
+    InvalidInput,
+    Overloaded,
+    PackageError,
+    SelfHealError,
+    StoreError,
+    escaped,
+)
 from bento_selfheal.serving.http.rate_limit import RateLimited
 from bento_selfheal.serving.reading.rows import shown
 from bento_selfheal.wire.messages import FeedbackItem
@@ -53,6 +60,12 @@ def unless_too_many(items: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     return handler(items)
 
 
+def as_reply(response: JSONResponse) -> Reply:
+    """A response as the fast path sends it; lengths and types of the body are its own to say."""
+    told = {k: v for k, v in response.headers.items() if not k.startswith("content-")}
+    return Reply(bytes(response.body), response.status_code, headers=told)
+
+
 def refused(error: InvalidInput) -> JSONResponse:
     """The answer to input that is wrong: 400, or 413 where it is too much."""
     return JSONResponse(error.body(), _status(error))
@@ -74,8 +87,8 @@ def rate_limited(limited: RateLimited) -> JSONResponse:
     return JSONResponse({"error": limited.why}, 429, headers=headers)
 
 
-def unavailable(error: StoreError) -> JSONResponse:
-    """The answer while the store is out of reach: 503 with Retry-After."""
+def unavailable(error: StoreError | Overloaded) -> JSONResponse:
+    """The answer while the store is out of reach or the model is busy: 503 with Retry-After."""
     return JSONResponse({"error": str(error)}, 503, headers={"Retry-After": "1"})
 
 
@@ -112,6 +125,8 @@ def _told(error: Mapping[str, Any]) -> dict[str, Any]:
     given = error.get("input")
     if error["type"] == "missing" and isinstance(given, Mapping):
         said = f"missing, got the fields {shown([escaped(str(key)) for key in given])}"
+    elif error["type"] == "extra_forbidden":
+        said = f"unknown field, got {shown(given)}"
     else:
         said = f"{escaped(error['msg'])}, got {shown(given)}"
     loc = [escaped(part) if isinstance(part, str) else part for part in error["loc"]]

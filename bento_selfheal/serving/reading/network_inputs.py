@@ -55,7 +55,7 @@ class NetworkInputs:
         self.source = embedding.source
         self._schema = Schema(facts)
         self._names = [column.name for column in facts]
-        self._max_rows = max_rows
+        self.max_rows = max_rows
         self._rows: RowReader | None = None
         if isinstance(self.source, TableRows):
             typed = any(column != Column(name=column.name) for column in facts)
@@ -111,9 +111,9 @@ class NetworkInputs:
             raise InvalidInput(("rows",), f"a list of inputs is needed, got {shown(rows)}", "type")
         if not len(rows):
             raise InvalidInput(("rows",), "the batch is empty", "empty")
-        if len(rows) > self._max_rows:
+        if len(rows) > self.max_rows:
             raise InvalidInput(
-                ("rows",), f"{len(rows)} rows are over the limit of {self._max_rows}", "too_many"
+                ("rows",), f"{len(rows)} rows are over the limit of {self.max_rows}", "too_many"
             )
         return Asked(list(rows), self._codes(facts, len(rows)))
 
@@ -165,7 +165,7 @@ class NetworkInputs:
             yield body
 
         try:
-            form = await MultiPartParser(Headers(headers), once(), max_files=self._max_rows).parse()
+            form = await MultiPartParser(Headers(headers), once(), max_files=self.max_rows).parse()
         except (MultiPartException, KeyError) as error:
             raise InvalidInput(("body",), f"no multipart body: {error!r}", "multipart") from error
         parts = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]

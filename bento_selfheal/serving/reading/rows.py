@@ -26,12 +26,15 @@ class RowReader:
     Args:
         features: Names in the order of the columns.
         max_rows: Most rows that one request may carry.
+
+    Attributes:
+        max_rows: The same.
     """
 
     def __init__(self, features: Sequence[str], max_rows: int) -> None:
         self._features = list(features)
         self._known = set(features)
-        self._max_rows = max_rows
+        self.max_rows = max_rows
 
     def read(self, rows: Any, field: str = "rows") -> NDArray[np.float32]:
         """Lists in the order of the features, or objects by feature name → ``(n, features)``.
@@ -92,9 +95,9 @@ class RowReader:
     def _check_count(self, rows: int, field: str) -> None:
         if not rows:
             raise InvalidInput((field,), "the batch is empty", "empty")
-        if rows > self._max_rows:
+        if rows > self.max_rows:
             raise InvalidInput(
-                (field,), f"{rows} rows are over the limit of {self._max_rows}", "too_many"
+                (field,), f"{rows} rows are over the limit of {self.max_rows}", "too_many"
             )
 
     def _table(self, table: NDArray[Any], field: str) -> NDArray[np.float32]:
@@ -116,7 +119,7 @@ class RowReader:
     def _fitting(self, rows: Any) -> NDArray[np.float32] | None:
         """Rows that hold numbers, lists and nulls alone; None where they need a second look."""
         try:
-            if not 0 < len(rows) <= self._max_rows:
+            if not 0 < len(rows) <= self.max_rows:
                 return None
             with np.errstate(over="ignore"):
                 values = np.array(rows, dtype=np.float32)
@@ -208,9 +211,12 @@ class LabelReader:
     def __init__(self, classes: Sequence[Label]) -> None:
         self.classes = list(classes)
         self._index = {label: i for i, label in enumerate(classes)}
+        self._by_text: dict[str, list[int]] = {}
+        for i, label in enumerate(classes):
+            self._by_text.setdefault(str(label), []).append(i)
 
     def read(self, label: Any, loc: tuple[str | int, ...]) -> int:
-        """The index of the class.
+        """The index of the class: ``"1"`` is the class 1 too where no other has this text.
 
         Raises:
             InvalidInput: It is no class of this model.
@@ -219,6 +225,9 @@ class LabelReader:
             found = self._index.get(label)  # type: ignore[arg-type]
             if found is not None:
                 return found
+            alike = self._by_text.get(str(label), [])
+            if len(alike) == 1:
+                return alike[0]
         known = ", ".join(repr(c) for c in self._index)
         raise InvalidInput(loc, f"{shown(label)} is not a class; classes are {known}", "label")
 

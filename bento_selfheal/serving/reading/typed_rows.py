@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,12 +46,13 @@ class TypedRowReader(RowReader):
         if isinstance(row, dict):
             row = self._in_order(row, loc)
         self._check_width(row, loc)
-        return self._code(row, loc)
+        codes: NDArray[np.float32] = self._codes([row], lambda _: loc)[0]
+        return codes
 
     def _numbers(self, rows: list[Any], field: str) -> NDArray[np.float32]:
         for i, row in enumerate(rows):
             self._check_width(row, (field, i))
-        return np.stack([self._code(row, (field, i)) for i, row in enumerate(rows)])
+        return self._codes(rows, lambda row: (field, row))
 
     def _table(self, table: NDArray[Any], field: str) -> NDArray[np.float32]:
         """An array ``(n, columns)``; NaN is a gap, and only numbers can be told by one."""
@@ -64,11 +65,13 @@ class TypedRowReader(RowReader):
         self._check_numbers(table, field)
         return self._numbers(table.tolist(), "rows")
 
-    def _code(self, row: Sequence[Any], loc: tuple[str | int, ...]) -> NDArray[np.float32]:
+    def _codes(
+        self, rows: list[Any], loc: Callable[[int], tuple[str | int, ...]]
+    ) -> NDArray[np.float32]:
+        """Codes of rows of the right width; `loc` says where one of them stands."""
         try:
-            return self._schema.code(row)
+            return self._schema.codes(rows)
         except Misfit as misfit:
             given = "null" if misfit.value is None else shown(misfit.value)
-            raise InvalidInput(
-                (*loc, misfit.column), f"{misfit.wanted} is needed, got {given}", "value"
-            ) from misfit
+            said = f"{misfit.wanted} is needed, got {given}"
+            raise InvalidInput((*loc(misfit.row), misfit.column), said, "value") from misfit

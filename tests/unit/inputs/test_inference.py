@@ -70,11 +70,14 @@ def test_suspects(name: str, values: list[Any], said: str | None) -> None:
 
 
 def test_every_column_that_does_not_work_is_named() -> None:
-    """One message names all columns of types that no input can have, and infinite values."""
-    table = pa.table({"a": [[1], [2]], "b": [b"x", b"y"], "c": [1.0, float("inf")], "y": [0, 1]})
-    with pytest.raises(SettingsError, match=r"'a' has type list.*'b' has type binary.*'c': row 1"):
+    """One message names all columns of types that no input can have, and values too large."""
+    table = pa.table({
+        "a": [[1], [2]], "b": [b"x", b"y"], "c": [1.0, float("inf")], "d": [1e300, 0], "y": [0, 1]
+    })  # fmt: skip
+    said = r"'a' has type list.*'b' has type binary.*'c': row 1 is inf.*'d': row 0 is 1e\+300"
+    with pytest.raises(SettingsError, match=said):
         infer(table, "y")
-    with pytest.raises(SettingsError, match=r"column 'z' is not there; columns: \['a'"):
-        infer(table, "z")
+    with pytest.raises(SettingsError, match=r"columns 'z', 'x' are not there; columns: \['a'"):
+        infer(table, "z", ["x", "a"])
     with pytest.raises(SettingsError, match="no column is left"):
-        infer(table, "y", ["a", "b", "c"])
+        infer(table, "y", ["a", "b", "c", "d"])

@@ -53,6 +53,31 @@ def test_what_a_column_cannot_hold(place: int, value: Any, wanted: str) -> None:
     assert refused.value.wanted == wanted
 
 
+def test_the_first_bad_value_of_many_rows_is_named() -> None:
+    """Whichever columns are wrong, it is the first row's first value that is told."""
+    rows = [[*GOOD] for _ in range(50)]
+    rows[40][0], rows[30][4], rows[30][1] = "fast", "soon", 10**400
+    with pytest.raises(Misfit) as refused:
+        SCHEMA.codes(rows)
+    assert (refused.value.row, refused.value.column, refused.value.value) == (
+        30,
+        "engines",
+        10**400,
+    )
+
+
+def test_rows_together_are_rows_alone() -> None:
+    """A row has the same codes in any company, whatever else its columns hold."""
+    odd: list[list[Any]] = [
+        [1, 2.0, 1, "fog ", "2026-11-28"], [None, np.int64(3), False, math.nan, math.nan],
+        [10**30, 2, None, 5, datetime(2026, 11, 28)], [np.float32(0.5), 10**30, True, None, None],
+    ]  # fmt: skip
+    alone = np.stack([SCHEMA.code(row) for row in odd])
+    assert np.array_equal(SCHEMA.codes(odd), alone, equal_nan=True)
+    assert np.array_equal(np.isnan(alone).sum(axis=1), [0, 3, 1, 2])
+    assert alone[:, 3].tolist()[0] == 1
+
+
 def test_gaps_and_unseen_categories_are_answers() -> None:
     """A missing value is NaN, whichever way it is told; a category that was never seen has a code
     of its own, and no name any more."""

@@ -198,6 +198,7 @@ def test_reproducible() -> None:
 def _nan() -> np.ndarray[Any, Any]:
     rows, _ = data()
     rows[17, 2] = np.nan
+    rows[3, 0] = np.inf
     return rows
 
 
@@ -206,8 +207,13 @@ def _nan() -> np.ndarray[Any, Any]:
     [
         ({"features": FEATURES[:3]}, r"rows: shape \(400, 4\) does not match 3"),
         ({"features": ["a", "b", "b", "c"]}, "features: names occur more than once"),
-        ({"rows": _nan()}, "rows: row 17, age is nan"),
+        ({"rows": _nan()}, "rows: row 3, load is inf; row 17, age is nan"),
         ({"rows": np.zeros(400)}, "rows: shape"),
+        (
+            {"rows": np.zeros((400, 3, 8, 8))},
+            r"rows: shape \(400, 3, 8, 8\) is no table \(400, 4\): pass rows.reshape\(len\(rows\)"
+            r", -1\), name its 192 columns.*torch.nn.Unflatten\(1, \(3, 8, 8\)\)",
+        ),
         ({"rows": data(20)[0], "labels": data(20)[1]}, "rows: 20 rows are too few"),
         ({"labels": [0, 1]}, "labels: shape"),
         ({"labels": np.zeros(400)}, "labels: at least two classes"),
@@ -247,6 +253,12 @@ def test_builder_of_another_model() -> None:
     with pytest.raises(PackageError, match="does not build the model"):
         made(model=convolution(4), builder=OWN["builder"],
              builder_args={"width": 4, "channels": 5})  # fmt: skip
+
+
+def test_a_model_without_its_builder() -> None:
+    """Whoever passes a network of his own is told what else it takes."""
+    with pytest.raises(PackageError, match=r"model: .* needs builder='module:function' and bui"):
+        made(model=convolution(4))
 
 
 def folder_of(package: Package) -> Path:

@@ -171,6 +171,15 @@ def test_report(data: ReportData) -> None:
     assert "Snapshots" in html
 
 
+def test_many_classes(data: ReportData) -> None:
+    """Of more than two classes, accuracy and each class's own share are told, and no F1."""
+    many = ReportData(**{**data.__dict__, "recalls": {"cat": 0.912, "dog": 0.5, "fish": 1.0}})
+    html = render_report(many)
+    assert "<td>cat</td><td>0.912</td>" in html
+    assert [word for word in ("F1", "precision", "recall") if word in html] == []
+    assert "F1" in render_report(data)
+
+
 def test_report_escapes(data: ReportData) -> None:
     """What a client named itself is text, not markup."""
     evil = {"kind": "quarantine", "time": 0.0, "batch": 1, "detail": {"source": "<script>x"}}

@@ -20,11 +20,12 @@ from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.decision import decide_classes
 from bento_selfheal.core.records import OperatingPoint, PointKind, PredictionRecord
 from bento_selfheal.deployment.deploy import prepare
-from bento_selfheal.errors import InvalidInput
+from bento_selfheal.errors import InvalidInput, Overloaded
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.probabilities import predict_probabilities
-from bento_selfheal.serving import worker as worker_module
+from bento_selfheal.serving.answering import computing as computing_module
+from bento_selfheal.serving.answering.dispatcher import Dispatcher
 from bento_selfheal.serving.answering.predictor import Predictor
 from bento_selfheal.serving.http.replies import Reply
 from bento_selfheal.serving.predict_service import PredictBase
@@ -50,7 +51,9 @@ def worker(package: Package, tmp_path: Path) -> Iterator[Worker]:
 
 @pytest.fixture
 def predictor(worker: Worker) -> Predictor:
-    return Predictor(worker, Telemetry())
+    rows = worker.package.reference_rows
+    dispatcher = Dispatcher(worker.computing, rows, Settings(), cores=1)
+    return Predictor(worker, dispatcher, Telemetry())
 
 
 def rows(n: int = 50) -> NDArray[np.float32]:
@@ -78,7 +81,7 @@ class Moving:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._real = worker_module.predict_probabilities
+        self._real = computing_module.predict_probabilities
 
     def __call__(self, model: SelfHealingModel, table: NDArray[np.float32]) -> Any:
         follower = self._worker.follower
@@ -94,7 +97,7 @@ def test_one_threshold_in_an_answer(
     """While the threshold changes, an answer decides by the threshold that it reports, and says
     of that very one whether it is verified: on each way, and in the monitor's records."""
     worker.follower.champion = worker.follower.champion.at(LOW)
-    monkeypatch.setattr(worker_module, "predict_probabilities", Moving(worker))
+    monkeypatch.setattr(computing_module, "predict_probabilities", Moving(worker))
     for threshold in (0.0, 1.0):
         answer = json.loads(replied(predictor.reply(JSON, body(rows()))).body)
         assert answer["threshold"] == threshold
@@ -187,7 +190,7 @@ def test_requests_of_the_same_moment(
         asked.append(len(given))
         return predict_probabilities(model, given)
 
-    monkeypatch.setattr("bento_selfheal.serving.worker.predict_probabilities", counted)
+    monkeypatch.setattr("bento_selfheal.serving.answering.computing.predict_probabilities", counted)
     sent = [rows()[:1], rows()[:3], rows()[1:2]]
     before = worker.log.waiting
     replies = together(predictor, *(body(one) for one in sent))
@@ -267,6 +270,39 @@ def test_a_wrong_number_of_answers(worker: Worker, predictor: Predictor, how: st
     slow = asyncio.run(cast(Any, PredictBase.predict).func(running, coded(1, 77, 3).tolist()))
     assert (slow.status_code, slow.body) == (500, reply.body)
     assert worker.log.appended == 0
+
+
+def test_too_many_wait_for_the_model(
+    worker: Worker, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that would wait for too long is a 503 that says when to come again, on each way,
+    and nothing is logged."""
+
+    async def overloaded() -> None:
+        raise Overloaded("too many requests wait for the model")
+
+    monkeypatch.setattr(Dispatcher, "answer", lambda *_: overloaded())
+    reply = replied(predictor.reply(JSON, body(rows())))
+    assert (reply.status, reply.headers) == (503, {"retry-after": "1"})
+    running = SimpleNamespace(_predictor=predictor)
+    slow = asyncio.run(cast(Any, PredictBase.predict).func(running, rows().tolist()))
+    assert (slow.status_code, slow.headers["retry-after"]) == (503, "1")
+    assert slow.body == reply.body == b'{"error":"too many requests wait for the model"}'
+    assert worker.log.appended == 0
+
+
+def test_a_model_that_stops_an_iteration(worker: Worker, predictor: Predictor) -> None:
+    """Whatever class of error a model raises, all who asked beside it are told."""
+
+    class Stopping(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise StopIteration
+
+    champion = worker.follower.champion
+    m = champion.model
+    stopping = SelfHealingModel(Stopping(), m.reflexive, m.head, m.output)
+    worker.follower.champion = replace(champion, model=stopping)
+    assert [type(e) for e in together(predictor, *[body(rows(1))] * 3)] == [RuntimeError] * 3
 
 
 def test_what_came_is_logged(picky: Worker, predictor: Predictor) -> None:

@@ -128,15 +128,21 @@ def test_large_numbers_keep_their_digits(tmp_path: Path) -> None:
 
 
 def test_by_a_schema(tmp_path: Path) -> None:
-    """With types given, a number may be a category; a column that is not there is named."""
+    """With types given, a number may be a category; all columns that do not fit are named."""
     file, schema = written(tmp_path / "a.csv", "x,y,up\n1,7,0\n2,7,1\n1,8,0\n"), tmp_path / "s.json"
     schema.write_text('[{"name": "x", "kind": "category", "levels": ["2", "1"]}]')
     table = read_table(file, "up", schema=schema)
     assert table.features == ["x"]
     assert table.rows[:, 0].tolist() == [1, 0, 1]
-    schema.write_text('[{"name": "z"}]')
-    with pytest.raises(SettingsError, match="column 'z' is not there"):
+    schema.write_text('[{"name": "z"}, {"name": "x"}, {"name": "w"}]')
+    with pytest.raises(SettingsError, match="columns 'z', 'w' are not there"):
         read_table(file, "up", schema=schema)
+    gaps = written(tmp_path / "b.csv", "x,y,up\n1,red,0\n,7,1\n1,8,0\n")
+    schema.write_text('[{"name": "x"}, {"name": "y"}]')
+    with pytest.raises(SettingsError, match=r"'x': row 1 is missing.*'y' is no number.*red"):
+        read_table(gaps, "up", schema=schema)
+    with pytest.raises(SettingsError, match="columns 'no', 'nor' are not there"):
+        read_table(file, "no", drop=["nor"])
     schema.write_text('[{"name": "x", "kind": "colour"}]')
     with pytest.raises(SettingsError, match=r"schema: .*s\.json cannot be read"):
         read_table(file, "up", schema=schema)

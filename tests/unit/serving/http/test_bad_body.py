@@ -12,7 +12,11 @@ import httpx
 import pytest
 from pydantic import WrapValidator
 
-from bento_selfheal.internals import answer_refusals
+from bento_selfheal.internals import (
+    answer_refusals,
+    refuse_bad_forms,
+    refuse_unknown_fields,
+)
 from bento_selfheal.serving.http.bad_body import refusal
 from bento_selfheal.serving.http.replies import unless_too_many
 from bento_selfheal.wire.messages import FeedbackItem, Rows
@@ -35,6 +39,11 @@ class Taker:
         return len(items)
 
 
+refuse_bad_forms(Taker.inner.predict, Taker.inner.feedback)  # type: ignore[attr-defined]
+refuse_unknown_fields(Taker.inner.predict, Taker.inner.feedback)  # type: ignore[attr-defined]
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 5000
+
+
 @pytest.fixture(scope="module")
 def app() -> Any:
     """BentoML's application, whose refusals are answered here."""
@@ -44,13 +53,17 @@ def app() -> Any:
 
 
 def post(app: Any, path: str, body: str, kind: str) -> httpx.Response:
+    return send(app, path, content=body, headers={"Content-Type": kind})
+
+
+def send(app: Any, path: str, **request: Any) -> httpx.Response:
     async def once() -> httpx.Response:
         transport = httpx.ASGITransport(app=app)
         async with (
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=transport, base_url="http://x") as client,
         ):
-            return await client.post(path, content=body, headers={"Content-Type": kind})
+            return await client.post(path, **request)
 
     return asyncio.run(once())
 
@@ -64,6 +77,9 @@ def post(app: Any, path: str, body: str, kind: str) -> httpx.Response:
         ("/predict", "", ["rows: missing"]),
         ("/feedback", {"items": [GOOD, {"prediction_id": "b.0"}]}, ["items.1.label: missing"]),
         ("/feedback", {"items": [{**GOOD, "corrects": "maybe"}]}, ["items.0.corrects", "'maybe'"]),
+        ("/predict", {"rows": [[0.1]], "ids": [5]}, ["ids: unknown field, got [5]"]),
+        ("/feedback", {"items": [GOOD], "now": 1}, ["now: unknown field, got 1"]),
+        ("/feedback", {"items": [{**GOOD, "id": 3}]}, ["items.0.id: unknown field, got 3"]),
         ("/feedback", {"items": 7}, ["items: ", "got 7"]),
     ],
 )
@@ -89,6 +105,15 @@ def test_content_type(app: Any, kind: str, caplog: pytest.LogCaptureFixture) -> 
     assert response.status_code == 415
     assert kind in response.json()["error"]
     assert "application/json" in response.json()["error"]
+    assert [r for r in caplog.records if r.exc_info] == []
+
+
+@pytest.mark.parametrize("field", ["rows", "file"])
+def test_a_file_in_a_form(app: Any, field: str, caplog: pytest.LogCaptureFixture) -> None:
+    """An image in a form is a 415 that says what a form may hold."""
+    response = send(app, "/predict", files={field: ("a.png", PNG, "image/png")})
+    assert response.status_code == 415
+    assert "'multipart/form-data' is read here where each field is a JSON text" in response.text
     assert [r for r in caplog.records if r.exc_info] == []
 
 

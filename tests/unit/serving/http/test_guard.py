@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from bento_selfheal.config.settings import Settings
-from bento_selfheal.serving.http import guard
+from bento_selfheal.serving.http import encoding, guard
 from bento_selfheal.serving.http.access_rules import (
     ANY,
     OPEN,
@@ -300,3 +301,62 @@ def test_a_content_type_that_is_not_ascii() -> None:
         named: Any = {"content_type": kind}
         assert ask(there, "POST", "/feedback", b"{}", **named).status_code == 200
     assert seen == [b"application/json; x=?", b"application/json"]
+
+
+# -- encodings ------------------------------------------------------------------------------------
+
+
+def ask_packed(content: bytes, encoding: str) -> httpx.Response:
+    return ask(guarded(), "POST", "/predict", content, content_encoding=encoding)
+
+
+@pytest.mark.parametrize("size", [0, 1, MOST])
+def test_gzip(size: int) -> None:
+    """A gzip body is handed on unpacked, up to the limit."""
+    assert ask_packed(gzip.compress(b"a" * size), "gzip").text == f"operator:{size}"
+    assert ask_packed(b"a" * size, "identity").text == f"operator:{size}"
+
+
+def test_what_is_behind_sees_a_plain_request() -> None:
+    """Nothing behind the guard unpacks a second time, or waits for a body of the packed size."""
+    seen: dict[bytes, bytes] = {}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.update(scope["headers"])
+        await behind(scope, receive, send)
+
+    there = Guard(app, most=MOST, rule=None, server="s", count=lambda _: None)
+    ask(there, "POST", "/predict", gzip.compress(b"a" * 500), content_encoding="GZIP")
+    assert (seen[b"content-length"], seen.get(b"content-encoding")) == (b"500", None)
+
+
+def test_a_bomb(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit counts what is unpacked, and no more than that is unpacked."""
+    monkeypatch.setattr(guard, "LINGER_SECONDS", 0.01)
+    bomb = gzip.compress(bytes(500 * MOST))
+    assert len(bomb) < MOST
+    assert ask_packed(bomb, "gzip").status_code == 413
+    assert encoding.unpack(bomb, MOST) == bytes(MOST + 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"{}", "incorrect header"), (gzip.compress(b"a" * 99)[:-1], "it ends early"),
+        (gzip.compress(b"a") * 2, "something follows its end"),
+    ],
+)  # fmt: skip
+def test_bad_gzip(content: bytes, why: str) -> None:
+    """A body that is not one whole gzip stream is a 400 that says so."""
+    answer = ask_packed(content, "gzip")
+    assert answer.status_code == 400
+    assert why in answer.json()["error"]
+
+
+@pytest.mark.parametrize("named", ["br", "gzip, gzip", "zzz"])
+def test_other_encodings(named: str) -> None:
+    """Any other encoding is a 415 that names it and what is taken."""
+    answer = ask_packed(b"{}", named)
+    assert answer.status_code == 415
+    assert answer.headers["Accept-Encoding"] == "gzip"
+    assert repr(named) in answer.json()["error"]

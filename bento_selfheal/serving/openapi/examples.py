@@ -4,7 +4,7 @@ from __future__ import annotations
 
 STATUS = {
     "state": "DRIFTING", "mode": "heal", "paused": False,
-    "model": "selfheal-demo:wwzzpchhi2ajuax4",
+    "model": "selfheal-demo:wwzzpchhi2ajuax4", "classes": [0, 1],
     "serving": {"version": 7, "phase": "post-heal",
                 "tag": "selfheal-demo-adapter:1a565b-000007-post-heal"},
     "signals": {"z": 1.41, "feature": "V14", "conflicts": 41, "drifting": True,

@@ -1,0 +1,142 @@
+"""Images that change from the middle on: what was served beside a network that learns all over.
+
+scikit-learn's digits as 3 x 32 x 32. The first two fifths train a small convolutional network of
+hidden width 64; of the others, 4,000 are drawn, each moved by up to three pixels, and the second
+half is noisy, inverted or rotated. Labels come 100 images late. The peer fits all weights of the
+network to the same labels, as they come: five steps of Adam for each 25 labels, on these and 39
+earlier ones.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import rotate
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.packaging.build import package_model
+from bento_selfheal.packaging.embedded import open_embedder
+from bento_selfheal.simulation.backtest import Backtest
+from bento_selfheal.simulation.comparison import REQUEST_ROWS
+from bento_selfheal.simulation.streams import Stream
+
+SIDE, HIDDEN, CLASSES = 32, 64, 10
+TRAIN, LATE, SEED = 0.4, 100, 42
+STREAM, MOVED = 4000, 3
+STEPS, EARLIER, EPOCHS, BATCH = 5, 39, 30, 64
+Pixels = NDArray[np.float32]
+
+
+class Convolutional(nn.Module):
+    """Two convolutions, and a hidden vector in front of the head `fc`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(),
+        )  # fmt: skip
+        self.hidden = nn.Linear(512, HIDDEN)
+        self.fc = nn.Linear(HIDDEN, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, ``(n, 10)``."""
+        out: Tensor = self.fc(torch.relu(self.hidden(self.features(x))))
+        return out
+
+
+def digits() -> tuple[Pixels, NDArray[np.int64]]:
+    """All digits from 0 to 1, ``(n, 3, 32, 32)``, and which ones they are."""
+    found = load_digits()
+    large = np.kron(found.images / 16, np.ones((4, 4))).astype(np.float32)
+    return np.repeat(large[:, None], 3, axis=1), found.target.astype(np.int64)
+
+
+def moved(
+    images: Pixels, labels: NDArray[np.int64], count: int
+) -> tuple[Pixels, NDArray[np.int64]]:
+    """Images that are drawn and moved by some pixels, with their labels."""
+    draw = np.random.default_rng(SEED)
+    chosen = draw.integers(len(images), size=count)
+    shifts = draw.integers(-MOVED, MOVED + 1, size=(count, 2))
+    rolled = [np.roll(images[i], shift, (1, 2)) for i, shift in zip(chosen, shifts, strict=True)]
+    return np.stack(rolled), labels[chosen]
+
+
+def changed(how: str, images: Pixels) -> Pixels:
+    """What the images become."""
+    if how == "inverted":
+        return 1 - images
+    if how == "rotated":
+        return np.asarray(rotate(images, 60, axes=(2, 3), reshape=False, order=1))
+    noise = np.random.default_rng(SEED).normal(0, 0.5, images.shape)
+    return np.clip(images + noise, 0, 1).astype(np.float32)
+
+
+def trained(images: Pixels, labels: NDArray[np.int64]) -> Convolutional:
+    """The network, trained on the first images."""
+    torch.manual_seed(SEED)
+    network = Convolutional()
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    x, y = torch.from_numpy(images), torch.from_numpy(labels)
+    for _ in range(EPOCHS):
+        for some in torch.randperm(len(x)).split(BATCH):
+            _step(network, optimizer, x[some], y[some])
+    return network
+
+
+def finetuned(network: nn.Module, images: Pixels, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which answers of a network that fits all its weights to the labels are right, ``(n,)``."""
+    own, draw, right = copy.deepcopy(network), np.random.default_rng(SEED), []
+    optimizer = torch.optim.Adam(own.parameters(), lr=1e-3)
+    x, y = torch.from_numpy(images), torch.from_numpy(labels)
+    for at in range(0, len(x), REQUEST_ROWS):
+        with torch.no_grad():
+            right.append(own(x[at : at + REQUEST_ROWS]).argmax(1) == y[at : at + REQUEST_ROWS])
+        known = at + REQUEST_ROWS - LATE
+        for _ in range(STEPS if known >= REQUEST_ROWS else 0):
+            new = np.arange(known - REQUEST_ROWS, known)
+            some = np.concatenate([new, draw.integers(0, known, EARLIER)])
+            _step(own, optimizer, x[some], y[some])
+    return torch.cat(right).numpy()
+
+
+def digits_that_change(how: str) -> dict[str, Any]:
+    """Accuracy after the change: frozen, served, and of all weights finetuned."""
+    images, labels = digits()
+    start = int(TRAIN * len(images))
+    network = trained(images[:start], labels[:start])
+    package = package_model("digits", images[:start], labels[:start], model=network, head="fc")
+    stream, truth = moved(images[start:], labels[start:], STREAM)
+    middle = STREAM // 2
+    stream[middle:] = changed(how, stream[middle:])
+    embedder = open_embedder(package)
+    assert embedder is not None
+    run = Backtest(package, Settings(seed=SEED))
+    for _ in run.run(Stream(embedder.embed(list(stream)), truth, LATE, REQUEST_ROWS)):
+        pass
+    all_weights = finetuned(network, stream, truth)
+    said = {name: run.correct(name) for name in ("frozen", "champion")}
+    return {
+        "images": STREAM - middle,
+        "frozen": float(said["frozen"][middle:].mean()),
+        "served": float(said["champion"][middle:].mean()),
+        "finetuned": float(all_weights[middle:].mean()),
+        "before": {
+            "served": float(said["champion"][:middle].mean()),
+            "finetuned": float(all_weights[:middle].mean()),
+        },
+    }
+
+
+def _step(network: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:
+    optimizer.zero_grad()
+    cross_entropy(network(x), y).backward()  # type: ignore[no-untyped-call]
+    optimizer.step()

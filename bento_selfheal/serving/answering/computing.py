@@ -1,0 +1,110 @@
+"""What the champion says of rows: calls of the model, and nothing that is kept of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bento_selfheal.errors import InvalidInput, PackageError
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.scoring.probabilities import no_probability, predict_probabilities
+from bento_selfheal.serving.follower import Champion, Follower
+from bento_selfheal.serving.reading.bad_row import find_bad_row
+from bento_selfheal.serving.reading.rows import shown
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What one champion says of the rows of one request."""
+
+    champion: Champion
+    rows: NDArray[np.float32]
+    """``(n, features)``, as they came."""
+    probabilities: NDArray[np.float32]
+    """``(n,)`` of two classes, ``(n, classes)`` of more."""
+
+
+class Computing:
+    """Calls the champion. It keeps nothing, so any thread may call it.
+
+    Args:
+        follower: Holds the champion.
+        package: The packaged model, which knows what an answer looks like.
+    """
+
+    def __init__(self, follower: Follower, package: Package) -> None:
+        self._follower = follower
+        self._package = package
+
+    def compute(self, rows: NDArray[np.float32]) -> Computed:
+        """What the champion of this moment says of a request.
+
+        Args:
+            rows: ``(n, features)``, at least one.
+
+        Raises:
+            InvalidInput: The model cannot answer one of the rows; it is named.
+            PackageError: The model answers with something else than a probability for each row.
+        """
+        champion = self._follower.champion
+        try:
+            return Computed(champion, rows, self._predict(champion, rows))
+        except Exception as error:
+            self._refuse_bad_row(champion, rows, error)
+            raise
+
+    def compute_all(self, requests: Sequence[NDArray[np.float32]]) -> list[Computed | Exception]:
+        """Compute several requests with one call of the model, as long as it does not fail.
+
+        Where it fails, each half of the requests is asked by itself, until the one at fault is
+        alone: a heavy model is asked as rarely as can be.
+
+        Args:
+            requests: Rows ``(n, features)`` of each, at least one.
+
+        Returns:
+            What `compute` gives or raises for each; one that fails does not spoil the others.
+        """
+        if len(requests) == 1:
+            return [self._computed_or_error(requests[0])]
+        champion = self._follower.champion
+        try:
+            said = self._predict(champion, np.concatenate(requests))
+        except Exception:
+            half = len(requests) // 2
+            return self.compute_all(requests[:half]) + self.compute_all(requests[half:])
+        ends = np.cumsum([len(rows) for rows in requests])[:-1]
+        parts = zip(requests, np.split(said, ends), strict=True)
+        return [Computed(champion, rows, probabilities) for rows, probabilities in parts]
+
+    def _computed_or_error(self, rows: NDArray[np.float32]) -> Computed | Exception:
+        try:
+            return self.compute(rows)
+        except Exception as error:
+            return error
+
+    def _predict(self, champion: Champion, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A probability for each row, whatever a user's model returns."""
+        out = predict_probabilities(champion.model, rows)
+        if why := self._package.misfit(rows, out) or no_probability(out):
+            raise PackageError(why)
+        return out
+
+    def _refuse_bad_row(
+        self, champion: Champion, rows: NDArray[np.float32], error: Exception
+    ) -> None:
+        """Name the row that the model cannot answer; return where the model itself fails."""
+        row = find_bad_row(
+            lambda part: self._predict(champion, part),
+            rows,
+            self._package.reference_rows[:1],
+        )
+        if row is not None:
+            told = isinstance(error, PackageError)
+            reason = str(error) if told else f"{type(error).__name__}: {shown(str(error))}"
+            raise InvalidInput(
+                ("rows", row), f"the model cannot answer this row: {reason}", "model"
+            ) from error

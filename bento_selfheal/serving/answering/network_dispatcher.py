@@ -1,0 +1,61 @@
+"""Computes requests for a network: their inputs are embedded, and the rows that makes answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.serving.answering.batching import Batching
+from bento_selfheal.serving.answering.computing import Computed, Computing
+from bento_selfheal.serving.reading.network_inputs import Asked
+from bento_selfheal.serving.reading.request_embedder import RequestEmbedder
+
+
+class NetworkDispatcher:
+    """Computes requests in batches, in a thread: decoding and embedding hold nobody up.
+
+    Args:
+        computing: Calls the champion with rows.
+        embedder: Makes rows of inputs.
+        settings: Of the service.
+        cores: Cores that all workers of the service may use together.
+
+    Attributes:
+        threads: Threads that each call of the network takes.
+    """
+
+    def __init__(
+        self, computing: Computing, embedder: RequestEmbedder, settings: Settings, cores: int
+    ) -> None:
+        self._computing = computing
+        self._embedder = embedder
+        on_cpu = settings.device == "cpu"
+        each = max(1, cores // settings.workers) if on_cpu else 1
+        self.threads = settings.model_threads or each
+        torch.set_num_threads(self.threads)
+        self._batching = Batching(
+            self._compute_all, len, max_batch_size=settings.max_batch_size,
+            max_latency=settings.max_latency_ms / 1000,
+        )  # fmt: skip
+
+    async def answer(self, asked: Asked) -> Computed:
+        """What the model says of the inputs of one request.
+
+        Raises:
+            InvalidInput: An input is none, or the network cannot take it; it is named.
+            PackageError: The network fails, or answers with something else than probabilities.
+            Overloaded: It would be answered too late, or the service stops.
+        """
+        return await self._batching.answer(asked)
+
+    async def close(self) -> None:
+        """Let the batch in hand finish, and refuse what waits."""
+        await self._batching.close()
+
+    def _compute_all(self, requests: Sequence[Asked]) -> list[Computed | Exception]:
+        embedded = self._embedder.embed_all(requests)
+        good = [rows for rows in embedded if not isinstance(rows, Exception)]
+        computed = iter(self._computing.compute_all(good) if good else [])
+        return [rows if isinstance(rows, Exception) else next(computed) for rows in embedded]

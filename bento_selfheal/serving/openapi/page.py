@@ -1,0 +1,100 @@
+"""The API page of a running service: BentoML's own, with the inputs and classes of its model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bento_selfheal.embedding.rows import TableRows
+from bento_selfheal.inputs.column import Column
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.serving.openapi.network_schema import bodies, facts_schema, input_schema
+from bento_selfheal.serving.openapi.row_schema import NULL, JsonSchema, RowSchema
+
+VERSION = "3.1.0"
+"""Of OpenAPI: BentoML's own, 3.0, knows neither null nor lists of different items."""
+
+
+@dataclass(frozen=True)
+class ApiPage:
+    """A page as BentoML asks for it."""
+
+    content: dict[str, Any]
+
+    def asdict(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        return self.content
+
+
+def with_inputs(page: dict[str, Any], package: Package, max_rows: int) -> ApiPage:
+    """A page that shows what this model takes.
+
+    Args:
+        page: BentoML's OpenAPI document, which changes.
+        package: The model.
+        max_rows: Most rows or items that a request may carry.
+    """
+    info = package.info
+    row, given = _row_schema(package), page["components"]["schemas"]["predict__Input"]
+    schemas = page["components"]["schemas"]
+    _tell_rows(given["properties"]["rows"], row, max_rows)
+    network = info.embedding
+    if network is None or isinstance(network.source, TableRows):
+        del given["properties"]["facts"]
+    else:
+        facts = info.columns[network.width :]
+        given["properties"]["facts"] = facts_schema(facts) | {"title": "Facts"}
+    schemas["feedback__Input"]["properties"]["items"] |= {"minItems": 1, "maxItems": max_rows}
+    _tell_labels(schemas["FeedbackItem"], row, {"enum": info.classes, "example": info.classes[-1]})
+    more = {} if network is None else bodies(network.source)
+    _refer(page["paths"], "predict", more)
+    _refer(page["paths"], "feedback", {})
+    return ApiPage(page | {"openapi": VERSION})
+
+
+def _row_schema(package: Package) -> RowSchema:
+    """The schema of what this model is asked about."""
+    info = package.info
+    network, first = info.embedding, info.hidden_columns
+    if network is not None and not isinstance(network.source, TableRows):
+        return input_schema(network.source)
+    columns = info.columns or [Column(name=name) for name in info.features]
+    return RowSchema.of(columns[first:], package.reference_rows[:, first:])
+
+
+def _tell_rows(rows: JsonSchema, row: RowSchema, max_rows: int) -> None:
+    """Rows are all lists or all objects."""
+    del rows["items"]
+    rows["anyOf"] = [{"title": form["title"], "items": form} for form in row.forms]
+    rows |= {"minItems": 1, "maxItems": max_rows}
+    rows.pop("example", None)
+    if row.example is not None:
+        rows["example"] = [row.example]
+
+
+def _tell_labels(item: JsonSchema, row: RowSchema, label: JsonSchema) -> None:
+    """An item names its row by an id, or gives it."""
+    fields = item["properties"]
+    del fields["label"]["oneOf"], fields["features"]["oneOf"]
+    fields["label"] |= label
+    fields["features"]["anyOf"] = [*row.forms, NULL]
+    item["example"] = item["example"] | {"label": label["example"]}
+    by_id = {"properties": {"prediction_id": {"type": "string"}, "features": NULL}}
+    by_row = {"properties": {"features": {"not": NULL}, "prediction_id": NULL}}
+    item["anyOf"] = [
+        {"title": "By id", "required": ["prediction_id"], **by_id},
+        {"title": "By row", "required": ["features"], **by_row},
+    ]
+
+
+def _refer(paths: Mapping[str, Any], name: str, more: Mapping[str, Any]) -> None:
+    """The body of an endpoint is the schema of its input, which is told in one place, or one of
+    more bodies."""
+    for path in paths.values():
+        post = path.get("post", {})
+        if post.get("x-bentoml-name") == name:
+            schema = {"$ref": f"#/components/schemas/{name}__Input"}
+            post["requestBody"] = {
+                "required": True, "content": {"application/json": {"schema": schema}, **more},
+            }  # fmt: skip
