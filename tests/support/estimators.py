@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 
 from bento_selfheal.inputs.column import Kind
 from bento_selfheal.packaging.build import package_model
-from bento_selfheal.packaging.embedded import open_embedder
+from bento_selfheal.packaging.opening import open_embedder
 from bento_selfheal.packaging.package import Package
 
 TYPES = ["c" if column.kind is Kind.CATEGORY else "q" for column in COLUMNS]

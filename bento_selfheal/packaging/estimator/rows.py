@@ -14,15 +14,14 @@ from numpy.typing import ArrayLike, NDArray
 from bento_selfheal.core.records import Label
 from bento_selfheal.errors import PackageError
 from bento_selfheal.estimators.adapted import adapted_odds
-from bento_selfheal.estimators.embedder import OddsEmbedder
 from bento_selfheal.estimators.estimator import Estimator
-from bento_selfheal.estimators.kinds import KINDS
 from bento_selfheal.estimators.packaged import Estimated
 from bento_selfheal.inputs.column import Column
 from bento_selfheal.inputs.encoder import Encoder
 from bento_selfheal.model import SelfHealingModel
+from bento_selfheal.packaging.estimator.file import write_estimator
 from bento_selfheal.packaging.estimator.fitting import fitting_estimator
-from bento_selfheal.packaging.package import ADAPTED_ODDS, hash_file
+from bento_selfheal.packaging.package import ADAPTED_ODDS
 from bento_selfheal.packaging.training_data import check_rows
 
 
@@ -48,9 +47,8 @@ class EstimatorRows:
 
     def write(self, folder: Path) -> Mapping[str, Any]:
         """Write the estimator's file; the builder's arguments with its hash."""
-        path = folder / self.estimator.file
-        self.estimator.save(path)
-        noted = self.estimated.model_copy(update={"sha256": hash_file(path)})
+        written = {"sha256": write_estimator(self.estimator, folder)}
+        noted = self.estimated.model_copy(update=written)
         return {"embedding": noted.model_dump(mode="json")}
 
 
@@ -84,19 +82,3 @@ def estimated_rows(
         columns=[*(Column(name=name) for name in names), *named],
         watched=[column.name for column in named],
     )  # fmt: skip
-
-
-def open_estimator(folder: Path, tag: str, noted: Estimated) -> OddsEmbedder:
-    """What says log odds of rows, from the folder of a package.
-
-    Raises:
-        PackageError: The file is damaged, or its library is missing.
-    """
-    kind = KINDS[noted.kind]
-    path = folder / kind.file
-    if not path.exists() or hash_file(path) != noted.sha256:
-        raise PackageError(f"{tag}: {kind.file} does not have the hash that is noted")
-    try:
-        return OddsEmbedder(kind.open(path), noted.width)
-    except PackageError as error:
-        raise PackageError(f"{tag}: {error}") from error

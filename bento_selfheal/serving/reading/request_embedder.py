@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bento_selfheal.errors import InvalidInput, PackageError, brief
-from bento_selfheal.packaging.embedded import AnyEmbedder
+from bento_selfheal.packaging.opening import AnyEmbedder
 from bento_selfheal.serving.reading.bad_row import first_bad
 from bento_selfheal.serving.reading.network_inputs import Asked
 

@@ -20,9 +20,8 @@ from bento_selfheal.embedding.images import Images
 from bento_selfheal.errors import PackageError
 from bento_selfheal.inputs.column import Column
 from bento_selfheal.packaging.build import package_model
-from bento_selfheal.packaging.embedded import open_embedder
 from bento_selfheal.packaging.model_store import find_model
-from bento_selfheal.packaging.opening import open_package
+from bento_selfheal.packaging.opening import open_embedder, open_package
 
 pytestmark = pytest.mark.usefixtures("home")
 TINY = 1e-5
