@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.packaging.build import package_model
-from bento_selfheal.packaging.network.weights import open_embedder
+from bento_selfheal.packaging.opening import open_embedder
 from bento_selfheal.simulation.backtest import Backtest
 from bento_selfheal.simulation.comparison import REQUEST_ROWS
 from bento_selfheal.simulation.streams import Stream

@@ -393,6 +393,24 @@ def inputs_table(results: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+def behind_table(results: dict[str, Any]) -> str:
+    """Each file behind XGBoost: what its trees, what was served and trees trained anew came to."""
+    rows = ["| file | | accuracy | AUC | average precision |", "|---|---|---|---|---|"]
+    shown = {
+        "packaged": "XGBoost, frozen", "served": "**served**",
+        "trained_anew": "XGBoost, trained anew each 1,000 rows",
+    }  # fmt: skip
+    for name, r in results.items():
+        if "packaged" in r:
+            rows += [
+                f"| {name.removesuffix(' behind XGBoost')} | {label} | "
+                + " | ".join(f"{r[key][f]:.3f}" for f in ("accuracy", "auc", "average_precision"))
+                + " |"
+                for key, label in shown.items()
+            ]
+    return "\n".join(rows)
+
+
 def api_page_table(results: dict[str, Any]) -> str:
     """How requests are answered that schemathesis makes as valid from the API page."""
     rows = ["| package | requests | answered 200 | 5xx |", "|---|---|---|---|"]
@@ -427,6 +445,7 @@ def images_table(results: dict[str, Any]) -> str:
 TABLES = {
     "inputs": {
         "inputs": inputs_table,
+        "behind": behind_table,
         "api_page": api_page_table,
         "row_reading": row_reading_table,
         "images": images_table,

@@ -237,12 +237,28 @@ class SelfHealingMLP(SelfHealingModel):
         super().__init__(backbone, reflexive, head)
 
 
-class WideAndDeep(nn.Module):
-    """A backbone that returns its scaled inputs beside the output of a deep part.
+class InputsBeside(nn.Module):
+    """A backbone whose last outputs are its scaled inputs.
 
     A frozen backbone keeps only what told the classes apart when it was trained, so an adapter
     behind it cannot use a feature that begins to matter later. With the inputs in the hidden
     representation it can (the wide part of Cheng et al. 2016).
+
+    Args:
+        scale: Maps ``(n, features)`` to ``(n, inputs)``.
+    """
+
+    def __init__(self, scale: nn.Module) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """Scaled inputs of rows, ``(n, inputs)``."""
+        return cast(Tensor, self.scale(x))
+
+
+class WideAndDeep(InputsBeside):
+    """A backbone that returns its scaled inputs beside the output of a deep part.
 
     Args:
         scale: Maps ``(n, features)`` to ``(n, features)``.
@@ -250,13 +266,12 @@ class WideAndDeep(nn.Module):
     """
 
     def __init__(self, scale: nn.Module, deep: nn.Module) -> None:
-        super().__init__()
-        self.scale = scale
+        super().__init__(scale)
         self.deep = deep
 
     def forward(self, x: Tensor) -> Tensor:
         """Hidden representation ``(n, hidden + features)``."""
-        scaled = self.scale(x)
+        scaled = self.scaled(x)
         return torch.cat([self.deep(scaled), scaled], dim=1)
 
 

@@ -19,12 +19,11 @@ class HiddenColumns(nn.Module):
 
     Args:
         width: Width of the hidden vector.
-        inputs: How many of its last columns are scaled inputs.
     """
 
-    def __init__(self, width: int, inputs: int = 0) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.width, self.inputs = width, inputs
+        self.width = width
 
     def forward(self, x: Tensor) -> Tensor:
         """Hidden vectors ``(n, width)`` of rows ``(n, width + facts)``."""
@@ -73,13 +72,15 @@ def _without_memory(network: str, head: str, args: Mapping[str, Any]) -> nn.Modu
 
 
 def adapted(head: nn.Module, width: int, output: Output) -> SelfHealingModel:
-    """An adapter in front of a head, over rows that begin with the hidden vector.
+    """An adapter in front of a head, over rows that begin with the hidden vector."""
+    return SelfHealingModel(HiddenColumns(width), silent_layer(width), Head(head.float()), output)
 
-    It changes nothing yet, and its first weights are the same each time.
-    """
+
+def silent_layer(width: int) -> ReflexiveLayer:
+    """A layer that changes nothing yet, and whose first weights are the same each time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        reflexive = ReflexiveLayer(width)
-    for value in reflexive.adapter[2].parameters():
+        layer = ReflexiveLayer(width)
+    for value in layer.adapter[2].parameters():
         nn.init.zeros_(value)
-    return SelfHealingModel(HiddenColumns(width), reflexive, Head(head.float()), output)
+    return layer

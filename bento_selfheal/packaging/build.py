@@ -23,10 +23,11 @@ from bento_selfheal.inputs.column import Column
 from bento_selfheal.inputs.schema import described
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.calibration import ORDERED, calibrate
+from bento_selfheal.packaging.embedded import embedded_rows
+from bento_selfheal.packaging.estimator.rows import EstimatorRows
 from bento_selfheal.packaging.experts import teach
 from bento_selfheal.packaging.model_store import new_model
-from bento_selfheal.packaging.network.rows import embed_rows
-from bento_selfheal.packaging.network.weights import write_network
+from bento_selfheal.packaging.network.rows import NetworkRows
 from bento_selfheal.packaging.opening import (
     EXPERTS,
     INFO,
@@ -36,7 +37,6 @@ from bento_selfheal.packaging.opening import (
     open_package,
 )
 from bento_selfheal.packaging.package import (
-    ADAPTED_HEAD,
     CANARY_ROWS,
     Package,
     PackageInfo,
@@ -44,7 +44,7 @@ from bento_selfheal.packaging.package import (
     hash_file,
 )
 from bento_selfheal.packaging.training import Training, best_epochs, fit
-from bento_selfheal.packaging.training_data import check_rows
+from bento_selfheal.packaging.training_data import check_rows, classes_of
 from bento_selfheal.rules import Rule, RuleSet
 from bento_selfheal.scoring.scores import Scores
 
@@ -64,6 +64,7 @@ def package_model(
     sensitive: Sequence[str] | None = None,
     rules: Sequence[Rule] = (),
     model: nn.Module | None = None,
+    estimator: Any = None,
     head: str = "",
     builder: str = "",
     builder_args: Mapping[str, Any] | None = None,
@@ -75,8 +76,10 @@ def package_model(
 
     With ``model`` and ``head``, a torch network of yours is packaged unchanged: the adapter heals
     between the named module and all that comes before it. With a `SelfHealingModel` as ``model``,
-    that is packaged as it is. Without ``model``, the builder makes one, which is trained here on
-    all rows except the reference set.
+    that is packaged as it is. With ``estimator``, boosted trees or any other classifier of yours
+    over the rows is packaged in its library's own file: its log odds are healed, with the scaled
+    inputs beside them. Without either, the builder makes a model, which is trained here on all rows
+    except the reference set.
 
     Args:
         name: Name in the model store; each call makes a new version.
@@ -94,6 +97,9 @@ def package_model(
             of hidden vectors those that spread most.
         rules: Symbolic rules, by feature name.
         model: A trained model; ``builder`` and ``builder_args`` must build the same architecture.
+        estimator: A fitted classifier of XGBoost, LightGBM (also a booster of theirs) or
+            scikit-learn, or an ONNX model, its bytes or its path; called with codes
+            ``(n, columns)``, NaN where a value is missing.
         head: Name of the module that gives the answers of a network, such as ``fc``.
         builder: ``module:function`` that builds the architecture; imported when the package opens.
             The class of the network where it is not given.
@@ -105,44 +111,41 @@ def package_model(
     Raises:
         PackageError: The parts do not fit together; the message names the part and its value.
     """
-    embedded = None
-    if model is not None and not isinstance(model, SelfHealingModel):
-        embedded = embed_rows(
-            model, head, rows, features=features, columns=columns, source=inputs, facts=facts,
-            builder=builder, builder_args=builder_args or {},
-        )  # fmt: skip
+    embedded = embedded_rows(
+        rows, labels, model=model, estimator=estimator, head=head, features=features,
+        columns=columns, source=inputs, facts=facts, builder=builder, builder_args=builder_args,
+    )  # fmt: skip
+    own = model if isinstance(model, SelfHealingModel) else None
+    if embedded is not None:
         rows, features, columns = embedded.rows, embedded.features, embedded.columns
-        model, builder = embedded.model, ADAPTED_HEAD
-        builder_args = {"embedding": embedded.embedding.model_dump(mode="json")}
+        own, builder, builder_args = embedded.model, embedded.builder, embedded.builder_args
         sensitive = embedded.watched if sensitive is None else sensitive
-    elif head or inputs is not None or facts:
-        raise PackageError("head, inputs and facts belong to a torch network given as model")
     x, y, classes = _checked(rows, labels, features, columns)
     reference, train = _split(len(x), reference_share, seed)
     builder = builder or (MIXED_BUILDER if columns else DEFAULT_BUILDER)
     if builder_args is None:
         builder_args = _default_args(builder, x.shape[1], len(classes), columns)
-    if model is None:
+    if own is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = build_model(builder, builder_args)
+            own = build_model(builder, builder_args)
             plan, bound = training or Training(), _rule_set(rules, features)
             if columns and plan.epochs is None:
-                plan = replace(plan, epochs=best_epochs(model, x[train], y[train], plan, bound))
-            fit(model, x[train], y[train], plan, bound)
-    model = copy.deepcopy(model).cpu().requires_grad_(False).eval()
-    _rebuild(builder, builder_args, model)
-    probabilities = _reference_probabilities(model, x[reference], len(classes))
+                plan = replace(plan, epochs=best_epochs(own, x[train], y[train], plan, bound))
+            fit(own, x[train], y[train], plan, bound)
+    own = copy.deepcopy(own).cpu().requires_grad_(False).eval()
+    _rebuild(builder, builder_args, own)
+    probabilities = _reference_probabilities(own, x[reference], len(classes))
     scores = Scores.of(probabilities, y[reference])
     info = PackageInfo(
         builder=builder,
         builder_args=dict(builder_args),
-        output=model.output,
+        output=own.output,
         features=list(features),
         classes=classes,
         calibration=calibrate(x, features, columns, sensitive),
         rules=list(rules),
-        hidden_dim=model.reflexive.dim,
+        hidden_dim=own.reflexive.dim,
         positive_rate=float((y > 0).mean()),
         flagged_rate=float((decide_classes(probabilities) > 0).mean()),
         accuracy=scores.accuracy,
@@ -152,9 +155,9 @@ def package_model(
     )
     _rule_set(info.rules, info.features, len(classes))
     _check_rule_columns(info.rules, columns)
-    made = Package(name, info, model, x[reference], y[reference])
+    made = Package(name, info, own, x[reference], y[reference])
     older = np.sort(train)  # rows come oldest first
-    tag = _store(made, teach(made, x[older], y[older]), embedded.network if embedded else None)
+    tag = _store(made, teach(made, x[older], y[older]), embedded)
     return open_package(tag)
 
 
@@ -195,19 +198,10 @@ def _checked(
     values = np.asarray(labels)
     if values.shape != (len(x),):
         raise PackageError(f"labels: shape {values.shape} does not match {len(x)} rows")
-    classes: list[Label] = [as_label(v) for v in np.unique(values)]
+    classes = classes_of(values)
     if len(classes) < 2:
         raise PackageError(f"labels: at least two classes are needed, found {classes}")
     return x, np.unique(values, return_inverse=True)[1].astype(np.float32), classes
-
-
-def as_label(value: Any) -> Label:
-    """A class as JSON holds it: whole numbers as int, everything else as text."""
-    if isinstance(value, np.bool_ | np.integer) or (
-        isinstance(value, np.floating) and float(value).is_integer()
-    ):
-        return int(value)
-    return str(value)
 
 
 def _default_args(
@@ -260,7 +254,7 @@ def _check_rule_columns(rules: Sequence[Rule], columns: Sequence[Column]) -> Non
             )
 
 
-def _store(made: Package, race: Race, network: nn.Module | None) -> str:
+def _store(made: Package, race: Race, embedded: NetworkRows | EstimatorRows | None) -> str:
     import bentoml  # the store's tags are BentoML's own
 
     tag, info = str(bentoml.Tag(made.tag).make_new_version()), made.info
@@ -286,10 +280,8 @@ def _store(made: Package, race: Race, network: nn.Module | None) -> str:
             "weights_sha256": hash_file(folder / WEIGHTS),
             "experts_sha256": hash_file(folder / EXPERTS),
         }
-        if network is not None:
-            noted = info.builder_args["embedding"]
-            noted = {**noted, "weights_sha256": write_network(network, folder)}
-            hashes["builder_args"] = {"embedding": noted}
+        if embedded is not None:
+            hashes["builder_args"] = embedded.write(folder)
         done = info.model_copy(update=hashes)
         (folder / INFO).write_text(json.dumps(done.model_dump(), indent=2) + "\n")
     return tag

@@ -16,13 +16,19 @@ from safetensors.torch import load_file
 
 from bento_selfheal.config.validation import describe
 from bento_selfheal.core.importing import import_function
+from bento_selfheal.embedding.embedder import Embedder
 from bento_selfheal.errors import PackageError, SettingsError
+from bento_selfheal.estimators.embedder import OddsEmbedder
+from bento_selfheal.estimators.packaged import Estimated
 from bento_selfheal.model import SelfHealingModel
+from bento_selfheal.packaging.estimator.file import open_estimator
 from bento_selfheal.packaging.model_store import find_model
+from bento_selfheal.packaging.network.weights import open_network
 from bento_selfheal.packaging.package import CANARY_ROWS, Package, PackageInfo, hash_file
 
 WEIGHTS, REFERENCE, INFO = "weights.safetensors", "reference.safetensors", "package.json"
 EXPERTS = "experts.safetensors"
+AnyEmbedder = Embedder | OddsEmbedder
 
 
 def find_device(name: str | torch.device) -> torch.device:
@@ -68,6 +74,20 @@ def open_package(tag: str, device: str | torch.device = "cpu") -> Package:
     if place.type != "cpu":
         _move(package, place)
     return package
+
+
+def open_embedder(package: Package) -> AnyEmbedder | None:
+    """What makes rows of the inputs of a package; None where rows are a table's.
+
+    Raises:
+        PackageError: It is damaged, or cannot be opened here.
+    """
+    if (noted := package.info.embedding) is None:
+        return None
+    folder = Path(find_model(package.tag).path)
+    if isinstance(noted, Estimated):
+        return open_estimator(folder, package.tag, noted)
+    return open_network(package, folder, noted)
 
 
 def info_of(tag: str) -> tuple[str, PackageInfo]:

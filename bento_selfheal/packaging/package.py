@@ -20,11 +20,11 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from bento_selfheal.core.records import Label
-from bento_selfheal.embedding.adapted import HiddenColumns
 from bento_selfheal.embedding.packaged import Embedding
 from bento_selfheal.errors import PackageError
+from bento_selfheal.estimators.packaged import Estimated
 from bento_selfheal.inputs.column import Column
-from bento_selfheal.model import Output, SelfHealingModel, WideAndDeep
+from bento_selfheal.model import InputsBeside, Output, SelfHealingModel
 from bento_selfheal.rules import Rule, RuleSet
 from bento_selfheal.scoring.probabilities import own_copy
 from bento_selfheal.standardize import Standardize
@@ -32,6 +32,8 @@ from bento_selfheal.standardize import Standardize
 CANARY_ROWS = 32
 ADAPTED_HEAD = "bento_selfheal.embedding.adapted:adapted_head"
 """Builder of what heals behind a network of the user's own."""
+ADAPTED_ODDS = "bento_selfheal.estimators.adapted:adapted_odds"
+"""Builder of what heals behind an estimator."""
 
 
 class Aspect(StrEnum):
@@ -82,14 +84,18 @@ class PackageInfo(BaseModel):
     """Types of the features, in their order; none where all are numbers without gaps."""
 
     @property
-    def embedding(self) -> Embedding | None:
-        """The network that makes rows of inputs; None where rows are those of a table."""
-        noted = self.builder_args if self.builder == ADAPTED_HEAD else None
-        return None if noted is None else Embedding.model_validate(noted["embedding"])
+    def embedding(self) -> Embedding | Estimated | None:
+        """The network or the estimator that makes rows of inputs; None where rows are those of a
+        table."""
+        if self.builder == ADAPTED_HEAD:
+            return Embedding.model_validate(self.builder_args["embedding"])
+        if self.builder == ADAPTED_ODDS:
+            return Estimated.model_validate(self.builder_args["embedding"])
+        return None
 
     @property
     def hidden_columns(self) -> int:
-        """How many of the first columns of a row are a hidden vector."""
+        """How many of the first columns of a row are a hidden vector, or log odds."""
         return 0 if self.embedding is None else self.embedding.width
 
 
@@ -128,9 +134,7 @@ class Package:
     def inputs(self) -> int:
         """How many of the last columns of the hidden vector are the scaled inputs."""
         backbone = self.model.backbone
-        if isinstance(backbone, HiddenColumns):
-            return backbone.inputs
-        if not isinstance(backbone, WideAndDeep):
+        if not isinstance(backbone, InputsBeside):
             return 0
         scale = backbone.scale
         return len(scale.mean) if isinstance(scale, Standardize) else len(self.info.features)
@@ -139,13 +143,10 @@ class Package:
         """The scaled inputs of rows as they are in the hidden vector, ``(n, features)``, on the
         CPU; None where it does not have them. The deep part is not asked."""
         backbone = self.model.backbone
-        if isinstance(backbone, HiddenColumns) and backbone.inputs:
-            return torch.from_numpy(rows[:, backbone.width - backbone.inputs : backbone.width])
-        if not isinstance(backbone, WideAndDeep):
+        if not isinstance(backbone, InputsBeside):
             return None
         with torch.no_grad():
-            scaled: Tensor = backbone.scale(own_copy(rows, self.model.device))
-        return scaled.cpu()
+            return backbone.scaled(own_copy(rows, self.model.device)).cpu()
 
     def embed(self, rows: NDArray[np.float32]) -> Tensor:
         """Hidden representation of rows, ``(n, hidden)``, by the frozen backbone, on the CPU."""

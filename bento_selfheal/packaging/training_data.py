@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bento_selfheal.core.records import Label
 from bento_selfheal.inputs.column import Column
 
 TOLD = 10
@@ -52,3 +54,17 @@ def _check_shape(shape: tuple[int, ...], features: int) -> None:
         )
     if len(shape) != 2 or shape[1] != features:
         raise ValueError(f"rows: shape {shape} does not match {features} features")
+
+
+def classes_of(labels: Sequence[Label] | NDArray[Any]) -> list[Label]:
+    """The classes that occur, in their order."""
+    return [as_label(value) for value in np.unique(np.asarray(labels))]
+
+
+def as_label(value: Any) -> Label:
+    """A class as JSON holds it: whole numbers as int, everything else as text."""
+    if isinstance(value, np.bool_ | np.integer) or (
+        isinstance(value, np.floating) and float(value).is_integer()
+    ):
+        return int(value)
+    return str(value)

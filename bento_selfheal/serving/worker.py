@@ -18,8 +18,7 @@ from bento_selfheal.core.periodic import ThreadState
 from bento_selfheal.core.records import Label, PredictionRecord
 from bento_selfheal.deployment.locations import open_store, registry_of
 from bento_selfheal.errors import InvalidInput, StoreError
-from bento_selfheal.packaging.network.weights import open_embedder
-from bento_selfheal.packaging.opening import open_package
+from bento_selfheal.packaging.opening import open_embedder, open_package
 from bento_selfheal.packaging.package import PackageInfo
 from bento_selfheal.serving.answering.computing import Computed, Computing
 from bento_selfheal.serving.feedback import FeedbackIntake

@@ -30,13 +30,15 @@ LAYERS: dict[str, set[str]] = {
     "model": {"experts", "standardize"},
     "inputs": {"errors", "model", "standardize"},
     "embedding": {"core", "errors", "model"},
+    "estimators": {"embedding", "errors", "inputs", "model"},
     "wire": {"core"},
     "client": {"core", "errors", "wire"},
     "rules": {"core", "errors"},
     "telemetry": {"config", "core", "internals"},
     "scoring": {"config", "core", "model"},
     "packaging.package": {
-        "core", "embedding", "errors", "inputs", "model", "rules", "scoring", "standardize",
+        "core", "embedding", "errors", "estimators", "inputs", "model", "rules", "scoring",
+        "standardize",
     },
     "packaging.experts": {"errors", "experts", "model", "packaging.package"},
     "healing": {
@@ -45,8 +47,8 @@ LAYERS: dict[str, set[str]] = {
     },
     "store": {"core", "errors"},
     "packaging": {
-        "config", "core", "embedding", "errors", "experts", "inputs", "internals", "model",
-        "packaging.experts", "packaging.package", "rules", "scoring", "standardize",
+        "config", "core", "embedding", "errors", "estimators", "experts", "inputs", "internals",
+        "model", "packaging.experts", "packaging.package", "rules", "scoring", "standardize",
     },
     "image": {"config", "internals"},
     "dashboard": set(),
@@ -55,9 +57,9 @@ LAYERS: dict[str, set[str]] = {
         "telemetry",
     },
     "serving": {
-        "config", "core", "dashboard", "deployment", "embedding", "errors", "image", "inputs",
-        "internals", "model", "packaging", "packaging.package", "scoring", "store", "telemetry",
-        "wire",
+        "config", "core", "dashboard", "deployment", "embedding", "errors", "estimators", "image",
+        "inputs", "internals", "model", "packaging", "packaging.package", "scoring", "store",
+        "telemetry", "wire",
     },
     "runner": {
         "config", "core", "deployment", "errors", "healing", "inputs", "packaging",
@@ -126,6 +128,12 @@ def test_a_worker_loads_no_healing() -> None:
     """A predict worker answers without the code that heals."""
     loaded = loaded_by("import bento_selfheal.serving.worker")
     assert [m for m in loaded if m.startswith("bento_selfheal.healing")] == []
+
+
+def test_a_worker_loads_no_estimators_and_no_tables() -> None:
+    """Libraries of estimators are loaded where a package has one, and pyarrow by no worker."""
+    loaded = loaded_by("import bento_selfheal.serving.worker")
+    assert not {"xgboost", "lightgbm", "onnxruntime", "skl2onnx", "sklearn", "pyarrow"} & loaded
 
 
 def trees() -> Iterator[tuple[str, ast.Module]]:

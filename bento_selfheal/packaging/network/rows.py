@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from bento_selfheal.inputs.inference import infer
 from bento_selfheal.inputs.table_codes import codes_of
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.network.fitting import embed_with
+from bento_selfheal.packaging.network.weights import write_network
+from bento_selfheal.packaging.package import ADAPTED_HEAD
 from bento_selfheal.packaging.training_data import check_rows
 
 MOST_WATCHED = 32
@@ -40,6 +43,17 @@ class NetworkRows:
     columns: list[Column]
     watched: list[str]
     """Features that signals look at by default."""
+    builder = ADAPTED_HEAD
+
+    @property
+    def builder_args(self) -> Mapping[str, Any]:
+        """Keyword arguments of the builder."""
+        return {"embedding": self.embedding.model_dump(mode="json")}
+
+    def write(self, folder: Path) -> Mapping[str, Any]:
+        """Write the network's weights; the builder's arguments with their hash."""
+        noted = {"weights_sha256": write_network(self.network, folder)}
+        return {"embedding": {**self.builder_args["embedding"], **noted}}
 
 
 def embed_rows(

@@ -9,10 +9,10 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from bento_selfheal.embedding.embedder import Embedder
+from bento_selfheal.embedding.packaged import Embedding
 from bento_selfheal.embedding.source import DTYPES
 from bento_selfheal.embedding.split import Split
 from bento_selfheal.errors import PackageError
-from bento_selfheal.packaging.model_store import find_model
 from bento_selfheal.packaging.network.fitting import build_network
 from bento_selfheal.packaging.package import Package, hash_file
 
@@ -25,15 +25,13 @@ def write_network(network: nn.Module, folder: Path) -> str:
     return hash_file(folder / NETWORK)
 
 
-def open_embedder(package: Package) -> Embedder | None:
-    """What embeds the inputs of a package, on the package's device; None where rows are a table's.
+def open_network(package: Package, folder: Path, noted: Embedding) -> Embedder:
+    """What embeds the inputs of a package, on the package's device, from its folder.
 
     Raises:
         PackageError: The network is damaged, or its builder builds another one.
     """
-    if (noted := package.info.embedding) is None:
-        return None
-    path = Path(find_model(package.tag).path) / NETWORK
+    path = folder / NETWORK
     if not path.exists() or hash_file(path) != noted.weights_sha256:
         raise PackageError(f"{package.tag}: {NETWORK} does not have the hash that is noted")
     network = build_network(noted.network, noted.network_args).to(DTYPES[noted.dtype])

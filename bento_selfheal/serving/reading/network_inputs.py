@@ -16,6 +16,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from bento_selfheal.embedding.packaged import Embedding
 from bento_selfheal.embedding.rows import TableRows
 from bento_selfheal.errors import InvalidInput
+from bento_selfheal.estimators.packaged import Estimated
 from bento_selfheal.inputs.column import Column
 from bento_selfheal.inputs.schema import Misfit, Schema
 from bento_selfheal.serving.reading.rows import RowReader, shown
@@ -48,7 +49,9 @@ class NetworkInputs:
         max_rows: Most inputs that one request may carry.
     """
 
-    def __init__(self, embedding: Embedding, facts: Sequence[Column], max_rows: int) -> None:
+    def __init__(
+        self, embedding: Embedding | Estimated, facts: Sequence[Column], max_rows: int
+    ) -> None:
         self.source = embedding.source
         self._schema = Schema(facts)
         self._names = [column.name for column in facts]

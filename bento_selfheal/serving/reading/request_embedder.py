@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bento_selfheal.embedding.embedder import Embedder
 from bento_selfheal.errors import InvalidInput, PackageError, brief
+from bento_selfheal.packaging.opening import AnyEmbedder
 from bento_selfheal.serving.reading.bad_row import first_bad
 from bento_selfheal.serving.reading.network_inputs import Asked
 
@@ -22,10 +22,10 @@ class RequestEmbedder:
     One input that the network cannot take fails its own request alone.
 
     Args:
-        embedder: The network up to its head.
+        embedder: The network up to its head, or the estimator.
     """
 
-    def __init__(self, embedder: Embedder) -> None:
+    def __init__(self, embedder: AnyEmbedder) -> None:
         self._embedder = embedder
 
     def embed_one(self, asked: Asked) -> Rows:

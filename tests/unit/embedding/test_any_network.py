@@ -19,8 +19,8 @@ from bento_selfheal.embedding.values import Values
 from bento_selfheal.errors import PackageError
 from bento_selfheal.packaging.build import package_model
 from bento_selfheal.packaging.model_store import find_model
-from bento_selfheal.packaging.network.weights import NETWORK, open_embedder
-from bento_selfheal.packaging.opening import open_package
+from bento_selfheal.packaging.network.weights import NETWORK
+from bento_selfheal.packaging.opening import open_embedder, open_package
 from bento_selfheal.packaging.package import Package
 
 ROWS = np.random.default_rng(0).normal(size=(120, odd.WIDTH)).astype(np.float32)
