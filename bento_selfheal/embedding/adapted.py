@@ -67,7 +67,7 @@ def _without_memory(network: str, head: str, args: Mapping[str, Any]) -> nn.Modu
             own = module_named(import_function(network)(**args), head)
         kept = {name for name, _ in [*own.named_parameters(), *own.named_buffers()]}
         return own.to_empty(device="cpu") if kept == set(own.state_dict()) else None
-    except (RuntimeError, NotImplementedError):  # a network that looks at its own weights
+    except (RuntimeError, NotImplementedError, TypeError, ValueError):  # it looks at its weights
         return None
 
 

@@ -72,7 +72,7 @@ def output_of(network: nn.Module, head: str, whole: Called) -> Output:
             f"{tuple(final.shape)}; name the module that gives its answers"
         )
     if _close(said, final):
-        return "probability" if _are_probabilities(said) else "logit"
+        return "probability" if _gives_probabilities(module_named(network, head), said) else "logit"
     wide = said.shape[1] > 1
     read = [said.softmax(dim=1), said.log_softmax(dim=1)] if wide else [said.sigmoid()]
     if any(_close(each, final) for each in read):
@@ -96,9 +96,15 @@ def _hidden(network: nn.Module, head: str, called: Called) -> Tensor:
     return out
 
 
-def _are_probabilities(said: Tensor) -> bool:
-    within = bool(((said >= 0) & (said <= 1)).all())
-    return within and (said.shape[1] == 1 or _close(said.sum(dim=1), torch.ones(len(said))))
+def _gives_probabilities(head: nn.Module, said: Tensor) -> bool:
+    """Whether a head returns probabilities: one number from 0 to 1 may also be a logit, and is one
+    where the head ends with a layer of weights."""
+    if not bool(((said >= 0) & (said <= 1)).all()):
+        return False
+    if said.shape[1] > 1:
+        return _close(said.sum(dim=1), torch.ones(len(said)))
+    last = [part for part in head.modules() if not list(part.children())][-1]
+    return not list(last.parameters())
 
 
 def _same(one: Tensor, other: Tensor, why: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
+from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from bento_selfheal.embedding.source import Source
 
@@ -29,15 +30,23 @@ class Images(Source):
     """
 
     kind: Literal["image"] = "image"
-    size: tuple[int, int]
+    size: tuple[PositiveInt, PositiveInt]
     """Height and width in pixels"""
     channels: Literal[1, 3] = 3
     """1 for grey, 3 for red, green and blue"""
     mean: tuple[float, ...] = (0.0,)
     """One for all channels, or one for each."""
-    std: tuple[float, ...] = (1.0,)
+    std: tuple[PositiveFloat, ...] = (1.0,)
     """As `mean`."""
+    takes_parts: ClassVar[bool] = True
     media_types: ClassVar[tuple[str, ...]] = ("image/png", "image/jpeg", "image/webp")
+
+    @model_validator(mode="after")
+    def _each_channel(self) -> Images:
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, self.channels):
+                raise ValueError(f"{name}: one value or {self.channels} are needed, got {values}")
+        return self
 
     def read(self, value: Any) -> Image.Image:
         """An image of this size.
@@ -51,7 +60,10 @@ class Images(Source):
             except (binascii.Error, ValueError) as error:
                 raise ValueError(f"an image in base64 is needed: {error}") from error
         if isinstance(value, Path):
-            value = value.read_bytes()
+            try:
+                value = value.read_bytes()
+            except OSError as error:
+                raise ValueError(f"the file cannot be read: {error}") from error
         if isinstance(value, bytes):
             return self._decoded(value)
         if isinstance(value, np.ndarray):
@@ -60,7 +72,11 @@ class Images(Source):
                     f"bytes from 0 to 255 are needed, got {value.dtype}; arrays of other numbers "
                     "are Tensors"
                 )
-            value = Image.fromarray(value)
+            try:
+                value = Image.fromarray(value)
+            except (TypeError, ValueError) as error:
+                shape = value.shape
+                raise ValueError(f"bytes (height, width, 3) are needed, got {shape}") from error
         if not isinstance(value, Image.Image):
             raise ValueError(f"an image is needed, got {type(value).__name__}")
         return self._sized(value)
@@ -71,6 +87,8 @@ class Images(Source):
             if image.width * image.height > MOST_PIXELS:
                 raise ValueError(f"{image.width} by {image.height} pixels are too many")
             return self._sized(image)
+        except Image.DecompressionBombError as error:
+            raise ValueError(f"the image is too large: {error}") from error
         except UnidentifiedImageError as error:
             raise ValueError(f"a PNG, JPEG or WebP image is needed, got {body[:12]!r}") from error
         except (OSError, SyntaxError) as error:  # as Pillow has it where a file is cut off
@@ -78,6 +96,8 @@ class Images(Source):
 
     def _sized(self, image: Image.Image) -> Image.Image:
         height, width = self.size
+        if image.mode.startswith("I;16"):  # which Pillow would clip to 255, not scale
+            image = Image.fromarray(np.asarray(image) // 257).convert("L")
         own = image.convert("L" if self.channels == 1 else "RGB")
         if own.size != (width, height):
             own = own.resize((width, height), Image.Resampling.BILINEAR)

@@ -25,6 +25,8 @@ class Source(BaseModel):
 
     media_types: ClassVar[tuple[str, ...]] = ()
     """Of bodies that are one input each."""
+    takes_parts: ClassVar[bool] = False
+    """Whether each file of a multipart body is an input."""
     kind: str
     prepare: str = ""
     """``module:function`` of a list of inputs, as `read` returns them, to what the network is

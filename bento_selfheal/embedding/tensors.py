@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 
 from bento_selfheal.embedding.source import DTYPES, Source
 
@@ -28,8 +27,8 @@ class Tensors(Source):
     dtype: Literal[
         "float32", "float64", "float16", "bfloat16", "uint8", "int32", "int64", "bool"
     ] = "float32"
-    largest: float = Field(default=0.0, ge=0)
-    """Largest magnitude in the training data; 0 where that is not known."""
+    within_one: bool = False
+    """Whether the training data lay from -1 to 1."""
     media_types: ClassVar[tuple[str, ...]] = ("application/x-npy",)
 
     def read(self, value: Any) -> NDArray[Any]:
@@ -64,11 +63,10 @@ class Tensors(Source):
 
     def _refuse_bytes(self, array: NDArray[Any]) -> None:
         most = float(np.abs(array).max(initial=0))
-        scaled = 0 < self.largest <= UNIT
-        if scaled and UNIT < most <= BYTE and bool((array == np.floor(array)).all()):
+        if self.within_one and UNIT < most <= BYTE and bool((array == np.floor(array)).all()):
             raise ValueError(
-                f"values up to {most:g} look like bytes, and training data lay within "
-                f"{self.largest:g}; scale them as they were in training"
+                f"values up to {most:g} look like bytes, and training data lay within 1; scale "
+                "them as they were in training"
             )
 
     def gather(self, inputs: Sequence[NDArray[Any]]) -> torch.Tensor:
@@ -87,8 +85,11 @@ def tensors_like(values: NDArray[Any]) -> Tensors:
         raise ValueError(f"numbers (n, …) are needed, got {name} {values.shape}")
     floats = values.dtype.kind == "f"
     dtype = name if name in DTYPES else "float32" if floats else "int64"
-    largest = float(np.abs(values).max(initial=0)) if floats else 0.0
-    return Tensors(shape=values.shape[1:], dtype=dtype, largest=largest)
+    if floats and not np.isfinite(values).all():
+        row = np.argwhere(~np.isfinite(values))[0][0]
+        raise ValueError(f"row {row} has a value that is not finite")
+    within_one = floats and bool(np.abs(values).max(initial=0) <= UNIT)
+    return Tensors(shape=values.shape[1:], dtype=dtype, within_one=within_one)
 
 
 def _array(value: Any) -> NDArray[Any]:

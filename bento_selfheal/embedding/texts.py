@@ -13,6 +13,7 @@ class Texts(Source):
     called with the list of texts, as sentence encoders are."""
 
     kind: Literal["text"] = "text"
+    takes_parts: ClassVar[bool] = True
     media_types: ClassVar[tuple[str, ...]] = ("text/plain",)
 
     def read(self, value: Any) -> str:

@@ -17,10 +17,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
+from bento_selfheal.core.class_probabilities import normalised
 from bento_selfheal.core.records import NewSnapshot, Phase, Snapshot
 from bento_selfheal.core.tensors import not_finite, to_bytes
 from bento_selfheal.errors import SnapshotError
-from bento_selfheal.model import SelfHealingModel, normalised
+from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.model_store import (
     bentoml_home,
     delete_model,

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from bento_selfheal.config.thresholds import Thresholds
+from bento_selfheal.core.class_probabilities import columns, normalised
 from bento_selfheal.core.decision import Numbers, decide_classes
-from bento_selfheal.model import columns, normalised
 from bento_selfheal.scoring.scores import Scores
 
 

@@ -73,6 +73,8 @@ def test_an_image_by_every_way(server: ServedService) -> None:
         (b"--x", {"content-type": "multipart/form-data"}, "no multipart body"),
         (png(striped(1)[0][0]), {"content-type": "image/png", "selfheal-facts": '{"land": "DE"}'},
          "unknown fact"),
+        (png(striped(1)[0][0]), {"content-type": "image/png", "selfheal-facts": "[" * 5000},
+         "JSON is needed"),
         (json.dumps({"rows": [7]}).encode(), {"content-type": "application/json"},
          "an image is needed, got int"),
     ],

@@ -35,6 +35,14 @@ class Twice(Plain):
         return self.fc(self.body(x.mul_(2)).relu())
 
 
+class Looks(Plain):
+    """Reads a tensor as an array when it is built."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rates = torch.linspace(0, 1, 3).numpy().tolist()
+
+
 class Flattens(Plain):
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.body(x.view(x.size(0), -1)).relu())

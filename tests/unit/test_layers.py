@@ -27,7 +27,7 @@ LAYERS: dict[str, set[str]] = {
     "config": {"errors"},
     "experts": set(),
     "standardize": set(),
-    "model": {"experts", "standardize"},
+    "model": {"core", "experts", "standardize"},
     "inputs": {"errors", "model", "standardize"},
     "embedding": {"core", "errors", "model"},
     "estimators": {"embedding", "errors", "inputs", "model"},
@@ -40,7 +40,7 @@ LAYERS: dict[str, set[str]] = {
         "core", "embedding", "errors", "estimators", "inputs", "model", "rules", "scoring",
         "standardize",
     },
-    "packaging.experts": {"errors", "experts", "model", "packaging.package"},
+    "packaging.experts": {"core", "errors", "experts", "packaging.package"},
     "healing": {
         "config", "core", "errors", "experts", "model", "packaging.experts", "packaging.package",
         "rules", "scoring", "standardize", "telemetry",

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from bento_selfheal.config.parameters import HealParameters
+from bento_selfheal.core.class_probabilities import columns
 from bento_selfheal.experts.lesson import Lesson
 from bento_selfheal.experts.mixture import LAYER
 from bento_selfheal.experts.race import MOST_STUDIED, Asked, Race
@@ -23,7 +24,6 @@ from bento_selfheal.healing.challenger.recipes import (
 )
 from bento_selfheal.healing.challenger.schedule import Schedule
 from bento_selfheal.healing.labels.labelled_rows import LabelledRows
-from bento_selfheal.model import columns
 from bento_selfheal.rules import RuleSet
 from bento_selfheal.scoring.probabilities import cross_entropy
 

@@ -57,6 +57,8 @@ def embed_with(
     Raises:
         PackageError: It cannot be healed, or not be built anew; the message says why.
     """
+    if isinstance(network, torch.jit.ScriptModule):
+        raise PackageError("model: a TorchScript module cannot be cut; give the network it is of")
     own = copy.deepcopy(getattr(network, "_orig_mod", network))  # as it was before torch.compile
     own = own.cpu().requires_grad_(False).eval()
     inputs = read_all(source, values)

@@ -15,7 +15,7 @@ from torch import nn
 from bento_selfheal.embedding.packaged import Embedding
 from bento_selfheal.embedding.rows import TableRows
 from bento_selfheal.embedding.source import Source
-from bento_selfheal.embedding.tensors import tensors_like
+from bento_selfheal.embedding.tensors import Tensors, tensors_like
 from bento_selfheal.errors import PackageError, SettingsError
 from bento_selfheal.inputs.column import Column
 from bento_selfheal.inputs.inference import infer
@@ -78,9 +78,13 @@ def embed_rows(
             "head: name the module that gives the network's answers, as in head='fc'; its modules "
             f"end with {[name for name, _ in network.named_modules() if name][-4:]}"
         )
+    if facts is not None and not isinstance(facts, Mapping):
+        raise PackageError(f"facts: a dict of lists by name is needed, got {facts!r:.80}")
+    if features and (facts or source is not None):
+        raise PackageError("features: rows of a table need no inputs, and their columns are facts")
     if features:
         named, behind = _of_table(values, features, columns)
-        source, given = source or TableRows(), list(behind)
+        source, given = TableRows(), list(behind)
     else:
         source, given = _read_as(source, values), list(values)  # type: ignore[arg-type]
         named, behind = _of_facts(facts or {}, len(given))
@@ -98,10 +102,13 @@ def embed_rows(
 
 
 def _read_as(source: Source | None, values: Any) -> Source:
-    if source is not None:
+    if source is not None and not isinstance(source, Tensors):
         return source
     try:
-        return tensors_like(np.asarray(values))
+        like = tensors_like(np.asarray(values))
+        if source is None:
+            return like
+        return source.model_copy(update={"within_one": like.within_one})
     except ValueError as error:
         raise PackageError(
             f"rows: {error}; say what else they are with inputs=Images(…), Texts(…) or Values(…)"
@@ -123,6 +130,8 @@ def _of_facts(
 ) -> tuple[list[Column], NDArray[np.float32]]:
     """The types of facts, and their codes ``(n, facts)``."""
     for name, values in facts.items():
+        if not isinstance(values, Sequence | np.ndarray):
+            raise PackageError(f"facts: {name!r} needs a list of values, got {values!r:.80}")
         if len(values) != rows:
             raise PackageError(f"facts: {name!r} has {len(values)} values for {rows} inputs")
     if not facts:
@@ -131,5 +140,5 @@ def _of_facts(
         table = pa.table({name: pa.array(values) for name, values in facts.items()})
         known = infer(table, None).columns
         return list(known), codes_of(table, known)
-    except (SettingsError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except (SettingsError, pa.ArrowException, OverflowError, UnicodeError) as error:
         raise PackageError(f"facts: {error}") from error

@@ -52,7 +52,8 @@ def bodies(source: Source) -> dict[str, Any]:
     alone: JsonSchema = {"schema": {"type": "string", "format": "binary"}}
     part = {"type": "array", "items": {"type": "string", "format": "binary"}}
     form = {"type": "object", "properties": {"files": part, "facts": {"type": "string"}}}
-    return {**dict.fromkeys(source.media_types, alone), "multipart/form-data": {"schema": form}}
+    parts = {"multipart/form-data": {"schema": form}} if source.takes_parts else {}
+    return {**dict.fromkeys(source.media_types, alone), **parts}
 
 
 def _one(title: str, form: JsonSchema, example: Any) -> RowSchema:

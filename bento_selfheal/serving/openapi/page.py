@@ -45,6 +45,7 @@ def with_inputs(page: dict[str, Any], package: Package, max_rows: int) -> ApiPag
     else:
         facts = info.columns[network.width :]
         given["properties"]["facts"] = facts_schema(facts) | {"title": "Facts"}
+        given["properties"]["rows"]["description"] = "Inputs of the network, a value for each."
     schemas["feedback__Input"]["properties"]["items"] |= {"minItems": 1, "maxItems": max_rows}
     _tell_labels(schemas["FeedbackItem"], row, {"enum": info.classes, "example": info.classes[-1]})
     more = {} if network is None else bodies(network.source)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,13 +73,14 @@ class NetworkInputs:
             return self.read_json(body)
         if self._rows is not None:
             return self._of_table(self._rows.read_npy(body)) if kind == NPY else None
-        if kind == MULTIPART:
+        if kind == MULTIPART and self.source.takes_parts:
             return await self._read_parts(headers, body)
         if kind == NPY and NPY in self.source.media_types:
-            return self.read(_arrays(body), self._facts_of(headers.get(FACTS_HEADER)))
+            return self.read(_arrays(body), self._told_in(headers))
         if kind in self.source.media_types:
-            return self.read([body], self._facts_of(headers.get(FACTS_HEADER)))
-        taken = ", ".join(["application/json", MULTIPART, *self.source.media_types])
+            return self.read([body], self._told_in(headers))
+        parts = [MULTIPART] if self.source.takes_parts else []
+        taken = ", ".join(["application/json", *parts, *self.source.media_types])
         raise InvalidInput(("body",), f"{kind!r} is not taken here; send {taken}", "media_type")
 
     def read_json(self, body: bytes) -> Asked | None:
@@ -109,6 +109,8 @@ class NetworkInputs:
             return self._of_table(self._rows.read(rows))
         if not isinstance(rows, list | np.ndarray):
             raise InvalidInput(("rows",), f"a list of inputs is needed, got {shown(rows)}", "type")
+        if isinstance(rows, np.ndarray) and not rows.ndim:
+            raise InvalidInput(("rows",), "an array (n, …) is needed, got a single number", "type")
         if not len(rows):
             raise InvalidInput(("rows",), "the batch is empty", "empty")
         if len(rows) > self.max_rows:
@@ -150,12 +152,15 @@ class NetworkInputs:
                 "value",
             ) from misfit
 
-    def _facts_of(self, text: str | None) -> Any:
-        if text is None:
-            return None
+    def _told_in(self, headers: Mapping[str, str]) -> Any:
+        """Facts in a header, in UTF-8, which HTTP hands on as Latin-1."""
+        text = headers.get(FACTS_HEADER)
+        return None if text is None else self._facts_of(text.encode("latin-1", errors="replace"))
+
+    def _facts_of(self, text: bytes) -> Any:
         try:
-            return json.loads(text)
-        except ValueError as error:
+            return orjson.loads(text)
+        except orjson.JSONDecodeError as error:
             raise InvalidInput(("facts",), f"JSON is needed: {error}", "json") from error
 
     async def _read_parts(self, headers: Mapping[str, str], body: bytes) -> Asked:
@@ -171,7 +176,9 @@ class NetworkInputs:
         parts = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
         files, facts = [await part.read() for part in parts], form.get("facts")
         await form.close()
-        return self.read(files, self._facts_of(facts if isinstance(facts, str) else None))
+        if isinstance(facts, str):
+            return self.read(files, self._facts_of(facts.encode()))
+        return self.read(files, self._told_in(headers))
 
 
 def _arrays(body: bytes) -> NDArray[Any]:

@@ -68,6 +68,8 @@ class RequestEmbedder:
                 out.append(self._embedder.source.read(value))
             except ValueError as error:
                 return InvalidInput(("rows", i), str(error), "value")
+            except Exception as error:  # one input never fails the requests beside it
+                return InvalidInput(("rows", i), f"it cannot be read: {brief(error)}", "value")
         return out
 
     def _alone(self, asked: Asked, inputs: list[Any] | InvalidInput) -> Rows | Exception:

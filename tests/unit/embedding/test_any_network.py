@@ -14,6 +14,7 @@ from torch import nn
 from bento_selfheal.embedding.embedder import Embedder
 from bento_selfheal.embedding.source import Source
 from bento_selfheal.embedding.split import answers_of
+from bento_selfheal.embedding.tensors import Tensors
 from bento_selfheal.embedding.texts import Texts
 from bento_selfheal.embedding.values import Values
 from bento_selfheal.errors import PackageError
@@ -77,6 +78,31 @@ def test_served_as_the_network_answers(network: nn.Module) -> None:
     assert np.array_equal(given, ROWS)
 
 
+def test_a_logit_between_0_and_1_is_one() -> None:
+    """A weak network's logits may all look like probabilities; its last layer says that they are
+    none."""
+    network = odd.Plain(1)
+    with torch.no_grad():
+        network.fc.weight.mul_(0.01)
+        network.fc.bias.fill_(0.4)
+    package = packaged(network, builder_args={"outputs": 1})
+    assert package.info.output == "logit"
+    assert served(package, list(ROWS))[:, 1] == pytest.approx(0.599, abs=0.01)
+
+
+def test_a_network_that_looks_at_its_weights() -> None:
+    """Its head is found though it cannot be built without memory."""
+    assert packaged(odd.Looks()).info.hidden_dim == odd.HIDDEN
+
+
+def test_bytes_are_refused_by_tensors_that_were_described() -> None:
+    """What the training data were is found out where the inputs are described, too."""
+    source = Tensors(shape=(odd.WIDTH,))
+    package = packaged(odd.Plain(), rows=np.abs(ROWS) / 10, inputs=source)
+    with pytest.raises(ValueError, match="look like bytes"):
+        embedder(package).source.read([255, 1, 2, 3, 4, 5])
+
+
 @pytest.mark.parametrize(("prepare", "network"), [("ready", odd.Dict()), ("pair", odd.Dict())])
 def test_several_inputs(prepare: str, network: nn.Module) -> None:
     """A function makes a dict or a tuple of tensors of whatever JSON values came."""
@@ -127,6 +153,10 @@ def forgetful() -> nn.Module:
         (odd.Plain(), "fc", {"rows": ["a"] * 120}, r"inputs=Images\(…\), Texts\(…\)"),
         (odd.Plain(), "fc", {"rows": [5] * 120, "inputs": Texts()}, "row 0: a text is needed"),
         (odd.Plain(), "fc", {"facts": {"land": ["DE"]}}, "'land' has 1 values for 120 inputs"),
+        (odd.Plain(), "fc", {"facts": [1]}, "a dict of lists by name is needed"),
+        (odd.Plain(), "fc", {"facts": {"n": [2**70] * 120}}, "facts:"),
+        (odd.Plain(), "fc", {"facts": {"a": ["b"] * 120}, "features": NAMES}, "need no inputs"),
+        (odd.Plain(), "fc", {"rows": np.full((120, 6), np.nan)}, "row 0 has a value"),
         (odd.Plain(5), "fc", {"builder_args": {"outputs": 5}}, "predicts 5 classes"),
     ],
 )  # fmt: skip

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import io
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 import torch
 from networks import png, striped
 from PIL import Image
+from pydantic import ValidationError
 
 from bento_selfheal.embedding.images import Images
 from bento_selfheal.embedding.tensors import Tensors, tensors_like
@@ -76,3 +80,41 @@ def test_a_type_is_kept(dtype: Any) -> None:
     batch = source.gather(read)
     assert batch.dtype == getattr(torch, dtype)
     assert torch.equal(batch[0], batch[1])
+
+
+def bomb(side: int) -> bytes:
+    """A PNG of a few bytes that says it is large."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        check = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
+
+    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+def test_a_bomb() -> None:
+    """A file that only says it is large is refused by what it says, however large."""
+    for side in (8_000, 15_000):
+        with pytest.raises(ValueError, match=r"too (many|large)"):
+            Images(size=(4, 4)).read(bomb(side))
+
+
+def test_sixteen_bits() -> None:
+    """Grey values of 16 bits are scaled; they would be clipped to white."""
+    out = io.BytesIO()
+    grey = np.linspace(0, 65535, 16).reshape(4, 4).astype(np.uint16)
+    Image.fromarray(grey).save(out, "PNG")
+    read = np.asarray(Images(size=(4, 4), channels=1).read(out.getvalue()))
+    assert np.array_equal(read, grey // 257)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [({"size": (0, 4)}, "greater than 0"), ({"std": (0.0,)}, "greater than 0"),
+     ({"mean": (1.0, 2.0)}, "one value or 3 are needed")],
+)  # fmt: skip
+def test_what_is_no_description_of_images(wrong: dict[str, Any], why: str) -> None:
+    """It is refused when it is written, not when the first image comes."""
+    with pytest.raises(ValidationError, match=why):
+        Images(**{"size": (4, 4), **wrong})

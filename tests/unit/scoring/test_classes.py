@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from bento_selfheal.config.settings import Settings
+from bento_selfheal.core.class_probabilities import columns
 from bento_selfheal.core.decision import decide_classes
-from bento_selfheal.model import columns
 from bento_selfheal.packaging.build import package_model
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.losses import brier
