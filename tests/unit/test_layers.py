@@ -130,6 +130,12 @@ def test_a_worker_loads_no_healing() -> None:
     assert [m for m in loaded if m.startswith("bento_selfheal.healing")] == []
 
 
+def test_a_worker_loads_no_estimators_and_no_tables() -> None:
+    """Libraries of estimators are loaded where a package has one, and pyarrow by no worker."""
+    loaded = loaded_by("import bento_selfheal.serving.worker")
+    assert not {"xgboost", "lightgbm", "onnxruntime", "skl2onnx", "sklearn", "pyarrow"} & loaded
+
+
 def trees() -> Iterator[tuple[str, ast.Module]]:
     for path in FILES:
         yield str(path.relative_to(PACKAGE)), ast.parse(path.read_text())
