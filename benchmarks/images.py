@@ -31,6 +31,7 @@ SIDE, HIDDEN, CLASSES = 32, 64, 10
 TRAIN, LATE, SEED = 0.4, 100, 42
 STREAM, MOVED = 4000, 3
 STEPS, EARLIER, EPOCHS, BATCH = 5, 39, 30, 64
+CHANGES = ("noisy", "inverted", "rotated")
 Pixels = NDArray[np.float32]
 
 

@@ -24,6 +24,7 @@ from typing import Any
 import adapted_trees
 import numpy as np
 import torch
+from images import CHANGES, digits_that_change
 from numpy.typing import NDArray
 from page_requests import one_worker, statuses
 from readme import update
@@ -184,8 +185,14 @@ def row_reading(_: Path) -> Row:
     return out
 
 
+def images(how: str, _: Path) -> Row:
+    """`digits_that_change`, for the table of rows."""
+    return digits_that_change(how)
+
+
 ROWS: dict[str, Callable[[Path], Row]] = {
     **{name: functools.partial(measured, source) for name, source in SOURCES.items()},
+    **{f"images, {how}": functools.partial(images, how) for how in CHANGES},
     **{name: functools.partial(measured_behind, source) for name, source in BEHIND.items()},
     "api_page": api_page,
     "row_reading": row_reading,

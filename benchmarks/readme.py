@@ -383,7 +383,7 @@ def inputs_table(results: dict[str, Any]) -> str:
         "trees_anew": "boosted trees, trained anew each 1,000 rows",
     }  # fmt: skip
     for name, r in results.items():
-        if "frozen" in r:
+        if "trees" in r:
             rows += [
                 f"| {name} | {label} | "
                 + " | ".join(f"{r[key][f]:.3f}" for f in ("accuracy", "auc", "average_precision"))
@@ -432,12 +432,23 @@ def row_reading_table(results: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+def images_table(results: dict[str, Any]) -> str:
+    """Accuracy after images changed."""
+    lines = ["| images become | frozen | **served** | all weights finetuned |", "|---|---|---|---|"]
+    for name, seen in results.items():
+        if name.startswith("images, "):
+            said = " | ".join(f"{seen[who]:.3f}" for who in ("frozen", "served", "finetuned"))
+            lines.append(f"| {name.removeprefix('images, ')} | {said} |")
+    return "\n".join(lines)
+
+
 TABLES = {
     "inputs": {
         "inputs": inputs_table,
         "behind": behind_table,
         "api_page": api_page_table,
         "row_reading": row_reading_table,
+        "images": images_table,
     },
     "alpha": {"alpha": alpha_table},
     "poisoning": {"poisoning": poisoning_table, "honest": honest_table},

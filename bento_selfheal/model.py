@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 import torch
@@ -44,10 +44,8 @@ class ReflexiveLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The corrected representation, ``(n, dim)``."""
-        # A call of a module takes as long as what it computes for few rows.
         first, _, last = cast(tuple[nn.Linear, nn.Tanh, nn.Linear], tuple(self.adapter))
-        inner = torch.tanh(functional.linear(x, first.weight, first.bias))
-        return x + self.scale * functional.linear(inner, last.weight, last.bias)
+        return _corrected(x, (first.weight, first.bias, last.weight, last.bias, self.scale))
 
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
@@ -59,6 +57,18 @@ class ReflexiveLayer(nn.Module):
             if 0 < len(first) != len(own):
                 self.adapter = _bottleneck(self.dim, len(first)).to(own.device, own.dtype)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+PARTS = ("adapter.0.weight", "adapter.0.bias", "adapter.2.weight", "adapter.2.bias", "scale")
+"""What a `ReflexiveLayer` consists of, by its names in a state."""
+
+
+def _corrected(x: Tensor, parts: Sequence[Tensor]) -> Tensor:
+    """What a layer of these parts makes of a representation ``(n, dim)``."""
+    # A call of a module takes as long as what it computes for few rows.
+    first, bias, last, last_bias, scale = parts
+    inner = torch.tanh(functional.linear(x, first, bias))
+    return x + scale * functional.linear(inner, last, last_bias)
 
 
 def _bottleneck(dim: int, rank: int) -> nn.Sequential:
@@ -101,7 +111,9 @@ class SelfHealingModel(nn.Module):
         """Probabilities for rows ``(n, features)``: `decide` on the backbone's representation."""
         return self.decide(self.backbone(x))
 
-    def decide(self, hidden: Tensor, context: Tensor | None = None) -> Tensor:
+    def decide(
+        self, hidden: Tensor, context: Tensor | None = None, frozen: Tensor | None = None
+    ) -> Tensor:
         """Adapter and head over a hidden representation ``(n, hidden)``.
 
         Probability of the second of two classes, ``(n,)``, or of each of many,
@@ -111,22 +123,21 @@ class SelfHealingModel(nn.Module):
             hidden: The backbone's output.
             context: What the rows around each were like, as a mixture wants to know it
                 (`Lesson.context`); where it is not given, what the mixture last heard.
+            frozen: What `by_frozen` says, where it is known already.
         """
         if self.mixture is None:
             return self.by_layer(hidden)
         layer = columns(self.by_layer(hidden)) if self.mixture.asks_layer else None
-        frozen = self.by_frozen(hidden)
+        frozen = self.by_frozen(hidden) if frozen is None else frozen
         mixed: Tensor = self.mixture(hidden, columns(frozen), layer, context)
         return mixed[:, 1].contiguous() if frozen.ndim == 1 else mixed
 
     def by_layer(self, hidden: Tensor, weights: dict[str, Tensor] | None = None) -> Tensor:
         """What the `ReflexiveLayer`, or one with other weights, and the head say alone, in the
         shape of `decide`."""
-        if weights is None:
-            corrected = self.reflexive(hidden)
-        else:
-            corrected = torch.func.functional_call(self.reflexive, weights, (hidden,))
-        return self._read(self.head(corrected), hidden)
+        own = None if weights is None else [weights[part] for part in PARTS]
+        moved = self.reflexive(hidden) if own is None else _corrected(hidden, own)
+        return self._read(self.head(moved), hidden)
 
     def by_frozen(self, hidden: Tensor) -> Tensor:
         """What the model said as packaged, in the shape of `decide`."""
@@ -163,10 +174,8 @@ class SelfHealingModel(nn.Module):
         }
 
     def twin(self) -> SelfHealingModel:
-        """A second model with a copy of the layer; it shares the rest, the mixture as well."""
-        other = self.with_adapter(self.layer_state())
-        other.mixture = self.mixture
-        return other
+        """A second model that shares everything with this one, and may get another mixture."""
+        return self._with(self.reflexive, self.mixture)
 
     def with_adapter(self, state: Mapping[str, Tensor]) -> SelfHealingModel:
         """A second model with the same backbone and head and a new adapter, on the same device.
@@ -178,10 +187,13 @@ class SelfHealingModel(nn.Module):
         mixed = {k.removeprefix(MIXTURE): v for k, v in state.items() if k.startswith(MIXTURE)}
         reflexive = ReflexiveLayer(self.reflexive.dim)
         reflexive.load_state_dict(layer)
+        mixture = Mixture.of(mixed, self.reflexive.dim) if mixed else None
+        return self._with(reflexive.to(self.device), mixture)
+
+    def _with(self, reflexive: ReflexiveLayer, mixture: Mixture | None) -> SelfHealingModel:
+        """A second model with the same backbone and head."""
         other = SelfHealingModel(self.backbone, reflexive, self.head, self.output)
-        other._clean = self._clean or [self.reflexive]
-        other.mixture = Mixture.of(mixed, self.reflexive.dim) if mixed else None
-        reflexive.to(self.device)
+        other._clean, other.mixture = self._clean or [self.reflexive], mixture
         return other.train(self.training)
 
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from copy import copy
+from typing import Any, Self
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 
 from bento_selfheal.experts.side_by_side import Linear
 
 
-class Expert(nn.Module):
+class Expert(ABC):
     """A small model over the frozen hidden vector and the frozen model's log odds.
 
     It answers from its buffers, which are all that a snapshot keeps of it; what it needs to learn
     on beside them is in `memory`. It learns on the CPU, a few labels at a time, and the same labels
-    in the same order give the same buffers.
+    in the same order give the same buffers. For so few rows a call of torch takes several times
+    longer than one of NumPy, and an attribute of its modules longer than either: it is none.
 
     Args:
         width: How many of the hidden vector's columns it sees: all, or the last ones.
@@ -26,21 +30,29 @@ class Expert(nn.Module):
     Attributes:
         growing: Buffers that have a row per label kept, and so any length.
         constant: Buffers that learning does not change.
-        surrounded: Whether it wants to know what the rows around a row are like.
     """
 
     growing: frozenset[str] = frozenset()
     constant: frozenset[str] = frozenset()
-    surrounded = False
 
     def __init__(self, width: int, classes: int) -> None:
-        super().__init__()
         self.width = width
         self.classes = classes
+        self._names: list[str] = []
         self._sums: dict[str, Tensor] = {}
 
+    def keep(self, name: str, value: Tensor) -> None:
+        """Have a buffer of this name, which is an attribute."""
+        self._names.append(name)
+        setattr(self, name, value)
+
+    @property
+    def buffers(self) -> dict[str, Tensor]:
+        """What it answers from, by name."""
+        return {name: getattr(self, name) for name in self._names}
+
     @abstractmethod
-    def forward(self, hidden: Tensor, odds: Tensor) -> Tensor:
+    def __call__(self, hidden: Tensor, odds: Tensor) -> Tensor:
         """Log probabilities up to a constant of each row, ``(n, classes)``.
 
         Args:
@@ -54,11 +66,32 @@ class Expert(nn.Module):
         """Learn from newly labelled rows, and put new buffers in the place of those that change.
 
         Args:
-            hidden: As in `forward`.
-            odds: As in `forward`.
+            hidden: As in a call.
+            odds: As in a call.
             labels: Indices of classes, ``(n,)``.
             weights: How many rows each stands for, ``(n,)``.
         """
+
+    @classmethod
+    def learn_together(
+        cls,
+        group: Sequence[Self],
+        seen: Sequence[Tensor],
+        odds: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+    ) -> None:
+        """Let several of this kind learn the same rows, where that is quicker than one by one.
+
+        Args:
+            group: The experts.
+            seen: What each sees of hidden vectors, ``(n, width)``.
+            odds: As in a call.
+            labels: As in `learn`.
+            weights: As in `learn`.
+        """
+        for expert, hidden in zip(group, seen, strict=True):
+            expert.learn(hidden, odds, labels, weights)
 
     def view(self, scaled: Tensor, context: Tensor | None = None) -> Tensor:
         """What it sees of whole hidden vectors, ``(n, width)``.
@@ -70,12 +103,12 @@ class Expert(nn.Module):
         return scaled[:, scaled.shape[1] - self.width :]
 
     def ask(self, scaled: Tensor, odds: Tensor, context: Tensor | None = None) -> Tensor:
-        """Its answer to whole hidden vectors, as `forward` gives it."""
-        said: Tensor = self(self.view(scaled, context), odds)
-        return said
+        """Its answer to whole hidden vectors, as a call gives it."""
+        return self(self.view(scaled, context), odds)
 
     def surround(self, scaled: Tensor) -> None:
         """Hear what the newest rows are like, of which no label is known; few want to know."""
+        return
 
     def in_context(self, context: Tensor) -> Expert:
         """A copy that has heard that the newest rows are like this; few want to know."""
@@ -99,12 +132,12 @@ class Expert(nn.Module):
         It shares the buffers: learning puts others in their place.
         """
         made = copy(self)
-        made._buffers, made._sums = dict(self._buffers), {}
+        made._sums = {}
         return made
 
     def changing(self) -> dict[str, Tensor]:
         """The buffers that learning changes."""
-        return {k: v for k, v in self.named_buffers() if k not in self.constant}
+        return {k: v for k, v in self.buffers.items() if k not in self.constant}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Put buffers in place.
@@ -112,7 +145,7 @@ class Expert(nn.Module):
         Raises:
             RuntimeError: They are not the buffers of this expert, or of another width.
         """
-        own = dict(self.named_buffers())
+        own = self.buffers
         if set(own) != set(tensors):
             raise RuntimeError(f"expected the tensors {sorted(own)}, got {sorted(tensors)}")
         for name, value in tensors.items():
@@ -123,11 +156,26 @@ class Expert(nn.Module):
             setattr(self, name, value.detach().clone())
 
 
-def with_one(rows: Tensor) -> Tensor:
+def with_one(rows: Tensor) -> NDArray[np.float32]:
     """Rows with a column of ones behind them."""
-    return torch.cat([rows, torch.ones_like(rows[:, :1])], dim=1)
+    out = np.ones((len(rows), rows.shape[1] + 1), dtype=np.float32)
+    out[:, :-1] = rows.numpy()
+    return out
 
 
-def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """Labels as rows of 0 and 1, ``(n, classes)``, in double precision."""
-    return torch.nn.functional.one_hot(labels.long(), classes).double()
+def single(values: NDArray[np.float64]) -> Tensor:
+    """Values in single precision, for a buffer."""
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+
+
+def one_hot(labels: Tensor, classes: int) -> NDArray[np.float64]:
+    """Labels as rows of 0 and 1, ``(n, classes)``."""
+    named = labels.numpy()[:, np.newaxis] == np.arange(classes)
+    return np.asarray(named, dtype=np.float64)
+
+
+def softmax(scores: NDArray[Any]) -> NDArray[Any]:
+    """Probabilities over the last axis; SciPy's takes longer than all the rest of an answer."""
+    powers = np.exp(scores - np.maximum.reduce(scores, axis=-1, keepdims=True))
+    powers /= np.add.reduce(powers, axis=-1, keepdims=True)
+    return np.asarray(powers)

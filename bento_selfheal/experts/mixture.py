@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from bento_selfheal.experts.expert import Expert
+from bento_selfheal.experts.expert import Expert, softmax
+from bento_selfheal.experts.kinds.context import context_of
 from bento_selfheal.experts.side_by_side import Linear, SideBySide
 from bento_selfheal.experts.table import EXPERTS, INPUT_EXPERTS
 
@@ -35,7 +37,7 @@ class Voice:
     """None for the frozen model and the layer."""
 
 
-class Mixture(nn.Module):
+class Mixture:
     """A weighted mean of probabilities: of the frozen model, of its layer and of experts.
 
     Whoever is linear, in the hidden vector or in waves over it, answers in one product of matrices:
@@ -50,10 +52,6 @@ class Mixture(nn.Module):
         voices: Who answers, by name; the frozen model alone when not given.
     """
 
-    centre: Tensor
-    spread: Tensor
-    reach: Tensor
-
     def __init__(
         self,
         centre: Tensor,
@@ -62,33 +60,31 @@ class Mixture(nn.Module):
         classes: int,
         voices: Mapping[str, Voice] | None = None,
     ) -> None:
-        super().__init__()
         self.classes = classes
         self.voices = dict(voices or {FROZEN: Voice(1.0, 1.0)})
-        self.register_buffer("centre", centre)
-        self.register_buffer("spread", spread)
-        self.register_buffer("reach", reach)
+        self.centre, self.spread, self.reach = centre, spread, reach
         self._fold()
 
     def _fold(self) -> None:
         """Put everybody who is linear side by side."""
-        linear, shares = list[Linear](), list[float]()
-        others = nn.ModuleDict()
-        self._surrounded: dict[int, Voice] = {}
+        linear, said = list[Linear](), list[Voice]()
+        self._others: dict[str, Expert] = {}
         for name, voice in sorted(self.voices.items()):  # in the order of a snapshot, to the bit
             own = None if voice.expert is None else voice.expert.linear()
             if name == FROZEN:
-                own = Linear(torch.zeros(1, self.classes), 1.0)
+                own = Linear(np.zeros((1, self.classes), dtype=np.float32), 1.0)
             if own is not None:
-                if voice.expert is not None and voice.expert.surrounded:
-                    self._surrounded[len(linear)] = voice
-                linear.append(own.times(voice.sharpness))
-                shares.append(voice.share)
+                linear.append(own)
+                said.append(voice)
             elif voice.expert is not None:
-                others[name] = voice.expert
-        self._others = others
-        self._linear = SideBySide(linear, len(self.centre), self.classes)
-        self._shares = np.asarray(shares, dtype=np.float32).reshape(-1, 1)
+                self._others[name] = voice.expert
+        heard = context_of(voice.expert for voice in said if voice.expert is not None)
+        self._listens = heard is not None
+        told = None if heard is None else heard.numpy()
+        self._linear = SideBySide(linear, len(self.centre), self.classes, told)
+        each = [(voice.share, voice.sharpness) for voice in said]
+        pairs = np.asarray(each, dtype=np.float32).reshape(-1, 2, 1)
+        self._shares, self._sharpness = pairs[:, 0], pairs[:, 1]
 
     @property
     def asks_layer(self) -> bool:
@@ -104,7 +100,7 @@ class Mixture(nn.Module):
         """Hidden vectors as experts want them, ``(n, width)``."""
         return ((hidden - self.centre) / self.spread).clamp(-self.reach, self.reach)
 
-    def forward(
+    def __call__(
         self,
         hidden: Tensor,
         frozen: Tensor,
@@ -121,32 +117,29 @@ class Mixture(nn.Module):
                 it is not given.
         """
         scaled, odds = self.scale(_on_cpu(hidden)), log_odds(_on_cpu(frozen))
-        out = np.zeros_like(odds.numpy())
-        if len(self._shares):
-            said = self._linear(scaled, odds)
-            if context is not None:
-                for place, voice in self._surrounded.items():
-                    own = cast(Expert, voice.expert).ask(scaled, odds, context)
-                    said[:, place] = voice.sharpness * own.numpy()
-            out = (self._shares * _softmax(said)).sum(axis=1)
+        around = None if context is None else context.numpy()
+        said = self._sharpness * self._linear(scaled.numpy(), odds.numpy(), around)
+        out = (self._shares * softmax(said)).sum(axis=1)
         if layer is not None and self.asks_layer:
             out = out + _voiced(self.voices[LAYER], log_odds(_on_cpu(layer)))
         for name, expert in self._others.items():
-            out = out + _voiced(self.voices[name], cast(Expert, expert).ask(scaled, odds))
+            out = out + _voiced(self.voices[name], expert.ask(scaled, odds))
         return torch.from_numpy(out).to(frozen.device, frozen.dtype)
 
     @property
     def listens(self) -> bool:
         """Whether anybody wants to know what the newest rows are like."""
-        return bool(self._surrounded)
+        return self._listens
 
     def in_context(self, context: Tensor) -> Mixture:
         """The same voices, having heard that the newest rows are like this, ``(inputs,)``."""
-        heard = {
+        made = copy(self)
+        made.voices = {
             name: replace(voice, expert=voice.expert and voice.expert.in_context(context))
             for name, voice in self.voices.items()
         }
-        return Mixture(**self.scales, classes=self.classes, voices=heard)
+        made._linear = self._linear.in_context(context.numpy())
+        return made
 
     def tensors(self) -> dict[str, Tensor]:
         """All that it answers from, for a snapshot; no copy: nothing changes it in place."""
@@ -156,7 +149,7 @@ class Mixture(nn.Module):
             pair = [voice.share, voice.sharpness]
             out[f"{name}.share"] = torch.tensor(pair, dtype=torch.float64)
             if voice.expert is not None:
-                own = dict(voice.expert.named_buffers())
+                own = voice.expert.buffers
                 out.update({f"{name}.{key}": value for key, value in own.items()})
                 if name in INPUT_EXPERTS:
                     out[f"{name}.{SEES}"] = torch.tensor(voice.expert.width)
@@ -196,18 +189,11 @@ class Mixture(nn.Module):
 
 
 def _voiced(voice: Voice, said: Tensor) -> NDArray[np.float32]:
-    return np.float32(voice.share) * _softmax(np.float32(voice.sharpness) * said.numpy())
+    return np.float32(voice.share) * softmax(np.float32(voice.sharpness) * said.numpy())
 
 
 def _on_cpu(values: Tensor) -> Tensor:
     return values.to("cpu", torch.float32)
-
-
-def _softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Over the last axis; SciPy's takes longer than all the rest of an answer."""
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    out: NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
-    return out
 
 
 def log_odds(probabilities: Tensor) -> Tensor:

@@ -2,63 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional
 
-from bento_selfheal.experts.expert import Expert, one_hot
+from bento_selfheal.experts.expert import Expert
 from bento_selfheal.experts.kinds.context import before_each, context_of
 from bento_selfheal.experts.lesson import Lesson
 from bento_selfheal.experts.mixture import FROZEN, LAYER, REACH, Mixture, Voice, log_odds, under
 from bento_selfheal.experts.panel import Panel, Standing
+from bento_selfheal.experts.record import SHARPNESS, Record, Said
 from bento_selfheal.experts.table import make_experts
 
-SHARPNESS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
-"""An expert's log probabilities are multiplied by the one of these that would have been best."""
-_SHARPNESS = torch.tensor(SHARPNESS)
-AS_SAID = SHARPNESS.index(1.0)
-HALF_LIFE = 600.0
-"""Labels after which a log loss counts half."""
-BRIER = 0.75
-"""Share of the Brier score in the loss that decides on shares, as in the gate's; the rest is
-whether the decision was wrong."""
-THEN, NOW = 0, 1
-"""Whose answers an opinion looks at: everybody's as they were when rows were asked, or now."""
-
-
-@dataclass(frozen=True)
-class Opinion:
-    """One way to turn losses into shares."""
-
-    looks: int
-    half_life: float
-    """Labels after which a loss counts half"""
-    rate: float
-    """Nats that a difference of 1 in the summed losses makes between two shares. Slowly, good
-    experts answer together, which is better than the best of them; fast, the one that is far ahead
-    does."""
-
-
-OPINIONS = (
-    Opinion(THEN, 300, 0.02),
-    Opinion(THEN, 3000, 0.02),
-    Opinion(THEN, 600, 0.1),
-    Opinion(THEN, 300, 1.0),
-    Opinion(NOW, 600, 0.2),
-    Opinion(NOW, 600, 1.0),
-)
-HEARD_HALF_LIFE, HEARD_RATE = 1200.0, 0.5
-"""How opinions are weighed themselves, by what each would have answered when rows were asked."""
-AHEAD = 2.0
-"""Summed loss by which the frozen model is ahead of everybody before there are labels."""
 LEAST_SHARE = 0.01
 """An expert with a smaller share says nothing: what serves stays quick."""
-FLOOR = 1e-3
-"""Least probability of the truth in a log loss: one surprise is not the end."""
 SMALLEST_SPREAD = 1e-3
 DISTINCT = 0.99
 """Share of different rows in the reference set from which on a row that comes again is known."""
@@ -67,15 +29,21 @@ MOST_STUDIED = 2000
 """Labels that are not new from which experts learn; older ones would be forgotten anyway."""
 
 
-class Race:
-    """All experts, with their losses on labels that they had not learned yet.
+@dataclass(frozen=True)
+class Asked:
+    """Rows that follow each other and were asked at one moment."""
 
-    Experts are weighted by their loss as the gate knows it: log loss would trust who is calibrated
-    over who is right, and is only asked how sharp each expert should be. Opinions of the shares
-    (`OPINIONS`) differ in what they look at and in how fast they follow it. Labels come late, and
-    who knows the newest ones looks better now than it could have answered when the rows were asked;
-    but after a sudden change only what is said now tells who learns fast. What each opinion would
-    have answered decides between them.
+    run: slice
+    then: tuple[Standing, Tensor] | None = None
+    """The race of then, and what the model with its layer of then says of them, ``(n, classes)``;
+    None where that is now"""
+
+
+ALL_NOW = (Asked(slice(None)),)
+
+
+class Race:
+    """All experts, with a record of what they said of labels that they had not learned yet.
 
     Args:
         hidden: Hidden vectors of clean rows, ``(m, width)``, whose mean and spread scale all; many
@@ -96,23 +64,16 @@ class Race:
         self._clean = Mixture(centre, spread, farthest.clamp_min(REACH), classes)
         self._repetitive = len(torch.unique(hidden, dim=0)) < DISTINCT * len(hidden)
         self.experts: dict[str, Expert] = make_experts(hidden.shape[1], classes, inputs)
+        self._kinds: dict[type[Expert], list[Expert]] = {}
+        for expert in self.experts.values():
+            self._kinds.setdefault(type(expert), []).append(expert)
         self._panel: Panel | None = None
+        self._mixture: Mixture | None = None
         self.seen = 0
-        self._log_losses = torch.zeros(len(self.names), len(SHARPNESS), dtype=torch.float64)
-        self._losses = torch.zeros(len(OPINIONS), len(self.names), dtype=torch.float64)
-        self._opinions = torch.zeros(len(OPINIONS), dtype=torch.float64)
-
-    @property
-    def names(self) -> list[str]:
-        """Who takes part, in the order of the losses."""
-        return [FROZEN, LAYER, *self.experts]
+        self._record = Record([FROZEN, LAYER, *self.experts], classes)
 
     def score(
-        self,
-        lesson: Lesson,
-        layer: Tensor,
-        rarity: float = 1.0,
-        then: tuple[Standing, Tensor] | None = None,
+        self, lesson: Lesson, layer: Tensor, rarity: float = 1.0, asked: Sequence[Asked] = ALL_NOW
     ) -> None:
         """Score everybody on labels that are new to all.
 
@@ -120,25 +81,21 @@ class Race:
             lesson: The rows.
             layer: What the model with its layer says of them now, ``(n, classes)``.
             rarity: How many times longer losses count, where one class has almost all rows.
-            then: The race when the rows were asked, and what the model with its layer of then says
-                of them; None where that is now.
+            asked: When each run of them was asked.
         """
-        count = float(lesson.weights.sum()) / rarity
-        now = self._say(lesson, layer, self._as_now())
-        past = now if then is None else self._say(lesson, then[1], then[0].panel)
-        missed = self._missed(_chosen(torch.stack([past, now]), self._sharpest()), lesson)
-        fades = torch.tensor([[0.5 ** (count / opinion.half_life)] for opinion in OPINIONS])
-        self._losses = self._losses * fades + missed[[opinion.looks for opinion in OPINIONS]]
-        if then is not None:
-            answers = _chosen(past, then[0].sharpness)
-            mixed = torch.einsum("ok,knc->onc", then[0].shares, answers)
-            fade = 0.5 ** (count / HEARD_HALF_LIFE)
-            self._opinions = self._opinions * fade + self._missed(mixed, lesson)
-        each = torch.log_softmax(_SHARPNESS[:, None, None] * past.unsqueeze(1), dim=3)
-        truth = each[:, :, torch.arange(len(lesson)), lesson.labels.long()]
-        truth = truth.double().exp().clamp_min(FLOOR)
-        fresh = -(truth.log() * lesson.weights.double()).sum(dim=2)
-        self._log_losses = self._log_losses * 0.5 ** (count / HALF_LIFE) + fresh
+        self._mixture = None
+        rows = self._seen(lesson)
+        said = _say(rows, layer, lesson.context, self._as_now())
+        for one in asked:
+            part, now = lesson.part(one.run), said[:, one.run]
+            if one.then is None:
+                self._record.note(part, rarity, now, now)
+                continue
+            standing, layer_then = one.then
+            asked_rows = rows[0][one.run], rows[1][one.run]
+            past = _say(asked_rows, layer_then, part.context, standing.panel)
+            self._record.note(part, rarity, now, past)
+            self._record.weigh(part, rarity, past, standing.shares, standing.sharpness)
 
     def unknown(self, lesson: Lesson, repeats: NDArray[np.bool_] | None) -> Lesson:
         """The lesson as experts are scored on it: rows that came with a label before count nothing.
@@ -153,7 +110,7 @@ class Race:
     @property
     def context(self) -> Tensor | None:
         """What the newest rows are like, ``(inputs,)``; None where nobody wants to know."""
-        return context_of(self.experts)
+        return context_of(self.experts.values())
 
     def surround(self, inputs: Tensor) -> None:
         """Hear what the newest rows are like, of which no label is known.
@@ -161,11 +118,14 @@ class Race:
         Args:
             inputs: Scaled inputs, as they are the last columns of hidden vectors, ``(n, inputs)``.
         """
-        self._panel = None
         ahead = len(self._clean.centre) - inputs.shape[1]
-        scaled = self._clean.scale(nn.functional.pad(inputs, (ahead, 0)))
+        scaled = self._clean.scale(functional.pad(inputs, (ahead, 0)))
         for expert in self.experts.values():
             expert.surround(scaled)
+        if self._panel is not None and self.context is not None:
+            self._panel = self._panel.in_context(self.context)
+        if self._mixture is not None and self.context is not None:
+            self._mixture = self._mixture.in_context(self.context)
 
     def learn(self, lesson: Lesson) -> None:
         """Learn new labels."""
@@ -189,7 +149,7 @@ class Race:
 
     def standing(self) -> Standing:
         """The race as it is now, to be asked later."""
-        return Standing(self._as_now(), self._shares(), self._sharpest())
+        return Standing(self._as_now(), self._record.shares(), self._record.sharpest())
 
     def panel(self, experts: Mapping[str, Expert]) -> Panel:
         """Experts over the same hidden vectors, to be asked together."""
@@ -205,15 +165,19 @@ class Race:
         return self._panel
 
     def mixture(self) -> Mixture:
-        """The experts as they are now, by their shares."""
-        opinions = torch.softmax(-HEARD_RATE * self._opinions, dim=0)
-        shares = opinions @ self._shares()
-        shares = torch.where(shares < LEAST_SHARE, torch.zeros_like(shares), shares)
-        shares = shares / shares.sum()
-        experts, sharp = self._as_now().experts, self._sharpest()
+        """The experts as they are now, by their shares; put together once for as long as nobody is
+        scored and nobody learns."""
+        self._mixture = self._mixture or self._mixed()
+        return self._mixture
+
+    def _mixed(self) -> Mixture:
+        shares = self._record.heard()
+        shares[shares < LEAST_SHARE] = 0.0
+        shares /= shares.sum()
+        experts, sharp = self._as_now().experts, self._record.sharpest()
         voices = {
             name: Voice(share, SHARPNESS[place], experts.get(name))
-            for name, share, place in zip(self.names, shares.tolist(), sharp, strict=True)
+            for name, share, place in zip(self._record.names, shares.tolist(), sharp, strict=True)
             if share > 0
         }
         return Mixture(**self._clean.scales, classes=self._clean.classes, voices=voices)
@@ -225,50 +189,23 @@ class Race:
         rows = self._clean.scale(lesson.hidden)[:, -len(now) :]
         return replace(lesson, context=before_each(rows, ROUND))
 
-    def _shares(self) -> Tensor:
-        """Of each opinion, ``(opinions, names)``."""
-        behind = self._losses - self._losses.min(dim=1, keepdim=True).values
-        behind[:, 1:] += AHEAD
-        rates = torch.tensor([[opinion.rate] for opinion in OPINIONS], dtype=torch.float64)
-        return torch.softmax(-rates * behind, dim=1)
-
-    def _sharpest(self) -> list[int]:
-        """For each the place of its best sharpness so far."""
-        best = self._log_losses.argmin(dim=1).tolist()
-        return best if self._log_losses.any() else [AS_SAID] * len(best)
-
-    def _missed(self, probabilities: Tensor, lesson: Lesson) -> Tensor:
-        """Summed losses of probabilities ``(..., n, classes)``, ``(...)``."""
-        truth = one_hot(lesson.labels, self._clean.classes)
-        brier = (probabilities - truth).square().sum(dim=-1) / 2
-        wrong = probabilities.argmax(dim=-1) != lesson.labels.long()
-        return ((BRIER * brier + (1 - BRIER) * wrong) * lesson.weights.double()).sum(dim=-1)
-
-    def _say(self, lesson: Lesson, layer: Tensor, panel: Panel) -> Tensor:
-        """Log probabilities up to a constant of everybody, ``(names, n, classes)``."""
-        scaled, odds = self._clean.scale(lesson.hidden), log_odds(lesson.frozen)
-        alone = torch.stack([odds, log_odds(layer)])
-        return torch.cat([alone, panel.say(scaled, odds, lesson.context)])
+    def _seen(self, lesson: Lesson) -> tuple[Tensor, Tensor]:
+        """Scaled hidden vectors and frozen odds."""
+        return self._clean.scale(lesson.hidden), log_odds(lesson.frozen)
 
     def _teach(self, lesson: Lesson) -> None:
-        self._panel = None
-        scaled, odds = self._clean.scale(lesson.hidden), log_odds(lesson.frozen)
+        self._panel = self._mixture = None
+        scaled, odds = self._seen(lesson)
         with torch.no_grad():
-            for expert in self.experts.values():
-                seen = expert.view(scaled, lesson.context)
-                expert.learn(seen, odds, lesson.labels, lesson.weights)
+            for kind, group in self._kinds.items():
+                seen = [expert.view(scaled, lesson.context) for expert in group]
+                kind.learn_together(group, seen, odds, lesson.labels, lesson.weights)
 
     def state(self) -> dict[str, Tensor]:
         """All that it goes on from, for a package or a checkpoint."""
-        out = {
-            **self._clean.scales,
-            "seen": torch.tensor(self.seen), "opinions": self._opinions.clone(),
-        }  # fmt: skip
-        for i, name in enumerate(self.names):
-            out[f"{name}.log_losses"] = self._log_losses[i].clone()
-            out[f"{name}.losses"] = self._losses[:, i].clone()
+        out = {**self._clean.scales, "seen": torch.tensor(self.seen), **self._record.state()}
         for name, expert in self.experts.items():
-            out.update({f"{name}.buffer.{k}": v.clone() for k, v in expert.named_buffers()})
+            out.update({f"{name}.buffer.{k}": v.clone() for k, v in expert.buffers.items()})
             out.update({f"{name}.memory.{k}": v.clone() for k, v in expert.memory().items()})
         return out
 
@@ -278,23 +215,18 @@ class Race:
         Raises:
             RuntimeError: It is the state of a race of others, or over other hidden vectors.
         """
-        missing = sorted({"opinions", *(f"{name}.losses" for name in self.names)} - set(state))
-        if missing:
-            raise RuntimeError(f"the race has no {', '.join(missing)}")
-        if len(state["opinions"]) != len(OPINIONS):
-            given = len(state["opinions"])
-            raise RuntimeError(f"the race has {given} opinions, {len(OPINIONS)} are expected")
+        self._record.restore(state)
         for name in self._clean.scales.keys() & state.keys():
             setattr(self._clean, name, state[name])
-        self.seen, self._opinions = int(state["seen"]), state["opinions"]
-        self._log_losses = torch.stack([state[f"{name}.log_losses"] for name in self.names])
-        self._losses = torch.stack([state[f"{name}.losses"] for name in self.names], dim=1)
-        self._panel = None
+        self.seen = int(state["seen"])
+        self._panel = self._mixture = None
         for name, expert in self.experts.items():
             expert.load(under(f"{name}.buffer.", state))
             expert.remember(under(f"{name}.memory.", state))
 
 
-def _chosen(said: Tensor, sharpness: list[int]) -> Tensor:
-    """Probabilities of everybody, each as sharp as is best, ``(..., names, n, classes)``."""
-    return torch.softmax(_SHARPNESS[sharpness][:, None, None] * said, dim=-1).double()
+def _say(rows: tuple[Tensor, Tensor], layer: Tensor, context: Tensor | None, panel: Panel) -> Said:
+    """What the frozen model, its layer and a panel say of scaled rows with their odds."""
+    scaled, odds = rows
+    alone = np.stack([odds.numpy(), log_odds(layer).numpy()])
+    return np.concatenate([alone, panel.say(scaled, odds, context)])

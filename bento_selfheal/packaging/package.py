@@ -176,7 +176,7 @@ class Package:
         with torch.no_grad():
             return self.model.decide(hidden.to(self.model.device)).cpu()
 
-    @property
+    @cached_property
     def no_answers(self) -> NDArray[np.float32]:
         """Probabilities of no rows, in the shape of `baseline`: no model is asked for 0 rows."""
         width = () if self.binary else (len(self.info.classes),)

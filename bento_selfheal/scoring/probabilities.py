@@ -27,7 +27,10 @@ def predict_probabilities(
 
 
 def decide_probabilities(
-    model: SelfHealingModel, hidden: Tensor, context: Tensor | None = None
+    model: SelfHealingModel,
+    hidden: Tensor,
+    context: Tensor | None = None,
+    frozen: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Probabilities for hidden vectors ``(n, hidden)``, as they are, on whatever device each is.
 
@@ -35,9 +38,12 @@ def decide_probabilities(
         model: Who answers.
         hidden: The hidden vectors.
         context: As `SelfHealingModel.decide` takes it.
+        frozen: What the frozen model says of them, where it is known already.
     """
+    known = None if frozen is None else torch.from_numpy(frozen)
     with torch.inference_mode():
-        out: NDArray[np.float32] = model.decide(hidden.to(model.device), context).cpu().numpy()
+        said = model.decide(hidden.to(model.device), context, known)
+    out: NDArray[np.float32] = said.cpu().numpy()
     return out
 
 
@@ -64,10 +70,13 @@ def probabilities_or_half(
 
 
 def decide_or_half(
-    model: SelfHealingModel, hidden: Tensor, context: Tensor | None = None
+    model: SelfHealingModel,
+    hidden: Tensor,
+    context: Tensor | None = None,
+    frozen: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """What `decide_probabilities` gives, with a half as `probabilities_or_half` has it."""
-    return _or_half(decide_probabilities(model, hidden, context))
+    return _or_half(decide_probabilities(model, hidden, context, frozen))
 
 
 def _or_half(out: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -129,12 +129,15 @@ def batch_interval(values: Sequence[float]) -> Interval:
     most 20 blocks, whose means are nearly independent (batch means, Law & Kelton). The
     quantile is Student's. Fewer than 2 batches give the widest interval that lift can have.
     """
-    if len(values) < 2:
-        mean = float(values[0]) if len(values) else 0.0
-        return Interval(mean, -1.0, 1.0)
-    blocks = [float(b.mean()) for b in np.array_split(np.asarray(values), min(20, len(values)))]
-    mean = float(np.mean(values))
-    half = _student_975(len(blocks) - 1) * float(np.std(blocks, ddof=1)) / math.sqrt(len(blocks))
+    each = np.asarray(values, dtype=np.float64)
+    if len(each) < 2:
+        return Interval(float(each.sum()), -1.0, 1.0)
+    count = min(20, len(each))
+    sizes = np.full(count, len(each) // count)
+    sizes[: len(each) % count] += 1
+    blocks = np.add.reduceat(each, np.cumsum(sizes) - sizes) / sizes
+    mean = float(each.mean())
+    half = _student_975(count - 1) * float(blocks.std(ddof=1)) / math.sqrt(count)
     return Interval(mean, mean - half, mean + half)
 
 

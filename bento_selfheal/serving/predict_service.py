@@ -196,8 +196,9 @@ def _dispatcher_of(
     worker: Worker, settings: Settings, cores: int
 ) -> Dispatcher | NetworkDispatcher:
     if worker.network is not None:
-        return NetworkDispatcher(worker.computing, worker.network, settings, cores)
-    return Dispatcher(worker.computing, worker.package.reference_rows, settings, cores)
+        return NetworkDispatcher(worker.computing, worker.network, worker.record, settings, cores)
+    rows = worker.package.reference_rows
+    return Dispatcher(worker.computing, rows, worker.record, settings, cores)
 
 
 def _operations_of(cls: type[PredictBase]) -> Operations:

@@ -95,7 +95,7 @@ class Backtest:
         asked_at: dict[int, PredictionRecord] = {}
         for number, (rows, labels) in enumerate(stream, start=1):
             hidden, shadow = self.package.embed_checked(rows)  # every model has this backbone
-            asked = self._answer(number, rows, hidden)
+            asked = self._answer(number, rows, hidden, shadow)
             threshold = self.parts.policy.point.threshold
             self._keep(hidden, labels, shadow, asked)
             self.pipeline.consume(asked)
@@ -223,14 +223,17 @@ class Backtest:
         shadow: NDArray[np.float32],
         asked: PredictionRecord,
     ) -> None:
-        challenger = decide_probabilities(self.parts.line.challenger.answers, hidden)
+        challenger = decide_probabilities(self.parts.line.challenger.answers, hidden, frozen=shadow)
         thresholds = self._in_force(len(labels))
         answers = (shadow, asked.probabilities, challenger, labels, thresholds)
         for kept, answer in zip(self._answers.values(), answers, strict=True):
             kept.append(np.asarray(answer, dtype=np.float32))
 
-    def _answer(self, number: int, rows: NDArray[np.float32], hidden: Tensor) -> PredictionRecord:
-        probabilities = decide_probabilities(self.parts.lineage.champion, hidden)
+    def _answer(
+        self, number: int, rows: NDArray[np.float32], hidden: Tensor, shadow: NDArray[np.float32]
+    ) -> PredictionRecord:
+        champion = self.parts.lineage.champion
+        probabilities = decide_probabilities(champion, hidden, frozen=shadow)
         version = self.parts.lineage.serving_version
         key = number.to_bytes(12, "big")
         return PredictionRecord(key, rows, probabilities, version, float(number), seq=number)

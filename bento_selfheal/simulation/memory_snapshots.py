@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
-from safetensors.torch import load
 from torch import Tensor
 
 from bento_selfheal.core.records import NewSnapshot, Snapshot
-from bento_selfheal.core.tensors import not_finite, to_bytes
+from bento_selfheal.core.tensors import not_finite
 from bento_selfheal.errors import SnapshotError
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.package import Package
+
+NO_HASH = ""
+"""What is in memory needs none."""
 
 
 class MemorySnapshots:
@@ -24,28 +25,27 @@ class MemorySnapshots:
 
     def __init__(self, package: Package) -> None:
         self._package = package
-        self._blobs: dict[str, bytes] = {}
+        self._states: dict[str, dict[str, Tensor]] = {}
 
     def save(self, new: NewSnapshot, state: Mapping[str, Tensor]) -> Snapshot:
         """Keep an adapter."""
         if not_finite(state):
             raise SnapshotError(f"version {new.version}: weights are not finite")
-        blob = to_bytes(state)
-        return self._keep(new, blob, hashlib.sha256(blob).hexdigest())
+        return self._keep(new, dict(state))
 
     def repeat(self, new: NewSnapshot, snapshot: Snapshot) -> Snapshot:
         """Keep an adapter once more, under another version."""
-        return self._keep(new, self._blobs[snapshot.tag], snapshot.sha256)
+        return self._keep(new, self._states[snapshot.tag])
 
-    def _keep(self, new: NewSnapshot, blob: bytes, sha256: str) -> Snapshot:
+    def _keep(self, new: NewSnapshot, state: dict[str, Tensor]) -> Snapshot:
         tag = f"memory:{new.version}"
-        self._blobs[tag] = blob
-        return new.kept(tag, sha256)
+        self._states[tag] = state
+        return new.kept(tag, NO_HASH)
 
     def load(self, tag: str, sha256: str) -> SelfHealingModel:
         """The packaged model with a kept adapter."""
-        return self._package.model.with_adapter(load(self._blobs[tag])).requires_grad_(False)
+        return self._package.model.with_adapter(self._states[tag]).requires_grad_(False)
 
     def delete(self, tag: str) -> None:
         """Forget an adapter."""
-        del self._blobs[tag]
+        del self._states[tag]

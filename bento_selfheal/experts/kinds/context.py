@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bento_selfheal.experts.expert import Expert
@@ -37,7 +39,6 @@ class ContextExpert(RidgeExpert):
         context: The middle of the newest rows, ``(width,)``.
     """
 
-    surrounded = True
     context: Tensor
 
     def __init__(
@@ -55,7 +56,7 @@ class ContextExpert(RidgeExpert):
             half_life=half_life, seed=seed, features=features,
         )  # fmt: skip
         self.width, self.apart = width, apart
-        self.register_buffer("context", torch.zeros(width))
+        self.keep("context", torch.zeros(width))
 
     def view(self, scaled: Tensor, context: Tensor | None = None) -> Tensor:
         """What it sees of whole hidden vectors, and behind it what the rows around each were like
@@ -74,21 +75,22 @@ class ContextExpert(RidgeExpert):
         return made
 
     def linear(self) -> Linear:
-        """Its weights in this context, of the row alone."""
+        """Its weights of the row and of the context behind it."""
         told = super().linear()
         if told.waves is None:
-            weight = told.weight[:-1]
-            shifted = told.weight[-1:] - self.context @ weight[-self.width :]
-            return Linear(torch.cat([self._of_row(weight), shifted]))
+            weight = np.concatenate([self._apart(told.weight[:-1]), told.weight[-1:]])
+            return Linear(weight, surrounded=True)
         directions, phases = told.waves
-        shifted = phases - self.context @ directions[-self.width :]
-        return Linear(told.weight, waves=(self._of_row(directions), shifted))
+        return Linear(told.weight, waves=(self._apart(directions), phases), surrounded=True)
 
-    def _of_row(self, weight: Tensor) -> Tensor:
-        """Weights ``(width, columns)`` of the row, which is a part of its distance too."""
-        return weight if self.apart else weight[: self.width] + weight[self.width :]
+    def _apart(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Weights of the row and of the context ``(2 * width, columns)``, from those of what it
+        sees: the row is a part of its distance, too."""
+        distance = weight[-self.width :]
+        row = distance if self.apart else weight[: self.width] + distance
+        return np.concatenate([row, -distance])
 
-    def _terms(self, hidden: Tensor) -> Tensor:
+    def _terms(self, hidden: Tensor) -> NDArray[np.float32]:
         row, context = hidden[:, : self.width], self.context
         if hidden.shape[1] > self.width:
             context = hidden[:, self.width :]
@@ -117,7 +119,7 @@ def before_each(rows: Tensor, together: int) -> Tensor:
     return torch.stack(middles).repeat_interleave(together, dim=0)[: len(rows)]
 
 
-def context_of(experts: Mapping[str, Expert]) -> Tensor | None:
-    """What the newest rows are like, as the experts that want to know have heard it."""
-    heard = (one.context for one in experts.values() if isinstance(one, ContextExpert))
+def context_of(experts: Iterable[Expert]) -> Tensor | None:
+    """What the newest rows are like, as the experts that want to know have all heard it."""
+    heard = (one.context for one in experts if isinstance(one, ContextExpert))
     return next(heard, None)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from bento_selfheal.experts.expert import one_hot
+from bento_selfheal.experts.expert import one_hot, single
 from bento_selfheal.experts.kinds.linear import LinearExpert
+from bento_selfheal.experts.kinds.solving import Matrix, fade_in, solved
 
 SHRINKAGE = 0.1
 """Least share of a multiple of the identity in the covariance (Friedman 1989); it grows where there
@@ -32,26 +34,25 @@ class DiscriminantExpert(LinearExpert):
 
     def learn(self, hidden: Tensor, odds: Tensor, labels: Tensor, weights: Tensor) -> None:
         """Fade what was learned, add the rows, and solve."""
-        rows = self.see(hidden).double()
-        members = one_hot(labels, self.classes) * weights.double().unsqueeze(1)
+        rows = self.see(hidden).numpy().astype(np.float64)
+        counts = weights.numpy().astype(np.float64)
+        members = one_hot(labels, self.classes) * counts[:, np.newaxis]
         fade = 0.5 ** (float(weights.sum()) / self.half_life)
-        fresh = {
-            "counts": members.sum(dim=0),
-            "totals": members.T @ rows,
-            "gram": (rows * weights.double().unsqueeze(1)).T @ rows,
-        }
-        self._sums = {name: value * fade + fresh[name] for name, value in self._sums.items()}
-        self.weight = self._solve().float().contiguous()
+        sums = {name: value.numpy() for name, value in self._sums.items()}
+        sums["counts"] *= fade
+        sums["counts"] += members.sum(axis=0)
+        fade_in(sums["totals"], fade, members, rows)
+        fade_in(sums["gram"], fade, rows * counts[:, np.newaxis], rows)
+        self.weight = single(self._solve(**sums))
 
-    def _solve(self) -> Tensor:
-        counts, totals = self._sums["counts"], self._sums["totals"]
-        rows = counts.sum()
+    def _solve(self, counts: Matrix, totals: Matrix, gram: Matrix) -> Matrix:
+        """The weights that follow from the sums."""
+        rows = float(counts.sum())
         # A class without rows stands where all of them do.
-        means = (totals + UNSEEN * totals.sum(dim=0) / rows) / (counts + UNSEEN).unsqueeze(1)
-        within = (self._sums["gram"] - (means.T * counts) @ means) / rows
-        size = within.diagonal().mean().clamp_min(0) + SMALLEST
-        share = max(SHRINKAGE, self.seen / (self.seen + float(rows)) / 2)
-        covariance = (1 - share) * within + share * size * torch.eye(self.seen, dtype=torch.float64)
-        slopes = torch.linalg.solve(covariance, means.T)
-        chances = ((counts + UNSEEN) / (rows + UNSEEN * self.classes)).log()
-        return torch.cat([slopes, (chances - (means.T * slopes).sum(dim=0) / 2).unsqueeze(0)])
+        means = (totals + UNSEEN / rows * totals.sum(axis=0)) / (counts + UNSEEN)[:, np.newaxis]
+        within = (gram - (means.T * counts) @ means) / rows
+        size = max(float(within.trace()) / self.seen, 0.0) + SMALLEST
+        share = max(SHRINKAGE, self.seen / (self.seen + rows) / 2)
+        slopes = solved((1 - share) * within + share * size * np.eye(self.seen), means.T)
+        chances = np.log((counts + UNSEEN) / (rows + UNSEEN * self.classes))
+        return np.vstack([slopes, chances - (means.T * slopes).sum(axis=0) / 2])

@@ -25,12 +25,12 @@ class LinearExpert(NarrowExpert):
     def __init__(self, width: int, classes: int, *, half_life: float, seed: int = 0) -> None:
         super().__init__(width, classes, widest=WIDEST, narrow=NARROW, seed=seed)
         self.half_life = half_life
-        self.register_buffer("weight", torch.zeros(self.seen + 1, classes))
+        self.keep("weight", torch.zeros(self.seen + 1, classes))
 
-    def forward(self, hidden: Tensor, odds: Tensor) -> Tensor:
+    def __call__(self, hidden: Tensor, odds: Tensor) -> Tensor:
         """The linear scores, which are log probabilities up to a constant."""
-        return with_one(self.see(hidden)) @ self.weight
+        return torch.from_numpy(with_one(self.see(hidden)) @ self.weight.numpy())
 
     def linear(self) -> Linear:
         """Its weights."""
-        return Linear(self.widen(self.weight))
+        return Linear(self.widen(self.weight).numpy())

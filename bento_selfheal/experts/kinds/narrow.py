@@ -36,7 +36,7 @@ class NarrowExpert(Expert):
         if self._projects:
             draw = torch.Generator().manual_seed(seed)
             projection = torch.randn(width, narrow, generator=draw) / narrow**0.5
-            self.register_buffer("projection", projection)
+            self.keep("projection", projection)
 
     def see(self, hidden: Tensor) -> Tensor:
         """What it sees of hidden vectors, ``(n, seen)``."""

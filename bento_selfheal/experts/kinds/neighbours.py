@@ -39,17 +39,18 @@ class NeighboursExpert(NarrowExpert):
         super().__init__(width, classes, widest=MOST_WIDTH, narrow=MOST_WIDTH, seed=seed)
         self.window = window
         self._known = torch.zeros(0, 0), torch.zeros(0)
-        self.register_buffer("rows", torch.zeros(0, self.seen))
-        self.register_buffer("labels", torch.zeros(0, dtype=torch.int64))
+        self.keep("rows", torch.zeros(0, self.seen))
+        self.keep("labels", torch.zeros(0, dtype=torch.int64))
 
-    def forward(self, hidden: Tensor, odds: Tensor) -> Tensor:
+    def __call__(self, hidden: Tensor, odds: Tensor) -> Tensor:
         """Logarithms of the votes, or the frozen odds while there are too few rows."""
         if len(self.rows) <= NEAREST:
             return odds
         seen, rows, n = self.see(hidden), self.rows, len(hidden)
         alike = torch.addmm(self._squares(), seen, rows.T, alpha=-2)
         least, nearest = alike.topk(NEAREST + 1, dim=1, largest=False)
-        squares = (least + seen.square().sum(dim=1, keepdim=True)).clamp_min(0).numpy()
+        squares = least.numpy() + np.square(seen.numpy()).sum(axis=1, keepdims=True)
+        squares = np.maximum(squares, 0)
         votes = 1 - squares[:, :-1] / np.maximum(squares[:, -1:], NEAR)
         known = self.labels.numpy()[nearest.numpy()[:, :-1]]
         classes = known + self.classes * np.arange(n)[:, np.newaxis]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from bento_selfheal.experts.expert import one_hot, with_one
+from bento_selfheal.experts.expert import one_hot, single, softmax
 from bento_selfheal.experts.kinds.narrow import NARROW, WIDEST, NarrowExpert
+from bento_selfheal.experts.kinds.solving import fade_in, solved_with_ridge
 from bento_selfheal.experts.side_by_side import Linear
 
 RIDGE = 1.0
@@ -54,52 +57,58 @@ class RidgeExpert(NarrowExpert):
         if curved:
             draw = torch.Generator().manual_seed(seed)
             directions = torch.randn(width, features, generator=draw) / width**0.5
-            self.register_buffer("directions", directions)
-            self.register_buffer("phases", torch.rand(features, generator=draw) * 2 * torch.pi)
-        self.register_buffer("weight", torch.zeros(terms, classes))
-        self.register_buffer("sharpness", torch.tensor([4.0]))
+            self.keep("directions", directions)
+            self.keep("phases", torch.rand(features, generator=draw) * 2 * torch.pi)
+        self.keep("weight", torch.zeros(terms, classes))
+        self.keep("sharpness", torch.tensor([4.0]))
         self._sums = {
             "gram": torch.zeros(terms, terms, dtype=torch.float64),
             "moments": torch.zeros(terms, classes, dtype=torch.float64),
         }
 
-    def forward(self, hidden: Tensor, odds: Tensor) -> Tensor:
+    def __call__(self, hidden: Tensor, odds: Tensor) -> Tensor:
         """Scores of the classes, sharpened to log probabilities."""
-        return self.sharpness * (self._terms(hidden) @ self.weight)
+        return torch.from_numpy(self._terms(hidden) @ self._sharpened())
 
     def linear(self) -> Linear:
         """Its sharpened weights, of the hidden vector or of the waves."""
-        weight = self.sharpness * self.weight
+        weight = self._sharpened()
         if not self.curved:
-            return Linear(self.widen(weight))
-        loud = torch.cat([weight[:-1] * LOUD, weight[-1:]])
-        return Linear(loud, waves=(self.directions, self.phases))
+            return Linear(self.widen(torch.from_numpy(weight)).numpy())
+        weight[:-1] *= LOUD
+        return Linear(weight, waves=(self.directions.numpy(), self.phases.numpy()))
 
     def learn(self, hidden: Tensor, odds: Tensor, labels: Tensor, weights: Tensor) -> None:
         """Fade what was learned, add the rows, and solve."""
         truth, terms = one_hot(labels, self.classes), self._terms(hidden)
-        self._sharpen((terms @ self.weight).double(), truth)
-        terms = terms.double()
-        weighted = terms * weights.double().unsqueeze(1)
+        self._sharpen((terms @ self.weight.numpy()).astype(np.float64), truth)
+        rows = terms.astype(np.float64)
+        weighted = rows * weights.numpy()[:, np.newaxis]
         fade = 0.5 ** (float(weights.sum()) / self.half_life)
-        gram, moments = self._sums["gram"], self._sums["moments"]
-        gram.addmm_(weighted.T, terms, beta=fade)
-        moments.addmm_(weighted.T, truth - 1 / self.classes, beta=fade)
-        damped = gram.clone()
-        damped.diagonal().add_(RIDGE)
-        factor = torch.linalg.cholesky(damped)
-        self.weight = torch.cholesky_solve(moments, factor).float().contiguous()
+        gram, moments = self._sums["gram"].numpy(), self._sums["moments"].numpy()
+        fade_in(gram, fade, weighted, rows)
+        fade_in(moments, fade, weighted, truth - 1 / self.classes)
+        self.weight = single(solved_with_ridge(gram, RIDGE, moments))
 
-    def _terms(self, hidden: Tensor) -> Tensor:
+    def _sharpened(self) -> NDArray[np.float32]:
+        return np.asarray(self.sharpness.numpy() * self.weight.numpy())
+
+    def _terms(self, hidden: Tensor) -> NDArray[np.float32]:
+        """What it is linear in, and a one, ``(n, terms + 1)``."""
+        seen = self.see(hidden).numpy()
+        terms = np.ones((len(seen), len(self.weight)), dtype=np.float32)
         if self.curved:
-            return with_one(torch.cos(hidden @ self.directions + self.phases) * LOUD)
-        return with_one(self.see(hidden))
+            angles = seen @ self.directions.numpy() + self.phases.numpy()
+            seen = np.cos(angles, out=angles)
+            seen *= LOUD
+        terms[:, :-1] = seen
+        return terms
 
-    def _sharpen(self, scores: Tensor, truth: Tensor) -> None:
+    def _sharpen(self, scores: NDArray[np.float64], truth: NDArray[np.float64]) -> None:
         """Fit the sharpness to rows that nothing was learned from yet."""
         sharpness = float(self.sharpness)
         for _ in range(2):
-            p = torch.softmax(sharpness * scores, dim=1)
-            slope = float(((p - truth) * scores).sum(dim=1).mean()) * sharpness
+            missed = softmax(sharpness * scores) - truth
+            slope = float((missed * scores).sum()) / len(scores) * sharpness
             sharpness = min(max(sharpness * 2.718281828 ** (-STEP * slope), LEAST), MOST)
         self.sharpness = torch.tensor([sharpness])

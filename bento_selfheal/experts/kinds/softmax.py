@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bento_selfheal.experts.expert import Expert, with_one
+from bento_selfheal.experts.expert import Expert, single, with_one
 from bento_selfheal.experts.side_by_side import Linear
 
 DECAY = 1e-4
@@ -37,44 +38,75 @@ class SoftmaxExpert(Expert):
         self.rate = rate
         self.most = most
         self.corrects = corrects
-        self.register_buffer("weight", torch.zeros(width + 1, classes))
+        self.keep("weight", torch.zeros(width + 1, classes))
 
-    def forward(self, hidden: Tensor, odds: Tensor) -> Tensor:
+    def __call__(self, hidden: Tensor, odds: Tensor) -> Tensor:
         """The linear scores, upon the frozen odds where it corrects them."""
-        out = with_one(hidden) @ self.weight
-        return out + odds if self.corrects else out
+        return single(self._scores(with_one(hidden), odds.numpy()))
 
     def linear(self) -> Linear:
         """Its weights, upon the frozen odds where it corrects them."""
-        return Linear(self.weight, float(self.corrects))
+        return Linear(self.weight.numpy(), float(self.corrects))
 
     def learn(self, hidden: Tensor, odds: Tensor, labels: Tensor, weights: Tensor) -> None:
         """A step for each row."""
+        self.learn_together([self], [hidden], odds, labels, weights)
+
+    @classmethod
+    def learn_together(
+        cls,
+        group: Sequence[Self],
+        seen: Sequence[Tensor],
+        odds: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+    ) -> None:
+        """A step of each for each row."""
         for at in range(0, len(labels), AT_ONCE):
             part = slice(at, at + AT_ONCE)
-            self._step(hidden[part], odds[part], labels[part].tolist(), weights[part].numpy())
+            count, rows = weights[part].numpy(), [with_one(hidden[part]) for hidden in seen]
+            each = list(zip(group, rows, strict=True))
+            paces = [expert._pace(own, count) for expert, own in each]
+            # From how alike rows are follows what a step does to the others: weights move once.
+            moves = [(own @ own.T) * pace for own, pace in zip(rows, paces, strict=True)]
+            scores = [expert._scores(own, odds[part].numpy()) for expert, own in each]
+            missed = _missed(np.stack(scores), np.stack(moves), labels[part].tolist())
+            for (expert, own), pace, wrong in zip(each, paces, missed, strict=True):
+                expert._move(own, pace[:, np.newaxis] * wrong)
 
-    def _step(
-        self, hidden: Tensor, odds: Tensor, labels: list[float], weights: NDArray[np.float32]
-    ) -> None:
-        """Steps that follow each other.
+    def _scores(self, rows: NDArray[np.float32], odds: NDArray[np.float32]) -> NDArray[np.float64]:
+        said = rows @ self.weight.numpy()
+        return np.asarray(said + odds if self.corrects else said, dtype=np.float64)
 
-        What a step does to the scores of later rows follows from how alike the rows are, so the
-        weights move once.
-        """
-        rows, scores = with_one(hidden).numpy(), self(hidden, odds).double().numpy()
-        alike = rows @ rows.T
-        pace = np.minimum(5 * self.rate / (1 + alike.diagonal()), self.most)
-        pace = pace * np.minimum(weights, 5)
-        moves = (alike * -pace)[:, :, np.newaxis]
-        for i, label in enumerate(labels):
-            said = scores[i].tolist()
-            most = max(said)
-            powers = [math.exp(score - most) for score in said]  # NumPy's takes longer for few
-            total = sum(powers)
-            scores[i] = [power / total for power in powers]
-            scores[i, int(label)] -= 1
-            scores[i + 1 :] += moves[i + 1 :, i] * scores[i]
-        moved = self.weight.numpy() - rows.T @ (pace[:, np.newaxis] * scores).astype(np.float32)
+    def _pace(self, rows: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float64]:
+        """How far a step goes along each row, ``(n,)``."""
+        lengths = np.square(rows).sum(axis=1, dtype=np.float64)
+        pace = np.minimum(5 * self.rate / (1 + lengths), self.most) * np.minimum(weights, 5)
+        return np.asarray(pace, dtype=np.float64)
+
+    def _move(self, rows: NDArray[np.float32], steps: NDArray[np.float64]) -> None:
+        """Go all steps at once."""
+        moved = self.weight.numpy() - rows.T @ steps.astype(np.float32)
         moved *= np.float32(1 - self.rate * DECAY) ** len(rows)
         self.weight = torch.from_numpy(moved)
+
+
+def _missed(
+    scores: NDArray[np.float64], moves: NDArray[np.float64], labels: list[float]
+) -> NDArray[np.float64]:
+    """Probabilities less labels, each after the steps before it, ``(experts, n, classes)``.
+
+    Args:
+        scores: Those before the first step, ``(experts, n, classes)``.
+        moves: What a step along each takes from the scores of the others, ``(experts, n, n)``.
+        labels: Indices of classes, ``(n,)``.
+    """
+    missed = np.zeros_like(scores)
+    for i, label in enumerate(labels):
+        said = scores[:, i] - (moves[:, i : i + 1, :i] @ missed[:, :i])[:, 0]
+        # Methods of NumPy take as long as what they compute for few numbers.
+        powers = np.exp(said - np.maximum.reduce(said, axis=1, keepdims=True))
+        powers /= np.add.reduce(powers, axis=1, keepdims=True)
+        powers[:, int(label)] -= 1
+        missed[:, i] = powers
+    return missed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -62,11 +63,14 @@ class Challenger:
         self.answers.reflexive.load_state_dict(dict(average))
 
     def follow(self, share: float) -> None:
-        """Move the average by ``share`` of the way to the trained weights."""
-        moved = self.model.reflexive.state_dict()
+        """Move the average by ``share`` of the way to the trained weights, as a layer of its own:
+        what serves may share the one that it was."""
+        trained = self.model.reflexive.state_dict()
+        layer = deepcopy(self.answers.reflexive)
         with torch.no_grad():
-            for name, value in self.answers.reflexive.state_dict().items():
-                value.lerp_(moved[name], share)
+            for name, value in layer.state_dict().items():
+                value.lerp_(trained[name], share)
+        self.answers.reflexive = layer
 
     def bound(self, limit: float) -> float:
         """Keep the trained weights near the baseline's; their Euclidean distance."""

@@ -52,8 +52,8 @@ class Past:
 
     def keep(self, predictions: int, layer: ReflexiveLayer, race: Race) -> None:
         """Keep what a heal left behind, at this place of the log of predictions."""
-        weights = {name: value.clone() for name, value in layer.state_dict().items()}
-        self.moments.append(Moment(predictions, weights, race.standing()))
+        # No copy: the average moves as a layer of its own.
+        self.moments.append(Moment(predictions, dict(layer.state_dict()), race.standing()))
         if len(self.moments) > MOST:
             del self.moments[1:-1:2]
         if race.context is not None:
@@ -104,7 +104,7 @@ class Past:
             out[f"{i}.predictions"] = torch.tensor(moment.predictions)
             layer = moment.layer.items()
             out.update({f"{i}.layer.{k}": v.to("cpu", copy=True) for k, v in layer})
-            out[f"{i}.shares"] = moment.race.shares.clone()
+            out[f"{i}.shares"] = torch.from_numpy(moment.race.shares.copy())
             out[f"{i}.sharpness"] = torch.tensor(moment.race.sharpness)
             for name, expert in moment.race.panel.experts.items():
                 out.update({f"{i}.{name}.{k}": v.clone() for k, v in expert.changing().items()})
@@ -127,9 +127,9 @@ class Past:
             then.load_state_dict(under("layer.", own))
             experts = race.answering()
             for name, expert in experts.items():
-                buffers = dict(expert.named_buffers())
-                expert.load({**buffers, **under(f"{name}.", own)})
-            standing = Standing(race.panel(experts), own["shares"], own["sharpness"].tolist())
+                expert.load({**expert.buffers, **under(f"{name}.", own)})
+            shares, sharpness = own["shares"].numpy(), own["sharpness"].tolist()
+            standing = Standing(race.panel(experts), shares, sharpness)
             weights = dict(then.state_dict())
             self.moments.append(Moment(int(own["predictions"]), weights, standing))
         heard = state[HEARD].tolist() if HEARD in state else []

@@ -10,7 +10,7 @@ import torch
 from bento_selfheal.config.parameters import HealParameters
 from bento_selfheal.experts.lesson import Lesson
 from bento_selfheal.experts.mixture import LAYER
-from bento_selfheal.experts.race import MOST_STUDIED, Race
+from bento_selfheal.experts.race import MOST_STUDIED, Asked, Race
 from bento_selfheal.healing.challenger.anchor import Anchor
 from bento_selfheal.healing.challenger.challenger import Challenger
 from bento_selfheal.healing.challenger.recipes import (
@@ -147,13 +147,13 @@ def _score(
 ) -> None:
     """Score everybody as they were when the rows were asked."""
     answers = challenger.answers
-    asked = np.full(len(rows), -1) if rows.asked is None else rows.asked
-    for run, moment in challenger.past.when(asked):
-        part = lesson.part(run)
-        hidden = part.hidden.to(answers.device)
-        with torch.no_grad():
-            now = columns(answers.by_layer(hidden)).cpu()
+    places = np.full(len(rows), -1) if rows.asked is None else rows.asked
+    hidden, asked = lesson.hidden.to(answers.device), list[Asked]()
+    with torch.no_grad():
+        for run, moment in challenger.past.when(places):
             then = None
             if moment is not None:
-                then = moment.race, columns(answers.by_layer(hidden, moment.layer)).cpu()
-        race.score(part, now, rarity, then)
+                then = moment.race, columns(answers.by_layer(hidden[run], moment.layer)).cpu()
+            asked.append(Asked(run, then))
+        now = columns(answers.by_layer(hidden)).cpu()
+    race.score(lesson, now, rarity, asked)

@@ -122,7 +122,8 @@ class LabelledBatch:
         number counts as knowing nothing.
         """
         if id(model) not in self._asked:
-            self._asked[id(model)] = model, decide_or_half(model, self.hidden, self.context)
+            said = decide_or_half(model, self.hidden, self.context, self.baseline)
+            self._asked[id(model)] = model, said
         return self._asked[id(model)][1]
 
     @cached_property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -13,8 +14,10 @@ from bento_selfheal.config.settings import Settings
 from bento_selfheal.serving.answering.batching import Batching
 from bento_selfheal.serving.answering.computing import Computed, Computing
 from bento_selfheal.serving.answering.gathering import Gathering
+from bento_selfheal.serving.worker import Answer
 
 Rows = NDArray[np.float32]
+Record = Callable[[Computed], Answer]
 
 HOLD_SECONDS = 0.005
 """Longest call of the model that the event loop makes itself: all other requests wait for it."""
@@ -37,6 +40,7 @@ class Dispatcher:
     Args:
         computing: Calls the model.
         rows: Rows that the model answers, ``(m, features)``, at least one.
+        record: Issues the ids of a request and logs it, in the event loop's thread.
         settings: Of the service.
         cores: Cores that all workers of the service may use together.
 
@@ -45,9 +49,17 @@ class Dispatcher:
         threads: Threads that each call of the model takes.
     """
 
-    def __init__(self, computing: Computing, rows: Rows, settings: Settings, cores: int) -> None:
+    def __init__(
+        self,
+        computing: Computing,
+        rows: Rows,
+        record: Record,
+        settings: Settings,
+        cores: int,
+    ) -> None:
         self._computing = computing
-        self._gathering = Gathering(computing.compute_all)
+        self._record = record
+        self._gathering = Gathering(self._answer_light)
         self._batching = Batching(
             computing.compute_all, len, max_batch_size=settings.max_batch_size,
             max_latency=settings.max_latency_ms / 1000,
@@ -68,8 +80,8 @@ class Dispatcher:
             self.threads,
         )  # fmt: skip
 
-    async def answer(self, rows: Rows) -> Computed:
-        """What the model says of one request, ``(n, features)``.
+    async def answer(self, rows: Rows) -> Answer:
+        """The recorded answer to one request, ``(n, features)``.
 
         Raises:
             InvalidInput: The model cannot answer one of the rows; it is named.
@@ -77,10 +89,20 @@ class Dispatcher:
             Overloaded: It would be answered too late, or the service stops.
         """
         if self.heavy or len(rows) > self._rows_in_loop:
-            return await self._batching.answer(rows)
-        if len(rows) <= FEW_ROWS:
-            return await self._gathering.answer(rows)
-        return self._computing.compute(rows)
+            return self._record(await self._batching.answer(rows))
+        return await self._gathering.answer(rows)
+
+    def _answer_light(self, requests: Sequence[Rows]) -> list[Answer | Exception]:
+        """Small requests with one call of the model, and each of the others with its own."""
+        small = [at for at, rows in enumerate(requests) if len(rows) <= FEW_ROWS]
+        together = self._computing.compute_all([requests[at] for at in small]) if small else []
+        found = dict(zip(small, together, strict=True))
+        computed = [
+            found.get(at) or self._computing.compute_all([rows])[0]
+            for at, rows in enumerate(requests)
+        ]
+        # One after the other: recorded between other work, each takes a tenth of its time longer.
+        return [one if isinstance(one, Exception) else self._record(one) for one in computed]
 
     async def close(self) -> None:
         """Let the batch in hand finish, and refuse what waits."""

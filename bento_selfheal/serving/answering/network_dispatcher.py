@@ -9,8 +9,10 @@ import torch
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.serving.answering.batching import Batching
 from bento_selfheal.serving.answering.computing import Computed, Computing
+from bento_selfheal.serving.answering.dispatcher import Record
 from bento_selfheal.serving.reading.network_inputs import Asked
 from bento_selfheal.serving.reading.request_embedder import RequestEmbedder
+from bento_selfheal.serving.worker import Answer
 
 
 class NetworkDispatcher:
@@ -19,6 +21,7 @@ class NetworkDispatcher:
     Args:
         computing: Calls the champion with rows.
         embedder: Makes rows of inputs.
+        record: Issues the ids of a request and logs it, in the event loop's thread.
         settings: Of the service.
         cores: Cores that all workers of the service may use together.
 
@@ -27,9 +30,15 @@ class NetworkDispatcher:
     """
 
     def __init__(
-        self, computing: Computing, embedder: RequestEmbedder, settings: Settings, cores: int
+        self,
+        computing: Computing,
+        embedder: RequestEmbedder,
+        record: Record,
+        settings: Settings,
+        cores: int,
     ) -> None:
         self._computing = computing
+        self._record = record
         self._embedder = embedder
         on_cpu = settings.device == "cpu"
         each = max(1, cores // settings.workers) if on_cpu else 1
@@ -40,15 +49,15 @@ class NetworkDispatcher:
             max_latency=settings.max_latency_ms / 1000,
         )  # fmt: skip
 
-    async def answer(self, asked: Asked) -> Computed:
-        """What the model says of the inputs of one request.
+    async def answer(self, asked: Asked) -> Answer:
+        """The recorded answer to the inputs of one request.
 
         Raises:
             InvalidInput: An input is none, or the network cannot take it; it is named.
             PackageError: The network fails, or answers with something else than probabilities.
             Overloaded: It would be answered too late, or the service stops.
         """
-        return await self._batching.answer(asked)
+        return self._record(await self._batching.answer(asked))
 
     async def close(self) -> None:
         """Let the batch in hand finish, and refuse what waits."""

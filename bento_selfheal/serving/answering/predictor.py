@@ -11,7 +11,6 @@ import orjson
 from numpy.typing import NDArray
 
 from bento_selfheal.errors import InvalidInput, Overloaded, PackageError
-from bento_selfheal.serving.answering.computing import Computed
 from bento_selfheal.serving.http.replies import Reply, as_reply, failed, refused_bytes, unavailable
 from bento_selfheal.serving.reading.network_inputs import Asked, NetworkInputs
 from bento_selfheal.serving.worker import Answer, Worker
@@ -31,11 +30,11 @@ from bento_selfheal.wire.messages import (
 JSON_KINDS = ("", "application/json")
 
 
-class Computes(Protocol):
-    """Computes requests as the worker's reader reads them."""
+class Answers(Protocol):
+    """Answers requests as the worker's reader reads them, and records the answers."""
 
-    async def answer(self, request: Any, /) -> Computed:
-        """What the model says of one request."""
+    async def answer(self, request: Any, /) -> Answer:
+        """The recorded answer to one request."""
 
 
 class Predictor:
@@ -43,11 +42,11 @@ class Predictor:
 
     Args:
         worker: Reads rows and records answers.
-        dispatcher: Computes rows, or the inputs of a network.
+        dispatcher: Answers rows, or the inputs of a network.
         telemetry: Records spans.
     """
 
-    def __init__(self, worker: Worker, dispatcher: Computes, telemetry: Telemetry) -> None:
+    def __init__(self, worker: Worker, dispatcher: Answers, telemetry: Telemetry) -> None:
         self._worker = worker
         self._dispatcher = dispatcher
         self._telemetry = telemetry
@@ -113,9 +112,9 @@ class Predictor:
     async def _answer(self, rows: NDArray[np.float32] | Asked) -> Answer:
         """The recorded answer, in a span where spans are recorded."""
         if not self._telemetry.enabled:
-            return self._worker.record(await self._dispatcher.answer(rows))
+            return await self._dispatcher.answer(rows)
         with self._telemetry.span(names.PREDICT, {names.ROWS: len(rows)}) as span:
-            answer = self._worker.record(await self._dispatcher.answer(rows))
+            answer = await self._dispatcher.answer(rows)
             span.set_attribute(names.VERSION, answer.champion.version)
             return answer
 

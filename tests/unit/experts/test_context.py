@@ -99,10 +99,10 @@ def test_a_mixture_in_any_context() -> None:
     """In the context that it last heard, and for rows that bring their own, a mixture says what its
     voices say alone; through a snapshot it keeps what it heard."""
     draw = torch.Generator().manual_seed(5)
-    voices = {FROZEN: Voice(0.1, 0.5), LAYER: Voice(0.2, 0.7)}
+    voices, heard = {FROZEN: Voice(0.1, 0.5), LAYER: Voice(0.2, 0.7)}, torch.ones(INPUTS)
     for name in NAMES:
         expert, _ = taught(name, wanders=1.0, swings=False)
-        expert.context = torch.randn(INPUTS, generator=draw)
+        expert.context = heard
         voices[name] = Voice(0.7 / len(NAMES), 1.4, expert)
     scales = torch.full((WIDTH,), 0.1), torch.full((WIDTH,), 2.0), torch.full((WIDTH,), REACH)
     mixture = Mixture(*scales, CLASSES, voices)

@@ -65,7 +65,7 @@ def test_follows(name: str) -> None:
 @every
 def test_same_labels_same_bits(name: str) -> None:
     """The same labels in the same order give the same buffers, to the bit."""
-    one, two = (dict(taught(name).named_buffers()) for _ in range(2))
+    one, two = (taught(name).buffers for _ in range(2))
     assert one.keys() == two.keys()
     assert all(torch.equal(one[key], two[key]) for key in one)
 
@@ -75,7 +75,7 @@ def test_goes_on_from_a_checkpoint(name: str) -> None:
     """Restored from buffers and memory, it learns on as if nothing had happened."""
     first = taught(name)
     again = EVERYBODY[name](WIDTH, CLASSES)
-    again.load(dict(first.named_buffers()))
+    again.load(first.buffers)
     again.remember(first.memory())
     hidden, odds, labels = world(25, 4)
     for expert in (first, again):
@@ -88,7 +88,7 @@ def test_refuses_what_does_not_fit(name: str) -> None:
     """Buffers of another width or another kind are refused, with the shape that was expected."""
     wider = EVERYBODY[name](WIDTH + 1, CLASSES)
     with pytest.raises(RuntimeError, match="expected the shape"):
-        taught(name).load(dict(wider.named_buffers()))
+        taught(name).load(wider.buffers)
     with pytest.raises(RuntimeError, match="expected the tensors"):
         taught(name).load({"strange": torch.zeros(1)})
 
@@ -104,7 +104,7 @@ def test_wide_hidden_vectors(name: str) -> None:
         cut = slice(at, at + 25)
         expert.learn(hidden[cut], torch.zeros(25, 2), labels[cut], torch.ones(25))
     assert bool(torch.isfinite(expert(hidden, torch.zeros(300, 2))).all())
-    assert sum(b.numel() * b.element_size() for b in expert.buffers()) < 9e6
+    assert sum(b.numel() * b.element_size() for b in expert.buffers.values()) < 9e6
 
 
 def mixed() -> Mixture:

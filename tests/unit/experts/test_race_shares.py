@@ -10,7 +10,7 @@ import torch
 
 from bento_selfheal.experts.lesson import Lesson
 from bento_selfheal.experts.mixture import FROZEN, Mixture
-from bento_selfheal.experts.race import Race
+from bento_selfheal.experts.race import Asked, Race
 
 WIDTH, CLASSES = 5, 2
 
@@ -89,7 +89,7 @@ def test_judged_as_when_asked() -> None:
         sign = 1.0 if turn % 2 else -1.0
         for seed in range(8):  # known now, and of no use when the next run is asked
             part = lesson(25, 1000 + 10 * turn + seed, sign)
-            made.score(part, part.frozen, then=(standing, part.frozen))
+            made.score(part, part.frozen, asked=[Asked(slice(None), (standing, part.frozen))])
             made.learn(part)
     shares = shares_of(made.mixture())
     assert shares.get("softmax-fast", 0.0) < 0.2, shares

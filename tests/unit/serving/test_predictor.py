@@ -52,7 +52,7 @@ def worker(package: Package, tmp_path: Path) -> Iterator[Worker]:
 @pytest.fixture
 def predictor(worker: Worker) -> Predictor:
     rows = worker.package.reference_rows
-    dispatcher = Dispatcher(worker.computing, rows, Settings(), cores=1)
+    dispatcher = Dispatcher(worker.computing, rows, worker.record, Settings(), cores=1)
     return Predictor(worker, dispatcher, Telemetry())
 
 

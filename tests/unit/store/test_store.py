@@ -80,8 +80,9 @@ def key(number: int) -> bytes:
 
 
 def prediction(number: int, rows: int = 2) -> PredictionRecord:
-    features = np.arange(rows * 3, dtype=np.float32).reshape(rows, 3) + number
-    return PredictionRecord(key(number), features, np.full(rows, 0.25, np.float32), 4, 12.5)
+    """Of values that half precision cannot hold."""
+    features = np.arange(rows * 3, dtype=np.float32).reshape(rows, 3) + number + np.float32(0.1)
+    return PredictionRecord(key(number), features, np.full(rows, 0.3, np.float32), 4, 12.5)
 
 
 def label(number: int, given: int = 1, *, row: int = 0, **more: Any) -> FeedbackRecord:
@@ -592,6 +593,19 @@ def test_retention_by_size(store: SqlStore) -> None:
     assert store.logged() == (4 * size, 106.0)
     store.append_predictions([timed(10, 110.0)])
     assert store.logged() == (5 * size, 106.0)
+
+
+def test_what_half_precision_holds_takes_half_the_space(store: SqlStore) -> None:
+    """Hidden vectors, categories and small numbers come back as they were, gaps and zeros of either
+    sign too; one number that half precision would round keeps all as they are."""
+    exact = np.array([[1.0, np.nan, -0.0], [2048.0, 0.5, 65504.0]], dtype=np.float32)
+    for number, values in enumerate([exact, exact + np.float32(1e-3), exact * 2]):
+        store.append_predictions([replace(prediction(number), features=values)])
+    for kept, values in zip(read_all(store), [exact, exact + np.float32(1e-3), exact * 2],
+                            strict=True):  # fmt: skip
+        assert kept.features.tobytes() == values.tobytes()
+    answers = 3 * 2 * 4
+    assert store.logged()[0] == answers + (6 * 2 + 1) + 2 * 6 * 4
 
 
 def test_label_past_retention(store: SqlStore) -> None:

@@ -12,7 +12,7 @@ import pytest
 from bento_selfheal.errors import Overloaded
 from bento_selfheal.serving.answering.batching import Batching
 
-MINUTE = 60.0
+LONG = 20.0
 
 
 class Model:
@@ -27,28 +27,28 @@ class Model:
         self.batches.append(list(requests))
         self.threads.add(threading.current_thread().name)
         self._begun.release()
-        assert self._may_end.acquire(timeout=MINUTE)
+        assert self._may_end.acquire(timeout=LONG)
         if 0 in requests:
             raise MemoryError("the whole batch fails")
         return [2 * n if n > 0 else ValueError(n) for n in requests]
 
     async def begun(self) -> None:
         """Wait until a batch is in the thread."""
-        assert await asyncio.to_thread(self._begun.acquire, timeout=MINUTE)
+        assert await asyncio.to_thread(self._begun.acquire, timeout=LONG)
 
     def end(self, batches: int = 1) -> None:
         """Let batches end."""
         self._may_end.release(batches)
 
 
-def batching(model: Model, *, most: int = 10, latency: float = MINUTE) -> Batching[int, int]:
+def batching(model: Model, *, most: int = 10, latency: float = LONG) -> Batching[int, int]:
     """Requests are numbers, and as large as their last digit."""
     return Batching(model, lambda n: abs(n) % 10, max_batch_size=most, max_latency=latency)
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:
     async def in_time() -> None:
-        await asyncio.wait_for(test, MINUTE)
+        await asyncio.wait_for(test, LONG)
 
     asyncio.run(in_time())
 

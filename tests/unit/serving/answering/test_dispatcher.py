@@ -20,7 +20,7 @@ from bento_selfheal.serving.answering import dispatcher as dispatcher_module
 from bento_selfheal.serving.answering.batching import THREAD
 from bento_selfheal.serving.answering.computing import Computed, Computing
 from bento_selfheal.serving.answering.dispatcher import Dispatcher, rows_within
-from bento_selfheal.serving.worker import Worker
+from bento_selfheal.serving.worker import Answer, Worker
 from bento_selfheal.telemetry.spans import Telemetry
 
 Rows = NDArray[np.float32]
@@ -56,16 +56,22 @@ def rows(n: int) -> Rows:
     return np.arange(n * WIDTH, dtype=np.float32).reshape(n, WIDTH)
 
 
+def recorded(computed: Computed) -> Answer:
+    """An answer without a log; only the event loop's thread may ask for it."""
+    assert threading.current_thread() is threading.main_thread()
+    return Answer("", computed.probabilities, computed.champion)
+
+
 def dispatched(
     monkeypatch: pytest.MonkeyPatch, model: Costly, *, cores: int = 1, **settings: Any
 ) -> Dispatcher:
     monkeypatch.setattr(dispatcher_module.time, "perf_counter", lambda: model.now)
-    made = Dispatcher(model, rows(3), Settings(**settings), cores)
+    made = Dispatcher(model, rows(3), recorded, Settings(**settings), cores)
     model.asked.clear()
     return made
 
 
-async def answers(dispatcher: Dispatcher, *sizes: int) -> list[Computed]:
+async def answers(dispatcher: Dispatcher, *sizes: int) -> list[Answer]:
     found = await asyncio.gather(*(dispatcher.answer(rows(n)) for n in sizes))
     await dispatcher.close()
     return list(found)
@@ -79,7 +85,7 @@ def test_a_heavy_model(monkeypatch: pytest.MonkeyPatch, call: float, row: float)
     dispatcher = dispatched(monkeypatch, model)
     assert dispatcher.heavy
     found = asyncio.run(answers(dispatcher, 1, 2, 500))
-    assert [len(one.rows) for one in found] == [1, 2, 500]
+    assert [len(one.probabilities) for one in found] == [1, 2, 500]
     assert [count for _, count in model.asked] == [3, 500]
     assert all(name.startswith(THREAD) for name, _ in model.asked)
 
@@ -91,7 +97,7 @@ def test_a_light_model(monkeypatch: pytest.MonkeyPatch) -> None:
     dispatcher = dispatched(monkeypatch, model)
     assert not dispatcher.heavy
     found = asyncio.run(answers(dispatcher, 1, 64, 1000, 5000))
-    assert [len(one.rows) for one in found] == [1, 64, 1000, 5000]
+    assert [len(one.probabilities) for one in found] == [1, 64, 1000, 5000]
     here = threading.current_thread().name
     assert sorted(count for name, count in model.asked if name == here) == [65, 1000]
     assert [count for name, count in model.asked if name != here] == [5000]
