@@ -27,12 +27,12 @@ NOW = 100 * DAY
 
 
 def fill(store: SqlStore, days: list[float], rows: int = 1) -> None:
-    """One request a day given, each with 1,000 bytes a row, and one label."""
+    """One request a day given, each with 1,000 bytes a row (0.1 needs all four a number), and one label."""
     store.append_predictions(
         [
             PredictionRecord(
                 int(day * DAY * 1000).to_bytes(6, "big") + n.to_bytes(6, "big"),
-                np.zeros((rows, 249), np.float32), np.zeros(rows, np.float32), 1, day * DAY,
+                np.full((rows, 249), 0.1, np.float32), np.full(rows, 0.1, np.float32), 1, day * DAY,
             )
             for n, day in enumerate(days)
         ]
