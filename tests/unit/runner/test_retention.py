@@ -27,7 +27,7 @@ NOW = 100 * DAY
 
 
 def fill(store: SqlStore, days: list[float], rows: int = 1) -> None:
-    """One request a day given, each with 1,000 bytes a row, and one label. 0.1 needs all its bytes."""
+    """One request a day given, each with 1,000 bytes a row (0.1 needs them all), and one label."""
     store.append_predictions(
         [
             PredictionRecord(
