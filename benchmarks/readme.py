@@ -377,37 +377,32 @@ def _percent(value: float) -> str:
 
 def inputs_table(results: dict[str, Any]) -> str:
     """Each file: what the baseline, what was served and boosted trees came to."""
-    rows = ["| file | | accuracy | AUC | average precision |", "|---|---|---|---|---|"]
     shown = {
         "frozen": "baseline", "served": "**served**", "trees": "boosted trees, frozen",
         "trees_anew": "boosted trees, trained anew each 1,000 rows",
     }  # fmt: skip
-    for name, r in results.items():
-        if "trees" in r:
-            rows += [
-                f"| {name} | {label} | "
-                + " | ".join(f"{r[key][f]:.3f}" for f in ("accuracy", "auc", "average_precision"))
-                + " |"
-                for key, label in shown.items()
-            ]
-    return "\n".join(rows)
+    return _files_table({k: r for k, r in results.items() if "trees" in r}, shown)
 
 
 def behind_table(results: dict[str, Any]) -> str:
     """Each file behind XGBoost: what its trees, what was served and trees trained anew came to."""
-    rows = ["| file | | accuracy | AUC | average precision |", "|---|---|---|---|---|"]
     shown = {
         "packaged": "XGBoost, frozen", "served": "**served**",
         "trained_anew": "XGBoost, trained anew each 1,000 rows",
     }  # fmt: skip
-    for name, r in results.items():
-        if "packaged" in r:
-            rows += [
-                f"| {name.removesuffix(' behind XGBoost')} | {label} | "
-                + " | ".join(f"{r[key][f]:.3f}" for f in ("accuracy", "auc", "average_precision"))
-                + " |"
-                for key, label in shown.items()
-            ]
+    behind = {k.removesuffix(" behind XGBoost"): r for k, r in results.items() if "packaged" in r}
+    return _files_table(behind, shown)
+
+
+def _files_table(files: dict[str, Any], shown: dict[str, str]) -> str:
+    rows = ["| file | | accuracy | AUC | average precision |", "|---|---|---|---|---|"]
+    for name, r in files.items():
+        rows += [
+            f"| {name} | {label} | "
+            + " | ".join(f"{r[key][f]:.3f}" for f in ("accuracy", "auc", "average_precision"))
+            + " |"
+            for key, label in shown.items()
+        ]
     return "\n".join(rows)
 
 

@@ -54,9 +54,6 @@ def _store_of_service(settings: Settings) -> SqlStore:
 
 
 def _check_alike(serving: str, old: PackageInfo, tag: str, new: PackageInfo) -> None:
-    for what in ("features", "columns", "classes", "embedding"):
+    if what := old.differs_in(new):
         had, has = getattr(old, what), getattr(new, what)
-        if had != has:
-            raise PackageError(
-                f"{tag} has the {what} {has}, but {serving}, which serves, has {had}"
-            )
+        raise PackageError(f"{tag} has the {what} {has}, but {serving}, which serves, has {had}")

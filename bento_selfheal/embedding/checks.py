@@ -33,8 +33,8 @@ FORGETS = (
 
 def check_network(
     network: nn.Module, again: nn.Module, head: str, called: Sequence[Called]
-) -> None:
-    """Refuse a network that does not answer the same each time.
+) -> Tensor:
+    """Refuse a network that does not answer the same each time; its hidden vectors.
 
     Args:
         network: The network, in eval mode.
@@ -51,15 +51,21 @@ def check_network(
     one_by_one = torch.cat([_hidden(network, head, one) for one in alone])
     _same(hidden[: len(alone)], one_by_one, OF_ITS_BATCH)
     _same(hidden, _hidden(again, head, whole), FORGETS)
+    return hidden
 
 
-def output_of(network: nn.Module, head: str, whole: Called) -> Output:
+def output_of(network: nn.Module, head: str, whole: Called, hidden: Tensor) -> Output:
     """What a head returns, by what the whole network does with it.
+
+    Args:
+        network: The network, in eval mode.
+        head: Name of its head.
+        whole: What the network is called with.
+        hidden: What the head is then called with.
 
     Raises:
         ValueError: What follows the head is more than a sigmoid or a softmax.
     """
-    hidden = _hidden(network, head, whole)
     with torch.inference_mode():
         said = module_named(network, head)(hidden)
         if not isinstance(said, Tensor):

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from bento_selfheal.embedding.source import Called, Source
-from bento_selfheal.embedding.split import moved
+from bento_selfheal.embedding.source import Source
+from bento_selfheal.embedding.split import Split, moved
 from bento_selfheal.errors import PackageError
 
 AT_ONCE = 256
 """Inputs that a network is called with at the most: more would fill the memory."""
 LARGEST = float(torch.finfo(torch.float16).max)
-
-
-class Body(Protocol):
-    """What makes hidden vectors ``(n, width)`` of tensors whose fractions are of its type."""
-
-    dtype: torch.dtype
-
-    def __call__(self, called: Called) -> Tensor: ...
 
 
 class Embedder:
@@ -40,7 +31,7 @@ class Embedder:
         device: Where it is.
     """
 
-    def __init__(self, source: Source, body: Body, width: int, device: torch.device) -> None:
+    def __init__(self, source: Source, body: Split, width: int, device: torch.device) -> None:
         self.source = source
         self._body = body
         self._width = width

@@ -44,13 +44,3 @@ def odds_of_probabilities(said: NDArray[np.floating]) -> NDArray[np.float32]:
             f"estimator: it says {said[0].tolist()} of the first row, which are no probabilities"
         )
     return odds_of_scores(np.log(each.clip(LEAST, 1)))
-
-
-def probabilities_of_odds(odds: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Probabilities of all classes, ``(n, classes)``."""
-    scores = odds.astype(np.float64)
-    if scores.shape[1] == 1:
-        scores = np.concatenate([np.zeros_like(scores), scores], axis=1)
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    out: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-    return out

@@ -30,7 +30,6 @@ from bento_selfheal.packaging.model_store import new_model
 from bento_selfheal.packaging.network.rows import NetworkRows
 from bento_selfheal.packaging.opening import (
     EXPERTS,
-    INFO,
     REFERENCE,
     WEIGHTS,
     build_model,
@@ -38,6 +37,7 @@ from bento_selfheal.packaging.opening import (
 )
 from bento_selfheal.packaging.package import (
     CANARY_ROWS,
+    INFO,
     Package,
     PackageInfo,
     checked_probabilities,

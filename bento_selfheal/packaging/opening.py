@@ -24,9 +24,9 @@ from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.estimator.file import open_estimator
 from bento_selfheal.packaging.model_store import find_model
 from bento_selfheal.packaging.network.weights import open_network
-from bento_selfheal.packaging.package import CANARY_ROWS, Package, PackageInfo, hash_file
+from bento_selfheal.packaging.package import CANARY_ROWS, INFO, Package, PackageInfo, check_hash
 
-WEIGHTS, REFERENCE, INFO = "weights.safetensors", "reference.safetensors", "package.json"
+WEIGHTS, REFERENCE = "weights.safetensors", "reference.safetensors"
 EXPERTS = "experts.safetensors"
 AnyEmbedder = Embedder | OddsEmbedder
 
@@ -116,8 +116,7 @@ def _read_info(folder: Path, tag: str) -> PackageInfo:
 
 def _read_model(folder: Path, tag: str, info: PackageInfo) -> SelfHealingModel:
     path = folder / WEIGHTS
-    if not path.exists() or hash_file(path) != info.weights_sha256:
-        raise PackageError(f"{tag}: {WEIGHTS} does not have the hash noted in {INFO}")
+    check_hash(path, info.weights_sha256, tag)
     with torch.random.fork_rng(devices=[]):  # its first weights are drawn only to be replaced
         model = build_model(info.builder, info.builder_args)
     try:

@@ -29,7 +29,10 @@ from bento_selfheal.rules import Rule, RuleSet
 from bento_selfheal.scoring.probabilities import own_copy
 from bento_selfheal.standardize import Standardize
 
+INFO = "package.json"
 CANARY_ROWS = 32
+SHARED = ("features", "columns", "classes", "embedding")
+"""What two packages have in common of which one may take the other's place."""
 ADAPTED_HEAD = "bento_selfheal.embedding.adapted:adapted_head"
 """Builder of what heals behind a network of the user's own."""
 ADAPTED_ODDS = "bento_selfheal.estimators.adapted:adapted_odds"
@@ -96,7 +99,13 @@ class PackageInfo(BaseModel):
     @property
     def hidden_columns(self) -> int:
         """How many of the first columns of a row are a hidden vector, or log odds."""
-        return 0 if self.embedding is None else self.embedding.width
+        noted = self.embedding
+        return 0 if noted is None else noted.width
+
+    def differs_in(self, other: PackageInfo) -> str:
+        """What another package must share to take this one's place, and does not; empty where it
+        shares all of it."""
+        return next((w for w in SHARED if getattr(self, w) != getattr(other, w)), "")
 
 
 @dataclass(frozen=True)
@@ -260,3 +269,13 @@ def _checked(out: Tensor, n: int) -> NDArray[np.float32]:
 def hash_file(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def check_hash(path: Path, sha256: str, tag: str) -> None:
+    """See that a file of a package is the one that its description notes.
+
+    Raises:
+        PackageError: It is not there, or another one.
+    """
+    if not path.exists() or hash_file(path) != sha256:
+        raise PackageError(f"{tag}: {path.name} does not have the hash noted in {INFO}")

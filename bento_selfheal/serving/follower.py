@@ -53,10 +53,6 @@ class Champion:
         return replace(self, threshold=point.threshold, verified=verified)
 
 
-SAME = ("features", "columns", "classes", "embedding")
-"""What two packages share of which one may take the other's place."""
-
-
 class Follower:
     """Keeps a worker's champion at the newest promotion that verifies.
 
@@ -122,7 +118,7 @@ class Follower:
         except (PackageError, bentoml.exceptions.NotFound) as error:
             log.error("cannot serve the deployed package %s: %s", tag, error)
             return
-        if any(getattr(package.info, what) != getattr(own.info, what) for what in SAME):
+        if own.info.differs_in(package.info):
             log.error(
                 "%s has other features, types or classes; restart the service to serve it", tag
             )

@@ -6,16 +6,15 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
-from conftest import ROOT, wait_for
+from conftest import ROOT
 from estimators import packaged, some, xgboost_trees
 from live import served
-from mixed import NAMES, codes, flights
+from mixed import NAMES, codes, flights, learn_the_turn
 from sqlalchemy import create_engine, text
 from xgboost import XGBClassifier
 
@@ -72,21 +71,7 @@ def test_the_api_page_shows_the_columns(server: ServedService) -> None:
 
 def test_healed(client: Client, folder: Path) -> None:
     """When rain delays and no longer fog, the service learns it; the log has one log odds a row."""
-    seeds = count(1000)
-
-    def healed() -> bool:
-        rows, labels = flights(200, seed=next(seeds), turned=True)
-        said = client.predict(rows)
-        items = [
-            {"prediction_id": i, "label": y}
-            for i, y in zip(said.prediction_ids, labels, strict=True)
-        ]
-        assert client.feedback(items).accepted == 200
-        return sum(a == b for a, b in zip(said.decisions, labels, strict=True)) > 0.75 * 200
-
-    assert not healed()
-    wait_for(healed, "what changed to be learned", 120)
-    assert client.status()["promotions"] >= 1
+    learn_the_turn(client)
     with create_engine(f"sqlite:///{folder / 'state' / 'selfheal.db'}").connect() as store:
         query = "select sum(length(features)), sum(rows) from predictions"
         size, rows = store.execute(text(query)).one()

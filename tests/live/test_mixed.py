@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from conftest import wait_for
 from live import served
-from mixed import NAMES, flights, packaged
+from mixed import NAMES, flights, learn_the_turn, packaged
 
 from bento_selfheal.client import Client
 from bento_selfheal.simulation.server import ServedService
@@ -68,18 +66,4 @@ def test_an_unseen_category_is_an_answer(client: Client) -> None:
 
 def test_healed(client: Client) -> None:
     """When rain delays and no longer fog, the service learns it."""
-    seeds = count(1000)
-
-    def healed() -> bool:
-        rows, labels = flights(200, seed=next(seeds), turned=True)
-        said = client.predict(rows)
-        items = [
-            {"prediction_id": i, "label": y}
-            for i, y in zip(said.prediction_ids, labels, strict=True)
-        ]
-        assert client.feedback(items).accepted == 200
-        return sum(a == b for a, b in zip(said.decisions, labels, strict=True)) > 0.75 * 200
-
-    assert not healed()
-    wait_for(healed, "what changed to be learned", 120)
-    assert client.status()["promotions"] >= 1
+    learn_the_turn(client)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from itertools import count
 from typing import Any
 
 import numpy as np
+from conftest import wait_for
 
+from bento_selfheal.client import Client
 from bento_selfheal.inputs.column import Column, Kind
 from bento_selfheal.inputs.schema import Schema
 from bento_selfheal.packaging.build import package_model
@@ -48,3 +51,23 @@ def packaged(name: str = "flights", n: int = 1000) -> Package:
     """A model of such flights."""
     rows, labels = flights(n)
     return package_model(name, codes(rows), labels, features=NAMES, columns=COLUMNS)
+
+
+def learn_the_turn(client: Client) -> None:
+    """Send flights after the turn, with labels, until a service answers most of them rightly, by
+    what it has promoted; before, it did not."""
+    seeds = count(1000)
+
+    def healed() -> bool:
+        rows, labels = flights(200, seed=next(seeds), turned=True)
+        said = client.predict(rows)
+        items = [
+            {"prediction_id": i, "label": y}
+            for i, y in zip(said.prediction_ids, labels, strict=True)
+        ]
+        assert client.feedback(items).accepted == 200
+        return sum(a == b for a, b in zip(said.decisions, labels, strict=True)) > 0.75 * 200
+
+    assert not healed()
+    wait_for(healed, "what changed to be learned", 120)
+    assert client.status()["promotions"] >= 1

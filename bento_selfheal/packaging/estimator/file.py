@@ -9,7 +9,7 @@ from bento_selfheal.estimators.embedder import OddsEmbedder
 from bento_selfheal.estimators.estimator import Estimator
 from bento_selfheal.estimators.kinds import KINDS
 from bento_selfheal.estimators.packaged import Estimated
-from bento_selfheal.packaging.package import hash_file
+from bento_selfheal.packaging.package import check_hash, hash_file
 
 
 def write_estimator(estimator: Estimator, folder: Path) -> str:
@@ -26,8 +26,7 @@ def open_estimator(folder: Path, tag: str, noted: Estimated) -> OddsEmbedder:
     """
     kind = KINDS[noted.kind]
     path = folder / kind.file
-    if not path.exists() or hash_file(path) != noted.sha256:
-        raise PackageError(f"{tag}: {kind.file} does not have the hash that is noted")
+    check_hash(path, noted.sha256, tag)
     try:
         return OddsEmbedder(kind.open(path), noted.width)
     except PackageError as error:

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from bento_selfheal.core.class_probabilities import columns
 from bento_selfheal.core.records import Label
 from bento_selfheal.errors import PackageError, brief
 from bento_selfheal.estimators.embedder import OddsEmbedder
 from bento_selfheal.estimators.estimator import Estimator, Kind
 from bento_selfheal.estimators.kinds import KINDS, estimator_of
-from bento_selfheal.estimators.odds import probabilities_of_odds
 from bento_selfheal.packaging.training_data import as_label
+from bento_selfheal.scoring.probabilities import from_logits
 
 CLOSE = 1e-3
 """How far a probability may be from the estimator's own."""
@@ -105,7 +107,7 @@ def _compare(
 ) -> None:
     """See that the kept estimator answers as what was given does."""
     if not hasattr(given, "predict_proba"):
-        own = probabilities_of_odds(made.log_odds(codes))
+        own = _probabilities(made.log_odds(codes))
     else:
         try:
             with warnings.catch_warnings():
@@ -115,9 +117,15 @@ def _compare(
             raise PackageError(
                 f"estimator: it cannot be called with codes {codes.shape}: {brief(error)}"
             ) from error
-    apart = np.abs(probabilities_of_odds(odds) - own).max(axis=1)
+    apart = np.abs(_probabilities(odds) - own).max(axis=1)
     if (far := int((apart > CLOSE).sum())) > 0:
         raise PackageError(
             f"estimator: from its file it answers {far} of {len(codes)} rows otherwise, by up to "
             f"{apart.max():.3g}; convert it to ONNX yourself, or use another kind"
         )
+
+
+def _probabilities(odds: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Of all classes, ``(n, classes)``."""
+    out: NDArray[np.float64] = columns(from_logits(torch.from_numpy(odds).double())).numpy()
+    return out

@@ -71,10 +71,8 @@ def embed_with(
     dtype = float_type(own)
     try:
         called = called_with(source, inputs, dtype)
-        check_network(own, again.to(dtype), head, called)
-        output = output_of(own, head, called[0])
-        with torch.inference_mode():
-            width = Split(own, head)(copy.deepcopy(called[0])).shape[1]
+        tried = check_network(own, again.to(dtype), head, called)
+        output, width = output_of(own, head, called[0], tried), tried.shape[1]
     except ValueError as error:
         raise PackageError(str(error)) from error
     except Exception as error:  # whatever a user's network raises

@@ -14,7 +14,7 @@ from bento_selfheal.embedding.source import DTYPES
 from bento_selfheal.embedding.split import Split
 from bento_selfheal.errors import PackageError
 from bento_selfheal.packaging.network.fitting import build_network
-from bento_selfheal.packaging.package import Package, hash_file
+from bento_selfheal.packaging.package import Package, check_hash, hash_file
 
 NETWORK = "network.safetensors"
 
@@ -32,8 +32,7 @@ def open_network(package: Package, folder: Path, noted: Embedding) -> Embedder:
         PackageError: The network is damaged, or its builder builds another one.
     """
     path = folder / NETWORK
-    if not path.exists() or hash_file(path) != noted.weights_sha256:
-        raise PackageError(f"{package.tag}: {NETWORK} does not have the hash that is noted")
+    check_hash(path, noted.weights_sha256, package.tag)
     network = build_network(noted.network, noted.network_args).to(DTYPES[noted.dtype])
     try:
         load_model(network, path)

@@ -12,7 +12,7 @@ from bento_selfheal.errors import InvalidInput, PackageError
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.probabilities import no_probability, predict_probabilities
 from bento_selfheal.serving.follower import Champion, Follower
-from bento_selfheal.serving.reading.bad_row import find_bad_row
+from bento_selfheal.serving.reading.bad_row import by_halves, find_bad_row
 from bento_selfheal.serving.reading.rows import shown
 
 
@@ -59,23 +59,17 @@ class Computing:
     def compute_all(self, requests: Sequence[NDArray[np.float32]]) -> list[Computed | Exception]:
         """Compute several requests with one call of the model, as long as it does not fail.
 
-        Where it fails, each half of the requests is asked by itself, until the one at fault is
-        alone: a heavy model is asked as rarely as can be.
-
         Args:
             requests: Rows ``(n, features)`` of each, at least one.
 
         Returns:
             What `compute` gives or raises for each; one that fails does not spoil the others.
         """
-        if len(requests) == 1:
-            return [self._computed_or_error(requests[0])]
+        return by_halves(self._together, self._computed_or_error, requests)
+
+    def _together(self, requests: Sequence[NDArray[np.float32]]) -> list[Computed]:
         champion = self._follower.champion
-        try:
-            said = self._predict(champion, np.concatenate(requests))
-        except Exception:
-            half = len(requests) // 2
-            return self.compute_all(requests[:half]) + self.compute_all(requests[half:])
+        said = self._predict(champion, np.concatenate(requests))
         ends = np.cumsum([len(rows) for rows in requests])[:-1]
         parts = zip(requests, np.split(said, ends), strict=True)
         return [Computed(champion, rows, probabilities) for rows, probabilities in parts]

@@ -14,6 +14,7 @@ from bento_selfheal.config.settings import Settings
 from bento_selfheal.serving.answering.batching import Batching
 from bento_selfheal.serving.answering.computing import Computed, Computing
 from bento_selfheal.serving.answering.gathering import Gathering
+from bento_selfheal.serving.answering.threads import threads_of_heavy
 from bento_selfheal.serving.worker import Answer
 
 Rows = NDArray[np.float32]
@@ -67,10 +68,8 @@ class Dispatcher:
         torch.set_num_threads(settings.model_threads or 1)
         self._rows_in_loop = rows_within(HOLD_SECONDS, computing, rows)
         self.heavy = self._rows_in_loop < FEW_ROWS
-        self.threads = settings.model_threads
-        if not self.threads:
-            on_cpu = self.heavy and settings.device == "cpu"
-            self.threads = max(1, cores // settings.workers) if on_cpu else 1
+        light = settings.model_threads or 1
+        self.threads = threads_of_heavy(settings, cores) if self.heavy else light
         torch.set_num_threads(self.threads)
         log.info(
             "the model is %s: requests %s; %d threads a call",

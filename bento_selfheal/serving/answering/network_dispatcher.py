@@ -10,6 +10,7 @@ from bento_selfheal.config.settings import Settings
 from bento_selfheal.serving.answering.batching import Batching
 from bento_selfheal.serving.answering.computing import Computed, Computing
 from bento_selfheal.serving.answering.dispatcher import Record
+from bento_selfheal.serving.answering.threads import threads_of_heavy
 from bento_selfheal.serving.reading.network_inputs import Asked
 from bento_selfheal.serving.reading.request_embedder import RequestEmbedder
 from bento_selfheal.serving.worker import Answer
@@ -40,9 +41,7 @@ class NetworkDispatcher:
         self._computing = computing
         self._record = record
         self._embedder = embedder
-        on_cpu = settings.device == "cpu"
-        each = max(1, cores // settings.workers) if on_cpu else 1
-        self.threads = settings.model_threads or each
+        self.threads = threads_of_heavy(settings, cores)
         torch.set_num_threads(self.threads)
         self._batching = Batching(
             self._compute_all, len, max_batch_size=settings.max_batch_size,

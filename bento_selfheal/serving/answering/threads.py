@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from bento_selfheal.config.settings import Settings
+
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -20,6 +22,17 @@ def usable_cores(cgroup: Path = CGROUP) -> int:
         cgroup: Where the kernel shows the quota.
     """
     return max(1, int(min(torch.get_num_threads(), _quota(cgroup))))
+
+
+def threads_of_heavy(settings: Settings, cores: int) -> int:
+    """Threads that a call of a heavy model takes: the setting, or this worker's part of the cores.
+
+    Args:
+        settings: Of the service.
+        cores: Cores that all workers of the service may use together.
+    """
+    on_cpu = settings.device == "cpu"
+    return settings.model_threads or (max(1, cores // settings.workers) if on_cpu else 1)
 
 
 def _quota(cgroup: Path) -> float:

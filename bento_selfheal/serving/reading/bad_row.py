@@ -1,14 +1,16 @@
-"""Finds the row of a batch on which a model raises, so that one row does not fail as a defect."""
+"""Keeps what one row or request spoils to itself: finds it, and answers the others."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Predict = Callable[[Any], Any]
+Request = TypeVar("Request")
+Result = TypeVar("Result")
 
 
 def find_bad_row(
@@ -28,6 +30,36 @@ def find_bad_row(
         answer, or for the batch and for none of its rows alone.
     """
     return None if _raises(predict, known_good) else first_bad(predict, rows)
+
+
+def by_halves(
+    together: Callable[[Sequence[Request]], Sequence[Result]],
+    alone: Callable[[Request], Result | Exception],
+    requests: Sequence[Request],
+) -> list[Result | Exception]:
+    """Compute several requests with one call, as long as it does not fail.
+
+    Where it fails, each half is asked by itself, until the one at fault is alone: a heavy model is
+    asked as rarely as can be.
+
+    Args:
+        together: Computes requests, or raises.
+        alone: Computes one, or gives its error.
+        requests: At least one.
+
+    Returns:
+        The result of each, or its error; one that fails does not spoil the others.
+    """
+    if len(requests) == 1:
+        return [alone(requests[0])]
+    try:
+        return [*together(requests)]
+    except Exception:  # whatever a user's model raises
+        half = len(requests) // 2
+        return [
+            *by_halves(together, alone, requests[:half]),
+            *by_halves(together, alone, requests[half:]),
+        ]
 
 
 def first_bad(predict: Predict, rows: NDArray[np.float32] | Sequence[Any]) -> int | None:

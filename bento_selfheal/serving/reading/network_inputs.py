@@ -17,10 +17,9 @@ from bento_selfheal.embedding.rows import TableRows
 from bento_selfheal.errors import InvalidInput
 from bento_selfheal.estimators.packaged import Estimated
 from bento_selfheal.inputs.column import Column
-from bento_selfheal.inputs.schema import Misfit, Schema
-from bento_selfheal.serving.reading.rows import RowReader, shown
-from bento_selfheal.serving.reading.typed_rows import TypedRowReader
-from bento_selfheal.wire import npy
+from bento_selfheal.inputs.schema import Schema
+from bento_selfheal.serving.reading.rows import RowReader, check_count, read_array, shown
+from bento_selfheal.serving.reading.typed_rows import TypedRowReader, read_codes
 from bento_selfheal.wire.messages import FACTS_HEADER, NPY
 
 MULTIPART, JSON = "multipart/form-data", ("", "application/json")
@@ -76,7 +75,7 @@ class NetworkInputs:
         if kind == MULTIPART and self.source.takes_parts:
             return await self._read_parts(headers, body)
         if kind == NPY and NPY in self.source.media_types:
-            return self.read(_arrays(body), self._told_in(headers))
+            return self.read(read_array(body), self._told_in(headers))
         if kind in self.source.media_types:
             return self.read([body], self._told_in(headers))
         parts = [MULTIPART] if self.source.takes_parts else []
@@ -111,12 +110,7 @@ class NetworkInputs:
             raise InvalidInput(("rows",), f"a list of inputs is needed, got {shown(rows)}", "type")
         if isinstance(rows, np.ndarray) and not rows.ndim:
             raise InvalidInput(("rows",), "an array (n, …) is needed, got a single number", "type")
-        if not len(rows):
-            raise InvalidInput(("rows",), "the batch is empty", "empty")
-        if len(rows) > self.max_rows:
-            raise InvalidInput(
-                ("rows",), f"{len(rows)} rows are over the limit of {self.max_rows}", "too_many"
-            )
+        check_count(len(rows), self.max_rows, "rows")
         return Asked(list(rows), self._codes(facts, len(rows)))
 
     def read_one(self, value: Any, loc: tuple[str | int, ...]) -> Asked:
@@ -136,21 +130,15 @@ class NetworkInputs:
             raise InvalidInput(
                 ("facts",), f"one object for each of {rows} inputs is needed", "facts"
             )
-        return np.stack([self._code(told, ("facts", i)) for i, told in enumerate(facts)])
+        rows_of_facts = [self._in_order(told, ("facts", i)) for i, told in enumerate(facts)]
+        return read_codes(self._schema, rows_of_facts, lambda row: ("facts", row))
 
-    def _code(self, told: Any, loc: tuple[str | int, ...]) -> NDArray[np.float32]:
+    def _in_order(self, told: Any, loc: tuple[str | int, ...]) -> list[Any]:
         if not isinstance(told, dict):
             raise InvalidInput(loc, f"an object is needed, got {shown(told)}", "type")
         if strange := next((name for name in told if name not in self._names), None):
             raise InvalidInput((*loc, strange), f"unknown fact; known: {self._names}", "unknown")
-        try:
-            return self._schema.code([told.get(name) for name in self._names])
-        except Misfit as misfit:
-            raise InvalidInput(
-                (*loc, misfit.column),
-                f"{misfit.wanted} is needed, got {shown(misfit.value)}",
-                "value",
-            ) from misfit
+        return [told.get(name) for name in self._names]
 
     def _told_in(self, headers: Mapping[str, str]) -> Any:
         """Facts in a header, in UTF-8, which HTTP hands on as Latin-1."""
@@ -179,10 +167,3 @@ class NetworkInputs:
         if isinstance(facts, str):
             return self.read(files, self._facts_of(facts.encode()))
         return self.read(files, self._told_in(headers))
-
-
-def _arrays(body: bytes) -> NDArray[Any]:
-    try:
-        return npy.read(body)
-    except ValueError as error:
-        raise InvalidInput(("body",), f"not a .npy file of numbers: {error}", "npy") from error

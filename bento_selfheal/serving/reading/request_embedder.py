@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,18 @@ from numpy.typing import NDArray
 
 from bento_selfheal.errors import InvalidInput, PackageError, brief
 from bento_selfheal.packaging.opening import AnyEmbedder
-from bento_selfheal.serving.reading.bad_row import first_bad
+from bento_selfheal.serving.reading.bad_row import by_halves, first_bad
 from bento_selfheal.serving.reading.network_inputs import Asked
 
 Rows = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Read:
+    """A request with its inputs as the source reads them."""
+
+    asked: Asked
+    inputs: list[Any]
 
 
 class RequestEmbedder:
@@ -43,23 +52,19 @@ class RequestEmbedder:
     def embed_all(self, requests: Sequence[Asked]) -> list[Rows | Exception]:
         """The rows of each request, or its error."""
         read = [self._read(asked) for asked in requests]
-        good = [at for at, inputs in enumerate(read) if isinstance(inputs, list)]
-        hidden = self._together([read[at] for at in good]) if good else []
-        if hidden is None:
-            return [self._alone(asked, own) for asked, own in zip(requests, read, strict=True)]
-        embedded = dict(zip(good, hidden, strict=True))
-        return [
-            _rows(embedded[at], asked) if at in embedded else own  # type: ignore[misc]
-            for at, (asked, own) in enumerate(zip(requests, read, strict=True))
+        good = [
+            Read(asked, inputs)
+            for asked, inputs in zip(requests, read, strict=True)
+            if isinstance(inputs, list)
         ]
+        rows = iter(by_halves(self._together, self._alone, good) if good else [])
+        return [next(rows) if isinstance(inputs, list) else inputs for inputs in read]
 
-    def _together(self, requests: Sequence[Any]) -> list[Rows] | None:
-        """Hidden vectors of one call for each request; None where the network fails."""
-        try:
-            hidden = self._embedder.embed([one for inputs in requests for one in inputs])
-        except Exception:
-            return None
-        return np.split(hidden, np.cumsum([len(inputs) for inputs in requests])[:-1])
+    def _together(self, requests: Sequence[Read]) -> list[Rows]:
+        hidden = self._embedder.embed([one for request in requests for one in request.inputs])
+        ends = np.cumsum([len(request.inputs) for request in requests])[:-1]
+        parts = zip(requests, np.split(hidden, ends), strict=True)
+        return [_rows(own, request.asked) for request, own in parts]
 
     def _read(self, asked: Asked) -> list[Any] | InvalidInput:
         out = []
@@ -72,13 +77,11 @@ class RequestEmbedder:
                 return InvalidInput(("rows", i), f"it cannot be read: {brief(error)}", "value")
         return out
 
-    def _alone(self, asked: Asked, inputs: list[Any] | InvalidInput) -> Rows | Exception:
-        if isinstance(inputs, InvalidInput):
-            return inputs
+    def _alone(self, request: Read) -> Rows | Exception:
         try:
-            return _rows(self._embedder.embed(inputs), asked)
+            return _rows(self._embedder.embed(request.inputs), request.asked)
         except Exception as error:
-            bad = first_bad(self._embedder.embed, inputs)
+            bad = first_bad(self._embedder.embed, request.inputs)
             if bad is None:
                 return PackageError(f"the network fails: {brief(error)}")
             why = str(error) if isinstance(error, PackageError) else brief(error)

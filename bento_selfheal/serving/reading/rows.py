@@ -48,7 +48,7 @@ class RowReader:
             return self._table(rows, field)
         if not isinstance(rows, list):
             raise InvalidInput((field,), f"a list of rows is needed, got {shown(rows)}", "type")
-        self._check_count(len(rows), field)
+        check_count(len(rows), self.max_rows, field)
         if isinstance(rows[0], dict):
             rows = [self._in_order(row, (field, i)) for i, row in enumerate(rows)]
         return self._numbers(rows, field)
@@ -75,11 +75,7 @@ class RowReader:
         Raises:
             InvalidInput: It is no such file, or names the row, the field and the value.
         """
-        try:
-            table = npy.read(body)
-        except ValueError as error:
-            raise InvalidInput(("body",), f"not a .npy file of numbers: {error}", "npy") from error
-        return self._table(table, "body")
+        return self._table(read_array(body), "body")
 
     def read_one(self, row: Any, loc: tuple[str | int, ...]) -> NDArray[np.float32]:
         """One row → ``(features,)``.
@@ -91,14 +87,6 @@ class RowReader:
             row = self._in_order(row, loc)
         self._check_row(row, loc)
         return np.asarray(row, dtype=np.float32)
-
-    def _check_count(self, rows: int, field: str) -> None:
-        if not rows:
-            raise InvalidInput((field,), "the batch is empty", "empty")
-        if rows > self.max_rows:
-            raise InvalidInput(
-                (field,), f"{rows} rows are over the limit of {self.max_rows}", "too_many"
-            )
 
     def _table(self, table: NDArray[Any], field: str) -> NDArray[np.float32]:
         """An array of numbers ``(n, features)``."""
@@ -114,7 +102,7 @@ class RowReader:
         if table.dtype.kind not in "fiu" or table.ndim != 2:
             what = f"{table.dtype} {table.shape}"
             raise InvalidInput((field,), f"numbers (n, features) are needed, got {what}", "npy")
-        self._check_count(len(table), "rows")
+        check_count(len(table), self.max_rows, "rows")
 
     def _fitting(self, rows: Any) -> NDArray[np.float32] | None:
         """Rows that hold numbers, lists and nulls alone; None where they need a second look."""
@@ -239,6 +227,30 @@ def rows_alone(body: bytes) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         return None
     return given if isinstance(given, dict) and given.keys() == {"rows"} else None
+
+
+def check_count(rows: int, most: int, field: str) -> None:
+    """Refuse a request of no rows, or of too many.
+
+    Raises:
+        InvalidInput: Names the field.
+    """
+    if not rows:
+        raise InvalidInput((field,), "the batch is empty", "empty")
+    if rows > most:
+        raise InvalidInput((field,), f"{rows} rows are over the limit of {most}", "too_many")
+
+
+def read_array(body: bytes) -> NDArray[Any]:
+    """The array of a NumPy file.
+
+    Raises:
+        InvalidInput: It is no such file.
+    """
+    try:
+        return npy.read(body)
+    except ValueError as error:
+        raise InvalidInput(("body",), f"not a .npy file of numbers: {error}", "npy") from error
 
 
 def shown(value: Any) -> str:

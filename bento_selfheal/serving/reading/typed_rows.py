@@ -46,13 +46,13 @@ class TypedRowReader(RowReader):
         if isinstance(row, dict):
             row = self._in_order(row, loc)
         self._check_width(row, loc)
-        codes: NDArray[np.float32] = self._codes([row], lambda _: loc)[0]
+        codes: NDArray[np.float32] = read_codes(self._schema, [row], lambda _: loc)[0]
         return codes
 
     def _numbers(self, rows: list[Any], field: str) -> NDArray[np.float32]:
         for i, row in enumerate(rows):
             self._check_width(row, (field, i))
-        return self._codes(rows, lambda row: (field, row))
+        return read_codes(self._schema, rows, lambda row: (field, row))
 
     def _table(self, table: NDArray[Any], field: str) -> NDArray[np.float32]:
         """An array ``(n, columns)``; NaN is a gap, and only numbers can be told by one."""
@@ -65,13 +65,23 @@ class TypedRowReader(RowReader):
         self._check_numbers(table, field)
         return self._numbers(table.tolist(), "rows")
 
-    def _codes(
-        self, rows: list[Any], loc: Callable[[int], tuple[str | int, ...]]
-    ) -> NDArray[np.float32]:
-        """Codes of rows of the right width; `loc` says where one of them stands."""
-        try:
-            return self._schema.codes(rows)
-        except Misfit as misfit:
-            given = "null" if misfit.value is None else shown(misfit.value)
-            said = f"{misfit.wanted} is needed, got {given}"
-            raise InvalidInput((*loc(misfit.row), misfit.column), said, "value") from misfit
+
+def read_codes(
+    schema: Schema, rows: list[Any], loc: Callable[[int], tuple[str | int, ...]]
+) -> NDArray[np.float32]:
+    """Codes of rows of the right width, ``(n, columns)``.
+
+    Args:
+        schema: Their columns.
+        rows: At least one.
+        loc: Says where one of them stands.
+
+    Raises:
+        InvalidInput: Names the row, the column and the value.
+    """
+    try:
+        return schema.codes(rows)
+    except Misfit as misfit:
+        given = "null" if misfit.value is None else shown(misfit.value)
+        said = f"{misfit.wanted} is needed, got {given}"
+        raise InvalidInput((*loc(misfit.row), misfit.column), said, "value") from misfit

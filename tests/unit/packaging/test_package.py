@@ -22,8 +22,8 @@ from bento_selfheal.model import ReflexiveLayer, SelfHealingModel
 from bento_selfheal.packaging.build import package_model
 from bento_selfheal.packaging.experts import open_race
 from bento_selfheal.packaging.model_store import home_store
-from bento_selfheal.packaging.opening import EXPERTS, INFO, REFERENCE, WEIGHTS, open_package
-from bento_selfheal.packaging.package import Package, hash_file
+from bento_selfheal.packaging.opening import EXPERTS, REFERENCE, WEIGHTS, open_package
+from bento_selfheal.packaging.package import INFO, Package, hash_file
 from bento_selfheal.packaging.training import Training
 from bento_selfheal.rules import Rule
 
