@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ class PredictionLog:
         self.written = 0
         self.dropped = 0
         self._gap: Gap | None = None
+        self._gap_lock = threading.Lock()  # a request counts in it while the log's thread tells it
         self._in_doubt = False
 
     @property
@@ -99,14 +101,17 @@ class PredictionLog:
 
     def _drop(self, rows: int) -> None:
         self.dropped += rows
-        if self._gap is None:
-            self._gap = Gap(time.time())
+        with self._gap_lock:
+            new = self._gap is None
+            self._gap = self._gap or Gap(time.time())
+            self._gap.rows += rows
+        if new:
             log.error("%d rows wait for the store; new ones are not logged", self.waiting)
-        self._gap.rows += rows
 
     def _explain(self) -> None:
         """Note what was dropped, once the store takes predictions again."""
-        gap, self._gap = self._gap, None
+        with self._gap_lock:
+            gap, self._gap = self._gap, None
         if gap is None:
             return
         detail = {
@@ -116,8 +121,9 @@ class PredictionLog:
         try:
             self._store.add_event(Event("dropped", detail, time.time()))
         except StoreError:
-            gap.rows += self._gap.rows if self._gap is not None else 0
-            self._gap = gap
+            with self._gap_lock:
+                gap.rows += self._gap.rows if self._gap is not None else 0
+                self._gap = gap
             raise
 
     def _write(self) -> None:

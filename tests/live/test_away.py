@@ -176,7 +176,8 @@ def test_full(
             use_free_pages(folder / "selfheal.db")
             yield
 
-    with small_disk(tmp_path / "small", 48) as folder:
+    # Large enough that the service alone, with the ballast in its log, never fills it.
+    with small_disk(tmp_path / "small", 128) as folder:
         own = home if what == "store" else with_package(home, package, folder)
         url = f"sqlite:///{folder / 'selfheal.db'}"
         with away(url, at=own, queue_rows=200) as service:
