@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from copy import copy
 from typing import Any, Self
 
 import numpy as np
@@ -131,8 +130,8 @@ class Expert(ABC):
 
         It shares the buffers: learning puts others in their place.
         """
-        made = copy(self)
-        made._sums = {}
+        made = object.__new__(type(self))  # `copy` takes four times as long
+        made.__dict__.update(self.__dict__, _sums={})
         return made
 
     def changing(self) -> dict[str, Tensor]:

@@ -153,7 +153,7 @@ class Mixture:
                 out.update({f"{name}.{key}": value for key, value in own.items()})
                 if name in INPUT_EXPERTS:
                     out[f"{name}.{SEES}"] = torch.tensor(voice.expert.width)
-        return {k: v.detach().cpu().contiguous() for k, v in out.items()}
+        return {k: v.contiguous() for k, v in out.items()}
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor], width: int) -> Mixture:
@@ -198,8 +198,9 @@ def _on_cpu(values: Tensor) -> Tensor:
 
 def log_odds(probabilities: Tensor) -> Tensor:
     """Centred log probabilities, ``(n, classes)``."""
-    logs = probabilities.clamp(LEAST, 1).log()
-    return logs - logs.mean(dim=1, keepdim=True)
+    logs = np.log(np.clip(probabilities.numpy(), LEAST, 1))
+    logs -= np.add.reduce(logs, axis=1, keepdims=True) / logs.shape[1]
+    return torch.from_numpy(logs)
 
 
 def _expert(name: str, tensors: Mapping[str, Tensor], width: int, classes: int) -> Expert:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MethodType
+from typing import cast
 
 import numpy as np
 import torch
@@ -64,9 +66,11 @@ class Race:
         self._clean = Mixture(centre, spread, farthest.clamp_min(REACH), classes)
         self._repetitive = len(torch.unique(hidden, dim=0)) < DISTINCT * len(hidden)
         self.experts: dict[str, Expert] = make_experts(hidden.shape[1], classes, inputs)
-        self._kinds: dict[type[Expert], list[Expert]] = {}
+        together: dict[object, list[Expert]] = {}
         for expert in self.experts.values():
-            self._kinds.setdefault(type(expert), []).append(expert)
+            kind = cast(MethodType, expert.learn_together).__func__
+            together.setdefault(kind, []).append(expert)
+        self._groups = list(together.values())
         self._panel: Panel | None = None
         self._mixture: Mixture | None = None
         self.seen = 0
@@ -197,9 +201,9 @@ class Race:
         self._panel = self._mixture = None
         scaled, odds = self._seen(lesson)
         with torch.no_grad():
-            for kind, group in self._kinds.items():
+            for group in self._groups:
                 seen = [expert.view(scaled, lesson.context) for expert in group]
-                kind.learn_together(group, seen, odds, lesson.labels, lesson.weights)
+                group[0].learn_together(group, seen, odds, lesson.labels, lesson.weights)
 
     def state(self) -> dict[str, Tensor]:
         """All that it goes on from, for a package or a checkpoint."""

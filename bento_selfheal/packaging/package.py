@@ -256,13 +256,13 @@ def checked_probabilities(model: SelfHealingModel, x: NDArray[np.float32]) -> ND
 
 
 def _checked(out: Tensor, n: int) -> NDArray[np.float32]:
-    if len(out) != n or out.ndim > 2 or not bool(((out >= 0) & (out <= 1)).all()):
+    answers: NDArray[np.float32] = out.numpy()
+    if len(answers) != n or out.ndim > 2 or not ((answers >= 0) & (answers <= 1)).all():
         raise PackageError(
             f"model: for {n} rows it returns shape {tuple(out.shape)} with values from"
             f" {out.min():g} to {out.max():g}; it must return one probability per row, or one per"
             " class (use output='logit' for a head without sigmoid or softmax)"
         )
-    answers: NDArray[np.float32] = out.numpy()
     return answers
 
 

@@ -39,13 +39,9 @@ class Scores:
         ``fn``, any other as ``tp`` or ``fp``.
         """
         said, true = decide_classes(np.asarray(probabilities), threshold), np.asarray(labels)
-        right, positive = said == true, said > 0
-        return cls(
-            tp=int((right & positive).sum()),
-            tn=int((right & ~positive).sum()),
-            fp=int((~right & positive).sum()),
-            fn=int((~right & ~positive).sum()),
-        )
+        kinds = 2 * (said > 0) + (said == true)
+        fn, tn, fp, tp = np.bincount(kinds, minlength=4).tolist()
+        return cls(tp=tp, tn=tn, fp=fp, fn=fn)
 
     def __add__(self, other: Scores) -> Scores:
         return Scores(

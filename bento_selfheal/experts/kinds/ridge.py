@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from bento_selfheal.experts.expert import one_hot, single, softmax
 from bento_selfheal.experts.kinds.narrow import NARROW, WIDEST, NarrowExpert
-from bento_selfheal.experts.kinds.solving import fade_in, solved_with_ridge
+from bento_selfheal.experts.kinds.solving import Matrix, fade_in, solved_with_ridge
 from bento_selfheal.experts.side_by_side import Linear
 
 RIDGE = 1.0
@@ -80,11 +82,31 @@ class RidgeExpert(NarrowExpert):
 
     def learn(self, hidden: Tensor, odds: Tensor, labels: Tensor, weights: Tensor) -> None:
         """Fade what was learned, add the rows, and solve."""
-        truth, terms = one_hot(labels, self.classes), self._terms(hidden)
-        self._sharpen((terms @ self.weight.numpy()).astype(np.float64), truth)
-        rows = terms.astype(np.float64)
-        weighted = rows * weights.numpy()[:, np.newaxis]
-        fade = 0.5 ** (float(weights.sum()) / self.half_life)
+        self.learn_together([self], [hidden], odds, labels, weights)
+
+    @classmethod
+    def learn_together(
+        cls,
+        group: Sequence[Self],
+        seen: Sequence[Tensor],
+        odds: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+    ) -> None:
+        """Each fades what it learned, adds the rows, and solves."""
+        truth, count = one_hot(labels, group[0].classes), weights.numpy().astype(np.float64)
+        terms = [expert._terms(hidden) for expert, hidden in zip(group, seen, strict=True)]
+        said = [own @ expert.weight.numpy() for expert, own in zip(group, terms, strict=True)]
+        before = np.asarray([float(expert.sharpness) for expert in group])
+        sharpness = _sharper(before, np.stack(said).astype(np.float64), truth)
+        for expert, own, sharp in zip(group, terms, sharpness.tolist(), strict=True):
+            expert.sharpness = torch.tensor([sharp])
+            expert._add(own.astype(np.float64), truth, count)
+
+    def _add(self, rows: Matrix, truth: Matrix, count: NDArray[np.float64]) -> None:
+        """Add rows ``(n, terms + 1)``, each of which counts so often, and solve."""
+        weighted = rows * count[:, np.newaxis]
+        fade = 0.5 ** (float(count.sum()) / self.half_life)
         gram, moments = self._sums["gram"].numpy(), self._sums["moments"].numpy()
         fade_in(gram, fade, weighted, rows)
         fade_in(moments, fade, weighted, truth - 1 / self.classes)
@@ -104,11 +126,17 @@ class RidgeExpert(NarrowExpert):
         terms[:, :-1] = seen
         return terms
 
-    def _sharpen(self, scores: NDArray[np.float64], truth: NDArray[np.float64]) -> None:
-        """Fit the sharpness to rows that nothing was learned from yet."""
-        sharpness = float(self.sharpness)
-        for _ in range(2):
-            missed = softmax(sharpness * scores) - truth
-            slope = float((missed * scores).sum()) / len(scores) * sharpness
-            sharpness = min(max(sharpness * 2.718281828 ** (-STEP * slope), LEAST), MOST)
-        self.sharpness = torch.tensor([sharpness])
+
+def _sharper(sharpness: NDArray[np.float64], scores: Matrix, truth: Matrix) -> NDArray[np.float64]:
+    """The sharpness of each fitted to rows that nothing was learned from yet, ``(experts,)``.
+
+    Args:
+        sharpness: Those of before.
+        scores: What each says, ``(experts, n, classes)``.
+        truth: Labels as rows of 0 and 1, ``(n, classes)``.
+    """
+    for _ in range(2):
+        missed = softmax(sharpness[:, np.newaxis, np.newaxis] * scores) - truth
+        slope = (missed * scores).sum(axis=(1, 2)) / len(truth) * sharpness
+        sharpness = np.clip(sharpness * np.exp(-STEP * slope), LEAST, MOST)
+    return sharpness

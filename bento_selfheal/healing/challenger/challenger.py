@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from bento_selfheal.experts.race import Race
 from bento_selfheal.healing.challenger.anchor import Anchor
@@ -65,12 +65,13 @@ class Challenger:
     def follow(self, share: float) -> None:
         """Move the average by ``share`` of the way to the trained weights, as a layer of its own:
         what serves may share the one that it was."""
-        trained = self.model.reflexive.state_dict()
-        layer = deepcopy(self.answers.reflexive)
-        with torch.no_grad():
-            for name, value in layer.state_dict().items():
-                value.lerp_(trained[name], share)
-        self.answers.reflexive = layer
+        before = self.answers.reflexive
+        pairs = zip(before.parameters(), self.model.reflexive.parameters(), strict=True)
+        moved = {
+            id(old): nn.Parameter(torch.lerp(old.detach(), new.detach(), share), old.requires_grad)
+            for old, new in pairs
+        }
+        self.answers.reflexive = deepcopy(before, moved)
 
     def bound(self, limit: float) -> float:
         """Keep the trained weights near the baseline's; their Euclidean distance."""
