@@ -78,7 +78,7 @@ def test_clock_jumps(
     back is succeeded within two leases and a restart."""
     with faked(home, package, tmp_path, clock) as server, closing(
         SqlStore(f"sqlite:///{tmp_path / 'state' / 'selfheal.db'}")
-    ) as store, Teller(server.url, 5) as teller:  # fmt: skip
+    ) as store, Teller(server.url, 5, 2 * PAUSE) as teller:  # fmt: skip
         flows(teller, store)
         for jump in JUMPS:
             clock.write_text(f"{jump}\n")

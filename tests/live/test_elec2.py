@@ -71,6 +71,7 @@ def test_the_script_runs(tmp_path: Path) -> None:
     assert "snapshot 1, initial" in done.stdout
 
 
+@pytest.mark.long  # the script, which CI runs, does the same
 @needs_elec2
 @pytest.mark.slow
 @pytest.mark.timeout(600)
