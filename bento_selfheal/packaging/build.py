@@ -19,10 +19,10 @@ from bento_selfheal.core.records import Label
 from bento_selfheal.embedding.source import Source
 from bento_selfheal.errors import PackageError
 from bento_selfheal.experts.race import Race
-from bento_selfheal.inputs.column import Column
+from bento_selfheal.inputs.column import ORDERED, Column
 from bento_selfheal.inputs.schema import described
 from bento_selfheal.model import SelfHealingModel
-from bento_selfheal.packaging.calibration import ORDERED, calibrate
+from bento_selfheal.packaging.calibration import calibrate
 from bento_selfheal.packaging.embedded import embedded_rows
 from bento_selfheal.packaging.estimator.rows import EstimatorRows
 from bento_selfheal.packaging.experts import teach

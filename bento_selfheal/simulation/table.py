@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bento_selfheal.errors import SettingsError
+from bento_selfheal.inputs.column import ORDERED
 from bento_selfheal.inputs.table_codes import known_levels
 from bento_selfheal.packaging.build import package_model
-from bento_selfheal.packaging.calibration import ORDERED
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.packaging.suggest import suggest
 from bento_selfheal.packaging.training_data import as_label
