@@ -93,8 +93,12 @@ def test_arrow_is_answered_and_logged_as_json(
             f"{server.url}/predict", content=content, headers={"Content-Type": ARROW, **more}
         )
         assert answer.json()["probabilities"] == expected.probabilities
-    wait_for(lambda: len(store_of()) >= 3, "three requests in the log")
-    assert len(set(store_of()[-3:])) == 1
+
+    def alike() -> bool:
+        newest = store_of()[-3:]
+        return len(newest) == 3 and len(set(newest)) == 1
+
+    wait_for(alike, "the same rows three times in the log")
     wrong = arrow.dump(pa.table({**columns, "engines": [1.5] * 30}))
     answer = httpx.post(f"{server.url}/predict", content=wrong, headers={"Content-Type": ARROW})
     assert answer.status_code == 400
