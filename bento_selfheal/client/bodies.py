@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from bento_selfheal.core.given import array_of, column_of, is_image, table_of
+from bento_selfheal.core.given import array_of, column_of, is_image, is_missing, table_of
 from bento_selfheal.errors import InvalidInput
 from bento_selfheal.wire import npy
 from bento_selfheal.wire.messages import ARROW, NPY
@@ -25,8 +25,6 @@ PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 """Modes of Pillow's images that a PNG file holds as they are."""
 ORIENTATION = 0x0112
 """The tag of an image's orientation in EXIF."""
-MISSING = ("NAType", "NaTType")
-"""Classes of what pandas has for a missing value."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +72,14 @@ def json_body(value: Any) -> Body:
 
 def _plain(value: Any) -> Any:
     """A value that JSON does not know, as one that it does."""
-    if type(value).__name__ in MISSING:
-        return None
-    if isinstance(value, np.generic):
-        return value.tolist()
-    if isinstance(value, date):  # also with a time
-        return value.isoformat()
     if isinstance(value, Decimal):
         return float(value) if value.is_finite() else math.nan
+    if isinstance(value, np.generic):
+        return value.tolist()
+    if is_missing(value):
+        return None
+    if isinstance(value, date):  # also with a time
+        return value.isoformat()
     try:
         if (array := array_of(value)) is not None:
             return array.tolist()

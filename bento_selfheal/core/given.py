@@ -6,6 +6,7 @@ before one of its values comes.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,8 @@ TABLES = (("pandas", "DataFrame"), ("polars", "DataFrame"), ("pyarrow", "Table")
           ("pyarrow", "RecordBatch"))  # fmt: skip
 COLUMNS = (("pandas", "Series"), ("pandas", "Index"), ("polars", "Series"), ("pyarrow", "Array"),
            ("pyarrow", "ChunkedArray"))  # fmt: skip
+MISSING = ("NAType", "NaTType")
+"""Classes of what pandas has for a missing value."""
 NUMPY_FLOATS = ("torch.float16", "torch.float32", "torch.float64")
 
 
@@ -86,6 +89,13 @@ def array_of(value: Any) -> NDArray[Any] | None:
         what = f"{value.dtype} of layout {value.layout} on {value.device}"
         raise ValueError(f"a tensor {what} has no NumPy array; give a dense one") from error
     return array
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value is None, NaN, or what pandas has for a missing one."""
+    if value is None or type(value).__name__ in MISSING:
+        return True
+    return isinstance(value, float | np.floating | Decimal) and value != value
 
 
 def is_image(value: Any) -> bool:

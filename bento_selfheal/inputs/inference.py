@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.inputs.column import Column, Kind
-from bento_selfheal.inputs.table_file import check_names
+from bento_selfheal.inputs.plain_table import check_names
 from bento_selfheal.inputs.text_values import is_text
 
 DAY = 86_400e6

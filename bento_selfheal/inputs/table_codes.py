@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.inputs.column import ORDERED, Column, Kind
+from bento_selfheal.inputs.plain_table import check_names
 from bento_selfheal.inputs.schema import DAY, EPOCH, Misfit, Schema, number_of, reader_of
-from bento_selfheal.inputs.table_file import check_names
 from bento_selfheal.inputs.text_values import is_text
 
 PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
