@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from conftest import wait_for
@@ -99,6 +101,8 @@ def test_arrow_is_answered_and_logged_as_json(
         return len(newest) == 3 and len(set(newest)) == 1
 
     wait_for(alike, "the same rows three times in the log")
+    for frame in (pd.DataFrame(columns), pl.DataFrame(columns), pa.table(columns)):
+        assert client.predict(frame).probabilities == expected.probabilities
     wrong = arrow.dump(pa.table({**columns, "engines": [1.5] * 30}))
     answer = httpx.post(f"{server.url}/predict", content=wrong, headers={"Content-Type": ARROW})
     assert answer.status_code == 400
