@@ -89,7 +89,7 @@ def _kind(of: pa.DataType) -> Kind | None:
 
 def _problem(values: pa.ChunkedArray, name: str) -> str:
     if _kind(values.type) is None:
-        return f"column {name!r} has type {values.type}, which no input can have: leave it out (--drop)"
+        return f"column {name!r} has type {values.type}, which no input has: leave it out (--drop)"
     if pa.types.is_floating(values.type) or pa.types.is_decimal(values.type):
         large = np.flatnonzero(np.abs(_wide(values)) > LARGEST)
         if len(large):
