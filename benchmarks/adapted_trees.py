@@ -15,13 +15,14 @@ from xgboost import XGBClassifier
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.inputs.column import Column, Kind
+from bento_selfheal.inputs.labelled_table import Table
 from bento_selfheal.inputs.table_codes import known_levels
 from bento_selfheal.packaging.build import package_model
 from bento_selfheal.packaging.opening import open_embedder
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.backtest import Backtest
 from bento_selfheal.simulation.comparison import REQUEST_ROWS
-from bento_selfheal.simulation.streams import Stream, Table
+from bento_selfheal.simulation.streams import Stream
 from bento_selfheal.simulation.table import table_stream
 
 SEED, AGAIN = 42, 1000

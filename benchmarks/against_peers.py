@@ -12,10 +12,11 @@ from kinds import KINDS, TRAIN
 from worlds import DATA
 
 from bento_selfheal.config.settings import Settings
+from bento_selfheal.inputs.labelled_table import Table
 from bento_selfheal.scoring.scores import Scores
 from bento_selfheal.simulation.backtest import Backtest
 from bento_selfheal.simulation.comparison import REQUEST_ROWS
-from bento_selfheal.simulation.streams import Stream, Table, read_table
+from bento_selfheal.simulation.streams import Stream, read_table
 from bento_selfheal.simulation.table import package_table, table_stream
 
 REAL = {

@@ -34,13 +34,14 @@ from worlds import DATA, package_article
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.inputs.column import Column, Kind
+from bento_selfheal.inputs.labelled_table import Table
 from bento_selfheal.packaging.model_store import use_home
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.serving.reading.rows import RowReader
 from bento_selfheal.serving.reading.typed_rows import TypedRowReader
 from bento_selfheal.simulation.backtest import Backtest
 from bento_selfheal.simulation.comparison import REQUEST_ROWS
-from bento_selfheal.simulation.streams import Stream, Table, read_table
+from bento_selfheal.simulation.streams import Stream, read_table
 from bento_selfheal.simulation.table import package_table, table_stream
 
 RESULTS = Path(__file__).parent / "results" / "inputs.json"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from bento_selfheal.simulation.streams import Table
+from bento_selfheal.inputs.labelled_table import Table
 
 Matrix = NDArray[np.float64]
 TRAIN = 0.1

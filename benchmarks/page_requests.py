@@ -8,13 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import requests
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, settings, strategies
 from worlds import ROOT
 
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.server import ServedService
+from bento_selfheal.wire import arrow, npy
+from bento_selfheal.wire.messages import ARROW, NPY
 
 
 @contextmanager
@@ -28,6 +32,8 @@ def one_worker(home: Path, package: Package) -> Iterator[str]:
 
 def statuses(url: str, path: str, count: int) -> Counter[int]:
     """How requests are answered that the page calls valid, by status."""
+    for kind, body in _example_bodies(requests.get(f"{url}/docs.json", timeout=30).json()).items():
+        schemathesis.openapi.media_type(kind, strategies.just(body))
     schema = schemathesis.openapi.from_url(f"{url}/docs.json")
     valid = schema[path]["POST"].as_strategy(generation_mode=schemathesis.GenerationMode.POSITIVE)
     seen: Counter[int] = Counter()
@@ -45,3 +51,14 @@ def statuses(url: str, path: str, count: int) -> Counter[int]:
     with session:
         ask()
     return seen
+
+
+def _example_bodies(page: dict[str, Any]) -> dict[str, bytes]:
+    """The page's example row as the bodies that no schema of JSON describes."""
+    rows = page["components"]["schemas"]["predict__Input"]["properties"]["rows"]
+    names = list(rows["anyOf"][1]["items"]["properties"])
+    values = dict(zip(names, rows["example"][0], strict=True))
+    bodies = {ARROW: arrow.dump(pa.table({name: [value] for name, value in values.items()}))}
+    if all(isinstance(value, int | float) for value in values.values()):
+        bodies[NPY] = npy.dump(np.asarray([list(values.values())], np.float64))
+    return bodies

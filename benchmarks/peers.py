@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
+from bento_selfheal.inputs.labelled_table import Table
 from bento_selfheal.model import SelfHealingModel, wide_mlp
 from bento_selfheal.packaging.training import Training, fit
-from bento_selfheal.simulation.streams import FRAUD_RATE, Table
+from bento_selfheal.simulation.streams import FRAUD_RATE
 
 Rows: TypeAlias = NDArray[np.float32]
 Labels: TypeAlias = NDArray[np.int64]

@@ -24,11 +24,12 @@ from sklearn.metrics import roc_auc_score
 from worlds import article_stream, elec, package_article, ten_sources
 
 from bento_selfheal.config.settings import Settings
+from bento_selfheal.inputs.labelled_table import Table
 from bento_selfheal.packaging.model_store import use_home
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.scores import Scores
 from bento_selfheal.simulation.backtest import Backtest
-from bento_selfheal.simulation.streams import Stream, Table
+from bento_selfheal.simulation.streams import Stream
 from bento_selfheal.simulation.table import package_table, table_stream
 
 RESULTS = Path(__file__).parent / "results" / "poisoning.json"

@@ -35,12 +35,13 @@ from worlds import DATA, article_stream, elec, package_article, ten_sources
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.config.thresholds import Thresholds
+from bento_selfheal.inputs.labelled_table import Table
 from bento_selfheal.packaging.model_store import use_home
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.losses import cost_of, row_losses
 from bento_selfheal.scoring.scores import Scores
 from bento_selfheal.simulation.backtest import Backtest
-from bento_selfheal.simulation.streams import Stream, Table, article_rows, read_table
+from bento_selfheal.simulation.streams import Stream, article_rows, read_table
 from bento_selfheal.simulation.table import package_table, table_stream
 
 HERE = Path(__file__).parent

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from bento_selfheal.inputs.labelled_table import Table
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.demo import package_demo
-from bento_selfheal.simulation.streams import Stream, Table, article_rows, read_table
+from bento_selfheal.simulation.streams import Stream, article_rows, read_table
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("BENTO_SELFHEAL_DATA", ROOT.parent / "shared" / "data"))

@@ -17,8 +17,8 @@ from bento_selfheal.client.calls import (
     SNAPSHOTS,
     Call,
     Items,
+    Rows,
     T,
-    Table,
     command_call,
     feedback_call,
     list_call,
@@ -61,7 +61,7 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
     ) -> None:
         await self.close()
 
-    async def predict(self, rows: Table) -> Predictions:
+    async def predict(self, rows: Rows) -> Predictions:
         """As `Client.predict`."""
         return await self._send(predict_call(rows))
 

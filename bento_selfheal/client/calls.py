@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar
 
 import httpx
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from tenacity import RetryCallState, retry_if_exception, stop_before_delay, wait_random_exponential
 
+from bento_selfheal.client.bodies import JSON, body_of, json_body
 from bento_selfheal.core.decision import decide_classes
 from bento_selfheal.core.ids import ids_of
 from bento_selfheal.core.records import Event, Promotion
@@ -27,6 +26,7 @@ from bento_selfheal.errors import (
 )
 from bento_selfheal.wire import npy
 from bento_selfheal.wire.messages import (
+    ARROW,
     CLASSES_HEADER,
     NPY,
     REQUEST_HEADER,
@@ -41,8 +41,8 @@ from bento_selfheal.wire.messages import (
 )
 
 T = TypeVar("T")
-Table = NDArray[Any] | Sequence[Sequence[float]] | Sequence[Mapping[str, float]]
-"""Rows as an array ``(n, features)``, as lists in the order of the features, or by name."""
+Rows = Any
+"""What `Client.predict` takes."""
 Items = Iterable[FeedbackItem | Mapping[str, Any]]
 RETRY_SECONDS = 30.0
 AWAY = (httpx.ConnectError, httpx.ConnectTimeout)
@@ -89,12 +89,13 @@ class Call(Generic[T]):
         return self.again or cause is None or isinstance(cause, AWAY)
 
 
-def predict_call(rows: Table) -> Call[Predictions]:
-    """Ask for predictions; an array goes as a NumPy file, everything else as JSON."""
-    if isinstance(rows, np.ndarray) and rows.dtype.kind in "fiu":
-        headers = {"Content-Type": NPY, "Accept": NPY}
-        return Call("POST", "/predict", _from_file, npy.dump(rows), headers)
-    return _post("/predict", {"rows": rows}, _model(Predictions))
+def predict_call(rows: Rows) -> Call[Predictions]:
+    """Ask for predictions, about tables and arrays with the answer as a NumPy file."""
+    body = body_of(rows)
+    headers = {"Content-Type": body.kind}
+    if body.kind in (NPY, ARROW):
+        return Call("POST", "/predict", _from_file, body.content, {**headers, "Accept": NPY})
+    return Call("POST", "/predict", _model(Predictions), body.content, headers)
 
 
 def feedback_call(items: Items) -> Call[FeedbackCounts]:
@@ -131,17 +132,8 @@ def command_call(path: str, body: Any = None, *, again: bool = True) -> Call[Com
 def _post(
     path: str, body: Any, read: Callable[[httpx.Response], T], *, again: bool = True
 ) -> Call[T]:
-    # The standard library writes NaN, so that the service can name the place of the bad value.
-    content = b"" if body is None else json.dumps(body, default=_plain).encode()
-    headers = {"Content-Type": "application/json"}
-    return Call("POST", path, read, content, headers, again=again)
-
-
-def _plain(value: Any) -> Any:
-    """NumPy's numbers and arrays as JSON values."""
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    raise InvalidInput(("body",), f"JSON cannot carry {value!r}", "type")
+    content = b"" if body is None else json_body(body).content
+    return Call("POST", path, read, content, {"Content-Type": JSON}, again=again)
 
 
 def _model(kind: Any) -> Callable[[httpx.Response], Any]:

@@ -31,8 +31,8 @@ from bento_selfheal.client.calls import (
     SNAPSHOTS,
     Call,
     Items,
+    Rows,
     T,
-    Table,
     command_call,
     feedback_call,
     list_call,
@@ -87,8 +87,15 @@ class Client(AbstractContextManager["Client"]):
     ) -> None:
         self.close()
 
-    def predict(self, rows: Table) -> Predictions:
-        """Predict a batch of rows. A NumPy array is sent as a NumPy file, which is fastest.
+    def predict(self, rows: Rows) -> Predictions:
+        """Predict a batch of rows, or of the inputs of a network.
+
+        Args:
+            rows: A data frame of pandas or polars or a table of Arrow, with the columns by name, in
+                any order; an array of NumPy or a tensor of torch, ``(n, features)`` or ``(n, …)``;
+                lists in the order of the features, or dicts by name; an image of Pillow, or a list
+                of them; a text, or a list of them. Tables are sent as Arrow streams and arrays as
+                NumPy files, which is fastest.
 
         Raises:
             InvalidInput: The service refused a value; the message names row, field and value.

@@ -12,6 +12,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
+from PIL.ExifTags import Base
+from PIL.Image import Transpose
 from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from bento_selfheal.embedding.source import Source
@@ -19,14 +21,21 @@ from bento_selfheal.embedding.source import Source
 READABLE = ("PNG", "JPEG", "WEBP")
 MOST_PIXELS = 50_000_000
 """Of an image that is decoded; small files can hold far more."""
+TURNS = {
+    2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE, 6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}  # fmt: skip
+"""What brings an image upright, by the orientation that its EXIF data tell."""
 
 
 class Images(Source):
     """PNG, JPEG and WebP: bodies, parts of a multipart body, base64 in JSON; from Python also
     paths, Pillow's images and arrays of bytes ``(height, width, 3)``.
 
-    Every image is brought to one size and becomes ``(channels, height, width)``, from 0 to 1, less
-    `mean` and divided by `std`. A function named by `prepare` gets Pillow's images of that size.
+    Every image is turned as its EXIF orientation says, is brought to one size, and becomes
+    ``(channels, height, width)``, from 0 to 1, less `mean` and divided by `std`. A function named
+    by `prepare` gets Pillow's images of that size.
     """
 
     kind: Literal["image"] = "image"
@@ -96,6 +105,7 @@ class Images(Source):
 
     def _sized(self, image: Image.Image) -> Image.Image:
         height, width = self.size
+        image = _upright(image)
         if image.mode.startswith("I;16"):  # which Pillow would clip to 255, not scale
             image = Image.fromarray(np.asarray(image) // 257).convert("L")
         own = image.convert("L" if self.channels == 1 else "RGB")
@@ -110,3 +120,14 @@ class Images(Source):
         scaled = pixels.permute(0, 3, 1, 2).float() / 255
         mean, std = (torch.tensor(v).reshape(1, -1, 1, 1) for v in (self.mean, self.std))
         return ((scaled - mean) / std).contiguous()
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image as its EXIF orientation wants it shown; what cannot be read says nothing."""
+    image.load()  # so that what cannot be decoded is not taken for damaged tags
+    try:
+        turn = TURNS.get(image.getexif().get(Base.Orientation, 1))
+    except Exception:  # Pillow's parser raises many kinds on damaged tags
+        turn = None
+    # Not `ImageOps.exif_transpose`, which also writes the tags anew: damaged ones would fail.
+    return image if turn is None else image.transpose(turn)

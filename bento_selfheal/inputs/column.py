@@ -17,6 +17,10 @@ class Kind(StrEnum):
     DATETIME = "datetime"
 
 
+ORDERED = (Kind.NUMBER, Kind.INTEGER, Kind.BOOLEAN)
+"""Kinds whose codes are numbers that can be compared."""
+
+
 class Column(BaseModel):
     """One input of a model, as it is packaged.
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.inputs.column import Column, Kind
-from bento_selfheal.inputs.table_file import check_names
+from bento_selfheal.inputs.plain_table import check_names
 from bento_selfheal.inputs.text_values import is_text
 
 DAY = 86_400e6
@@ -89,7 +89,7 @@ def _kind(of: pa.DataType) -> Kind | None:
 
 def _problem(values: pa.ChunkedArray, name: str) -> str:
     if _kind(values.type) is None:
-        return f"column {name!r} has type {values.type}, which no input can have: --drop it"
+        return f"column {name!r} has type {values.type}, which no input has: leave it out (--drop)"
     if pa.types.is_floating(values.type) or pa.types.is_decimal(values.type):
         large = np.flatnonzero(np.abs(_wide(values)) > LARGEST)
         if len(large):

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from bento_selfheal.errors import SettingsError
-from bento_selfheal.inputs.table_file import check_names
+from bento_selfheal.inputs.plain_table import check_names
 from bento_selfheal.inputs.text_values import is_text, without_markers
 
 MOST_NUMBERS = 50

@@ -52,7 +52,7 @@ class Schema:
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self.columns = tuple(columns)
-        self._read = [_reader(column) for column in columns]
+        self._read = [reader_of(column) for column in columns]
         self._origin = np.asarray([column.origin for column in columns], dtype=np.float64)
         self._nullable = np.asarray([column.nullable for column in columns], dtype=np.bool_)
 
@@ -74,12 +74,26 @@ class Schema:
         wide = np.empty((len(rows), len(self.columns)))
         for i, values in enumerate(zip(*rows, strict=True)):
             wide[:, i] = _numbers(self.columns[i].kind, values, self._read[i])
+        return self.coded(wide, lambda row, place: rows[row][place])
+
+    def coded(
+        self, wide: NDArray[np.float64], given: Callable[[int, int], Any]
+    ) -> NDArray[np.float32]:
+        """The codes of values that were read as numbers, ``(n, columns)``.
+
+        Args:
+            wide: NaN where a value is missing, infinite where its column cannot hold it.
+            given: The value of a row and column, as it was given.
+
+        Raises:
+            Misfit: As of `codes`.
+        """
         with np.errstate(over="ignore", invalid="ignore"):
             codes = (wide - self._origin).astype(np.float32)
         bad = ~np.isfinite(codes) & ~(np.isnan(wide) & self._nullable)
         if bad.any():
             row, place = map(int, np.argwhere(bad)[0])
-            raise Misfit(self.columns[place], rows[row][place], row)
+            raise Misfit(self.columns[place], given(row, place), row)
         return codes
 
     def values(self, codes: NDArray[np.float32]) -> dict[str, list[Any]]:
@@ -114,19 +128,20 @@ def _numbers(kind: Kind, values: Sequence[Any], read: Callable[[Any], float]) ->
             pass  # of an integer beyond all floats
     elif TEXTS.issuperset(map(type, values)):
         # Categories come again and again, and dates often do: each is read once.
-        told = {value: _number_of(value, read) for value in set(values)}
+        told = {value: number_of(value, read) for value in set(values)}
         return [told[value] for value in values]
-    return [_number_of(value, read) for value in values]
+    return [number_of(value, read) for value in values]
 
 
-def _number_of(value: Any, read: Callable[[Any], float]) -> float:
+def number_of(value: Any, read: Callable[[Any], float]) -> float:
+    """A value as its column reads it: NaN where it is missing, infinite where it is none."""
     try:
         return math.nan if value is None or value != value else read(value)
     except (ValueError, TypeError, OverflowError):
         return math.inf
 
 
-def _reader(column: Column) -> Callable[[Any], float]:
+def reader_of(column: Column) -> Callable[[Any], float]:
     """Reads a value that is not missing; raises where the column cannot hold it."""
     if column.kind is not Kind.CATEGORY:
         return _READ[column.kind]

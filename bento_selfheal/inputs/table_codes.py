@@ -1,8 +1,10 @@
-"""Turns the columns of a table into codes."""
+"""Turns the columns of a table into codes, each value as the same one in JSON would be."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,33 +12,55 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from bento_selfheal.errors import SettingsError
-from bento_selfheal.inputs.column import Column, Kind
-from bento_selfheal.inputs.table_file import check_names
+from bento_selfheal.inputs.column import ORDERED, Column, Kind
+from bento_selfheal.inputs.plain_table import check_names
+from bento_selfheal.inputs.schema import DAY, EPOCH, Misfit, Schema, number_of, reader_of
+from bento_selfheal.inputs.text_values import is_text
 
-DAY = 86_400e6
-"""Microseconds."""
-TYPES = {
-    Kind.NUMBER: pa.float64(), Kind.INTEGER: pa.int64(), Kind.BOOLEAN: pa.bool_(),
-    Kind.CATEGORY: pa.string(), Kind.DATETIME: pa.timestamp("us"),
-}  # fmt: skip
+PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+FIRST_DAY = (date.min - EPOCH.date()).days
+LAST_DAY = (date.max - EPOCH.date()).days
+"""Since 1970-01-01: what JSON can hold, years 1 to 9999."""
+SHOWN_BYTES = 100
 
 
 def codes_of(table: pa.Table, columns: Sequence[Column]) -> NDArray[np.float32]:
     """The codes of all rows, ``(n, columns)``.
 
     Raises:
-        SettingsError: Columns are not there, or cannot hold their values; the message names each.
+        SettingsError: Columns are not there, or cannot hold their values; the message names each
+            with its first such row.
     """
     check_names(table, [column.name for column in columns])
     codes, problems = [], []
     for column in columns:
         try:
-            codes.append(_codes(table, column))
-        except SettingsError as error:
-            problems.append(str(error))
+            codes.append(read_codes(table, Schema([column])))
+        except Misfit as misfit:
+            value = "missing" if misfit.value is None else repr(misfit.value)
+            problems.append(
+                f"column {column.name!r}: row {misfit.row} is {value}, {misfit.wanted} is needed"
+            )
     if problems:
         raise SettingsError("; ".join(problems))
-    return np.stack(codes, axis=1)
+    return np.concatenate(codes, axis=1)
+
+
+def read_codes(table: pa.Table, schema: Schema) -> NDArray[np.float32]:
+    """The codes of a table's rows, ``(n, columns)``, by the names of the columns.
+
+    Args:
+        table: It has each of the columns, in any order.
+        schema: The columns.
+
+    Raises:
+        Misfit: A column cannot hold its value; the first of the first row is named.
+    """
+    own = [table.column(column.name) for column in schema.columns]
+    wide = np.empty((table.num_rows, len(own)))
+    for i, values in enumerate(own):
+        wide[:, i] = _numbers(values, schema.columns[i])
+    return schema.coded(wide, lambda row, place: _shown(own[place][row]))
 
 
 def is_plain(columns: Sequence[Column], codes: NDArray[np.float32]) -> bool:
@@ -58,39 +82,93 @@ def known_levels(columns: Sequence[Column], codes: NDArray[np.float32]) -> tuple
     return tuple(out)
 
 
-def _codes(table: pa.Table, column: Column) -> NDArray[np.float32]:
-    values = table.column(column.name)
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
-    try:
-        held = pc.cast(values, TYPES[column.kind], safe=column.kind is not Kind.DATETIME)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise SettingsError(f"column {column.name!r} is no {column.kind.value}: {error}") from error
-    if held.null_count and not column.nullable:
-        row = int(np.flatnonzero(held.is_null().to_numpy())[0])
-        raise SettingsError(f"column {column.name!r}: row {row} is missing, and may not be")
-    if column.kind is Kind.CATEGORY:
-        return _levels(held, column)
-    if column.kind is Kind.DATETIME:
-        return (_wide(held.cast(pa.int64())) / DAY - column.origin).astype(np.float32)
-    return _finite(_wide(held), column)
+def _numbers(values: pa.ChunkedArray, column: Column) -> NDArray[np.float64]:
+    """The values of a column as numbers: NaN where one is missing, infinite where it is none."""
+    kind, wanted = values.type, column.kind
+    if pa.types.is_null(kind):
+        return np.full(len(values), np.nan)
+    if wanted is Kind.DATETIME and (pa.types.is_date(kind) or pa.types.is_timestamp(kind)):
+        return _days(values)
+    if wanted is Kind.BOOLEAN and pa.types.is_boolean(kind):
+        return _wide(pc.cast(values, pa.int8()))
+    if wanted in ORDERED and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return _held(_wide(values), wanted)
+    return np.concatenate([np.empty(0), *(_by_value(chunk, column) for chunk in values.chunks)])
 
 
-def _levels(text: pa.ChunkedArray, column: Column) -> NDArray[np.float32]:
-    place = pc.index_in(text, value_set=pa.array(column.levels, pa.string()))
-    codes = _wide(pc.fill_null(place, len(column.levels)))
-    return np.where(text.is_null().to_numpy(), np.nan, codes).astype(np.float32)
+def _held(wide: NDArray[np.float64], wanted: Kind) -> NDArray[np.float64]:
+    """Numbers, infinite where they are of another kind than is wanted."""
+    fits = np.isnan(wide) | (wanted is Kind.NUMBER)
+    if wanted is Kind.INTEGER:
+        fits |= wide == np.floor(wide)
+    elif wanted is Kind.BOOLEAN:
+        fits |= (wide == 0) | (wide == 1)
+    return np.where(fits, wide, np.inf)
 
 
-def _finite(wide: NDArray[np.float64], column: Column) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):
-        codes = (wide - column.origin).astype(np.float32)
-    bad = np.flatnonzero(np.isinf(codes))
-    if len(bad):
-        raise SettingsError(f"column {column.name!r}: row {bad[0]} is {wide[bad[0]]}, too large")
-    return codes
+def _by_value(chunk: pa.Array, column: Column) -> NDArray[np.float64]:
+    """The numbers of values that Python reads one by one, each different one once."""
+    encoded = pa.types.is_dictionary(chunk.type)
+    if not _has_values(chunk.type.value_type if encoded else chunk.type):
+        return np.where(chunk.is_null().to_numpy(zero_copy_only=False), np.nan, np.inf)
+    chunk = chunk if encoded else chunk.dictionary_encode()
+    missing = chunk.indices.is_null().to_numpy(zero_copy_only=False)
+    places = chunk.indices.fill_null(0).to_numpy(zero_copy_only=False)
+    out = np.full(len(chunk), np.nan)
+    # Of a dictionary only what is used: it may hold far more than there are rows.
+    used, where = np.unique(places[~missing], return_inverse=True)
+    levels, read = chunk.dictionary, reader_of(column)
+    if pa.types.is_string_view(levels.type):
+        levels = levels.cast(pa.large_string())  # Arrow cannot take values of views
+    known = [number_of(value, read) for value in levels.take(pa.array(used)).to_pylist()]
+    out[~missing] = np.asarray(known, np.float64)[where]
+    return out
+
+
+def _has_values(kind: pa.DataType) -> bool:
+    """Whether Python has values of a type that a column could hold."""
+    return bool(
+        is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind)
+        or pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    )  # fmt: skip
+
+
+def _days(values: pa.ChunkedArray) -> NDArray[np.float64]:
+    """Days since the epoch; what is shorter than a microsecond is cut off, as of JSON."""
+    if pa.types.is_date(values.type):
+        days = _wide(pc.cast(values, pa.date32()).cast(pa.int32()))
+    else:
+        unit = values.type.unit
+        ticks, missing = pc.cast(values, pa.int64()), values.is_null().to_numpy()
+        whole = ticks.fill_null(0).to_numpy()
+        if unit == "ns":
+            whole, unit = whole // 1000, "us"
+        days = np.where(missing, np.nan, whole / PER_SECOND[unit] / DAY)
+    return np.where((days < FIRST_DAY) | (days >= LAST_DAY + 1), np.inf, days)
 
 
 def _wide(values: pa.ChunkedArray) -> NDArray[np.float64]:
     out: NDArray[np.float64] = pc.cast(values, pa.float64(), safe=False).to_numpy()
     return out
+
+
+def _shown(value: pa.Scalar) -> Any:
+    """A value as an error shows it; of what no column holds, its type."""
+    kind = value.type
+    if not value.is_valid:
+        return None
+    if pa.types.is_dictionary(kind):
+        return _shown(value.dictionary[value.index.as_py()])
+    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        return _told_time(value)
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return value.as_py()[:SHOWN_BYTES]
+    return value.as_py() if _has_values(kind) else f"a value of type {kind}"
+
+
+def _told_time(value: pa.Scalar) -> str:
+    """A date or time as text; where a zone or a year cannot be written, its ticks."""
+    try:
+        return str(pc.cast(value, pa.string()).as_py())
+    except pa.ArrowException:
+        return f"{value.value} ({value.type})"

@@ -9,19 +9,17 @@ import itertools
 import re
 import zlib
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
 from bento_selfheal.errors import SettingsError
+from bento_selfheal.inputs.plain_table import note_markers, plain_table
 from bento_selfheal.inputs.text_values import (
     has_comma_numbers,
-    is_text,
     markers_in,
     typed,
     without_markers,
@@ -52,19 +50,6 @@ class TableFile:
 
     table: pa.Table
     notes: tuple[str, ...]
-
-
-def check_names(table: pa.Table, names: Sequence[str]) -> None:
-    """Refuse names that no column of a table has, all at once.
-
-    Raises:
-        SettingsError: Names them, and the columns.
-    """
-    absent = [repr(name) for name in names if name not in table.column_names]
-    if absent:
-        what = "columns {} are" if len(absent) > 1 else "column {} is"
-        said = what.format(", ".join(absent))
-        raise SettingsError(f"{said} not there; columns: {table.column_names}")
 
 
 def read_file(path: Path) -> TableFile:
@@ -108,30 +93,7 @@ def _parquet(data: bytes, path: Path, notes: list[str]) -> pa.Table:
         raise SettingsError(f"file: {path} cannot be read as Parquet: {error}") from error
     notes.append("format: Parquet")
     names = _distinct([name.strip() for name in table.column_names], path)
-    found: Counter[str] = Counter()
-    columns = []
-    for name, column in zip(names, table.columns, strict=True):
-        columns.append(_plain(column, found))
-        if is_text(column.type) and not is_text(columns[-1].type):
-            notes.append(f"column {name!r}: text in the file, read as {columns[-1].type}")
-    _note_markers(found, notes)
-    return pa.table(columns, names=names)
-
-
-def _plain(column: pa.ChunkedArray, found: Counter[str]) -> pa.ChunkedArray:
-    """A column of Parquet with null for NaN and for missing markers; no dictionary."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-        if is_text(column.type):
-            found += markers_in(column)
-            # Its writer declared categories: they stay text, even where each is a number.
-            return without_markers(column)
-    if is_text(column.type):
-        found += markers_in(column)
-        return typed(without_markers(column))
-    if pa.types.is_floating(column.type):
-        return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
-    return column
+    return plain_table(table.rename_columns(names), notes)
 
 
 def _csv(data: bytes, path: Path, notes: list[str]) -> pa.Table:
@@ -162,7 +124,7 @@ def _empty(column: pa.ChunkedArray) -> bool:
 
 def _values(raw: list[pa.ChunkedArray], separator: str, notes: list[str]) -> list[pa.ChunkedArray]:
     """Columns of text become columns of their types."""
-    _note_markers(sum((markers_in(column) for column in raw), Counter()), notes)
+    note_markers(sum((markers_in(column) for column in raw), Counter()), notes)
     texts = [without_markers(column) for column in raw]
     comma = any(has_comma_numbers(text, separator) for text in texts)
     if comma:
@@ -272,12 +234,3 @@ def _distinct(names: list[str], path: Path) -> list[str]:
                 f"file: {path} repeats the column name {name!r} in columns {places}; rename one"
             )
     return names
-
-
-def _note_markers(found: Counter[str], notes: list[str]) -> None:
-    if found:
-        counts = [
-            f"{repr(marker) if marker else 'empty'} ({count:,})"
-            for marker, count in found.most_common()
-        ]
-        notes.append(f"missing values: {', '.join(counts)}")

@@ -19,10 +19,10 @@ from bento_selfheal.core.records import Label
 from bento_selfheal.embedding.source import Source
 from bento_selfheal.errors import PackageError
 from bento_selfheal.experts.race import Race
-from bento_selfheal.inputs.column import Column
+from bento_selfheal.inputs.column import ORDERED, Column
 from bento_selfheal.inputs.schema import described
 from bento_selfheal.model import SelfHealingModel
-from bento_selfheal.packaging.calibration import ORDERED, calibrate
+from bento_selfheal.packaging.calibration import calibrate
 from bento_selfheal.packaging.embedded import embedded_rows
 from bento_selfheal.packaging.estimator.rows import EstimatorRows
 from bento_selfheal.packaging.experts import teach
@@ -44,7 +44,7 @@ from bento_selfheal.packaging.package import (
     hash_file,
 )
 from bento_selfheal.packaging.training import Training, best_epochs, fit
-from bento_selfheal.packaging.training_data import check_rows, classes_of
+from bento_selfheal.packaging.training_data import check_rows, classes_of, take
 from bento_selfheal.rules import Rule, RuleSet
 from bento_selfheal.scoring.scores import Scores
 
@@ -54,8 +54,8 @@ MIXED_BUILDER = "bento_selfheal.inputs.encoder:mixed_mlp"
 
 def package_model(
     name: str,
-    rows: ArrayLike | Sequence[Any],
-    labels: Sequence[Label] | NDArray[Any],
+    rows: Any,
+    labels: Any,
     *,
     features: Sequence[str] = (),
     columns: Sequence[Column] = (),
@@ -83,16 +83,19 @@ def package_model(
 
     Args:
         name: Name in the model store; each call makes a new version.
-        rows: Training data. Of a table ``(n, features)``, finite numbers; codes where there are
-            columns. Of a network, its inputs: an array ``(n, …)``, texts, images, or values.
-        labels: Class of each row, ``(n,)``, of two or more classes, kept in sorted order. Of two
-            classes the last one is class 1, whose probability is served.
-        features: Names of the columns of a table.
+        rows: Training data. A data frame of pandas or polars or a table of Arrow, whose columns are
+            found out as those of a file are; an array or a tensor ``(n, features)`` of finite
+            numbers, codes where there are columns. Of a network, its inputs: an array or a tensor
+            ``(n, …)``, texts, images (also Pillow's), or values.
+        labels: Class of each row, ``(n,)``, of two or more classes, kept in sorted order; a list,
+            an array, a tensor, a column of any of these libraries, or the name of a column of the
+            table. Of two classes the last one is class 1, whose probability is served.
+        features: Names of the columns of a table; of a data frame, those to use.
         columns: Their types, in the same order, where not all are numbers without gaps.
         inputs: What the inputs of a network are: `Images`, `Texts`, `Tensors` or `Values`; not
             needed for rows of a table, or for an array ``(n, …)`` of numbers.
-        facts: Named values of each input of a network, such as its country, ``(n,)`` each; rules
-            and signals may look at them, and requests may bring them along.
+        facts: Named values of each input of a network, such as its country, ``(n,)`` each, as a
+            dict or a table; rules and signals may look at them, and requests may bring them along.
         sensitive: Features that FIDI watches; None watches every feature that is not constant, and
             of hidden vectors those that spread most.
         rules: Symbolic rules, by feature name.
@@ -111,6 +114,7 @@ def package_model(
     Raises:
         PackageError: The parts do not fit together; the message names the part and its value.
     """
+    rows, labels, features, columns = _taken(rows, labels, features, columns)
     embedded = embedded_rows(
         rows, labels, model=model, estimator=estimator, head=head, features=features,
         columns=columns, source=inputs, facts=facts, builder=builder, builder_args=builder_args,
@@ -161,6 +165,16 @@ def package_model(
     return open_package(tag)
 
 
+def _taken(
+    rows: Any, labels: Any, features: Sequence[str], columns: Sequence[Column]
+) -> tuple[Any, NDArray[Any], Sequence[str], Sequence[Column]]:
+    try:
+        taken = take(rows, labels, features, columns)
+    except ValueError as error:
+        raise PackageError(str(error)) from error
+    return taken.rows, taken.labels, taken.features, taken.columns
+
+
 def _split(
     n: int, reference_share: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -185,7 +199,7 @@ def _reference_probabilities(
 
 def _checked(
     rows: ArrayLike,
-    labels: Sequence[Label] | NDArray[Any],
+    labels: NDArray[Any],
     features: Sequence[str],
     columns: Sequence[Column],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], list[Label]]:
@@ -195,13 +209,12 @@ def _checked(
         x = check_rows(rows, features, columns)
     except ValueError as error:
         raise PackageError(str(error)) from error
-    values = np.asarray(labels)
-    if values.shape != (len(x),):
-        raise PackageError(f"labels: shape {values.shape} does not match {len(x)} rows")
-    classes = classes_of(values)
+    if labels.shape != (len(x),):
+        raise PackageError(f"labels: shape {labels.shape} does not match {len(x)} rows")
+    classes = classes_of(labels)
     if len(classes) < 2:
         raise PackageError(f"labels: at least two classes are needed, found {classes}")
-    return x, np.unique(values, return_inverse=True)[1].astype(np.float32), classes
+    return x, np.unique(labels, return_inverse=True)[1].astype(np.float32), classes
 
 
 def _default_args(

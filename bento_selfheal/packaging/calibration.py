@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bento_selfheal.errors import PackageError
-from bento_selfheal.inputs.column import Column, Kind
+from bento_selfheal.inputs.column import ORDERED, Column, Kind
 from bento_selfheal.packaging.package import Aspect, FeatureStatistics
 
 LEAST_SHARE = 0.01
 """Of what was never missing or unseen in training: a spread of 0 could not be measured in."""
-ORDERED = (Kind.NUMBER, Kind.INTEGER, Kind.BOOLEAN)
 
 
 def calibrate(

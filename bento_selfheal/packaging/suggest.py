@@ -29,11 +29,11 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.packaging.class_counts import ClassCounts, Floats
-from bento_selfheal.packaging.training_data import check_rows
+from bento_selfheal.packaging.training_data import check_rows, checked_labels
 from bento_selfheal.rules import Operator, Rule
 
 HELD_OUT = 1 / 3
@@ -91,8 +91,8 @@ class Suggestion:
 
 
 def suggest(
-    rows: ArrayLike,
-    labels: ArrayLike,
+    rows: Any,
+    labels: Any,
     features: Sequence[str],
     *,
     classes: int = 2,
@@ -102,7 +102,8 @@ def suggest(
     """Find the sensitive features and candidate rules.
 
     Args:
-        rows: Training data, ``(n, features)``, finite numbers.
+        rows: Training data, ``(n, features)``, finite numbers; an array, a tensor, or a table of
+            pandas, polars or Arrow, whose columns are taken by name.
         labels: Class of each row, ``(n,)``, indices 0 to ``classes - 1``; two occur at least.
         features: Names of the columns.
         classes: Number of classes. No rule is made for a class that `Rule` cannot name.
@@ -237,7 +238,7 @@ def _check_settings(names: list[str], classes: int, seed: int, most: int) -> Non
             raise SettingsError(f"{name}: {value} is below {least}")
 
 
-def _checked_rows(rows: ArrayLike, names: list[str]) -> NDArray[np.float32]:
+def _checked_rows(rows: Any, names: list[str]) -> NDArray[np.float32]:
     try:
         x = check_rows(rows, names)
     except ValueError as error:
@@ -247,8 +248,11 @@ def _checked_rows(rows: ArrayLike, names: list[str]) -> NDArray[np.float32]:
     return x
 
 
-def _checked_labels(labels: ArrayLike, n: int, classes: int) -> NDArray[np.int64]:
-    given = np.asarray(labels)
+def _checked_labels(labels: Any, n: int, classes: int) -> NDArray[np.int64]:
+    try:
+        given = checked_labels(labels)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
     if given.shape != (n,):
         raise SettingsError(f"labels: shape {given.shape} does not match {n} rows")
     if given.dtype.kind not in "biuf":

@@ -112,8 +112,9 @@ class PredictBase:
     async def predict(self, rows: Rows, facts: Facts = None) -> Predictions:
         """Predict a batch of rows. Keep the prediction ids and send them back with the labels.
 
-        Large batches are faster as a NumPy file, with `Content-Type: application/x-npy`. With
-        `Accept: application/x-npy` the probabilities come back as a NumPy file too.
+        Large batches are faster as a NumPy file, with `Content-Type: application/x-npy`, or as an
+        Arrow stream, with `application/vnd.apache.arrow.stream`. With `Accept: application/x-npy`
+        the probabilities come back as a NumPy file too.
         """
         try:
             return await self._predictor.predict(rows, facts)

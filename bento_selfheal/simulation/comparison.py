@@ -18,10 +18,10 @@ from rich.progress import track
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.deployment.locations import open_store
 from bento_selfheal.errors import StoreError
+from bento_selfheal.inputs.labelled_table import Table
 from bento_selfheal.packaging.opening import open_package
 from bento_selfheal.scoring.scores import batch_interval
 from bento_selfheal.simulation.backtest import Backtest
-from bento_selfheal.simulation.streams import Table
 from bento_selfheal.simulation.table import package_table, table_stream
 
 Run = Callable[[Settings], Backtest]

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bento_selfheal.inputs.labelled_table import Table
 from bento_selfheal.packaging.build import package_model
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.rules import Rule
-from bento_selfheal.simulation.streams import ARTICLE_FEATURES, Stream, Table, article_rows
+from bento_selfheal.simulation.streams import ARTICLE_FEATURES, Stream, article_rows
 
 DEMO_MODEL = "selfheal-demo"
 DEMO_RULE = Rule(feature="V14", operator="<", value=-1.5)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from bento_selfheal.core.text import counted
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.inputs.column import Column
-from bento_selfheal.inputs.inference import counts_rows, infer
-from bento_selfheal.inputs.labels import labels_of
-from bento_selfheal.inputs.table_codes import codes_of, is_plain
-from bento_selfheal.inputs.table_file import check_names, read_file
+from bento_selfheal.inputs.labelled_table import Table, labelled_table
+from bento_selfheal.inputs.table_file import read_file
 
 
 @dataclass(frozen=True)
@@ -41,31 +37,7 @@ class Stream:
 
 ARTICLE_FEATURES = ["F0", "F1", "F2", "F3", "F4", "F5", "F6", "V14", "F8", "F9"]
 FRAUD_RATE = 0.15
-UNNAMED = "Unnamed:"
-"""What pandas calls a column without a name."""
 SCHEMA = TypeAdapter(list[Column])
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows in time order, with the label of each."""
-
-    features: list[str]
-    rows: NDArray[np.float32]
-    """``(n, features)``; codes where there are columns."""
-    labels: NDArray[np.generic]
-    columns: tuple[Column, ...] = ()
-    """Types of the features; none where all are numbers without gaps."""
-    notes: tuple[str, ...] = ()
-    """How the file was read, in words."""
-
-    def split(self, share: float) -> tuple[Table, Table]:
-        """The first share of the rows, and the rest."""
-        at = int(len(self.rows) * share)
-        return (
-            replace(self, rows=self.rows[:at], labels=self.labels[:at]),
-            replace(self, rows=self.rows[at:], labels=self.labels[at:]),
-        )
 
 
 def article_rows(n: int, drift: float, generator: np.random.Generator) -> Table:
@@ -99,39 +71,10 @@ def read_table(
     """
     found = read_file(path)
     try:
-        return _table(found.table, list(found.notes), label, drop, schema)
+        columns = None if schema is None else _read_schema(schema)
+        return labelled_table(found.table, label, drop=drop, columns=columns, notes=found.notes)
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from error
-
-
-def _table(
-    table: pa.Table, notes: list[str], label: str, drop: Sequence[str], schema: Path | None
-) -> Table:
-    check_names(table, [label, *drop])
-    labels, has_one = labels_of(table, label)
-    if gaps := int((~has_one).sum()):
-        table = table.filter(pa.array(has_one))
-        notes.append(f"{counted(gaps, 'row has', 'rows have')} no {label!r}: left out")
-    if schema is not None:
-        columns = _read_schema(schema)
-    else:
-        columns, left_out = _inferred(table, label, drop)
-        notes += left_out
-    rows = codes_of(table, columns)
-    types = () if schema is None and is_plain(columns, rows) else columns
-    return Table([c.name for c in columns], rows, labels, types, tuple(notes))
-
-
-def _inferred(
-    table: pa.Table, label: str, drop: Sequence[str]
-) -> tuple[tuple[Column, ...], list[str]]:
-    """The columns of a table, without a nameless index, and what is told of that."""
-    columns, notes = infer(table, label, drop).columns, []
-    for name in [c.name for c in columns if not c.name or c.name.startswith(UNNAMED)]:
-        if len(columns) > 1 and counts_rows(table.column(name)):
-            columns = tuple(c for c in columns if c.name != name)
-            notes.append("a column without a name counts the rows: left out")
-    return columns, notes
 
 
 def _read_schema(path: Path) -> tuple[Column, ...]:

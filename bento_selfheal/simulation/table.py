@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bento_selfheal.errors import SettingsError
+from bento_selfheal.inputs.column import ORDERED
+from bento_selfheal.inputs.labelled_table import Table
 from bento_selfheal.inputs.table_codes import known_levels
 from bento_selfheal.packaging.build import package_model
-from bento_selfheal.packaging.calibration import ORDERED
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.packaging.suggest import suggest
 from bento_selfheal.packaging.training_data import as_label
 from bento_selfheal.rules import parse_rule
-from bento_selfheal.simulation.streams import Stream, Table
+from bento_selfheal.simulation.streams import Stream
 
 
 def package_table(

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from bento_selfheal.core.records import Label, Snapshot
 
 NPY = "application/x-npy"
+ARROW = "application/vnd.apache.arrow.stream"
 REQUEST_HEADER = "selfheal-request"
 """Of an answer that is a NumPy file: a row's id is its value, a dot, and the row's number."""
 CLASSES_HEADER = "selfheal-classes"

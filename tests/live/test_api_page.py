@@ -17,6 +17,7 @@ from page_requests import statuses
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.server import ServedService
 from bento_selfheal.simulation.streams import ARTICLE_FEATURES
+from bento_selfheal.wire.messages import ARROW, NPY
 
 MAX_ROWS = 7
 
@@ -75,6 +76,13 @@ def test_the_example_is_answered_and_labels_are_classes(
     example = schemas["predict__Input"]["properties"]["rows"]["example"]
     assert httpx.post(f"{server.url}/predict", json={"rows": example}).status_code == 200
     assert schemas["FeedbackItem"]["properties"]["label"]["enum"] == package.info.classes
+
+
+def test_bodies_of_tables(server: ServedService, package: Package) -> None:
+    """Arrow streams are shown beside JSON, and NumPy files where all columns are numbers."""
+    page = httpx.get(f"{server.url}/docs.json").json()
+    shown = set(page["paths"]["/predict"]["post"]["requestBody"]["content"])
+    assert shown == {"application/json", ARROW, *([] if package.info.columns else [NPY])}
 
 
 def test_gzip_on_both_endpoints(server: ServedService, schemas: dict[str, Any]) -> None:

@@ -2,22 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gzip
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
+from conftest import wait_for
 from live import served
 from mixed import NAMES, flights, learn_the_turn, packaged
+from sqlalchemy import create_engine, text
 
 from bento_selfheal.client import Client
 from bento_selfheal.simulation.server import ServedService
+from bento_selfheal.wire import arrow
+from bento_selfheal.wire.messages import ARROW
 
 
 @pytest.fixture(scope="module")
-def server(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedService]:
-    folder = tmp_path_factory.mktemp("mixed")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("mixed")
+
+
+@pytest.fixture
+def store_of(folder: Path) -> Callable[[], list[bytes]]:
+    """Gives the logged rows of each request, oldest first."""
+
+    def logged() -> list[bytes]:
+        with create_engine(f"sqlite:///{folder / 'state' / 'selfheal.db'}").connect() as store:
+            query = text("select features from predictions order by seq")
+            return list(store.execute(query).scalars())
+
+    return logged
+
+
+@pytest.fixture(scope="module")
+def server(home: Path, folder: Path) -> Iterator[ServedService]:
     with served(home, packaged("mixed"), folder, workers=1) as server:
         yield server
 
@@ -55,6 +80,37 @@ def test_a_bad_value_is_named(
     [detail] = answer.json()["detail"]
     assert detail["loc"][-3:] == ["rows", 1, column]
     assert said in detail["msg"]
+
+
+def test_arrow_is_answered_and_logged_as_json(
+    server: ServedService, client: Client, store_of: Callable[[], list[bytes]]
+) -> None:
+    """A stream, gzipped or not, gives the same probabilities, and the same rows in the log."""
+    rows, _ = flights(30, seed=6)
+    rows[0][3], rows[1] = "volcanic ash", [None, 2, None, None, None]
+    expected = client.predict(rows)
+    columns = dict(zip(NAMES, map(list, zip(*rows, strict=True)), strict=True))
+    body = arrow.dump(pa.table(columns))
+    for content, more in ((body, {}), (gzip.compress(body), {"Content-Encoding": "gzip"})):
+        answer = httpx.post(
+            f"{server.url}/predict", content=content, headers={"Content-Type": ARROW, **more}
+        )
+        assert answer.json()["probabilities"] == expected.probabilities
+
+    def alike() -> bool:
+        newest = store_of()[-3:]
+        return len(newest) == 3 and len(set(newest)) == 1
+
+    wait_for(alike, "the same rows three times in the log")
+    for frame in (pd.DataFrame(columns), pl.DataFrame(columns), pa.table(columns)):
+        # These come as float32, where JSON rounds to the shortest text.
+        said = np.float32(client.predict(frame).probabilities)
+        assert np.array_equal(said, np.float32(expected.probabilities))
+    wrong = arrow.dump(pa.table({**columns, "engines": [1.5] * 30}))
+    answer = httpx.post(f"{server.url}/predict", content=wrong, headers={"Content-Type": ARROW})
+    assert answer.status_code == 400
+    assert answer.json()["detail"][0]["loc"][-3:] == ["rows", 0, "engines"]
+    assert "a whole number is needed, got 1.5" in answer.text
 
 
 def test_an_unseen_category_is_an_answer(client: Client) -> None:

@@ -17,6 +17,7 @@ from live import environment
 from networks import CLASSES, HERE, packaged_stripes, packaged_texts, png, striped, texts
 from sqlalchemy import create_engine, text
 
+from bento_selfheal.client import Client
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.server import ServedService
 
@@ -145,3 +146,14 @@ def test_texts(home: Path, tmp_path: Path) -> None:
         wrong = httpx.post(f"{server.url}/predict", json={"rows": [said[0], 5]})
         assert wrong.status_code == 400
         assert "a text is needed, got int" in wrong.text
+
+
+def test_images_of_pillow_by_the_client(server: ServedService) -> None:
+    """One is sent as a file and several as parts; the answers are those of files."""
+    images, _ = striped(3, seed=17)
+    with Client(server.url) as client:
+        said = client.predict(images)
+        alone = client.predict(images[0])
+    asked_one = asked(server, png(images[0]), "image/png")
+    assert alone.probabilities == asked_one["probabilities"]
+    assert len(said.probabilities) == 3

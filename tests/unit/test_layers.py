@@ -28,7 +28,7 @@ LAYERS: dict[str, set[str]] = {
     "experts": set(),
     "standardize": set(),
     "model": {"core", "experts", "standardize"},
-    "inputs": {"errors", "model", "standardize"},
+    "inputs": {"core", "errors", "model", "standardize"},
     "embedding": {"core", "errors", "model"},
     "estimators": {"embedding", "errors", "inputs", "model"},
     "wire": {"core"},

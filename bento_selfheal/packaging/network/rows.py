@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
+from bento_selfheal.core.given import column_of, table_of
 from bento_selfheal.embedding.packaged import Embedding
 from bento_selfheal.embedding.rows import TableRows
 from bento_selfheal.embedding.source import Source
@@ -78,8 +79,7 @@ def embed_rows(
             "head: name the module that gives the network's answers, as in head='fc'; its modules "
             f"end with {[name for name, _ in network.named_modules() if name][-4:]}"
         )
-    if facts is not None and not isinstance(facts, Mapping):
-        raise PackageError(f"facts: a dict of lists by name is needed, got {facts!r:.80}")
+    facts = _by_name(facts)
     if features and (facts or source is not None):
         raise PackageError("features: rows of a table need no inputs, and their columns are facts")
     if features:
@@ -87,7 +87,7 @@ def embed_rows(
         source, given = TableRows(), list(behind)
     else:
         source, given = _read_as(source, values), list(values)  # type: ignore[arg-type]
-        named, behind = _of_facts(facts or {}, len(given))
+        named, behind = _of_facts(facts, len(given))
     made = embed_with(network, head, source, given, builder, builder_args)
     hidden = made.embedding.hidden_names()
     spread = made.hidden.std(axis=0)
@@ -125,19 +125,33 @@ def _of_table(
     return list(columns) or [Column(name=name) for name in features], codes
 
 
+def _by_name(facts: Any) -> dict[str, Any]:
+    """Facts as a dict of lists, arrays or columns of Arrow."""
+    try:
+        if (table := table_of(facts)) is not None:
+            return dict(zip(table.column_names, table.columns, strict=True))
+        if facts is not None and not isinstance(facts, Mapping):
+            raise ValueError(f"a dict of lists by name is needed, got {facts!r:.80}")
+        columns = {name: (values, column_of(values)) for name, values in (facts or {}).items()}
+    except ValueError as error:
+        raise PackageError(f"facts: {error}") from error
+    for name, (values, column) in columns.items():
+        if column is None and not isinstance(values, Sequence | np.ndarray):
+            raise PackageError(f"facts: {name!r} needs a list of values, got {values!r:.80}")
+    return {name: given if own is None else own for name, (given, own) in columns.items()}
+
+
 def _of_facts(
     facts: Mapping[str, Sequence[Any]], rows: int
 ) -> tuple[list[Column], NDArray[np.float32]]:
     """The types of facts, and their codes ``(n, facts)``."""
     for name, values in facts.items():
-        if not isinstance(values, Sequence | np.ndarray):
-            raise PackageError(f"facts: {name!r} needs a list of values, got {values!r:.80}")
         if len(values) != rows:
             raise PackageError(f"facts: {name!r} has {len(values)} values for {rows} inputs")
     if not facts:
         return [], np.zeros((rows, 0), dtype=np.float32)
     try:
-        table = pa.table({name: pa.array(values) for name, values in facts.items()})
+        table = pa.table(facts)
         known = infer(table, None).columns
         return list(known), codes_of(table, known)
     except (SettingsError, pa.ArrowException, OverflowError, UnicodeError) as error:

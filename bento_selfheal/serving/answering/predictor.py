@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from bento_selfheal.errors import InvalidInput, Overloaded, PackageError
 from bento_selfheal.serving.http.replies import Reply, as_reply, failed, refused_bytes, unavailable
+from bento_selfheal.serving.reading.arrow_rows import read_arrow
 from bento_selfheal.serving.reading.network_inputs import Asked, NetworkInputs
 from bento_selfheal.serving.worker import Answer, Worker
 from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.spans import Telemetry
 from bento_selfheal.wire import npy
 from bento_selfheal.wire.messages import (
+    ARROW,
     CLASSES_HEADER,
     NPY,
     REQUEST_HEADER,
@@ -79,8 +81,8 @@ class Predictor:
         """Answer from bytes to bytes; None where BentoML's way is needed.
 
         Args:
-            headers: Content-Type says JSON, or a NumPy file of numbers ``(n, features)``, or what a
-                network takes; Accept may ask for a NumPy file of the probabilities.
+            headers: Content-Type says JSON, a NumPy file of numbers ``(n, features)``, an Arrow
+                stream, or what a network takes; Accept may ask for probabilities as a NumPy file.
             body: The request's body.
         """
         try:
@@ -107,6 +109,8 @@ class Predictor:
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == NPY:
             return reader.read_npy(body)
+        if kind == ARROW:
+            return await read_arrow(reader, body)
         return reader.read_json(body) if kind in JSON_KINDS else None
 
     async def _answer(self, rows: NDArray[np.float32] | Asked) -> Answer:

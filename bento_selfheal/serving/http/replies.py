@@ -20,7 +20,7 @@ from bento_selfheal.errors import (
     escaped,
 )
 from bento_selfheal.serving.http.rate_limit import RateLimited
-from bento_selfheal.serving.reading.rows import shown
+from bento_selfheal.serving.reading.refusals import shown
 from bento_selfheal.wire.messages import FeedbackItem
 
 TOLD = 10

@@ -10,7 +10,7 @@ from bento_selfheal.embedding.rows import TableRows
 from bento_selfheal.inputs.column import Column
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.serving.openapi.network_schema import bodies, facts_schema, input_schema
-from bento_selfheal.serving.openapi.row_schema import NULL, JsonSchema, RowSchema
+from bento_selfheal.serving.openapi.row_schema import NULL, JsonSchema, RowSchema, table_bodies
 
 VERSION = "3.1.0"
 """Of OpenAPI: BentoML's own, 3.0, knows neither null nor lists of different items."""
@@ -48,10 +48,17 @@ def with_inputs(page: dict[str, Any], package: Package, max_rows: int) -> ApiPag
         given["properties"]["rows"]["description"] = "Inputs of the network, a value for each."
     schemas["feedback__Input"]["properties"]["items"] |= {"minItems": 1, "maxItems": max_rows}
     _tell_labels(schemas["FeedbackItem"], row, {"enum": info.classes, "example": info.classes[-1]})
-    more = {} if network is None else bodies(network.source)
-    _refer(page["paths"], "predict", more)
+    _refer(page["paths"], "predict", _more_bodies(package))
     _refer(page["paths"], "feedback", {})
     return ApiPage(page | {"openapi": VERSION})
+
+
+def _more_bodies(package: Package) -> dict[str, Any]:
+    """The bodies besides JSON that this model takes."""
+    network = package.info.embedding
+    if network is not None and not isinstance(network.source, TableRows):
+        return bodies(network.source)
+    return table_bodies(package.info.columns[package.info.hidden_columns :])
 
 
 def _row_schema(package: Package) -> RowSchema:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bento_selfheal.inputs.column import Column, Kind
+from bento_selfheal.inputs.column import ORDERED, Column, Kind
 from bento_selfheal.inputs.schema import EPOCH
+from bento_selfheal.wire.messages import ARROW, NPY
 
 JsonSchema = dict[str, Any]
 
@@ -20,6 +21,7 @@ LARGEST = 3.4e38
 SHOWN_LEVELS = 10
 """Of a category; of thousands, the page would show nothing else."""
 NULL: JsonSchema = {"type": "null"}
+BINARY: JsonSchema = {"type": "string", "format": "binary"}
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,16 @@ class RowSchema:
             "properties": dict(zip(names, inputs, strict=True)), "additionalProperties": False,
         }  # fmt: skip
         return cls((listed, named), [shown[0] for shown in examples])
+
+
+def table_bodies(columns: Sequence[Column]) -> dict[str, Any]:
+    """The bodies besides JSON that hold rows of these columns, by media type."""
+    stream = "One Arrow IPC stream of a table, with the columns by name, in any order."
+    file = "A NumPy array file (n, features) of numbers, in the order of the features."
+    told = {ARROW: stream}
+    if all(column.kind in ORDERED for column in columns):
+        told[NPY] = file
+    return {kind: {"schema": {**BINARY, "description": said}} for kind, said in told.items()}
 
 
 def _value(column: Column, examples: Sequence[Any]) -> JsonSchema:

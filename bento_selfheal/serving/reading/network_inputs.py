@@ -18,9 +18,11 @@ from bento_selfheal.errors import InvalidInput
 from bento_selfheal.estimators.packaged import Estimated
 from bento_selfheal.inputs.column import Column
 from bento_selfheal.inputs.schema import Schema
-from bento_selfheal.serving.reading.rows import RowReader, check_count, read_array, shown
+from bento_selfheal.serving.reading.arrow_rows import read_arrow
+from bento_selfheal.serving.reading.refusals import shown
+from bento_selfheal.serving.reading.rows import RowReader, check_count, read_array
 from bento_selfheal.serving.reading.typed_rows import TypedRowReader, read_codes
-from bento_selfheal.wire.messages import FACTS_HEADER, NPY
+from bento_selfheal.wire.messages import ARROW, FACTS_HEADER, NPY
 
 MULTIPART, JSON = "multipart/form-data", ("", "application/json")
 FIELDS = {"rows", "facts"}
@@ -71,6 +73,8 @@ class NetworkInputs:
         if kind in JSON:
             return self.read_json(body)
         if self._rows is not None:
+            if kind == ARROW:
+                return self._of_table(await read_arrow(self._rows, body))
             return self._of_table(self._rows.read_npy(body)) if kind == NPY else None
         if kind == MULTIPART and self.source.takes_parts:
             return await self._read_parts(headers, body)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
-from reprlib import Repr
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import orjson
@@ -13,10 +12,11 @@ from numpy.typing import NDArray
 
 from bento_selfheal.core.records import Label
 from bento_selfheal.errors import InvalidInput
+from bento_selfheal.inputs.column import Column
+from bento_selfheal.inputs.schema import Schema
+from bento_selfheal.serving.reading.refusals import refuse_names, shown
 from bento_selfheal.wire import npy
 
-SHOWN = 80
-"""Characters of a value that an error message shows."""
 NUMBERS = {int, float}
 
 
@@ -29,12 +29,14 @@ class RowReader:
 
     Attributes:
         max_rows: The same.
+        schema: The columns.
     """
 
     def __init__(self, features: Sequence[str], max_rows: int) -> None:
         self._features = list(features)
         self._known = set(features)
         self.max_rows = max_rows
+        self.schema = Schema([Column(name=name) for name in features])
 
     def read(self, rows: Any, field: str = "rows") -> NDArray[np.float32]:
         """Lists in the order of the features, or objects by feature name → ``(n, features)``.
@@ -175,15 +177,8 @@ class RowReader:
         if not isinstance(row, dict):
             raise InvalidInput(loc, f"rows mix objects with {shown(row)}", "type")
         if row.keys() != self._known:
-            self._refuse_names(row, loc)
+            refuse_names(row, self._features, loc)
         return [row[name] for name in self._features]
-
-    def _refuse_names(self, row: Mapping[str, Any], loc: tuple[str | int, ...]) -> NoReturn:
-        for name in row:
-            if name not in self._known:
-                raise InvalidInput((*loc, name), "unknown feature", "unknown_feature")
-        missing = next(name for name in self._features if name not in row)
-        raise InvalidInput((*loc, missing), "missing feature", "missing")
 
 
 class LabelReader:
@@ -253,16 +248,6 @@ def read_array(body: bytes) -> NDArray[Any]:
         raise InvalidInput(("body",), f"not a .npy file of numbers: {error}", "npy") from error
 
 
-def shown(value: Any) -> str:
-    """A value for an error message, cut to a length that fits a log line.
-
-    >>> shown("x" * 1_000_000)[:8]
-    "'xxxxxxx"
-    """
-    text = repr(value[: 2 * SHOWN]) if isinstance(value, str) else _CUT.repr(value)
-    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
-
-
 def _first_infinite(values: NDArray[np.float32]) -> int | None:
     """The first row with a value that is not finite; None where all are."""
     finite = np.isfinite(values)
@@ -276,10 +261,3 @@ def _is_float32(value: float) -> bool:
             return bool(np.isfinite(np.float32(value)))
     except OverflowError:
         return False
-
-
-# The whole text of a large value would take seconds to write, only to be cut afterwards.
-_CUT = Repr()
-_CUT.maxlist = _CUT.maxdict = _CUT.maxtuple = SHOWN
-_CUT.maxstring = _CUT.maxother = 2 * SHOWN
-_CUT.maxlong = 2 * SHOWN

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bento_selfheal.errors import InvalidInput
-from bento_selfheal.inputs.column import Column, Kind
+from bento_selfheal.inputs.column import ORDERED, Column
 from bento_selfheal.inputs.schema import Misfit, Schema
-from bento_selfheal.serving.reading.rows import RowReader, rows_alone, shown
-
-NUMBERS = (Kind.NUMBER, Kind.INTEGER, Kind.BOOLEAN)
+from bento_selfheal.serving.reading.refusals import shown
+from bento_selfheal.serving.reading.rows import RowReader, rows_alone
 
 
 class TypedRowReader(RowReader):
@@ -26,7 +25,7 @@ class TypedRowReader(RowReader):
 
     def __init__(self, columns: Sequence[Column], max_rows: int) -> None:
         super().__init__([column.name for column in columns], max_rows)
-        self._schema = Schema(columns)
+        self.schema = Schema(columns)
 
     def read_json(self, body: bytes) -> NDArray[np.float32] | None:
         """``{"rows": …}`` → codes; None for a body that is not of that shape.
@@ -46,20 +45,21 @@ class TypedRowReader(RowReader):
         if isinstance(row, dict):
             row = self._in_order(row, loc)
         self._check_width(row, loc)
-        codes: NDArray[np.float32] = read_codes(self._schema, [row], lambda _: loc)[0]
+        codes: NDArray[np.float32] = read_codes(self.schema, [row], lambda _: loc)[0]
         return codes
 
     def _numbers(self, rows: list[Any], field: str) -> NDArray[np.float32]:
         for i, row in enumerate(rows):
             self._check_width(row, (field, i))
-        return read_codes(self._schema, rows, lambda row: (field, row))
+        return read_codes(self.schema, rows, lambda row: (field, row))
 
     def _table(self, table: NDArray[Any], field: str) -> NDArray[np.float32]:
         """An array ``(n, columns)``; NaN is a gap, and only numbers can be told by one."""
-        texts = [c.name for c in self._schema.columns if c.kind not in NUMBERS]
+        texts = [c.name for c in self.schema.columns if c.kind not in ORDERED]
         if texts:
             raise InvalidInput(
-                (field,), f"a NumPy file holds numbers alone, and {texts[0]!r} is none; send JSON",
+                (field,), f"a NumPy file holds numbers alone, and {texts[0]!r} is none; send JSON "
+                "or an Arrow stream",
                 "npy",
             )  # fmt: skip
         self._check_numbers(table, field)
@@ -82,6 +82,11 @@ def read_codes(
     try:
         return schema.codes(rows)
     except Misfit as misfit:
-        given = "null" if misfit.value is None else shown(misfit.value)
-        said = f"{misfit.wanted} is needed, got {given}"
-        raise InvalidInput((*loc(misfit.row), misfit.column), said, "value") from misfit
+        raise refusal_of(misfit, loc(misfit.row)) from misfit
+
+
+def refusal_of(misfit: Misfit, loc: tuple[str | int, ...]) -> InvalidInput:
+    """What a client is told of a value that its column cannot hold, in the row at `loc`."""
+    given = "null" if misfit.value is None else shown(misfit.value)
+    said = f"{misfit.wanted} is needed, got {given}"
+    return InvalidInput((*loc, misfit.column), said, "value")

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 from networks import png, striped
-from PIL import Image
+from PIL import Image, ImageOps
+from PIL.ExifTags import Base
 from pydantic import ValidationError
 
 from bento_selfheal.embedding.images import Images
@@ -80,6 +81,34 @@ def test_a_type_is_kept(dtype: Any) -> None:
     batch = source.gather(read)
     assert batch.dtype == getattr(torch, dtype)
     assert torch.equal(batch[0], batch[1])
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_photo_is_turned_upright(turn: int, kind: str) -> None:
+    """The orientation that a camera notes in a file is followed as Pillow's own function does, of
+    files and of images opened from them."""
+    pixels = np.zeros((8, 16, 3), np.uint8)
+    pixels[:4, :8], pixels[4:, 8:] = (255, 0, 0), (0, 0, 255)
+    out, exif = io.BytesIO(), Image.Exif()
+    exif[Base.Orientation] = turn
+    Image.fromarray(pixels).save(out, kind, exif=exif, quality=100)
+    opened = Image.open(io.BytesIO(out.getvalue()))
+    upright = ImageOps.exif_transpose(opened).convert("RGB")
+    source = Images(size=(upright.height, upright.width))
+    for way in (out.getvalue(), opened):
+        assert np.array_equal(np.asarray(source.read(way)), np.asarray(upright))
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_a_damaged_orientation_says_nothing() -> None:
+    """An image whose tags cannot be read is read as it lies."""
+    image = striped(1)[0][0]
+    for exif in (b"Exif\0\0MM\0*\xff\xff\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\xff\xff", b"x"):
+        out = io.BytesIO()
+        image.save(out, "PNG", exif=exif)
+        read = Images(size=image.size).read(out.getvalue())
+        assert np.array_equal(np.asarray(read), np.asarray(image))
 
 
 def bomb(side: int) -> bytes:

@@ -117,7 +117,7 @@ def test_parquet(tmp_path: Path, name: str) -> None:
     pa.parquet.write_table(table, tmp_path / name)
     found = read_file(tmp_path / name)
     assert found.table.to_pydict() == {"x": [1.5, None], "text": [3, None], "declared": ["1", "2"]}
-    assert "column 'text': text in the file, read as int64" in found.notes
+    assert "column 'text': text, read as int64" in found.notes
 
 
 @needs_cases

@@ -139,7 +139,7 @@ def test_by_a_schema(tmp_path: Path) -> None:
         read_table(file, "up", schema=schema)
     gaps = written(tmp_path / "b.csv", "x,y,up\n1,red,0\n,7,1\n1,8,0\n")
     schema.write_text('[{"name": "x"}, {"name": "y"}]')
-    with pytest.raises(SettingsError, match=r"'x': row 1 is missing.*'y' is no number.*red"):
+    with pytest.raises(SettingsError, match=r"'x': row 1 is missing.*'y': row 0 is 'red'"):
         read_table(gaps, "up", schema=schema)
     with pytest.raises(SettingsError, match="columns 'no', 'nor' are not there"):
         read_table(file, "no", drop=["nor"])

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.experts.kinds.context import ContextExpert
 from bento_selfheal.experts.table import INPUT_EXPERTS
+from bento_selfheal.inputs.labelled_table import Table
 from bento_selfheal.packaging.model_store import use_home
 from bento_selfheal.simulation.backtest import Backtest
-from bento_selfheal.simulation.streams import Stream, Table
+from bento_selfheal.simulation.streams import Stream
 from bento_selfheal.simulation.table import package_table, table_stream
 
 pytestmark = pytest.mark.slow

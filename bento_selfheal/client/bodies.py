@@ -1,0 +1,113 @@
+"""What rows and inputs are sent as: an Arrow stream, a NumPy file, images, text, or JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import numpy as np
+
+from bento_selfheal.core.given import array_of, column_of, is_image, is_missing, table_of
+from bento_selfheal.errors import InvalidInput
+from bento_selfheal.wire import npy
+from bento_selfheal.wire.messages import ARROW, NPY
+
+JSON, PNG, TEXT = "application/json", "image/png", "text/plain; charset=utf-8"
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+"""Modes of Pillow's images that a PNG file holds as they are."""
+ORIENTATION = 0x0112
+"""The tag of an image's orientation in EXIF."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """A request's body, and its Content-Type."""
+
+    content: bytes
+    kind: str
+
+
+def body_of(rows: Any) -> Body:
+    """The body of a request about rows or inputs, as `Client.predict` takes them.
+
+    Raises:
+        InvalidInput: They hold what no body can carry.
+    """
+    try:
+        if (table := table_of(rows)) is not None:
+            from bento_selfheal.wire import arrow  # which loads pyarrow
+
+            return Body(arrow.dump(table), ARROW)
+        array = array_of(rows)
+    except ValueError as error:
+        raise InvalidInput(("rows",), str(error), "type") from error
+    if array is not None and array.dtype.kind in "fiu":
+        return Body(npy.dump(array), NPY)
+    if isinstance(rows, str):
+        return Body(rows.encode(), TEXT)
+    if is_image(rows):
+        return Body(_png(rows), PNG)
+    if isinstance(rows, Sequence) and rows and all(is_image(one) for one in rows):
+        return _parts([_png(one) for one in rows])
+    return json_body({"rows": rows if array is None else array})
+
+
+def json_body(value: Any) -> Body:
+    """JSON of values as NumPy, torch and pandas have them too.
+
+    Raises:
+        InvalidInput: JSON cannot carry one of them.
+    """
+    # The standard library writes NaN, so that the service can name the place of the bad value.
+    return Body(json.dumps(value, default=_plain).encode(), JSON)
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON does not know, as one that it does."""
+    if isinstance(value, Decimal):
+        return float(value) if value.is_finite() else math.nan
+    if isinstance(value, np.generic):
+        return value.tolist()
+    if is_missing(value):
+        return None
+    if isinstance(value, date):  # also with a time
+        return value.isoformat()
+    try:
+        if (array := array_of(value)) is not None:
+            return array.tolist()
+        if (column := column_of(value)) is not None:
+            return column.to_pylist()
+    except ValueError as error:
+        raise InvalidInput(("body",), str(error), "type") from error
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise InvalidInput(("body",), f"JSON cannot carry {value!r:.200}", "type")
+
+
+def _png(image: Any) -> bytes:
+    """The file of an image of Pillow. Of what a camera noted, its orientation alone goes along, by
+    which the service turns it."""
+    from PIL.Image import Exif
+
+    own = image if image.mode in PNG_MODES else image.convert("RGB")
+    exif, out = Exif(), io.BytesIO()
+    with suppress(Exception):  # Pillow's parser raises many kinds on damaged tags
+        if turn := image.getexif().get(ORIENTATION):
+            exif[ORIENTATION] = turn
+    own.save(out, "PNG", exif=exif)
+    return out.getvalue()
+
+
+def _parts(files: Sequence[bytes]) -> Body:
+    """A multipart body with a part for each file."""
+    parts = [("files", (f"{i}.png", file, PNG)) for i, file in enumerate(files)]
+    request = httpx.Request("POST", "http://localhost", files=parts)
+    return Body(request.read(), request.headers["Content-Type"])
