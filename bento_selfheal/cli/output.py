@@ -165,7 +165,11 @@ def print_status(status: dict[str, Any], console: Console) -> None:
 def _drift(signals: Mapping[str, Any]) -> str:
     limit = f"{signals['z']:.2f} of {signals['fidi_threshold']:g}"
     z = f"z {limit} on {signals['feature']}" if signals["feature"] else "no feature is watched yet"
-    return f"{z}, {counted(signals['conflicts'], 'conflict')} of {signals['conflict_min']}"
+    out = f"{z}, {counted(signals['conflicts'], 'conflict')} of {signals['conflict_min']}"
+    if signals.get("distance_limit") is None:
+        return out
+    where = f" on {', '.join(signals['differing'])}" if signals["differing"] else ""
+    return f"{out}, distance {signals['distance']:.2f} of {signals['distance_limit']:.2f}{where}"
 
 
 def _worth(status: Mapping[str, Any]) -> dict[str, str]:

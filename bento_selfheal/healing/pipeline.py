@@ -171,7 +171,7 @@ class Pipeline:
             if began := p.drift.one_class.answered(batch[1], threshold, p.controls.thresholds):
                 self.journal.note("one_class", began)
             span.set_attributes({names.Z: reading.z, names.CONFLICTS: reading.conflicts})
-            span.set_attribute(names.DRIFTING, reading.drifting)
+            span.set_attributes({names.DISTANCE: reading.distance, names.DRIFTING: reading.drifting})
             self._changed(changes)
             p.policy.answered(batch[1])
             if reading.drifting:
