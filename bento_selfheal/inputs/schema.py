@@ -105,6 +105,12 @@ class Schema:
         return [list(row) for row in zip(*columns.values(), strict=True)]
 
 
+def number_of(kind: Kind, value: Any) -> float:
+    """A value of any kind but a category as a number, days since 1970 for a date; NaN where it is
+    missing, infinite where such a column cannot hold it."""
+    return _number_of(value, _READ[kind])
+
+
 def _numbers(kind: Kind, values: Sequence[Any], read: Callable[[Any], float]) -> Any:
     """The values of a column as numbers: NaN where one is missing, infinite where it is none."""
     if kind in PLAIN and PLAIN[kind].issuperset(map(type, values)):

@@ -260,7 +260,7 @@ class Package:
 
     def rules(self) -> RuleSet:
         """Its rules, bound to its columns, with full trust."""
-        return RuleSet(self.info.rules, self.info.features)
+        return RuleSet(self.info.rules, self.info.features, self.info.columns)
 
 
 def checked_probabilities(model: SelfHealingModel, x: NDArray[np.float32]) -> NDArray[np.float32]:
