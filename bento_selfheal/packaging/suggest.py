@@ -12,17 +12,18 @@ shuffled labels reach with a chance of `FALSE_ALARM` over all features together,
 level is too low, and `SHARE` is the bound that counts. Ranks see only what goes one way: a
 feature whose low and high values both mean the class is missed.
 
-Of a category, the rows that choose are halved: one half says how often each category is of the class,
-and the other how well that ranks the class. A date is looked at by its weekday and its hour. Whether a
-value is missing is looked at like a value. A feature is as strong as the strongest of these.
+Of a category, the rows that choose are halved: one half says how often each category is of the
+class, and the other how well that ranks the class. A date is looked at by its weekday and its hour.
+Whether a value is missing is looked at like a value. A feature is as strong as the strongest.
 
 Rules: for each sensitive feature, class and side, the threshold with the highest F-measure at
 `BETA`, among those whose precision clears `RIGHT`, and `LIFT` times the class's base rate. `BETA`
 above 1 puts recall before precision: a rule points at rows to look at, and one that stays silent
 helps nobody. The maximum is flat, so the roundest number near the middle of the thresholds within
-`FLAT` of it is taken. Of categories, those that each clear the base rate are named, the surest first,
-as many as give the highest F-measure. A rule whose precision on held-out rows does not clear the base rate there is
-dropped. "Clears" means: the lower end of the confidence interval, at `CONFIDENCE`, is above.
+`FLAT` of it is taken. Of categories, those that each clear the base rate are named, the surest
+first, as many as give the highest F-measure. A rule whose precision on held-out rows does not clear
+the base rate there is dropped. "Clears" means: the lower end of the confidence interval, at
+`CONFIDENCE`, is above.
 """
 
 from __future__ import annotations

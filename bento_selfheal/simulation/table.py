@@ -80,9 +80,11 @@ def suggest_table(table: Table, most: int, seed: int) -> dict[str, Any]:
         "strength": found.strength,
         "rules": [
             {
-                **asdict(r), "rule": r.rule.model_dump(mode="json"),
-                "condition": r.rule.condition, "class": classes[r.rule.target],
-            }  # fmt: skip
+                **asdict(r),
+                "rule": r.rule.model_dump(mode="json"),
+                "condition": r.rule.condition,
+                "class": classes[r.rule.target],
+            }
             for r in found.rules
         ],
     }

@@ -108,7 +108,7 @@ def _mix(package: Package, known: FeatureStatistics, rows: int) -> Mix:
     """The commonest categories each by itself, and all others together with the unseen ones."""
     counts = package.counts(known)
     levels, total = counts[:-1], max(counts[:-1].sum(), 1)
-    own = np.argsort(-levels[:-1], kind="stable")[: MOST_CELLS]
+    own = np.argsort(-levels[:-1], kind="stable")[:MOST_CELLS]
     own = own[levels[own] * rows >= LEAST_EXPECTED * total]
     cells = np.full(len(levels), len(own))
     cells[own] = np.arange(len(own))

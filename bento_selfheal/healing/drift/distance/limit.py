@@ -72,7 +72,9 @@ def _limit(farthest: Floats, window: int, allowed: float) -> float:
     low, high = 0.0, float(farthest.max())
     for _ in range(30):
         middle = (low + high) / 2
-        low, high = (low, middle) if _alarms(farthest > middle, window) <= allowed else (middle, high)
+        low, high = (
+            (low, middle) if _alarms(farthest > middle, window) <= allowed else (middle, high)
+        )
     return high
 
 
