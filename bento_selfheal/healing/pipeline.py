@@ -170,8 +170,7 @@ class Pipeline:
             changes, seen = p.drift.read(batch, threshold), p.drift.signals.reading
             if began := p.drift.one_class.answered(batch[1], threshold, p.controls.thresholds):
                 self.journal.note("one_class", began)
-            facts = {names.Z: seen.z, names.CONFLICTS: seen.conflicts, names.DISTANCE: seen.distance}
-            span.set_attributes({**facts, names.DRIFTING: seen.drifting})
+            span.set_attributes(seen.attributes())
             self._changed(changes)
             p.policy.answered(batch[1])
             if seen.drifting:

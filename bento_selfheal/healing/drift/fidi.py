@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bento_selfheal.packaging.package import Package
+from bento_selfheal.telemetry import names
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,15 @@ class SignalReading:
     """The largest distance of a category, of missing values or of the hidden vector."""
     differing: Sequence[str] = ()
     """Those farther away than calm rows get, the farthest first."""
+
+    def attributes(self) -> dict[str, float | bool]:
+        """As attributes of a span."""
+        return {
+            names.Z: self.z,
+            names.CONFLICTS: self.conflicts,
+            names.DISTANCE: self.distance,
+            names.DRIFTING: self.drifting,
+        }
 
     @property
     def reason(self) -> str:
