@@ -58,8 +58,8 @@ def condition(
     if operator in GAPS:
         wanted = operator == "is missing"
         return lambda codes: np.asarray(np.isnan(codes) == wanted)
-    values = list(value) if _is_list(value) else [value]
-    return _of_values(column, operator, values, part)  # type: ignore[arg-type]
+    values = [value] if isinstance(value, Value) else list(value)
+    return _of_values(column, operator, values, part)
 
 
 def _check(column: Column, operator: Operator, value: Any, part: Part) -> None:

@@ -144,8 +144,8 @@ def _gaps(column: Column, missing: NDArray[np.bool_], y: Classes, sizes: Floats)
     rules = []
     for place, operator in enumerate(("is not missing", "is missing")):
         for target, size in enumerate(sizes):
-            hits, rows = counts.counts[place, target], counts.counts[place].sum()
-            if best_levels(np.array([hits]), np.array([rows]), size, sizes.sum()):
+            own = counts.counts[place : place + 1]
+            if best_levels(own[:, target], own.sum(axis=1), size, sizes.sum()):
                 rules.append(_rule(column, operator, 0.0, target))
     return View(counts.strength(), counts.surprise(), rules)
 

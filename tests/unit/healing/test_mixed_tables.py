@@ -8,10 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mixed import codes, flights, packaged
+from mixed import COLUMNS, NAMES, codes, flights, packaged
 from rigs import BATCH, Live, Rig, settings_of
 
 from bento_selfheal.healing.drift.signals import Signals
+from bento_selfheal.packaging.build import package_model
+from bento_selfheal.packaging.opening import open_package
+from bento_selfheal.packaging.training import Training
+from bento_selfheal.rules import parse_rule
 from bento_selfheal.simulation.backtest import Backtest
 from bento_selfheal.simulation.streams import Stream
 
@@ -49,6 +53,34 @@ def test_what_changes_is_named(place: int, change: Callable[[Any], Any], named: 
     assert signals["drifting"]
     assert signals["distance"] > signals["distance_limit"]
     assert named in ran.rig.pipeline.parts.drift.signals.reason
+
+
+def test_rules_of_every_kind_conflict_and_are_judged() -> None:
+    """Rules on a category, a gap, a switch and a date are packaged, trained with, compared with
+    answers, and judged on labels, as rules on numbers are."""
+    texts = ["sky == fog -> late", "speed is missing -> late", "at night == true -> in time",
+             "weekday of day == Sunday -> late", "speed < 120 -> late"]  # fmt: skip
+    rows, labels = flights(1000)
+    rules = [parse_rule(text, ["in time", "late"], COLUMNS) for text in texts]
+    made = package_model(
+        "ruled", codes(rows), labels, features=NAMES, columns=COLUMNS, rules=rules,
+        training=Training(epochs=3, rule_weight=0.3),
+    )  # fmt: skip
+    again = open_package(made.tag)
+    assert again.info.rules == rules
+    rows, labels = flights(4 * BATCH, seed=8)
+    ran = Live(Rig(again))
+    ran.send(codes(rows), np.asarray([label == "late" for label in labels]))
+    status = ran.rig.status()
+    assert status["signals"]["conflicts"] > 0
+    fog, gap, night, sunday, slow = status["rules"]
+    assert fog["rule"] == "sky == fog -> class 1"
+    assert 0.6 < fog["precision"] < 1
+    assert fog["coverage"] == pytest.approx(1 / 3, abs=0.12)
+    assert gap["coverage"] == pytest.approx(0.2, abs=0.1)
+    assert night["coverage"] == pytest.approx(0.5, abs=0.12)
+    assert sunday["coverage"] == pytest.approx(1 / 7, abs=0.05)
+    assert slow["coverage"] > 0
 
 
 def test_calm_rows_are_calm() -> None:
