@@ -118,7 +118,7 @@ class Mix:
         old = self.known.sum()
         both = (sums + self.known) / (new + old)
         ratio = _surprise(sums, new * both) + _surprise(self.known, old * both)
-        return np.cbrt(2 * ratio)
+        return np.asarray(np.cbrt(2 * ratio))
 
     def distance(self, sums: Floats, rows: int) -> Floats:
         """As `Compared.distance`."""
@@ -171,7 +171,7 @@ class Vector:
     def raw(self, sums: Floats, rows: int) -> Floats:
         """The cube root of Hotelling's distance, ``(…)``."""
         known = 1 / (1 / rows + 1 / len(self.rows))
-        return np.cbrt(known * ((sums / rows) ** 2).sum(axis=-1))
+        return np.asarray(np.cbrt(known * ((sums / rows) ** 2).sum(axis=-1)))
 
     def distance(self, sums: Floats, rows: int) -> Floats:
         """As `Compared.distance`."""
