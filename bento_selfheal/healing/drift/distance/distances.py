@@ -112,7 +112,7 @@ def _mix(package: Package, known: FeatureStatistics, rows: int) -> Mix:
     own = own[levels[own] * rows >= LEAST_EXPECTED * total]
     cells = np.full(len(levels), len(own))
     cells[own] = np.arange(len(own))
-    seen = np.bincount(cells, weights=levels, minlength=len(own) + 1)
+    seen = np.bincount(cells, weights=levels, minlength=len(own) + 1).astype(np.float64)
     place = package.info.features.index(known.column)
     share = float(total / max(counts.sum(), 1))
     return Mix(known.column, place, cells, seen + 1 / len(seen), share)
