@@ -115,8 +115,8 @@ def _named(
     """A view of places in a list of names; a place beyond is a category never seen."""
     places = np.minimum(codes, len(names)).astype(np.int64)
     classes = len(sizes)
-    counts = np.bincount(places * classes + y, minlength=(len(names) + 1) * classes)
-    counts = counts.reshape(-1, classes)[:-1].astype(np.float64)
+    cells = np.bincount(places * classes + y, minlength=(len(names) + 1) * classes)
+    counts = cells.reshape(-1, classes)[:-1].astype(np.float64)
     rules = []
     for target, size in enumerate(sizes):
         found = best_levels(counts[:, target], counts.sum(axis=1), size, sizes.sum())
