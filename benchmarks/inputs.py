@@ -95,10 +95,10 @@ def measured(source: Source, _: Path) -> Row:
     run, flagged = Backtest(package, Settings(seed=SEED)), dict[str, int]()
     requests = run.run(Stream(stream.rows, stream.labels, source.late, REQUEST_ROWS))
     for number, _ in enumerate(requests, start=1):
-        scores = run.parts.drift.signals.fidi.scores()
-        for name, z in scores.items():
-            if z > run.parts.settings.tuning.fidi_threshold:
-                flagged.setdefault(name, len(train.rows) + number * REQUEST_ROWS)
+        signals, limit = run.parts.drift.signals, run.parts.settings.tuning.fidi_threshold
+        moved = [name for name, z in signals.fidi.scores().items() if z > limit]
+        for name in (*moved, *signals.reading.differing):
+            flagged.setdefault(name, len(train.rows) + number * REQUEST_ROWS)
     labels = run.answers("labels")
     rows = {
         name: {key: figures[key] for key in ("accuracy", "auc", "average_precision")}

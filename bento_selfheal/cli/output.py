@@ -120,7 +120,10 @@ def _table(title: str, first: str, *others: str) -> Table:
 
 
 def print_suggestion(found: dict[str, Any], console: Console) -> None:
-    """Sensitive features and candidate rules."""
+    """How the file was read, what was left out, sensitive features and candidate rules."""
+    say(console, "; ".join(found["notes"]))
+    for name, why in found["left_out"].items():
+        say(console, f"column {name!r}: {why}")
     names = ", ".join(f"{name} ({found['strength'][name]:.2f})" for name in found["sensitive"])
     say(console, f"sensitive features: {names or 'none stands out'}")
     if not found["rules"]:
@@ -130,10 +133,9 @@ def print_suggestion(found: dict[str, Any], console: Console) -> None:
     for column in ("rule", "class", "precision", "coverage", "recall", "F1"):
         grid.add_column(column, justify="left" if column in {"rule", "class"} else "right")
     for row in found["rules"]:
-        rule = row["rule"]
         add_row(
             grid,
-            f"{rule['feature']} {rule['operator']} {rule['value']:g}", str(row["class"]),
+            row["condition"], str(row["class"]),
             *(f"{row[name]:.3f}" for name in ("precision", "coverage", "recall", "f1")),
         )  # fmt: skip
     console.print(grid)
@@ -165,7 +167,11 @@ def print_status(status: dict[str, Any], console: Console) -> None:
 def _drift(signals: Mapping[str, Any]) -> str:
     limit = f"{signals['z']:.2f} of {signals['fidi_threshold']:g}"
     z = f"z {limit} on {signals['feature']}" if signals["feature"] else "no feature is watched yet"
-    return f"{z}, {counted(signals['conflicts'], 'conflict')} of {signals['conflict_min']}"
+    out = f"{z}, {counted(signals['conflicts'], 'conflict')} of {signals['conflict_min']}"
+    if signals.get("distance_limit") is None:
+        return out
+    where = f" on {', '.join(signals['differing'])}" if signals["differing"] else ""
+    return f"{out}, distance {signals['distance']:.2f} of {signals['distance_limit']:.2f}{where}"
 
 
 def _worth(status: Mapping[str, Any]) -> dict[str, str]:

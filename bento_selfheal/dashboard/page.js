@@ -205,11 +205,18 @@ function verdict(s) {
   return s.lift.high < 0 ? `healing hurts: ${signed(s.lift.mean)} accuracy` : "no proven difference from the baseline";
 }
 
+/** How far categories, missing values and hidden vectors are from training, and which too far. */
+function far(signal) {
+  if (signal.distance_limit == null) return "";
+  const where = signal.differing.length ? ` on ${signal.differing.join(", ")}` : "";
+  return `, distance ${number(signal.distance, 2)} of ${number(signal.distance_limit, 2)}${where}`;
+}
+
 function drawTiles(s) {
   const signal = s.signals ?? {}, over = signal.drifting || signal.z > signal.fidi_threshold;
   text("drift", over ? "drifting" : "calm", over ? "warn" : "good");
   const feature = signal.feature ? ` on ${signal.feature}` : "";
-  text("drift-why", `z ${number(signal.z, 2)} of ${signal.fidi_threshold}${feature}, conflicts ${signal.conflicts ?? "–"} of ${signal.conflict_min}`);
+  text("drift-why", `z ${number(signal.z, 2)} of ${signal.fidi_threshold}${feature}, conflicts ${signal.conflicts ?? "–"} of ${signal.conflict_min}${far(signal)}`);
   const last = s.last, share = s.predicted_rows ? s.labels.joined / s.predicted_rows : null;
   text("accuracy", last ? number(last.champion.accuracy) : `≈ ${number(s.estimate?.accuracy)}`);
   text("accuracy-why", last

@@ -167,14 +167,13 @@ class Pipeline:
         p.scoreboard.counts.batches += 1
         with self._telemetry.span(names.SIGNAL, {names.BATCH: p.scoreboard.counts.batches}) as span:
             threshold = p.policy.point.threshold
-            changes, reading = p.drift.read(batch, threshold), p.drift.signals.reading
+            changes, seen = p.drift.read(batch, threshold), p.drift.signals.reading
             if began := p.drift.one_class.answered(batch[1], threshold, p.controls.thresholds):
                 self.journal.note("one_class", began)
-            span.set_attributes({names.Z: reading.z, names.CONFLICTS: reading.conflicts})
-            span.set_attribute(names.DRIFTING, reading.drifting)
+            span.set_attributes(seen.attributes())
             self._changed(changes)
             p.policy.answered(batch[1])
-            if reading.drifting:
+            if seen.drifting:
                 self._hold_share()
             self._enter(p.calm_state())
 

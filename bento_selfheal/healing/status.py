@@ -86,10 +86,13 @@ def _signals(p: Parts) -> dict[str, Any]:
         "z": signals.reading.z,
         "feature": signals.reading.feature,
         "conflicts": signals.reading.conflicts,
+        "distance": signals.reading.distance,
+        "differing": list(signals.reading.differing),
         "drifting": signals.seen,
         "error": signals.fallen,
         "fidi_threshold": p.settings.tuning.fidi_threshold,
         "conflict_min": p.settings.tuning.conflict_min,
+        "distance_limit": signals.distances.limit if signals.distances.compared else None,
     }
 
 

@@ -19,7 +19,7 @@ from bento_selfheal.core.records import Label
 from bento_selfheal.embedding.source import Source
 from bento_selfheal.errors import PackageError
 from bento_selfheal.experts.race import Race
-from bento_selfheal.inputs.column import ORDERED, Column
+from bento_selfheal.inputs.column import Column
 from bento_selfheal.inputs.schema import described
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.calibration import calibrate
@@ -133,7 +133,7 @@ def package_model(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             own = build_model(builder, builder_args)
-            plan, bound = training or Training(), _rule_set(rules, features)
+            plan, bound = training or Training(), _rule_set(rules, features, columns)
             if columns and plan.epochs is None:
                 plan = replace(plan, epochs=best_epochs(own, x[train], y[train], plan, bound))
             fit(own, x[train], y[train], plan, bound)
@@ -157,8 +157,7 @@ def package_model(
         weights_sha256="",
         columns=list(columns),
     )
-    _rule_set(info.rules, info.features, len(classes))
-    _check_rule_columns(info.rules, columns)
+    _rule_set(info.rules, info.features, columns, len(classes))
     made = Package(name, info, own, x[reference], y[reference])
     older = np.sort(train)  # rows come oldest first
     tag = _store(made, teach(made, x[older], y[older]), embedded)
@@ -246,25 +245,17 @@ def _rebuild(builder: str, builder_args: Mapping[str, Any], model: SelfHealingMo
         )
 
 
-def _rule_set(rules: Sequence[Rule], features: Sequence[str], classes: int = 0) -> RuleSet:
+def _rule_set(
+    rules: Sequence[Rule], features: Sequence[str], columns: Sequence[Column], classes: int = 0
+) -> RuleSet:
     try:
-        bound = RuleSet(list(rules), features)
+        bound = RuleSet(list(rules), features, columns)
     except ValueError as error:
         raise PackageError(f"rules: {error}") from error
     strange = [str(rule) for rule in rules if classes and rule.target >= classes]
     if strange:
         raise PackageError(f"rules: {strange} name a class beyond the {classes} of the labels")
     return bound
-
-
-def _check_rule_columns(rules: Sequence[Rule], columns: Sequence[Column]) -> None:
-    """A rule compares numbers; the codes of anything else are none."""
-    for column in columns:
-        plain = column.kind in ORDERED and not column.origin
-        if not plain and any(rule.feature == column.name for rule in rules):
-            raise PackageError(
-                f"rules: {column.name!r} is a {column.kind.value}, which no rule can compare yet"
-            )
 
 
 def _store(made: Package, race: Race, embedded: NetworkRows | EstimatorRows | None) -> str:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bento_selfheal.errors import PackageError
 from bento_selfheal.inputs.column import ORDERED, Column, Kind
+from bento_selfheal.inputs.counts import counts_of
 from bento_selfheal.packaging.package import Aspect, FeatureStatistics
 
 LEAST_SHARE = 0.01
@@ -21,7 +22,7 @@ def calibrate(
     columns: Sequence[Column],
     sensitive: Sequence[str] | None,
 ) -> list[FeatureStatistics]:
-    """What FIDI and detectors look at.
+    """What the signals look at.
 
     Args:
         x: Training rows, ``(n, features)``.
@@ -59,13 +60,18 @@ def _of_numbers(name: str, codes: NDArray[np.float64]) -> FeatureStatistics:
 
 def _of_gaps(column: Column, codes: NDArray[np.float64]) -> Iterator[FeatureStatistics]:
     """How often a value is missing, or a category was never seen."""
+    counts = counts_of(column, codes)
     if column.nullable:
-        yield _of_share(column, Aspect.MISSING, float(np.isnan(codes).mean()))
+        gaps = (int(counts[:-1].sum()), int(counts[-1]))
+        yield _of_share(column, Aspect.MISSING, gaps[1] / len(codes), gaps)
     if column.kind is Kind.CATEGORY:
-        yield _of_share(column, Aspect.UNSEEN, float((codes >= len(column.levels)).mean()))
+        unseen = float(counts[-2] / len(codes))
+        yield _of_share(column, Aspect.UNSEEN, unseen, tuple(counts.tolist()))
 
 
-def _of_share(column: Column, aspect: Aspect, share: float) -> FeatureStatistics:
+def _of_share(
+    column: Column, aspect: Aspect, share: float, counts: tuple[int, ...]
+) -> FeatureStatistics:
     spread = min(max(share, LEAST_SHARE), 1 - LEAST_SHARE)
     return FeatureStatistics(
         feature=f"{column.name} ({aspect.value})",
@@ -73,4 +79,5 @@ def _of_share(column: Column, aspect: Aspect, share: float) -> FeatureStatistics
         std=float(np.sqrt(spread * (1 - spread))),
         column=column.name,
         of=aspect,
+        counts=counts,
     )

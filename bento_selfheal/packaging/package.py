@@ -24,6 +24,7 @@ from bento_selfheal.embedding.packaged import Embedding
 from bento_selfheal.errors import PackageError
 from bento_selfheal.estimators.packaged import Estimated
 from bento_selfheal.inputs.column import Column
+from bento_selfheal.inputs.counts import counts_of
 from bento_selfheal.model import InputsBeside, Output, SelfHealingModel
 from bento_selfheal.rules import Rule, RuleSet
 from bento_selfheal.scoring.probabilities import own_copy
@@ -48,7 +49,7 @@ class Aspect(StrEnum):
 
 
 class FeatureStatistics(BaseModel):
-    """The training data of one sensitive feature, which FIDI compares new rows with."""
+    """The training data of one sensitive feature, which signals compare new rows with."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -59,6 +60,9 @@ class FeatureStatistics(BaseModel):
     column: str = ""
     """The column that is looked at, where it has another name."""
     of: Aspect = Aspect.VALUE
+    counts: tuple[int, ...] = ()
+    """Training rows as `counts_of` counts them, where it is no value that is compared; empty where
+    an earlier release made the package."""
 
 
 class PackageInfo(BaseModel):
@@ -201,11 +205,16 @@ class Package:
 
     @property
     def sensitive_columns(self) -> list[int]:
-        """The columns that FIDI watches, in the order of the calibration."""
+        """The columns that signals watch, in the order of the calibration."""
         return [self.info.features.index(c.column or c.feature) for c in self.info.calibration]
 
+    @property
+    def value_places(self) -> list[int]:
+        """What of `watched` is the value of a feature."""
+        return [i for i, c in enumerate(self.info.calibration) if c.of is Aspect.VALUE]
+
     def watched(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-        """What FIDI and detectors look at, ``(n, calibrated)``, in the order of the calibration.
+        """What signals look at, ``(n, calibrated)``, in the order of the calibration.
 
         A missing number is the usual one here: that it is missing is watched by itself.
         """
@@ -221,6 +230,15 @@ class Package:
             else:
                 out[:, i] = np.where(np.isnan(out[:, i]), one.mean, out[:, i])
         return out
+
+    def counts(self, known: FeatureStatistics) -> NDArray[np.int64]:
+        """How often each value of a column occurred in training, `counts_of`; in the reference set
+        where the package does not say."""
+        if known.counts:
+            return np.asarray(known.counts)
+        place = self.info.features.index(known.column)
+        found = counts_of(self.info.columns[place], self.reference_rows[:, place])
+        return found if known.of is Aspect.UNSEEN else np.append(found[:-1].sum(), found[-1])
 
     def baseline(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities of the frozen model as trained for rows ``(n, features)``, ``(n,)``."""
@@ -242,7 +260,7 @@ class Package:
 
     def rules(self) -> RuleSet:
         """Its rules, bound to its columns, with full trust."""
-        return RuleSet(self.info.rules, self.info.features)
+        return RuleSet(self.info.rules, self.info.features, self.info.columns)
 
 
 def checked_probabilities(model: SelfHealingModel, x: NDArray[np.float32]) -> NDArray[np.float32]:

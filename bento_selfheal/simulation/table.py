@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bento_selfheal.errors import SettingsError
-from bento_selfheal.inputs.column import ORDERED
+from bento_selfheal.inputs.column import Column
 from bento_selfheal.inputs.labelled_table import Table
 from bento_selfheal.inputs.table_codes import known_levels
 from bento_selfheal.packaging.build import package_model
@@ -32,8 +30,9 @@ def package_table(
     """Train a classifier on a user's table and package it.
 
     Raises:
-        SettingsError: A rule is not of the form ``feature < value -> class``.
+        SettingsError: A rule is not of the form that `parse_rule` reads.
     """
+    columns = table.columns or [Column(name=name) for name in table.features]
     classes = [as_label(value) for value in np.unique(table.labels)]
     return package_model(
         name,
@@ -42,7 +41,7 @@ def package_table(
         features=table.features,
         columns=known_levels(table.columns, table.rows) if table.columns else (),
         sensitive=sensitive,
-        rules=[parse_rule(text, classes) for text in rules],
+        rules=[parse_rule(text, classes, columns) for text in rules],
         seed=seed,
     )
 
@@ -71,25 +70,22 @@ def suggest_table(table: Table, most: int, seed: int) -> dict[str, Any]:
     classes = sorted(set(given), key=lambda label: (isinstance(label, str), label))
     index = {label: i for i, label in enumerate(classes)}
     labels = np.asarray([index[label] for label in given], dtype=np.int64)
-    rows, features = _comparable(table)
-    found = suggest(rows, labels, features, classes=len(classes), seed=seed, most=most)
+    found = suggest(
+        table.rows, labels, table.features,
+        columns=table.columns, classes=len(classes), seed=seed, most=most,
+    )  # fmt: skip
     return {
+        "notes": list(table.notes),
+        "left_out": found.left_out,
         "sensitive": found.sensitive,
         "strength": found.strength,
         "rules": [
-            {**asdict(r), "rule": r.rule.model_dump(), "class": classes[r.rule.target]}
+            {
+                **asdict(r),
+                "rule": r.rule.model_dump(mode="json"),
+                "condition": r.rule.condition,
+                "class": classes[r.rule.target],
+            }
             for r in found.rules
         ],
     }
-
-
-def _comparable(table: Table) -> tuple[NDArray[np.float32], list[str]]:
-    """The columns that a rule can compare, a missing value being the usual one."""
-    if not table.columns:
-        return table.rows, table.features
-    places = [i for i, c in enumerate(table.columns) if c.kind in ORDERED and not c.origin]
-    rows = table.rows[:, places]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of a column without any value
-        usual = np.nan_to_num(np.nanmedian(rows, axis=0))
-    return np.where(np.isnan(rows), usual, rows), [table.features[i] for i in places]

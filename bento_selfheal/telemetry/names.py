@@ -30,7 +30,7 @@ SPANS = {
     PREDICT: "One request to `/predict` is answered; a child of BentoML's span of the request.",
     FEEDBACK: "One request to `/feedback` is checked and its labels are made durable; a child of "
     "BentoML's span of the request.",
-    SIGNAL: "FIDI and conflicts are computed on one batch of the prediction log.",
+    SIGNAL: "FIDI, conflicts and distances are computed on one batch of the prediction log.",
     JOIN: "One batch of labels is joined with its predictions; links to the feedback requests.",
     HEAL: "One heal, from the snapshot before it to the snapshot after it; links to the feedback "
     "requests whose labels led to it.",
@@ -52,6 +52,7 @@ HEAL_NUMBER = "selfheal.heal.number"
 PHASE = "selfheal.snapshot.phase"
 Z = "selfheal.signal.z"
 CONFLICTS = "selfheal.signal.conflicts"
+DISTANCE = "selfheal.signal.distance"
 DRIFTING = "selfheal.signal.drifting"
 ITEMS = "selfheal.feedback"
 LOSS = "selfheal.loss"
@@ -73,8 +74,9 @@ ATTRIBUTES = {
     HEAL_NUMBER: ("int", "Number of the heal since the package was deployed"),
     PHASE: ("string", "The phase of the snapshot: `pre-heal` or `post-heal`"),
     Z: ("double", "FIDI: largest z of a sensitive feature"),
+    DISTANCE: ("double", "Largest distance of categories, missing values or the hidden vector"),
     CONFLICTS: ("int", "Rows of the batch in conflict with a rule"),
-    DRIFTING: ("boolean", "Whether z or the conflicts exceed their threshold"),
+    DRIFTING: ("boolean", "Whether z, the conflicts or the distance exceed their threshold"),
     f"{ITEMS}.<outcome>": ("int", "Number of feedback items with this outcome"),
     f"{LOSS}.<part>": ("double", "Loss of the heal's last step: `real` on labels, `total`; of the "
                        "`article` recipe also `consistency` and `entropy`. Of the recipes "
@@ -135,10 +137,14 @@ METRICS = (
            ("signals", "z")),
     Metric("selfheal.signal.conflicts", "{row}",
            "Rows of the newest batch that conflict with a rule", ("signals", "conflicts")),
+    Metric("selfheal.signal.distance", "{sigma}", "Largest distance of a column's categories or "
+           "missing values, or of the hidden vector, from training", ("signals", "distance")),
     Metric("selfheal.one_class", "{alarm}", "1 while every row is given the same class, which the "
            "packaged model would not do, else 0", ("one_class", "alarm")),
     Metric("selfheal.threshold.z", "{sigma}", "z above which a feature has drifted",
            ("signals", "fidi_threshold")),
+    Metric("selfheal.threshold.distance", "{sigma}", "Distance above which they differ; none where "
+           "all inputs are numbers", ("signals", "distance_limit")),
     Metric("selfheal.threshold.conflicts", "{row}",
            "Conflicts in one batch from which a heal is requested", ("signals", "conflict_min")),
     Metric("selfheal.champion.accuracy", "1", "Accuracy of the served model, newest labelled batch",

@@ -33,7 +33,7 @@ LAYERS: dict[str, set[str]] = {
     "estimators": {"embedding", "errors", "inputs", "model"},
     "wire": {"core"},
     "client": {"core", "errors", "wire"},
-    "rules": {"core", "errors"},
+    "rules": {"core", "errors", "inputs"},
     "telemetry": {"config", "core", "internals"},
     "scoring": {"config", "core", "model"},
     "packaging.package": {

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bento_selfheal.packaging.package import Package
+from bento_selfheal.telemetry import names
 
 
 @dataclass(frozen=True)
@@ -22,15 +23,31 @@ class SignalReading:
     conflicts: int
     """Rows on which a rule and the model disagree."""
     drifting: bool
-    """Whether either one asks for a heal."""
+    """Whether any signal on rows asks for a heal."""
     feature: str | None = None
     """The sensitive feature with the largest z; None until the window has 3 batches."""
+    distance: float = 0.0
+    """The largest distance of a category, of missing values or of the hidden vector."""
+    differing: Sequence[str] = ()
+    """Those farther away than calm rows get, the farthest first."""
+
+    def attributes(self) -> dict[str, float | bool]:
+        """As attributes of a span."""
+        return {
+            names.Z: self.z,
+            names.CONFLICTS: self.conflicts,
+            names.DISTANCE: self.distance,
+            names.DRIFTING: self.drifting,
+        }
 
     @property
     def reason(self) -> str:
         """Why a heal is asked for, in words."""
         where = f" on {self.feature}" if self.feature else ""
-        return f"z={self.z:.2f}{where}, conflicts={self.conflicts}"
+        what = f"z={self.z:.2f}{where}, conflicts={self.conflicts}"
+        if not self.differing:
+            return what
+        return f"{what}, distance={self.distance:.2f} on {', '.join(self.differing)}"
 
 
 class Fidi:
@@ -92,5 +109,5 @@ def calibrated_fidi(package: Package, window: int) -> Fidi:
         package: The packaged model.
         window: How many batch means are kept.
     """
-    known = package.info.calibration
+    known = [package.info.calibration[i] for i in package.value_places]
     return Fidi([c.feature for c in known], [c.mean for c in known], [c.std for c in known], window)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.healing.drift.agreement import Agreement
 from bento_selfheal.healing.drift.detector_bank import DetectorBank
+from bento_selfheal.healing.drift.distance.distances import Distances
 from bento_selfheal.healing.drift.fidi import Fidi, SignalReading, calibrated_fidi
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.rules import RuleSet
@@ -25,7 +26,7 @@ class Signals:
         rules: The rules in force.
 
     Attributes:
-        reading: FIDI and conflicts of the newest batch.
+        reading: FIDI, conflicts and distances of the newest batch.
         recent: Served accuracy of the newest labelled batches.
         fallen: Why that is too low; empty when calm.
     """
@@ -37,6 +38,7 @@ class Signals:
         self.fidi = calibrated_fidi(package, settings.tuning.fidi_window)
         self.reading = SignalReading(0.0, 0, drifting=False)
         self.agreement = Agreement(rules, package, settings.tuning.fidi_window)
+        self.distances = Distances(package, settings)
         self.detectors = DetectorBank(package, settings)
         self.recent: list[float] = []
         self.fallen = ""
@@ -44,13 +46,25 @@ class Signals:
     def rows(self, rows: NDArray[np.float32], answers: NDArray[np.float32]) -> list[str]:
         """Take one batch of rows and answers; what detectors saw change, in words."""
         s = self._settings
-        self.fidi.update(self._package.watched(rows))
+        self.fidi.update(self._package.watched(rows)[:, self._package.value_places])
         conflicts = int(self._rules.conflicts(rows, answers, s.tuning.conflict_thr).sum())
-        self.reading = self.fidi.reading(
+        reading = self.fidi.reading(
             conflicts, threshold=s.tuning.fidi_threshold, conflict_min=s.tuning.conflict_min
         )
+        self.distances.update(rows)
+        self.reading = self._with_distances(reading)
         self.agreement.update(rows, answers)
         return self.detectors.rows(rows)
+
+    def _with_distances(self, reading: SignalReading) -> SignalReading:
+        scores = self.distances.scores()
+        differing = [name for name, far in scores.items() if far > self.distances.limit]
+        return replace(
+            reading,
+            distance=max(scores.values(), default=0.0),
+            differing=differing,
+            drifting=reading.drifting or bool(differing),
+        )
 
     def errors(self, accuracy: float, wrong: NDArray[np.bool_]) -> list[str]:
         """Take a labelled batch's served accuracy, and its errors in order; what detectors saw."""
@@ -78,6 +92,7 @@ class Signals:
         return {
             "reading": asdict(self.reading),
             "fidi": list(self.fidi.window),
+            "distances": self.distances.state(),
             "agreement": self.agreement.recent,
             "detectors": self.detectors.state(),
             "recent": self.recent,
@@ -87,7 +102,10 @@ class Signals:
     def restore(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned."""
         self.reading = SignalReading(**state["reading"])
-        self.fidi.window.extend(state["fidi"])
+        # An earlier release watched missing values here too: its window says nothing now.
+        width = len(self.fidi.features)
+        self.fidi.window.extend(means for means in state["fidi"] if len(means) == width)
+        self.distances.restore(state.get("distances", []))
         self.agreement.recent = [(hits, rows) for hits, rows in state["agreement"]]
         self.detectors.restore(state["detectors"])
         self.recent, self.fallen = state["recent"], state["fallen"]

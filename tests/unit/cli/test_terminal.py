@@ -50,8 +50,14 @@ def snapshot_of(name: str) -> dict[str, Any]:
 
 
 def rule_of(name: str) -> dict[str, Any]:
-    rule = {"feature": name, "operator": "<", "value": 1.0}
-    return {"rule": rule, "class": name, "precision": 1, "coverage": 1, "recall": 1, "f1": 1}
+    return {
+        "condition": f"{name} < 1",
+        "class": name,
+        "precision": 1,
+        "coverage": 1,
+        "recall": 1,
+        "f1": 1,
+    }
 
 
 PRINTED: dict[str, Callable[[str, Console], None]] = {
@@ -67,7 +73,14 @@ PRINTED: dict[str, Callable[[str, Console], None]] = {
         [Finding(name, Grade.BAD, name, name)], console
     ),
     "suggestions": lambda name, console: output.print_suggestion(
-        {"sensitive": [name], "strength": {name: 1.0}, "rules": [rule_of(name)]}, console
+        {
+            "notes": [name],
+            "left_out": {name: name},
+            "sensitive": [name],
+            "strength": {name: 1.0},
+            "rules": [rule_of(name)],
+        },
+        console,
     ),
 }
 

@@ -1,0 +1,190 @@
+"""Conditions on a column, in the values that people know, for the codes that rows hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bento_selfheal.inputs.column import Column, Kind
+from bento_selfheal.inputs.schema import WANTED, number_of, reader_of
+
+Operator = Literal[
+    "<", "<=", ">", ">=", "==", "!=", "in", "not in", "within", "is missing", "is not missing"
+]
+OPERATORS: tuple[Operator, ...] = get_args(Operator)
+Part = Literal["", "weekday", "hour"]
+"""What of a date is compared: all of it, or one of these."""
+Value = float | bool | str
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+HOURS = 24
+ORDER: tuple[Operator, ...] = ("<", "<=", ">", ">=", "within")
+GAPS: tuple[Operator, ...] = ("is missing", "is not missing")
+LISTED: tuple[Operator, ...] = ("in", "not in", "within")
+MINUTES = 1440.0
+"""Of a day; the code of a date is no more exact."""
+
+Codes = NDArray[np.float32]
+Holds = Callable[[Codes], NDArray[np.bool_]]
+_COMPARE = {
+    "<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal,
+}  # fmt: skip
+
+
+def condition(
+    column: Column, operator: Operator, value: Value | Sequence[Value], part: Part = ""
+) -> Holds:
+    """Where a condition holds, for codes ``(n,)``. Where a value is missing, only `GAPS` hold.
+
+    A date without a time stands for its whole day. Days and hours are those of UTC.
+
+    Args:
+        column: The column.
+        operator: One of `OPERATORS`; `within` includes both ends.
+        value: What is compared with: several values for `LISTED`, two of them for `within`, and
+            nothing for `GAPS`.
+        part: What of a date is compared; a weekday by its name, an hour as 0 to 23.
+
+    Raises:
+        ValueError: They do not fit; the message names column, operator and value.
+
+    >>> sky = Column(name="sky", kind=Kind.CATEGORY, levels=("clear", "fog"))
+    >>> condition(sky, "in", ["fog"])(np.array([0, 1, 2, np.nan], dtype=np.float32)).tolist()
+    [False, True, False, False]
+    """
+    _check(column, operator, value, part)
+    if operator in GAPS:
+        wanted = operator == "is missing"
+        return lambda codes: np.asarray(np.isnan(codes) == wanted)
+    values = [value] if isinstance(value, Value) else list(value)
+    return _of_values(column, operator, values, part)
+
+
+def _check(column: Column, operator: Operator, value: Any, part: Part) -> None:
+    """Refuse what fits no column of this kind.
+
+    Raises:
+        ValueError: It does not fit; the message says why.
+    """
+    listed, ordered = operator in LISTED, operator in ORDER
+    problems = {
+        f"a {column.kind.value} has no {part}": part and column.kind is not Kind.DATETIME,
+        f"a {part} is never missing where the date is not": part and operator in GAPS,
+        "the column is never missing": operator in GAPS and not column.nullable,
+        "it needs a list of values": listed and not _is_list(value),
+        "it needs one value": not (listed or operator in GAPS) and _is_list(value),
+        "it needs two values, the first and the last": operator == "within"
+        and (not _is_list(value) or len(value) != 2),
+        "it needs a value": listed and _is_list(value) and not value,
+        "categories have no order; use ==, !=, in or not in": ordered
+        and column.kind is Kind.CATEGORY,
+        "weekdays have no order; use ==, !=, in or not in": ordered and part == "weekday",
+    }
+    for why, wrong in problems.items():
+        if wrong:
+            raise _refused(column, operator, value, why)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _of_values(column: Column, operator: Operator, values: list[Value], part: Part) -> Holds:
+    """A condition on values that are there."""
+    try:
+        bounds = [_bound(column, one, part) for one in values]
+    except ValueError as error:
+        given = values if operator in LISTED else values[0]
+        raise _refused(column, operator, given, str(error)) from error
+    if operator == "within" and bounds[0] > bounds[1]:
+        raise _refused(column, operator, values, "the first is above the last")
+    days = column.kind is Kind.DATETIME and not part
+    whole = [days and _is_day(one) for one in values]
+
+    def seen(codes: Codes, by_day: bool) -> NDArray[Any]:
+        return _seen(column, codes, part, by_day)
+
+    if operator in _COMPARE:
+        compare, bound = _COMPARE[operator], bounds[0]
+        return lambda codes: np.asarray(compare(seen(codes, whole[0]), bound))
+    if operator == "within":
+        low, high = bounds
+        return lambda codes: (seen(codes, whole[0]) >= low) & (seen(codes, whole[1]) <= high)
+
+    def among(codes: Codes) -> NDArray[np.bool_]:
+        hits = [seen(codes, w) == one for one, w in zip(bounds, whole, strict=True)]
+        return np.asarray(np.logical_or.reduce(hits))
+
+    if operator in ("==", "in"):
+        return among
+    return lambda codes: ~among(codes) & ~np.isnan(codes)
+
+
+def _is_day(value: Value) -> bool:
+    return len(str(value).strip()) == len("2026-11-28")
+
+
+def _seen(column: Column, codes: Codes, part: Part, by_day: bool) -> NDArray[Any]:
+    """What of the codes is compared: of anything but a date, they themselves."""
+    if column.kind is not Kind.DATETIME:
+        return codes
+    if part:
+        return part_of(column, codes, part)
+    minutes = _minutes(column, codes)
+    return np.floor(minutes / MINUTES) * MINUTES if by_day else minutes
+
+
+def part_of(column: Column, codes: Codes, part: Part) -> NDArray[np.float64]:
+    """The hour of dates, 0 to 23, or their weekday, 0 for Monday, ``(n,)``; NaN where missing."""
+    minutes = _minutes(column, codes)
+    if part == "hour":
+        return np.asarray(np.floor(minutes / 60) % HOURS)
+    return np.asarray((np.floor(minutes / MINUTES) + 3) % 7)  # 1970-01-01 was a Thursday
+
+
+def _minutes(column: Column, codes: Codes) -> NDArray[np.float64]:
+    """Since 1970."""
+    return np.asarray(np.round((codes.astype(np.float64) + column.origin) * MINUTES))
+
+
+def _bound(column: Column, value: Value, part: Part) -> float:
+    """A value as what it is compared with.
+
+    Raises:
+        ValueError: The column cannot hold it.
+    """
+    if part == "weekday":
+        if value not in WEEKDAYS:
+            raise ValueError(f"{value!r} is no weekday; they are {', '.join(WEEKDAYS)}")
+        return float(WEEKDAYS.index(str(value)))
+    if part == "hour":
+        if isinstance(value, str | bool) or value not in range(HOURS):
+            raise ValueError(f"{value!r} is no hour from 0 to 23")
+        return float(value)
+    if column.kind is Kind.CATEGORY:
+        return _level(column, value)
+    if column.kind is Kind.BOOLEAN and isinstance(value, float):
+        return value  # of a switch, 0.5 parts true from false as well
+    # A rule may part whole numbers at a fraction.
+    kind = Kind.NUMBER if column.kind is Kind.INTEGER else column.kind
+    number = number_of(value, reader_of(column.model_copy(update={"kind": kind})))
+    if not np.isfinite(number):
+        raise ValueError(f"{WANTED[kind]} is needed")
+    return float(np.round(number * MINUTES)) if kind is Kind.DATETIME else number - column.origin
+
+
+def _level(column: Column, value: Value) -> float:
+    """The place of a category; a number is told by its text, as in a file."""
+    whole = isinstance(value, float) and value.is_integer()
+    text = str(int(value)) if whole else str(value)
+    if text not in column.levels:
+        known = ", ".join(column.levels[:20]) + (", …" if len(column.levels) > 20 else "")
+        raise ValueError(f"{text!r} is not one of its categories: {known}")
+    return float(column.levels.index(text))
+
+
+def _refused(column: Column, operator: str, value: Any, why: str) -> ValueError:
+    given = "" if operator in GAPS else f" {value!r}"
+    return ValueError(f"column {column.name!r} ({column.kind.value}), {operator}{given}: {why}")
