@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from bento_selfheal.serving.reading.request_embedder import RequestEmbedder
 from bento_selfheal.serving.reading.rows import LabelReader, RowReader
 from bento_selfheal.serving.reading.typed_rows import TypedRowReader
 from bento_selfheal.telemetry.spans import Telemetry
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class Worker:
         info = self.package.info
         registry = registry_of(self.package, self.store, settings)
         self.rows = _reader_of(info, settings.max_rows)
+        if settings.log_inputs and info.rows_hold_inputs:
+            log.warning("log_inputs has no effect: the log holds the rows of a table anyway")
         embedder = open_embedder(self.package)
         self.network = RequestEmbedder(embedder) if embedder is not None else None
         self.signer = IdSigner(secret)
@@ -145,8 +150,11 @@ class Worker:
         request, token = self.signer.issue(len(rows), logged=logged)
         if logged:
             self.log.append(
-                PredictionRecord(request, rows, probabilities, champion.version, time.time())
-            )
+                PredictionRecord(
+                    request, rows, probabilities, champion.version, time.time(),
+                    inputs=computed.inputs,
+                )
+            )  # fmt: skip
         if self.monitor is not None:
             self.monitor.append(
                 Predicted(token, rows, probabilities, champion.threshold, champion.version)

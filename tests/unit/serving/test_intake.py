@@ -213,7 +213,7 @@ def test_drops_are_explained(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -
     for n in (1, 2, 3, 4):
         log.append(record(n))
     log.thread.start()
-    wait_for(lambda: log._gap is not None and log._gap.reason, "the store's reason")
+    wait_for(lambda: any(gap.reason for gap in log._gaps.values()), "the store's reason")
     note, noted = store.add_event, threading.Event()
 
     def away_again(happened: Any) -> None:
