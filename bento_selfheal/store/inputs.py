@@ -47,10 +47,12 @@ class LoggedInputs(Part):
         corrected = (
             select(newer.revision)
             .where(newer.request == f.request, newer.row == f.row, newer.revision > f.revision)
+            .correlate(t.feedback)
             .exists()
         )
         labels = and_(f.request == page.c.request, f.row == page.c.row, ~corrected)
-        query = select(page, f.label, f.source).outerjoin(t.feedback, labels).order_by(page.c.seq)
+        both = page.outerjoin(t.feedback, labels)
+        query = select(page, f.label, f.source).select_from(both).order_by(page.c.seq)
         with self._db.read() as c:
             rows = c.execute(query).all()
         found = [LoggedInput(**r._mapping) for r in rows if r.label is not None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import pytest
 from conftest import wait_for
 
 from bento_selfheal.core.ids import IdSigner, ids_of
-from bento_selfheal.core.records import FeedbackOutcome, FeedbackRecord, PredictionRecord
+from bento_selfheal.core.records import FeedbackOutcome, FeedbackRecord, PredictionRecord, RawInput
 from bento_selfheal.errors import InvalidInput, StoreError
 from bento_selfheal.serving.feedback import FeedbackIntake
 from bento_selfheal.serving.prediction_log import PredictionLog
@@ -198,6 +198,48 @@ def test_bounded(store: SqlStore) -> None:
     log.append(record(4))
     log.flush()
     assert logged(store) == [1, 2, 4]
+
+
+def with_input(number: int, size: int) -> PredictionRecord:
+    return replace(record(number, 1), inputs=(RawInput("image/png", b"x" * size),))
+
+
+def test_inputs_are_bounded(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the store stalls no more bytes of inputs wait than the limit; predictions beyond it are
+    kept without theirs, and an event tells how many."""
+    monkeypatch.setattr("bento_selfheal.serving.prediction_log.INPUT_BYTES", 1000)
+    log = PredictionLog(store, interval=60, limit=100)
+    for number, size in enumerate([600, 500, 400, 1], start=1):
+        log.append(with_input(number, size))
+    assert (log.waiting, log.dropped, log.inputs_dropped) == (4, 0, 2)
+    log._write()
+    log.append(with_input(5, 1000))
+    log.append(with_input(6, 1))
+    log._write()
+    assert logged(store) == [1, 2, 3, 4, 5, 6]
+    bodies = [store.input_body(seq) for seq in range(1, 5)]
+    assert [body and len(body) for body in bodies] == [600, 400, 1000, None]
+    events = [e for e in store.events() if e.kind == "inputs_dropped"]
+    assert [e.detail["rows"] for e in events] == [2, 1]
+    assert "bytes of inputs" in events[0].detail["reason"]
+
+
+def test_commits_with_inputs_are_small(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large inputs are written few at a time, so that labels are not held up; one that is larger
+    than a commit should be is written by itself."""
+    monkeypatch.setattr("bento_selfheal.serving.prediction_log.GROUP_BYTES", 1000)
+    log, commits, real = PredictionLog(store, interval=60, limit=100), [], store.append_predictions
+
+    def count(records: Any) -> None:
+        commits.append([r.input_bytes for r in records])
+        real(records)
+
+    monkeypatch.setattr(store, "append_predictions", count)
+    for number, size in enumerate([400, 600, 1, 5000, 300, 300], start=1):
+        log.append(with_input(number, size))
+    log.flush()
+    assert commits == [[400, 600], [1], [5000], [300, 300]]
+    assert logged(store) == [1, 2, 3, 4, 5, 6]
 
 
 def test_drops_are_explained(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
