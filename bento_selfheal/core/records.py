@@ -150,7 +150,7 @@ class PredictionRecord:
     @property
     def input_bytes(self) -> int:
         """Bytes of all its inputs."""
-        return sum(len(one.body) for one in self.inputs)
+        return sum(len(one.body) for one in self.inputs) if self.inputs else 0
 
 
 @dataclass(frozen=True)

@@ -21,4 +21,4 @@ class Values(Source):
 
     def raw(self, value: Any) -> RawInput:
         """The value as JSON."""
-        return RawInput("application/json", json.dumps(value, separators=(",", ":")).encode())
+        return RawInput("application/json", json.dumps(value, ensure_ascii=False).encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -32,16 +33,14 @@ class Gap:
     """Predictions, or inputs of such, that were not logged, in one stretch."""
 
     since: float
+    reason: str
     rows: int = 0
-    reason: str = ""
+    error: str = ""
+    """What the store said; the reason behind the reason."""
 
 
 PREDICTIONS, INPUTS = "dropped", "inputs_dropped"
 """Kinds of gaps, and of the events that tell of them."""
-TOO_MUCH = {
-    PREDICTIONS: "more rows came than the store could take",
-    INPUTS: f"more than {INPUT_BYTES:,} bytes of inputs would have waited for the store",
-}
 
 
 class PredictionLog:
@@ -51,18 +50,22 @@ class PredictionLog:
         store: Where a thread commits the queue, in groups.
         interval: Seconds between two commits.
         limit: Most rows that may wait; beyond it new ones are dropped and counted.
+        input_limit: Bytes of inputs in the store beyond which no more are written. Retention holds
+            them below that while a runner leads.
 
     Attributes:
         thread: Commits the queue; to be started and stopped. It writes what is left at its end.
         appended: Rows that were queued so far.
         written: Rows that were written so far.
         dropped: Rows that were dropped so far.
-        inputs_dropped: Rows that were logged without the inputs they were to be kept with.
     """
 
-    def __init__(self, store: SqlStore, *, interval: float, limit: int) -> None:
+    def __init__(
+        self, store: SqlStore, *, interval: float, limit: int, input_limit: float = math.inf
+    ) -> None:
         self._store = store
         self._limit = limit
+        self._input_limit = input_limit
         self._queue: deque[PredictionRecord] = deque()
         self.thread = PeriodicThread(
             "selfheal-log", self._write, interval,
@@ -71,7 +74,6 @@ class PredictionLog:
         self.appended = 0
         self.written = 0
         self.dropped = 0
-        self.inputs_dropped = 0
         # Two counters, each of one thread: bytes of inputs that came, and that left.
         self._bytes_in = self._bytes_out = 0
         self._gaps: dict[str, Gap] = {}
@@ -91,12 +93,11 @@ class PredictionLog:
         rows = len(record.probabilities)
         if self.waiting + rows > self._limit:
             self.dropped += rows
-            self._note(PREDICTIONS, rows)
+            self._note(PREDICTIONS, rows, "more rows came than the store could take")
             return
         if record.inputs and self._bytes_in - self._bytes_out + record.input_bytes > INPUT_BYTES:
             record = replace(record, inputs=())
-            self.inputs_dropped += rows
-            self._note(INPUTS, rows)
+            self._note(INPUTS, rows, "more of them came than the store could take")
         self.appended += rows
         self._bytes_in += record.input_bytes
         self._queue.append(record)
@@ -132,15 +133,23 @@ class PredictionLog:
             group = [r for r in group if r.request not in known]
         self._in_doubt = True
         if group:
-            self._store.append_predictions(group)
+            self._store.append_predictions(self._within_bounds(group))
         self._in_doubt = False
 
-    def _note(self, kind: str, rows: int) -> None:
+    def _within_bounds(self, group: list[PredictionRecord]) -> list[PredictionRecord]:
+        """The group; without its inputs where the store holds too much of them already."""
+        rows = sum(len(r.inputs) for r in group)
+        if not rows or self._store.logged_inputs() <= self._input_limit:
+            return group
+        self._note(INPUTS, rows, "they take more than log_megabytes, and no runner retires them")
+        return [replace(r, inputs=()) for r in group]
+
+    def _note(self, kind: str, rows: int, reason: str) -> None:
         with self._gap_lock:
             new = kind not in self._gaps
-            self._gaps.setdefault(kind, Gap(time.time())).rows += rows
+            self._gaps.setdefault(kind, Gap(time.time(), reason)).rows += rows
         if new:
-            log.error("%d rows wait for the store: %s", self.waiting, TOO_MUCH[kind])
+            log.error("%s, %d rows wait for the store: %s", kind, self.waiting, reason)
 
     def _explain(self) -> None:
         """Note what was dropped, once the store takes predictions again."""
@@ -149,7 +158,7 @@ class PredictionLog:
                 gap = self._gaps.pop(kind)
             detail = {
                 "rows": gap.rows, "since": gap.since, "until": time.time(), "pid": os.getpid(),
-                "reason": gap.reason or TOO_MUCH[kind],
+                "reason": gap.error or gap.reason,
             }  # fmt: skip
             try:
                 self._store.add_event(Event(kind, detail, time.time()))
@@ -165,7 +174,7 @@ class PredictionLog:
             self._explain()
         except StoreError as error:
             for gap in list(self._gaps.values()):
-                gap.reason = gap.reason or str(error)
+                gap.error = gap.error or str(error)
             raise StoreError(f"{self.waiting} predictions wait for the store: {error}") from error
 
     def _write_the_rest(self) -> None:

@@ -26,12 +26,15 @@ from bento_selfheal.serving.feedback import FeedbackIntake
 from bento_selfheal.serving.follower import Champion, Follower
 from bento_selfheal.serving.monitor import DataMonitor, Predicted
 from bento_selfheal.serving.operations import Operations
-from bento_selfheal.serving.prediction_log import PredictionLog
+from bento_selfheal.serving.prediction_log import INPUT_BYTES, PredictionLog
 from bento_selfheal.serving.reading.network_inputs import NetworkInputs
 from bento_selfheal.serving.reading.request_embedder import RequestEmbedder
 from bento_selfheal.serving.reading.rows import LabelReader, RowReader
 from bento_selfheal.serving.reading.typed_rows import TypedRowReader
 from bento_selfheal.telemetry.spans import Telemetry
+
+SLACK = 1.1
+"""How far the log may be over its size between two looks of retention: then inputs are left out."""
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +84,9 @@ class Worker:
         self.sample_rate = settings.log_sample
         self._draw = Random()  # noqa: S311 - which requests are logged is no secret
         self.log = PredictionLog(
-            self.store, interval=settings.tuning.flush_interval, limit=settings.queue_rows
-        )
+            self.store, interval=settings.tuning.flush_interval, limit=settings.queue_rows,
+            input_limit=SLACK * settings.log_megabytes * 1e6 + INPUT_BYTES,
+        )  # fmt: skip
         self.follower = Follower(
             self.store, registry, interval=settings.tuning.follow_interval, telemetry=telemetry
         )

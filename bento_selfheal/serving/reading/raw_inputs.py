@@ -8,7 +8,6 @@ from random import Random
 from bento_selfheal.core.records import RawInput
 from bento_selfheal.embedding.rows import TableRows
 from bento_selfheal.embedding.source import Source
-from bento_selfheal.errors import brief
 from bento_selfheal.serving.reading.network_inputs import Asked
 
 log = logging.getLogger(__name__)
@@ -39,6 +38,7 @@ class RawInputs:
             return tuple(map(self._source.raw, asked.inputs))
         except Exception as error:  # such as a Python object that JSON does not know
             if not self._failed:
-                log.error("inputs of such requests are not kept: %s", brief(error))
+                # Without its message, which may quote the input.
+                log.error("inputs of such requests are not kept: %s", type(error).__name__)
             self._failed = True
             return ()

@@ -18,6 +18,7 @@ from bento_selfheal.serving.feedback import FeedbackIntake
 from bento_selfheal.serving.prediction_log import PredictionLog
 from bento_selfheal.serving.reading.rows import LabelReader, RowReader
 from bento_selfheal.store import SqlStore
+from bento_selfheal.store.inputs import ROW_BYTES
 
 NAMES, CLASSES = ["a", "b"], ["no", "yes"]
 
@@ -211,7 +212,7 @@ def test_inputs_are_bounded(store: SqlStore, monkeypatch: pytest.MonkeyPatch) ->
     log = PredictionLog(store, interval=60, limit=100)
     for number, size in enumerate([600, 500, 400, 1], start=1):
         log.append(with_input(number, size))
-    assert (log.waiting, log.dropped, log.inputs_dropped) == (4, 0, 2)
+    assert (log.waiting, log.dropped) == (4, 0)
     log._write()
     log.append(with_input(5, 1000))
     log.append(with_input(6, 1))
@@ -221,7 +222,25 @@ def test_inputs_are_bounded(store: SqlStore, monkeypatch: pytest.MonkeyPatch) ->
     assert [body and len(body) for body in bodies] == [600, 400, 1000, None]
     events = [e for e in store.events() if e.kind == "inputs_dropped"]
     assert [e.detail["rows"] for e in events] == [2, 1]
-    assert "bytes of inputs" in events[0].detail["reason"]
+    assert "than the store could take" in events[0].detail["reason"]
+
+
+def test_no_more_inputs_than_the_store_should_hold(store: SqlStore) -> None:
+    """Where no runner retires inputs they do not fill the disk: predictions are written alone, an
+    event says why, and once there is room again inputs are kept."""
+    log = PredictionLog(store, interval=60, limit=100, input_limit=1000)
+    for number in (1, 2, 3):
+        log.append(with_input(number, 1000))
+        log._write()
+    assert store.logged_inputs() == 1000 + ROW_BYTES
+    assert logged(store) == [1, 2, 3]
+    [first, second] = [e for e in store.events() if e.kind == "inputs_dropped"]
+    assert (first.detail["rows"], second.detail["rows"]) == (1, 1)
+    assert "no runner retires them" in first.detail["reason"]
+    store.retire_inputs(1e12, 0, limit=10)
+    log.append(with_input(4, 1000))
+    log._write()
+    assert store.logged_inputs() == 1000 + ROW_BYTES
 
 
 def test_commits_with_inputs_are_small(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,7 +274,7 @@ def test_drops_are_explained(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -
     for n in (1, 2, 3, 4):
         log.append(record(n))
     log.thread.start()
-    wait_for(lambda: any(gap.reason for gap in log._gaps.values()), "the store's reason")
+    wait_for(lambda: any(gap.error for gap in log._gaps.values()), "the store's reason")
     note, noted = store.add_event, threading.Event()
 
     def away_again(happened: Any) -> None:
