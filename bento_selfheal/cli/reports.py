@@ -13,6 +13,7 @@ from rich.console import Console
 
 from bento_selfheal.cli.app import AsJson, app
 from bento_selfheal.cli.terminal import say
+from bento_selfheal.core.text import counted
 
 if TYPE_CHECKING:
     from bento_selfheal.reports.report_data import ReportData
@@ -53,6 +54,35 @@ def export(
     from bento_selfheal.reports.export import write_export
 
     _print_files(write_export(_report_data(since, until, experiment, seed), folder), as_json)
+
+
+@app.command()
+def export_inputs(
+    folder: Annotated[Path, typer.Argument(help="Folder for the files; a new one.")] = Path(
+        "inputs"
+    ),
+    since: Since = None,
+    until: Until = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the labelled inputs that SELFHEAL_LOG_INPUTS kept, to retrain a network from.
+
+    Each input is a file; metadata.parquet has the label, facts and prediction id of each.
+    """
+    from bento_selfheal.config.settings import load_settings
+    from bento_selfheal.reports.inputs_export import export_inputs
+
+    start, end = _period(since, until)
+    done = export_inputs(load_settings(), folder, start, end)
+    if as_json:
+        typer.echo(json.dumps({**asdict(done), "table": str(done.table)}))
+        return
+    say(Console(), f"{done.table}  {counted(done.inputs, 'labelled input')}")
+    if done.quarantined:
+        left = counted(done.quarantined, "input")
+        say(Console(), f"left out: {left} with labels of quarantined sources")
+    if not done.inputs:
+        say(Console(), "SELFHEAL_LOG_INPUTS says which share of the inputs the service keeps")
 
 
 @app.command()
@@ -109,15 +139,24 @@ def doctor(as_json: AsJson = False) -> None:
 
 def _report_data(since: str | None, until: str | None, experiment: bool, seed: int) -> ReportData:
     from bento_selfheal.config.settings import load_settings
-    from bento_selfheal.reports.report_data import moment, read_experiment, read_store
+    from bento_selfheal.reports.report_data import read_experiment, read_store
 
     if experiment:
         from bento_selfheal.simulation.article import run_experiment
         from bento_selfheal.simulation.article_settings import experiment_settings
 
         return read_experiment(run_experiment(experiment_settings(seed)))
-    start = moment(since, "--since") if since else 0.0
-    return read_store(load_settings(), start, moment(until, "--until") if until else 0.0)
+    return read_store(load_settings(), *_period(since, until))
+
+
+def _period(since: str | None, until: str | None) -> tuple[float, float]:
+    """Seconds since the epoch; 0 where nothing is said."""
+    from bento_selfheal.reports.report_data import moment
+
+    return (
+        moment(since, "--since") if since else 0.0,
+        moment(until, "--until") if until else 0.0,
+    )
 
 
 def _print_files(files: list[Path], as_json: bool) -> None:

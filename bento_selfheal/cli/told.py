@@ -46,6 +46,7 @@ TELLS: Mapping[str, Callable[[Detail], str]] = {
     "step_failing": lambda d: str(d["reason"]),
     "step_recovered": lambda d: "the healing step works again",
     "dropped": lambda d: f"{counted(d['rows'], 'prediction')} not logged: {d['reason']}",
+    "inputs_dropped": lambda d: f"{counted(d['rows'], 'input')} not kept: {d['reason']}",
     "one_class": lambda d: str(d["reason"]),
     "retrain_needed": lambda d: (
         f"a retraining is due: {d['reason']}; {counted(d['rows'], 'row')} exported"

@@ -131,7 +131,11 @@ class StoreSettings(Group):
     """Days that a prediction stays in the log. A label that comes later is unmatched."""
     log_megabytes: Positive = 10_000.0
     """Size of the features and answers that the log may hold, in units of 10^6 bytes. The oldest
-    are removed first."""
+    are removed first. Inputs that `log_inputs` keeps have what these leave of it."""
+    log_inputs: Share = 0.0
+    """Share of the logged requests to a network whose inputs are kept as they came: images, texts,
+    tensors or JSON values, to retrain from with `bento-selfheal export-inputs`. 0 keeps none, 1
+    keeps all. Rows of a table need no such setting: the log holds their values anyway."""
     feedback_days: Days = 365.0
     """Days that a label stays in the log. Until then, sending it again counts as known. At least
     `log_days`."""

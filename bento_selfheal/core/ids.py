@@ -41,7 +41,11 @@ class IdSigner:
         drawn[0] = drawn[0] & ~LEFT_OUT if logged else drawn[0] | LEFT_OUT
         now = (time.time_ns() // 1_000_000).to_bytes(TIME_BYTES, "big")
         head = now + drawn + rows.to_bytes(ROWS_BYTES, "big")
-        return head[:KEY_BYTES], base64.urlsafe_b64encode(head + self._mac(head)).decode()
+        return head[:KEY_BYTES], self._token(head)
+
+    def token_of(self, request: bytes, rows: int) -> str:
+        """The text before the dot of the ids that `issue` gave to a request."""
+        return self._token(request + rows.to_bytes(ROWS_BYTES, "big"))
 
     def read(self, prediction_id: str) -> tuple[bytes, int] | None:
         """(request key, row) of an id that was issued here; None for any other text."""
@@ -63,6 +67,9 @@ class IdSigner:
         if row >= int.from_bytes(head[KEY_BYTES:], "big"):
             return None
         return head[:KEY_BYTES], row
+
+    def _token(self, head: bytes) -> str:
+        return base64.urlsafe_b64encode(head + self._mac(head)).decode()
 
     def _mac(self, head: bytes) -> bytes:
         return hmac.digest(self._secret, head, hashlib.sha256)[:MAC_BYTES]

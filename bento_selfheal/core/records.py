@@ -104,6 +104,31 @@ class FeedbackOutcome(StrEnum):
 
 
 @dataclass(frozen=True)
+class RawInput:
+    """An input as it came."""
+
+    media_type: str
+    """What the body is, such as ``image/png``."""
+    body: bytes
+
+
+@dataclass(frozen=True)
+class LoggedInput:
+    """An input in the log that has a label; its body is read by its place."""
+
+    seq: int
+    """Place in the log of inputs."""
+    request: bytes
+    row: int
+    time: float
+    """When it came, in seconds since the epoch."""
+    media_type: str
+    label: int
+    """Index of the class."""
+    source: str | None
+
+
+@dataclass(frozen=True)
 class PredictionRecord:
     """One request of the prediction log."""
 
@@ -119,6 +144,13 @@ class PredictionRecord:
     """Seconds since the epoch."""
     seq: int = 0
     """Place in the log; given by the store."""
+    inputs: tuple[RawInput, ...] = ()
+    """The input of each row, where they are to be kept; empty when it is read from the log."""
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of all its inputs."""
+        return sum(len(one.body) for one in self.inputs) if self.inputs else 0
 
 
 @dataclass(frozen=True)

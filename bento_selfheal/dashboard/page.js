@@ -296,6 +296,7 @@ const TELLS = {
   deployed: (d) => `${d.package} was deployed as snapshot ${d.version}`,
   heal_skipped: (d) => `no heal: ${d.reason}`,
   dropped: (d) => `${d.rows} predictions not logged: ${d.reason}`,
+  inputs_dropped: (d) => `${d.rows} inputs not kept: ${d.reason}`,
   heal_asked: () => "a heal was asked for",
   pause: () => "healing paused", resume: () => "healing resumed", observe: () => "observing: nothing is promoted",
 };

@@ -16,7 +16,10 @@ from PIL.ExifTags import Base
 from PIL.Image import Transpose
 from pydantic import PositiveFloat, PositiveInt, model_validator
 
+from bento_selfheal.core.records import RawInput
 from bento_selfheal.embedding.source import Source
+from bento_selfheal.wire import npy
+from bento_selfheal.wire.messages import NPY
 
 READABLE = ("PNG", "JPEG", "WEBP")
 MOST_PIXELS = 50_000_000
@@ -63,16 +66,7 @@ class Images(Source):
         Raises:
             ValueError: It is none, or not one of the three formats.
         """
-        if isinstance(value, str):
-            try:
-                value = base64.b64decode(value.partition("base64,")[2] or value, validate=True)
-            except (binascii.Error, ValueError) as error:
-                raise ValueError(f"an image in base64 is needed: {error}") from error
-        if isinstance(value, Path):
-            try:
-                value = value.read_bytes()
-            except OSError as error:
-                raise ValueError(f"the file cannot be read: {error}") from error
+        value = _file(value)
         if isinstance(value, bytes):
             return self._decoded(value)
         if isinstance(value, np.ndarray):
@@ -89,6 +83,13 @@ class Images(Source):
         if not isinstance(value, Image.Image):
             raise ValueError(f"an image is needed, got {type(value).__name__}")
         return self._sized(value)
+
+    def raw(self, value: Any) -> RawInput:
+        """The bytes of the file; what came as pixels is a NumPy file."""
+        value = _file(value)
+        if isinstance(value, bytes):
+            return RawInput(_media_type(value), value)
+        return RawInput(NPY, npy.dump(np.asarray(value)))
 
     def _decoded(self, body: bytes) -> Image.Image:
         try:
@@ -131,3 +132,29 @@ def _upright(image: Image.Image) -> Image.Image:
         turn = None
     # Not `ImageOps.exif_transpose`, which also writes the tags anew: damaged ones would fail.
     return image if turn is None else image.transpose(turn)
+
+
+def _file(value: Any) -> Any:
+    """The bytes of an image that came as base64, or as a path; any other value as it is.
+
+    Raises:
+        ValueError: It is no base64, or the file cannot be read.
+    """
+    if isinstance(value, str):
+        try:
+            return base64.b64decode(value.partition("base64,")[2] or value, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise ValueError(f"an image in base64 is needed: {error}") from error
+    if isinstance(value, Path):
+        try:
+            return value.read_bytes()
+        except OSError as error:
+            raise ValueError(f"the file cannot be read: {error}") from error
+    return value
+
+
+def _media_type(body: bytes) -> str:
+    """Of a file that Pillow has read as one of the three."""
+    if body.startswith(b"RIFF"):
+        return "image/webp"
+    return "image/png" if body.startswith(b"\x89PNG") else "image/jpeg"

@@ -9,6 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from bento_selfheal.core.importing import import_function
+from bento_selfheal.core.records import RawInput
 
 Called = Any
 """What a network is called with: a tensor, a dict or a tuple of tensors, or a list of texts."""
@@ -37,6 +38,14 @@ class Source(BaseModel):
 
         Raises:
             ValueError: It is none; the message says what is needed and what was given.
+        """
+        raise NotImplementedError
+
+    def raw(self, value: Any) -> RawInput:
+        """An input that can be read, for the log: as it came, byte for byte where it came as bytes.
+
+        Args:
+            value: As `read` takes it.
         """
         raise NotImplementedError
 

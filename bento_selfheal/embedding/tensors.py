@@ -9,7 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bento_selfheal.core.records import RawInput
 from bento_selfheal.embedding.source import DTYPES, Source
+from bento_selfheal.wire import npy
+from bento_selfheal.wire.messages import NPY
 
 UNIT, BYTE = 1.0, 255.0
 """Where training values lay within 1, whole numbers up to 255 are bytes that nobody divided."""
@@ -29,7 +32,7 @@ class Tensors(Source):
     ] = "float32"
     within_one: bool = False
     """Whether the training data lay from -1 to 1."""
-    media_types: ClassVar[tuple[str, ...]] = ("application/x-npy",)
+    media_types: ClassVar[tuple[str, ...]] = (NPY,)
 
     def read(self, value: Any) -> NDArray[Any]:
         """An array of this shape, as float32 where it is of floats.
@@ -68,6 +71,10 @@ class Tensors(Source):
                 f"values up to {most:g} look like bytes, and training data lay within 1; scale "
                 "them as they were in training"
             )
+
+    def raw(self, value: Any) -> RawInput:
+        """The array as a NumPy file, of the type that it is read as."""
+        return RawInput(NPY, npy.dump(self.read(value)))
 
     def gather(self, inputs: Sequence[NDArray[Any]]) -> torch.Tensor:
         """The inputs stacked, ``(n, *shape)``."""

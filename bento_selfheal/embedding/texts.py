@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
+from bento_selfheal.core.records import RawInput
 from bento_selfheal.embedding.source import Source
 
 
@@ -30,6 +31,10 @@ class Texts(Source):
         if not isinstance(value, str):
             raise ValueError(f"a text is needed, got {type(value).__name__}")
         return value
+
+    def raw(self, value: Any) -> RawInput:
+        """The text in UTF-8."""
+        return RawInput("text/plain", self.read(value).encode())
 
     def gather(self, inputs: Sequence[str]) -> list[str]:
         """The list of texts."""

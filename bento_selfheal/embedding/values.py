@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal
 
+from bento_selfheal.core.records import RawInput
 from bento_selfheal.embedding.source import Prepare, Source
 
 
@@ -16,3 +18,7 @@ class Values(Source):
     def read(self, value: Any) -> Any:
         """The value as it is."""
         return value
+
+    def raw(self, value: Any) -> RawInput:
+        """The value as JSON."""
+        return RawInput("application/json", json.dumps(value, ensure_ascii=False).encode())

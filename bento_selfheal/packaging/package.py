@@ -21,6 +21,7 @@ from torch import Tensor
 
 from bento_selfheal.core.records import Label
 from bento_selfheal.embedding.packaged import Embedding
+from bento_selfheal.embedding.rows import TableRows
 from bento_selfheal.errors import PackageError
 from bento_selfheal.estimators.packaged import Estimated
 from bento_selfheal.inputs.column import Column
@@ -105,6 +106,12 @@ class PackageInfo(BaseModel):
         """How many of the first columns of a row are a hidden vector, or log odds."""
         noted = self.embedding
         return 0 if noted is None else noted.width
+
+    @property
+    def rows_hold_inputs(self) -> bool:
+        """Whether rows of the log hold what came in, as those of a table do."""
+        noted = self.embedding
+        return noted is None or isinstance(noted.source, TableRows)
 
     def differs_in(self, other: PackageInfo) -> str:
         """What another package must share to take this one's place, and does not; empty where it

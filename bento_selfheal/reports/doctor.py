@@ -143,6 +143,12 @@ def _model(settings: Settings) -> Iterator[Finding]:
         f"{package.tag} opens and verifies: {len(info.features)} features, {len(info.classes)} "
         f"classes, accuracy {info.accuracy:.3f} on its reference set",
     )  # fmt: skip
+    if settings.log_inputs and info.rows_hold_inputs:
+        yield Finding(
+            "inputs", Grade.WARN,
+            "log_inputs has no effect: the log holds the rows of a table anyway",
+            "unset SELFHEAL_LOG_INPUTS",
+        )  # fmt: skip
     if not info.rules:
         yield Finding(
             "model", Grade.WARN, "no rules, so conflicts cannot request a heal",
@@ -172,6 +178,8 @@ def _store(settings: Settings) -> Iterator[Finding]:
 def _store_findings(store: SqlStore) -> Iterator[Finding]:
     tag, status = store.meta("package"), store.status()
     yield Finding("store", Grade.GOOD, f"serves {tag}; {store.ends()[0]} requests were logged")
+    if kept := store.logged_inputs():
+        yield Finding("inputs", Grade.GOOD, f"{kept / 1e6:,.1f} MB of inputs are kept as they came")
     leader = store.leader()
     if leader is None:
         yield Finding(

@@ -58,7 +58,7 @@ class Retention:
             now: Seconds since the epoch.
 
         Returns:
-            How many rows of both logs and how many records were deleted.
+            How many rows of the logs and how many records were deleted.
 
         Raises:
             StoreError: The store is out of reach; what went is gone, the rest stays.
@@ -66,6 +66,8 @@ class Retention:
         s = self._settings
         oldest, room = now - s.log_days * DAY, int(s.log_megabytes * 1e6)
         gone = self._steps(lambda: self._store.retire_predictions(oldest, room, STEP_ROWS))
+        left = room - self._store.logged()[0]  # healing needs predictions: inputs have the rest
+        gone += self._steps(lambda: self._store.retire_inputs(oldest, left, STEP_ROWS))
         given = now - s.feedback_days * DAY
         gone += self._steps(lambda: self._store.retire_feedback(given, STEP_ROWS))
         thin = (self._thinned, now - DAY)

@@ -42,6 +42,8 @@ from bento_selfheal.serving.http.replies import (
 )
 from bento_selfheal.serving.openapi.page import ApiPage, with_inputs
 from bento_selfheal.serving.operations import Operations
+from bento_selfheal.serving.reading.network_inputs import NetworkInputs
+from bento_selfheal.serving.reading.raw_inputs import RawInputs
 from bento_selfheal.serving.worker import Worker
 from bento_selfheal.serving.worker_metrics import WorkerMeters
 from bento_selfheal.telemetry import names
@@ -196,8 +198,11 @@ def count_refusal(cls: type[PredictBase], status: int) -> None:
 def _dispatcher_of(
     worker: Worker, settings: Settings, cores: int
 ) -> Dispatcher | NetworkDispatcher:
-    if worker.network is not None:
-        return NetworkDispatcher(worker.computing, worker.network, worker.record, settings, cores)
+    if worker.network is not None and isinstance(worker.rows, NetworkInputs):
+        raw = RawInputs(worker.rows.source, settings.log_inputs)
+        return NetworkDispatcher(
+            worker.computing, worker.network, raw, worker.record, settings, cores
+        )
     rows = worker.package.reference_rows
     return Dispatcher(worker.computing, rows, worker.record, settings, cores)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from dataclasses import dataclass
@@ -25,12 +26,17 @@ from bento_selfheal.serving.feedback import FeedbackIntake
 from bento_selfheal.serving.follower import Champion, Follower
 from bento_selfheal.serving.monitor import DataMonitor, Predicted
 from bento_selfheal.serving.operations import Operations
-from bento_selfheal.serving.prediction_log import PredictionLog
+from bento_selfheal.serving.prediction_log import INPUT_BYTES, PredictionLog
 from bento_selfheal.serving.reading.network_inputs import NetworkInputs
 from bento_selfheal.serving.reading.request_embedder import RequestEmbedder
 from bento_selfheal.serving.reading.rows import LabelReader, RowReader
 from bento_selfheal.serving.reading.typed_rows import TypedRowReader
 from bento_selfheal.telemetry.spans import Telemetry
+
+SLACK = 1.1
+"""How far the log may be over its size between two looks of retention: then inputs are left out."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,14 +76,17 @@ class Worker:
         info = self.package.info
         registry = registry_of(self.package, self.store, settings)
         self.rows = _reader_of(info, settings.max_rows)
+        if settings.log_inputs and info.rows_hold_inputs:
+            log.warning("log_inputs has no effect: the log holds the rows of a table anyway")
         embedder = open_embedder(self.package)
         self.network = RequestEmbedder(embedder) if embedder is not None else None
         self.signer = IdSigner(secret)
         self.sample_rate = settings.log_sample
         self._draw = Random()  # noqa: S311 - which requests are logged is no secret
         self.log = PredictionLog(
-            self.store, interval=settings.tuning.flush_interval, limit=settings.queue_rows
-        )
+            self.store, interval=settings.tuning.flush_interval, limit=settings.queue_rows,
+            input_limit=SLACK * settings.log_megabytes * 1e6 + INPUT_BYTES,
+        )  # fmt: skip
         self.follower = Follower(
             self.store, registry, interval=settings.tuning.follow_interval, telemetry=telemetry
         )
@@ -145,8 +154,11 @@ class Worker:
         request, token = self.signer.issue(len(rows), logged=logged)
         if logged:
             self.log.append(
-                PredictionRecord(request, rows, probabilities, champion.version, time.time())
-            )
+                PredictionRecord(
+                    request, rows, probabilities, champion.version, time.time(),
+                    inputs=computed.inputs,
+                )
+            )  # fmt: skip
         if self.monitor is not None:
             self.monitor.append(
                 Predicted(token, rows, probabilities, champion.threshold, champion.version)

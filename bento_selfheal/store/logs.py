@@ -19,6 +19,7 @@ from bento_selfheal.core.records import (
 from bento_selfheal.store import codec
 from bento_selfheal.store import tables as t
 from bento_selfheal.store.connections import Part, WriteLock
+from bento_selfheal.store.inputs import append_inputs
 
 MOST_LABELS = 1024
 """Labels of one read: a promotion among them ends the step, and the rest is read again."""
@@ -51,7 +52,7 @@ class Logs(Part):
     """Both logs."""
 
     def append_predictions(self, records: Sequence[PredictionRecord]) -> None:
-        """Append requests to the prediction log in one commit."""
+        """Append requests to the prediction log, with the inputs they hold, in one commit."""
         rows = [codec.prediction_row(r) for r in records]
         with self._db.write(WriteLock.LOGS, lasting=False) as c:
             upto = logged_bytes(c)
@@ -59,6 +60,7 @@ class Logs(Part):
                 upto += len(row["features"]) + len(row["probabilities"])
                 row["upto"] = upto
             c.execute(insert(t.predictions), rows)
+            append_inputs(c, records)
 
     def add_feedback(self, records: Sequence[FeedbackRecord]) -> FeedbackResult:
         """Write labels; each counts once, however often it is sent. On disk on return.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bento_selfheal.store.connections import Connections
 from bento_selfheal.store.events import Events
+from bento_selfheal.store.inputs import LoggedInputs
 from bento_selfheal.store.leadership import Leadership
 from bento_selfheal.store.logs import Logs
 from bento_selfheal.store.promotions import Promotions
@@ -11,8 +12,8 @@ from bento_selfheal.store.retention import Retirement
 from bento_selfheal.store.schema import Schema
 
 
-class SqlStore(Schema, Logs, Promotions, Leadership, Events, Retirement):
-    """Both logs, promotions, snapshots, events, the runner's lease and its checkpoint.
+class SqlStore(Schema, Logs, LoggedInputs, Promotions, Leadership, Events, Retirement):
+    """Both logs, inputs, promotions, snapshots, events, the runner's lease and its checkpoint.
 
     Threads, processes and, on PostgreSQL, machines may share it. Places in a log become visible in
     their order. Unless a method says otherwise, its commit is on disk when it returns.

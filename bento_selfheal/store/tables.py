@@ -50,6 +50,22 @@ predictions = Table(
     sqlite_autoincrement=True,
 )
 
+# Inputs as they came, where they are logged; none without its request in the prediction log.
+inputs = Table(
+    "inputs",
+    metadata,
+    Column("seq", Sequence, primary_key=True, autoincrement=True),
+    Column("request", LargeBinary(12), nullable=False),
+    Column("row", Integer, nullable=False),
+    Column("time", Float, nullable=False),
+    # Bytes of all inputs up to this one.
+    Column("upto", BigInteger, nullable=False),
+    Column("media_type", String(40), nullable=False),
+    # Last: SQLite reads what stands before it without the pages of the body.
+    Column("body", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+
 feedback = Table(
     "feedback",
     metadata,

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, wait_for
 from live import environment
@@ -18,14 +19,16 @@ from networks import CLASSES, HERE, packaged_stripes, packaged_texts, png, strip
 from sqlalchemy import create_engine, text
 
 from bento_selfheal.client import Client
+from bento_selfheal.config.settings import Settings
 from bento_selfheal.packaging.package import Package
+from bento_selfheal.reports.inputs_export import export_inputs
 from bento_selfheal.simulation.server import ServedService
 
 
-def served(home: Path, package: Package, folder: Path) -> ServedService:
+def served(home: Path, package: Package, folder: Path, **settings: Any) -> ServedService:
     return ServedService(
         "service:SelfHealing", home=home, log=folder / "server.log", cwd=ROOT,
-        env=environment(package, folder, workers=1) | {"PYTHONPATH": HERE},
+        env=environment(package, folder, workers=1, **settings) | {"PYTHONPATH": HERE},
     )  # fmt: skip
 
 
@@ -35,8 +38,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(home: Path, folder: Path) -> Iterator[ServedService]:
-    with served(home, packaged_stripes(), folder) as server:
+def stripes(home: Path) -> Package:
+    return packaged_stripes()
+
+
+@pytest.fixture(scope="module")
+def server(home: Path, stripes: Package, folder: Path) -> Iterator[ServedService]:
+    with served(home, stripes, folder) as server:
         yield server
 
 
@@ -121,6 +129,7 @@ def test_healed(server: ServedService, folder: Path) -> None:
     with create_engine(f"sqlite:///{folder / 'state' / 'selfheal.db'}").connect() as store:
         query = "select sum(length(features)), sum(rows) from predictions"
         size, rows = store.execute(text(query)).one()
+        assert store.execute(text("select count(*) from inputs")).scalar() == 0
     assert size / rows <= 2 * 32 + 100
 
 
@@ -157,3 +166,32 @@ def test_images_of_pillow_by_the_client(server: ServedService) -> None:
     asked_one = asked(server, png(images[0]), "image/png")
     assert alone.probabilities == asked_one["probabilities"]
     assert len(said.probabilities) == 3
+
+
+def test_inputs_are_kept_by_setting(home: Path, stripes: Package, tmp_path: Path) -> None:
+    """With `log_inputs` every image is in the store byte for byte, however it was sent, and
+    `export-inputs` writes those with a label; what is refused leaves nothing behind."""
+    images, labels = striped(4, seed=21)
+    files = [png(images[0]), png(images[1], "JPEG"), png(images[2], "WEBP"), png(images[3])]
+    with served(home, stripes, tmp_path, log_inputs=1) as server:
+        alone = asked(server, files[0], "image/png", **{"selfheal-facts": '{"country": "FR"}'})
+        told = [base64.b64encode(file).decode() for file in files[1:]]
+        refused = httpx.post(f"{server.url}/predict", json={"rows": [told[0], "////"]})
+        assert refused.status_code == 400
+        rest = asked(server, json.dumps({"rows": told}).encode(), "application/json")
+        ids = [*alone["prediction_ids"], *rest["prediction_ids"]]
+        items = [
+            {"prediction_id": i, "label": str(y)} for i, y in zip(ids[:3], labels[:3], strict=True)
+        ]
+        kept = httpx.post(f"{server.url}/feedback", json={"items": items}).json()
+        assert (kept["accepted"], kept["unmatched"]) == (3, 0)
+    settings = Settings(model=stripes.tag, state_dir=tmp_path / "state")
+    done = export_inputs(settings, tmp_path / "export")
+    rows = pq.read_table(done.table).to_pylist()
+    assert [(tmp_path / "export" / row["file_name"]).read_bytes() for row in rows] == files[:3]
+    assert [Path(row["file_name"]).suffix for row in rows] == [".png", ".jpg", ".webp"]
+    assert [row["label"] for row in rows] == labels[:3].tolist()
+    assert [row["prediction_id"] for row in rows] == ids[:3]
+    assert [row["country"] for row in rows] == ["FR", None, None]
+    with create_engine(f"sqlite:///{tmp_path / 'state' / 'selfheal.db'}").connect() as store:
+        assert store.execute(text("select count(*) from inputs")).scalar() == 4

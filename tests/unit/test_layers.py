@@ -29,9 +29,9 @@ LAYERS: dict[str, set[str]] = {
     "standardize": set(),
     "model": {"core", "experts", "standardize"},
     "inputs": {"core", "errors", "model", "standardize"},
-    "embedding": {"core", "errors", "model"},
-    "estimators": {"embedding", "errors", "inputs", "model"},
     "wire": {"core"},
+    "embedding": {"core", "errors", "model", "wire"},
+    "estimators": {"embedding", "errors", "inputs", "model"},
     "client": {"core", "errors", "wire"},
     "rules": {"core", "errors", "inputs"},
     "telemetry": {"config", "core", "internals"},
@@ -72,8 +72,8 @@ LAYERS: dict[str, set[str]] = {
         "packaging", "packaging.package", "rules", "scoring", "store", "telemetry", "wire",
     },
     "reports": {
-        "config", "core", "deployment", "errors", "packaging", "packaging.package", "scoring",
-        "serving", "simulation", "store", "telemetry",
+        "config", "core", "deployment", "errors", "inputs", "packaging", "packaging.package",
+        "scoring", "serving", "simulation", "store", "telemetry",
     },
     "cli": {
         "client", "config", "core", "deployment", "errors", "inputs", "packaging",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bento_selfheal.core.records import RawInput
 from bento_selfheal.errors import InvalidInput, PackageError
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.probabilities import no_probability, predict_probabilities
@@ -25,6 +26,8 @@ class Computed:
     """``(n, features)``, as they came."""
     probabilities: NDArray[np.float32]
     """``(n,)`` of two classes, ``(n, classes)`` of more."""
+    inputs: tuple[RawInput, ...] = ()
+    """What the rows were made from, where that is to be kept."""
 
 
 class Computing:

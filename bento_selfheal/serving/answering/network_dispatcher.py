@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -12,6 +13,7 @@ from bento_selfheal.serving.answering.computing import Computed, Computing
 from bento_selfheal.serving.answering.dispatcher import Record
 from bento_selfheal.serving.answering.threads import threads_of_heavy
 from bento_selfheal.serving.reading.network_inputs import Asked
+from bento_selfheal.serving.reading.raw_inputs import RawInputs
 from bento_selfheal.serving.reading.request_embedder import RequestEmbedder
 from bento_selfheal.serving.worker import Answer
 
@@ -22,6 +24,7 @@ class NetworkDispatcher:
     Args:
         computing: Calls the champion with rows.
         embedder: Makes rows of inputs.
+        raw: Keeps inputs as they came.
         record: Issues the ids of a request and logs it, in the event loop's thread.
         settings: Of the service.
         cores: Cores that all workers of the service may use together.
@@ -34,6 +37,7 @@ class NetworkDispatcher:
         self,
         computing: Computing,
         embedder: RequestEmbedder,
+        raw: RawInputs,
         record: Record,
         settings: Settings,
         cores: int,
@@ -41,6 +45,7 @@ class NetworkDispatcher:
         self._computing = computing
         self._record = record
         self._embedder = embedder
+        self._raw = raw
         self.threads = threads_of_heavy(settings, cores)
         torch.set_num_threads(self.threads)
         self._batching = Batching(
@@ -66,4 +71,13 @@ class NetworkDispatcher:
         embedded = self._embedder.embed_all(requests)
         good = [rows for rows in embedded if not isinstance(rows, Exception)]
         computed = iter(self._computing.compute_all(good) if good else [])
-        return [rows if isinstance(rows, Exception) else next(computed) for rows in embedded]
+        return [
+            rows if isinstance(rows, Exception) else self._with_inputs(next(computed), asked)
+            for rows, asked in zip(embedded, requests, strict=True)
+        ]
+
+    def _with_inputs(self, computed: Computed | Exception, asked: Asked) -> Computed | Exception:
+        if isinstance(computed, Exception):
+            return computed
+        inputs = self._raw.of(asked)
+        return replace(computed, inputs=inputs) if inputs else computed

@@ -17,11 +17,13 @@ from bento_selfheal.core.records import (
     PredictionRecord,
     Promotion,
     PromotionKind,
+    RawInput,
     Snapshot,
 )
 from bento_selfheal.runner import retention
 from bento_selfheal.runner.retention import DAY, STEP_ROWS, Retention
 from bento_selfheal.store import SqlStore, StepRecord
+from bento_selfheal.store.inputs import ROW_BYTES
 
 NOW = 100 * DAY
 
@@ -141,3 +143,40 @@ def test_outlives_any_error(
     keeper.stop()
     assert keeper.thread.failures >= 2
     assert "MemoryError: one bad moment" in caplog.text
+
+
+def with_inputs(store: SqlStore, days: list[float]) -> None:
+    """One request a day given, whose input and whose rest take 1,000 bytes each."""
+    body = b"x" * (1000 - ROW_BYTES)
+    store.append_predictions(
+        [
+            PredictionRecord(
+                n.to_bytes(12, "big"), np.full((1, 249), 0.1, np.float32),
+                np.full(1, 0.1, np.float32), 1, day * DAY, inputs=(RawInput("text/plain", body),),
+            )
+            for n, day in enumerate(days)
+        ]
+    )  # fmt: skip
+
+
+def test_inputs_by_age(store: SqlStore) -> None:
+    """Inputs go with their predictions; of those, the newest stays."""
+    with_inputs(store, [60.0] * 5 + [95.0] * 3)
+    keeper = Retention(store, Settings(log_days=30))
+    assert keeper.run_once(NOW) == 10
+    assert (left(store)[0], store.logged_inputs()) == (3, 3000)
+    keeper.run_once(NOW + 40 * DAY)
+    assert (left(store)[0], store.logged_inputs()) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("room", "predictions", "inputs"),
+    [(0.020, 10, 10), (0.0135, 10, 3), (0.010, 10, 0), (0.007, 7, 0)],
+)
+def test_inputs_have_what_predictions_leave(
+    store: SqlStore, room: float, predictions: int, inputs: int
+) -> None:
+    """Both together take no more than the log may; where that is little, inputs go first."""
+    with_inputs(store, [99.0] * 10)
+    Retention(store, Settings(log_megabytes=room)).run_once(NOW)
+    assert (left(store)[0], store.logged_inputs()) == (predictions, inputs * 1000)

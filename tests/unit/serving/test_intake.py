@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,13 @@ import pytest
 from conftest import wait_for
 
 from bento_selfheal.core.ids import IdSigner, ids_of
-from bento_selfheal.core.records import FeedbackOutcome, FeedbackRecord, PredictionRecord
+from bento_selfheal.core.records import FeedbackOutcome, FeedbackRecord, PredictionRecord, RawInput
 from bento_selfheal.errors import InvalidInput, StoreError
 from bento_selfheal.serving.feedback import FeedbackIntake
 from bento_selfheal.serving.prediction_log import PredictionLog
 from bento_selfheal.serving.reading.rows import LabelReader, RowReader
 from bento_selfheal.store import SqlStore
+from bento_selfheal.store.inputs import ROW_BYTES
 
 NAMES, CLASSES = ["a", "b"], ["no", "yes"]
 
@@ -200,6 +201,66 @@ def test_bounded(store: SqlStore) -> None:
     assert logged(store) == [1, 2, 4]
 
 
+def with_input(number: int, size: int) -> PredictionRecord:
+    return replace(record(number, 1), inputs=(RawInput("image/png", b"x" * size),))
+
+
+def test_inputs_are_bounded(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the store stalls no more bytes of inputs wait than the limit; predictions beyond it are
+    kept without theirs, and an event tells how many."""
+    monkeypatch.setattr("bento_selfheal.serving.prediction_log.INPUT_BYTES", 1000)
+    log = PredictionLog(store, interval=60, limit=100)
+    for number, size in enumerate([600, 500, 400, 1], start=1):
+        log.append(with_input(number, size))
+    assert (log.waiting, log.dropped) == (4, 0)
+    log._write()
+    log.append(with_input(5, 1000))
+    log.append(with_input(6, 1))
+    log._write()
+    assert logged(store) == [1, 2, 3, 4, 5, 6]
+    bodies = [store.input_body(seq) for seq in range(1, 5)]
+    assert [body and len(body) for body in bodies] == [600, 400, 1000, None]
+    events = [e for e in store.events() if e.kind == "inputs_dropped"]
+    assert [e.detail["rows"] for e in events] == [2, 1]
+    assert "than the store could take" in events[0].detail["reason"]
+
+
+def test_no_more_inputs_than_the_store_should_hold(store: SqlStore) -> None:
+    """Where no runner retires inputs they do not fill the disk: predictions are written alone, an
+    event says why, and once there is room again inputs are kept."""
+    log = PredictionLog(store, interval=60, limit=100, input_limit=1000)
+    for number in (1, 2, 3):
+        log.append(with_input(number, 1000))
+        log._write()
+    assert store.logged_inputs() == 1000 + ROW_BYTES
+    assert logged(store) == [1, 2, 3]
+    [first, second] = [e for e in store.events() if e.kind == "inputs_dropped"]
+    assert (first.detail["rows"], second.detail["rows"]) == (1, 1)
+    assert "no runner retires them" in first.detail["reason"]
+    store.retire_inputs(1e12, 0, limit=10)
+    log.append(with_input(4, 1000))
+    log._write()
+    assert store.logged_inputs() == 1000 + ROW_BYTES
+
+
+def test_commits_with_inputs_are_small(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large inputs are written few at a time, so that labels are not held up; one that is larger
+    than a commit should be is written by itself."""
+    monkeypatch.setattr("bento_selfheal.serving.prediction_log.GROUP_BYTES", 1000)
+    log, commits, real = PredictionLog(store, interval=60, limit=100), [], store.append_predictions
+
+    def count(records: Any) -> None:
+        commits.append([r.input_bytes for r in records])
+        real(records)
+
+    monkeypatch.setattr(store, "append_predictions", count)
+    for number, size in enumerate([400, 600, 1, 5000, 300, 300], start=1):
+        log.append(with_input(number, size))
+    log.flush()
+    assert commits == [[400, 600], [1], [5000], [300, 300]]
+    assert logged(store) == [1, 2, 3, 4, 5, 6]
+
+
 def test_drops_are_explained(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once the store takes predictions again, an event says how many were dropped, from when to
     when, and why."""
@@ -213,7 +274,7 @@ def test_drops_are_explained(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -
     for n in (1, 2, 3, 4):
         log.append(record(n))
     log.thread.start()
-    wait_for(lambda: log._gap is not None and log._gap.reason, "the store's reason")
+    wait_for(lambda: any(gap.error for gap in log._gaps.values()), "the store's reason")
     note, noted = store.add_event, threading.Event()
 
     def away_again(happened: Any) -> None:
