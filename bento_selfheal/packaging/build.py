@@ -261,7 +261,7 @@ def _store(made: Package, race: Race, embedded: NetworkRows | EstimatorRows | No
     rows, labels = made.reference_rows, made.reference_labels
     summary = {
         "accuracy": round(info.accuracy, 4),
-        "f1": round(info.f1, 4),
+        **({"f1": round(info.f1, 4)} if made.binary else {}),
         "features": len(info.features),
         "classes": [str(c) for c in info.classes],
         "sensitive": [c.feature for c in info.calibration],

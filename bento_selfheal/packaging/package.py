@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from bento_selfheal.core.decision import decide_classes
 from bento_selfheal.core.records import Label
 from bento_selfheal.embedding.packaged import Embedding
 from bento_selfheal.errors import PackageError
@@ -27,6 +28,7 @@ from bento_selfheal.inputs.column import Column
 from bento_selfheal.model import InputsBeside, Output, SelfHealingModel
 from bento_selfheal.rules import Rule, RuleSet
 from bento_selfheal.scoring.probabilities import own_copy
+from bento_selfheal.scoring.scores import recalls_of
 from bento_selfheal.standardize import Standardize
 
 INFO = "package.json"
@@ -225,6 +227,12 @@ class Package:
     def baseline(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities of the frozen model as trained for rows ``(n, features)``, ``(n,)``."""
         return checked_probabilities(self.model, rows)
+
+    def recalls(self) -> dict[str, float]:
+        """By class, the share of its reference rows that the model as trained decides right."""
+        decided = decide_classes(self.baseline(self.reference_rows))
+        shares = recalls_of(decided, self.reference_labels)
+        return {str(self.info.classes[i]): share for i, share in shares.items()}
 
     def misfit(self, rows: NDArray[np.float32], answers: NDArray[np.float32]) -> str:
         """Why answers are not one for each row, in the shape of `baseline`; empty where they are.
