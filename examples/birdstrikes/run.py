@@ -65,7 +65,9 @@ def stream(client: Client, rows: list[list[str]]) -> list[float]:
         batch = rows[at : at + BATCH]
         answer = client.predict([as_sent(row) for row in batch])
         labels = [row[-1] for row in batch]
-        right.append(float(np.mean([a == b for a, b in zip(answer.decisions, labels, strict=True)])))
+        right.append(
+            float(np.mean([a == b for a, b in zip(answer.decisions, labels, strict=True)]))
+        )
         if owed:
             client.feedback(owed.popleft())
             learned(client, at)

@@ -22,7 +22,7 @@ from bento_selfheal.packaging.model_store import use_home
 from bento_selfheal.simulation.server import ServedService
 
 HERE = Path(__file__).parent
-TRAIN, BATCH, LATE, BATCHES = 900, 25, 4, 50
+TRAIN, BATCH, LATE, BATCHES = 900, 25, 4, 32
 WORDS = {
     "billing": ("invoice charged refund receipt price", "subscription renewal vat seats tariff"),
     "delivery": ("parcel courier late address lost", "download mirror stalled bandwidth installer"),
@@ -30,7 +30,10 @@ WORDS = {
     "quality": ("broken scratched torn wrong colour", "crash freeze slow bug blank"),
 }
 """By topic, what customers write of goods, and of software, which the shop sells later."""
-FILLERS = "please help my the since yesterday again still order I cannot was is and with".split()
+FILLERS = (
+    "please", "help", "my", "the", "since", "yesterday", "again", "still", "order", "I", "cannot",
+    "was", "is", "and", "with",
+)  # fmt: skip
 
 
 def tickets(n: int, seed: int, goods: bool) -> tuple[list[str], list[str]]:

@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import pytest
 from conftest import ROOT, wait_for
-from live import environment
+from live import environment, example
 from networks import CLASSES, HERE, packaged_stripes, packaged_texts, png, striped, texts
 from sqlalchemy import create_engine, text
 
@@ -145,3 +145,11 @@ def test_texts(home: Path, tmp_path: Path) -> None:
         wrong = httpx.post(f"{server.url}/predict", json={"rows": [said[0], 5]})
         assert wrong.status_code == 400
         assert "a text is needed, got int" in wrong.text
+
+
+@pytest.mark.slow
+def test_the_example_heals(tmp_path: Path) -> None:
+    """Words that the network has never seen are learned from late labels."""
+    before, changed, healed = example("text", tmp_path)
+    assert changed < before - 0.2
+    assert healed > changed + 0.2
