@@ -143,7 +143,7 @@ def _model(settings: Settings) -> Iterator[Finding]:
         f"{package.tag} opens and verifies: {len(info.features)} features, {len(info.classes)} "
         f"classes, accuracy {info.accuracy:.3f} on its reference set",
     )  # fmt: skip
-    if not info.rules:
+    if not info.rules and len(info.features) > info.hidden_columns:  # of a vector there are none
         yield Finding(
             "model", Grade.WARN, "no rules, so conflicts cannot request a heal",
             "`bento-selfheal suggest` lists candidates",

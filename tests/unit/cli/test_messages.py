@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from bento_selfheal.cli.simulate import _changed
 from bento_selfheal.cli.told import told
 from bento_selfheal.client import Client
 from bento_selfheal.config.settings import Settings
+from bento_selfheal.core.importing import import_function
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.simulation.server import free_port
 from bento_selfheal.wire.messages import CommandAnswer
@@ -132,6 +134,15 @@ def test_a_package_of_many_classes(
     said = capsys.readouterr().out
     assert re.search(r"mean recall 0\.\d+ and lowest [\d.]+ \(class [abc]\)", said)
     assert "F1" not in said
+
+
+def test_a_builder_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands find a model's builder where they are called, as `bentoml serve` does."""
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "builder_here.py").write_text("def build(): return 7")
+    assert command(monkeypatch, "--version") == 0
+    assert import_function("builder_here:build")() == 7
 
 
 def test_status_without_figures() -> None:
