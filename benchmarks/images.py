@@ -2,35 +2,27 @@
 
 scikit-learn's digits as 3 x 32 x 32. The first two fifths train a small convolutional network of
 hidden width 64; of the others, 4,000 are drawn, each moved by up to three pixels, and the second
-half is noisy, inverted or rotated. Labels come 100 images late. The peer fits all weights of the
-network to the same labels, as they come: five steps of Adam for each 25 labels, on these and 39
-earlier ones.
+half is noisy, inverted or rotated. Beside it a network fits all its weights: see `after_change`.
 """
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
 import torch
+from after_change import SEED, accuracies, finetuned, frozen_and_served, step
 from numpy.typing import NDArray
 from scipy.ndimage import rotate
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
-from bento_selfheal.config.settings import Settings
 from bento_selfheal.packaging.build import package_model
-from bento_selfheal.packaging.opening import open_embedder
-from bento_selfheal.simulation.backtest import Backtest
-from bento_selfheal.simulation.comparison import REQUEST_ROWS
-from bento_selfheal.simulation.streams import Stream
 
 SIDE, HIDDEN, CLASSES = 32, 64, 10
-TRAIN, LATE, SEED = 0.4, 100, 42
+TRAIN = 0.4
 STREAM, MOVED = 4000, 3
-STEPS, EARLIER, EPOCHS, BATCH = 5, 39, 30, 64
+EPOCHS, BATCH = 30, 64
 CHANGES = ("noisy", "inverted", "rotated")
 Pixels = NDArray[np.float32]
 
@@ -86,27 +78,11 @@ def trained(images: Pixels, labels: NDArray[np.int64]) -> Convolutional:
     torch.manual_seed(SEED)
     network = Convolutional()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    x, y = torch.from_numpy(images), torch.from_numpy(labels)
+    x = torch.from_numpy(images)
     for _ in range(EPOCHS):
         for some in torch.randperm(len(x)).split(BATCH):
-            _step(network, optimizer, x[some], y[some])
+            step(network, optimizer, x[some], labels[some.numpy()])
     return network
-
-
-def finetuned(network: nn.Module, images: Pixels, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which answers of a network that fits all its weights to the labels are right, ``(n,)``."""
-    own, draw, right = copy.deepcopy(network), np.random.default_rng(SEED), []
-    optimizer = torch.optim.Adam(own.parameters(), lr=1e-3)
-    x, y = torch.from_numpy(images), torch.from_numpy(labels)
-    for at in range(0, len(x), REQUEST_ROWS):
-        with torch.no_grad():
-            right.append(own(x[at : at + REQUEST_ROWS]).argmax(1) == y[at : at + REQUEST_ROWS])
-        known = at + REQUEST_ROWS - LATE
-        for _ in range(STEPS if known >= REQUEST_ROWS else 0):
-            new = np.arange(known - REQUEST_ROWS, known)
-            some = np.concatenate([new, draw.integers(0, known, EARLIER)])
-            _step(own, optimizer, x[some], y[some])
-    return torch.cat(right).numpy()
 
 
 def digits_that_change(how: str) -> dict[str, Any]:
@@ -118,26 +94,10 @@ def digits_that_change(how: str) -> dict[str, Any]:
     stream, truth = moved(images[start:], labels[start:], STREAM)
     middle = STREAM // 2
     stream[middle:] = changed(how, stream[middle:])
-    embedder = open_embedder(package)
-    assert embedder is not None
-    run = Backtest(package, Settings(seed=SEED))
-    for _ in run.run(Stream(embedder.embed(list(stream)), truth, LATE, REQUEST_ROWS)):
-        pass
-    all_weights = finetuned(network, stream, truth)
-    said = {name: run.correct(name) for name in ("frozen", "champion")}
-    return {
-        "images": STREAM - middle,
-        "frozen": float(said["frozen"][middle:].mean()),
-        "served": float(said["champion"][middle:].mean()),
-        "finetuned": float(all_weights[middle:].mean()),
-        "before": {
-            "served": float(said["champion"][:middle].mean()),
-            "finetuned": float(all_weights[:middle].mean()),
-        },
-    }
+    answers = frozen_and_served(package, list(stream), truth)
+    peer = finetuned(network, _stacked, stream, truth)
+    return {"images": STREAM - middle, **accuracies(middle, *answers, peer)}
 
 
-def _step(network: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:
-    optimizer.zero_grad()
-    cross_entropy(network(x), y).backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
+def _stacked(images: list[Pixels]) -> Tensor:
+    return torch.from_numpy(np.stack(images))

@@ -26,10 +26,13 @@ import numpy as np
 import torch
 from images import CHANGES, digits_that_change
 from numpy.typing import NDArray
-from page_requests import one_worker, statuses
+from one_worker import one_worker
+from page_requests import statuses
 from readme import update
+from runner_memory import runner_memory
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import average_precision_score, roc_auc_score
+from texts import words_that_change
 from worlds import DATA, package_article
 
 from bento_selfheal.config.settings import Settings
@@ -154,8 +157,8 @@ def api_page(home: Path) -> Row:
     }
     out: Row = {}
     for name, package in packages.items():
-        with one_worker(home, package) as url:
-            seen = statuses(url, "/predict", REQUESTS)
+        with one_worker(home, package) as server:
+            seen = statuses(server.url, "/predict", REQUESTS)
         out[name] = {str(status): count for status, count in sorted(seen.items())}
     return out
 
@@ -194,6 +197,8 @@ def images(how: str, _: Path) -> Row:
 ROWS: dict[str, Callable[[Path], Row]] = {
     **{name: functools.partial(measured, source) for name, source in SOURCES.items()},
     **{f"images, {how}": functools.partial(images, how) for how in CHANGES},
+    "texts": words_that_change,
+    "runner_memory": runner_memory,
     **{name: functools.partial(measured_behind, source) for name, source in BEHIND.items()},
     "api_page": api_page,
     "row_reading": row_reading,

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,21 +10,9 @@ import pyarrow as pa
 import requests
 import schemathesis
 from hypothesis import HealthCheck, given, settings, strategies
-from worlds import ROOT
 
-from bento_selfheal.packaging.package import Package
-from bento_selfheal.simulation.server import ServedService
 from bento_selfheal.wire import arrow, npy
 from bento_selfheal.wire.messages import ARROW, NPY
-
-
-@contextmanager
-def one_worker(home: Path, package: Package) -> Iterator[str]:
-    """A service of one predict process for as long as the block lasts; its address."""
-    env = {"SELFHEAL_MODEL": package.tag, "SELFHEAL_STATE_DIR": str(home / f"{package.name}-state")}
-    log = home / f"{package.name}.log"
-    with ServedService("service:SelfHealing", home=home, log=log, cwd=ROOT, env=env) as server:
-        yield server.url
 
 
 def statuses(url: str, path: str, count: int) -> Counter[int]:

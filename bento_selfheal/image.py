@@ -47,6 +47,19 @@ def replace_dead_processes() -> None:
     os.environ.pop(CONTAINERIZED, None)
 
 
+def keep_importable(source: Path) -> None:
+    """Let the modules of a bento be imported for as long as it is served.
+
+    BentoML takes their folder off the path again once it has imported `service.py`; a model's
+    builder is imported later.
+
+    Args:
+        source: The bento's `src` folder.
+    """
+    if str(source) not in sys.path:
+        sys.path.append(str(source))
+
+
 def keep_clean(source: Path) -> None:
     """Leave nothing compiled in a bento that is served from the store.
 

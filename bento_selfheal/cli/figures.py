@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -24,35 +24,61 @@ def print_figures(models: Mapping[str, Figures], majority: float, console: Conso
         majority: Accuracy of always answering the commonest class.
         console: Where to print.
     """
-    decided = _table("decisions on the same rows, before their label was known", "accuracy",
-                     "recall", "precision", "cost per 1,000 rows")  # fmt: skip
-    for name, f in models.items():
-        shown = (_number(f[key]) for key in ("accuracy", "recall", "precision"))
-        add_row(decided, name, *shown, f"{1000 * (f['cost'] or 0.0):,.0f}")
-    add_row(decided, "always the commonest class", _number(majority), "", "", "")
-    ranked = _table("ranking, and what the same number of alarms catches", "AUC",
-                    "average precision", "log loss", "alarms", "caught")  # fmt: skip
-    for name, f in models.items():
-        shown = (_number(f[key]) for key in ("auc", "average_precision", "log_loss"))
-        add_row(ranked, name, *shown, f"{f['alarms']}", f"{f['caught']} of {f['to_catch']}")
-    console.print(decided)
-    console.print(ranked)
+    many = any(_of_many(f) for f in models.values())
+    console.print(_decided(models, majority, ("mean_recall",) if many else ("recall", "precision")))
+    console.print(_ranked(models, alarms=not many))
     if all(f["log_loss"] is None for f in models.values()):
         say(console, NO_RANKING)
 
 
 def caught(frozen: Figures, served: Figures, sought: str) -> str:
-    """What the same number of alarms catches, in a sentence.
+    """What the same number of alarms catches, in a sentence; of more than two classes, what share
+    of the rows was answered right.
 
     Args:
         frozen: Figures of the frozen model.
         served: Figures of what was served.
         sought: What an alarm is about, in the plural.
     """
+    if _of_many(served):
+        return (
+            f"the frozen model answers {frozen['accuracy']:.1%} of the rows right, and what was "
+            f"served {served['accuracy']:.1%}"
+        )
     return (
         f"with the same {served['alarms']} alarms, the frozen model catches {frozen['caught']} of "
         f"{frozen['to_catch']} {sought}, and what was served {served['caught']}"
     )
+
+
+def _of_many(figures: Figures) -> bool:
+    """Whether they are of more than two classes, of which no alarm or single recall speaks."""
+    return figures["mean_recall"] is not None
+
+
+def _decided(models: Mapping[str, Figures], majority: float, shown: Sequence[str]) -> Table:
+    keys = ("accuracy", *shown)
+    table = _table("decisions on the same rows, before their label was known",
+                   *(key.replace("_", " ") for key in keys), "cost per 1,000 rows")  # fmt: skip
+    for name, f in models.items():
+        each = (_number(f[key]) for key in keys)
+        add_row(table, name, *each, f"{1000 * (f['cost'] or 0.0):,.0f}")
+    add_row(table, "always the commonest class", _number(majority), *[""] * len(keys))
+    return table
+
+
+def _ranked(models: Mapping[str, Figures], *, alarms: bool) -> Table:
+    ranks = ("AUC", "average precision", "log loss")
+    if alarms:
+        title = "ranking, and what the same number of alarms catches"
+        table = _table(title, *ranks, "alarms", "caught")
+    else:
+        table = _table("ranking, each class against the others", *ranks)
+    for name, f in models.items():
+        shown = [_number(f[key]) for key in ("auc", "average_precision", "log_loss")]
+        caught = [f"{f['alarms']}", f"{f['caught']} of {f['to_catch']}"] if alarms else []
+        add_row(table, name, *shown, *caught)
+    return table
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from rich.console import Console
 
@@ -23,6 +24,7 @@ def main() -> None:
 
     So does a file that cannot be read or written.
     """
+    sys.path.append(os.getcwd())  # a model's builder may lie there, as for `bentoml serve`
     # One thread: two cores carry server, runner and client together.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:

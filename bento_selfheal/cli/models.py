@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,6 +12,9 @@ from rich.console import Console
 from bento_selfheal.cli.app import DEFAULT_TARGET, AsJson, Drop, Schema, Seed, Sensitive, app
 from bento_selfheal.cli.terminal import say
 from bento_selfheal.errors import SettingsError
+
+if TYPE_CHECKING:  # torch comes with it, which --help does not wait for
+    from bento_selfheal.packaging.package import Package
 
 
 @app.command()
@@ -45,15 +48,14 @@ def package(
 
     table = read_table(file, label, drop or [], schema)
     made = package_table(name, table, seed, sensitive, rule or [])
+    figures = {"f1": made.info.f1} if made.binary else {"recalls": made.recalls()}
     if as_json:
-        typer.echo(
-            json.dumps({"tag": made.tag, "accuracy": made.info.accuracy, "f1": made.info.f1})
-        )
+        typer.echo(json.dumps({"tag": made.tag, "accuracy": made.info.accuracy, **figures}))
         return
     say(Console(), f"read {file}: {'; '.join(table.notes)}")
     say(
         Console(),
-        f"packaged {made.tag}: accuracy {made.info.accuracy:.3f}, F1 {made.info.f1:.3f} on "
+        f"packaged {made.tag}: accuracy {made.info.accuracy:.3f}, {_beside_accuracy(made)} on "
         f"{len(made.reference_rows)} held-out rows\n"
         f"to serve it: SELFHEAL_MODEL={name}:latest bentoml serve {DEFAULT_TARGET}",
     )
@@ -114,6 +116,18 @@ def suggest(
         typer.echo(json.dumps(found))
     else:
         print_suggestion(found, Console())
+
+
+def _beside_accuracy(made: Package) -> str:
+    """F1 of two classes; of more the mean and the lowest of their recalls."""
+    if made.binary:
+        return f"F1 {made.info.f1:.3f}"
+    recalls = made.recalls()
+    lowest, mean = (
+        min(recalls, key=lambda name: recalls[name]),
+        sum(recalls.values()) / len(recalls),
+    )
+    return f"mean recall {mean:.3f} and lowest {recalls[lowest]:.3f} (class {lowest})"
 
 
 def _name_value(text: str, option: str) -> tuple[str, str]:

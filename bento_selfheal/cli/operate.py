@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -67,7 +68,9 @@ def snapshots(url: Url = LOCAL, token: Token = None, as_json: AsJson = False) ->
     from bento_selfheal.cli.output import print_snapshots
 
     with _service(url, token) as client:
-        _print(client.snapshots(), as_json, print_snapshots)
+        found = client.snapshots()
+        many = not as_json and len(client.status().get("classes") or ()) > 2
+    _print(found, as_json, partial(print_snapshots, many=many))
 
 
 @app.command()

@@ -200,15 +200,18 @@ def _labels(status: Mapping[str, Any]) -> str:
     return f"{labels['joined']} of {rows}, {late}{labels['unmatched']} unmatched{_unread(status)}"
 
 
-def print_snapshots(snapshots: list[dict[str, Any]], console: Console) -> None:
-    """Kept snapshots, newest first."""
-    table = _columns("version", "phase", "labels", "accuracy", "F1", "made", "")
+def print_snapshots(
+    snapshots: list[dict[str, Any]], console: Console, *, many: bool = False
+) -> None:
+    """Kept snapshots, newest first; F1 only where the classes are not many."""
+    f1 = [] if many else ["F1"]
+    table = _columns("version", "phase", "labels", "accuracy", *f1, "made", "")
     for s in reversed(snapshots):
         marks = " ".join(word for word in ("serving", "previous") if s[word])
         add_row(
             table,
             str(s["version"]), s["phase"], str(s["rows"]), _figure(s["accuracy"]),
-            _figure(s["f1"]), _moment(s["time"]), marks,
+            *([] if many else [_figure(s["f1"])]), _moment(s["time"]), marks,
         )  # fmt: skip
     console.print(table)
 

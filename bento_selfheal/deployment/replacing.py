@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import BaseModel
+
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.deployment.deploy import put_in_service
 from bento_selfheal.deployment.locations import open_store, state_dir
@@ -55,5 +57,17 @@ def _store_of_service(settings: Settings) -> SqlStore:
 
 def _check_alike(serving: str, old: PackageInfo, tag: str, new: PackageInfo) -> None:
     if what := old.differs_in(new):
+        if what == "embedding" and old.embedding and new.embedding:
+            raise PackageError(
+                f"{tag} embeds inputs otherwise than {serving}, which serves: "
+                f"{_parts_that_differ(old.embedding, new.embedding)} differ. What is logged and "
+                "learned belongs to one of them; serve the other from a store of its own"
+            )
         had, has = getattr(old, what), getattr(new, what)
         raise PackageError(f"{tag} has the {what} {has}, but {serving}, which serves, has {had}")
+
+
+def _parts_that_differ(old: BaseModel, new: BaseModel) -> str:
+    """Names of what two embeddings do not share."""
+    was, now = old.model_dump(), new.model_dump()
+    return ", ".join(name for name in was | now if was.get(name) != now.get(name))

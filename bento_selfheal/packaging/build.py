@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bento_selfheal.core.decision import decide_classes
+from bento_selfheal.core.hashes import hash_file
 from bento_selfheal.core.records import Label
 from bento_selfheal.embedding.source import Source
 from bento_selfheal.errors import PackageError
@@ -41,7 +42,6 @@ from bento_selfheal.packaging.package import (
     Package,
     PackageInfo,
     checked_probabilities,
-    hash_file,
 )
 from bento_selfheal.packaging.training import Training, best_epochs, fit
 from bento_selfheal.packaging.training_data import check_rows, classes_of, take
@@ -265,7 +265,7 @@ def _store(made: Package, race: Race, embedded: NetworkRows | EstimatorRows | No
     rows, labels = made.reference_rows, made.reference_labels
     summary = {
         "accuracy": round(info.accuracy, 4),
-        "f1": round(info.f1, 4),
+        **({"f1": round(info.f1, 4)} if made.binary else {}),
         "features": len(info.features),
         "classes": [str(c) for c in info.classes],
         "sensitive": [c.feature for c in info.calibration],

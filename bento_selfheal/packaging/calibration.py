@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from bento_selfheal.errors import PackageError
 from bento_selfheal.inputs.column import ORDERED, Column, Kind
-from bento_selfheal.inputs.counts import counts_of
-from bento_selfheal.packaging.package import Aspect, FeatureStatistics
+from bento_selfheal.inputs.counts import Aspect, FeatureStatistics, counts_of
 
 LEAST_SHARE = 0.01
 """Of what was never missing or unseen in training: a spread of 0 could not be measured in."""

@@ -11,11 +11,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from bento_selfheal.core.class_probabilities import columns
+from bento_selfheal.core.hashes import hash_file
 from bento_selfheal.errors import PackageError
 from bento_selfheal.experts.kinds.context import NEWEST
 from bento_selfheal.experts.lesson import Lesson
 from bento_selfheal.experts.race import Race
-from bento_selfheal.packaging.package import Package, hash_file
+from bento_selfheal.packaging.package import Package
 
 log = logging.getLogger(__name__)
 

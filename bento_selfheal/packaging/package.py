@@ -6,9 +6,7 @@ package is opened; its weights and its reference set are safetensors.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,16 +17,19 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from bento_selfheal.core.decision import decide_classes
+from bento_selfheal.core.hashes import hash_file
 from bento_selfheal.core.records import Label
 from bento_selfheal.embedding.packaged import Embedding
 from bento_selfheal.embedding.rows import TableRows
 from bento_selfheal.errors import PackageError
 from bento_selfheal.estimators.packaged import Estimated
 from bento_selfheal.inputs.column import Column
-from bento_selfheal.inputs.counts import counts_of
+from bento_selfheal.inputs.counts import Aspect, FeatureStatistics, counts_of
 from bento_selfheal.model import InputsBeside, Output, SelfHealingModel
 from bento_selfheal.rules import Rule, RuleSet
 from bento_selfheal.scoring.probabilities import own_copy
+from bento_selfheal.scoring.scores import recalls_of
 from bento_selfheal.standardize import Standardize
 
 INFO = "package.json"
@@ -39,31 +40,6 @@ ADAPTED_HEAD = "bento_selfheal.embedding.adapted:adapted_head"
 """Builder of what heals behind a network of the user's own."""
 ADAPTED_ODDS = "bento_selfheal.estimators.adapted:adapted_odds"
 """Builder of what heals behind an estimator."""
-
-
-class Aspect(StrEnum):
-    """What of a column is compared."""
-
-    VALUE = "value"
-    MISSING = "missing"  # 1 where there is none
-    UNSEEN = "unseen"  # 1 where the category was not there in training
-
-
-class FeatureStatistics(BaseModel):
-    """The training data of one sensitive feature, which signals compare new rows with."""
-
-    model_config = ConfigDict(frozen=True)
-
-    feature: str
-    mean: float
-    std: float
-    """Population standard deviation of samples; 0 where the feature was constant."""
-    column: str = ""
-    """The column that is looked at, where it has another name."""
-    of: Aspect = Aspect.VALUE
-    counts: tuple[int, ...] = ()
-    """Training rows as `counts_of` counts them, where it is no value that is compared; empty where
-    an earlier release made the package."""
 
 
 class PackageInfo(BaseModel):
@@ -251,6 +227,12 @@ class Package:
         """Probabilities of the frozen model as trained for rows ``(n, features)``, ``(n,)``."""
         return checked_probabilities(self.model, rows)
 
+    def recalls(self) -> dict[str, float]:
+        """By class, the share of its reference rows that the model as trained decides right."""
+        decided = decide_classes(self.baseline(self.reference_rows))
+        shares = recalls_of(decided, self.reference_labels)
+        return {str(self.info.classes[i]): share for i, share in shares.items()}
+
     def misfit(self, rows: NDArray[np.float32], answers: NDArray[np.float32]) -> str:
         """Why answers are not one for each row, in the shape of `baseline`; empty where they are.
 
@@ -289,11 +271,6 @@ def _checked(out: Tensor, n: int) -> NDArray[np.float32]:
             " class (use output='logit' for a head without sigmoid or softmax)"
         )
     return answers
-
-
-def hash_file(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def check_hash(path: Path, sha256: str, tag: str) -> None:

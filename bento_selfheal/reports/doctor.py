@@ -149,7 +149,7 @@ def _model(settings: Settings) -> Iterator[Finding]:
             "log_inputs has no effect: the log holds the rows of a table anyway",
             "unset SELFHEAL_LOG_INPUTS",
         )  # fmt: skip
-    if not info.rules:
+    if not info.rules and len(info.features) > info.hidden_columns:  # of a vector there are none
         yield Finding(
             "model", Grade.WARN, "no rules, so conflicts cannot request a heal",
             "`bento-selfheal suggest` lists candidates",

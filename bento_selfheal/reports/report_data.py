@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from bento_selfheal.config.settings import Settings
-from bento_selfheal.core.decision import decide_classes
 from bento_selfheal.core.records import Event, Measurement, Phase, Promotion, Snapshot, best_healed
 from bento_selfheal.deployment.locations import open_store
 from bento_selfheal.errors import SettingsError, StoreError
@@ -106,7 +105,7 @@ def _read(store: SqlStore, settings: Settings, since: float, until: float) -> Re
         thresholds=status["thresholds"],
         limits={name: status["signals"][name] for name in LIMITS},
         best=best.version if best else None,
-        recalls={} if package.binary else _recalls(package),
+        recalls={} if package.binary else package.recalls(),
     )  # fmt: skip
 
 
@@ -128,19 +127,6 @@ def _snapshots(store: SqlStore) -> Iterator[Snapshot]:
     while page := store.snapshots(kept_only=False, after=version, limit=PAGE):
         yield from page
         version = page[-1].version
-
-
-def _recalls(package: Package) -> dict[str, float]:
-    """By class, the share of its reference rows that the package answers right."""
-    said, labels = (
-        decide_classes(package.baseline(package.reference_rows)),
-        package.reference_labels,
-    )
-    return {
-        str(name): float((said[labels == i] == i).mean())
-        for i, name in enumerate(package.info.classes)
-        if (labels == i).any()
-    }
 
 
 def _stages(

@@ -93,6 +93,15 @@ class Scores:
 NOTHING = Scores(0, 0, 0, 0)
 
 
+def recalls_of(decided: NDArray[np.generic], labels: NDArray[np.generic]) -> dict[int, float]:
+    """By class, an index, the share of its rows that were decided right; of those that have rows.
+
+    >>> recalls_of(np.array([0, 2, 2, 0]), np.array([0, 2, 0, 0]))
+    {0: 0.6666666666666666, 2: 1.0}
+    """
+    return {int(i): float((decided[labels == i] == i).mean()) for i in np.unique(labels)}
+
+
 def majority_accuracy(counts: Sequence[int]) -> float:
     """Accuracy of always answering the commonest class, which is known only afterwards.
 

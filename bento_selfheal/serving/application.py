@@ -18,7 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from bento_selfheal.config.settings import Settings, load_settings
 from bento_selfheal.deployment.locations import pin_models
 from bento_selfheal.errors import SettingsError
-from bento_selfheal.image import IN_CONTAINER, keep_clean, replace_dead_processes
+from bento_selfheal.image import IN_CONTAINER, keep_clean, keep_importable, replace_dead_processes
 from bento_selfheal.internals import (
     BentoMLContainer,
     answer_refusals,
@@ -62,7 +62,9 @@ class SelfHealingService(Service[Any]):
         self._bento = bento
         if bento is not None:
             replace_dead_processes()
-            keep_clean(Path(bento.path) / "src")
+            source = Path(bento.path) / "src"
+            keep_importable(source)
+            keep_clean(source)
             pin_models([str(model.tag) for model in bento.info.all_models])
 
     def inject_config(self) -> None:

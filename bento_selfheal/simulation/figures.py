@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bento_selfheal.config.thresholds import Thresholds
-from bento_selfheal.core.decision import Numbers
+from bento_selfheal.core.decision import Numbers, decide_classes
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.alarms import raise_alarms
 from bento_selfheal.scoring.losses import cost_of
-from bento_selfheal.scoring.scores import Scores
+from bento_selfheal.scoring.scores import Scores, recalls_of
 
 Figures = dict[str, float | None]
 RANKING = ("auc", "average_precision", "log_loss")
@@ -32,7 +32,9 @@ def figures_of(
     ``to_catch`` are the counts of as many alarms as people can look at, ``recall_at_alarms`` and
     ``precision_at_alarms`` their shares (`raise_alarms`). Of many classes AUC and average
     precision are means of one class against the others; both are None where a class is missing,
-    and with the log loss where scikit-learn is not installed.
+    and with the log loss where scikit-learn is not installed. ``mean_recall`` is that of the
+    classes which have rows, and None of two classes; of many ``recall`` and ``precision`` set the
+    first one against the others.
 
     Args:
         probabilities: ``(n,)`` of two classes, ``(n, classes)`` of many, in order of time.
@@ -41,12 +43,13 @@ def figures_of(
         shares: `alarm_shares`.
         costs: What mistakes cost.
     """
-    scores = Scores.of(probabilities, labels, thresholds)
+    scores, many = Scores.of(probabilities, labels, thresholds), np.ndim(probabilities) == 2
     alarms = raise_alarms(probabilities, labels, shares)
     return {
         "accuracy": scores.accuracy,
         "recall": scores.recall,
         "precision": scores.precision,
+        "mean_recall": _mean_recall(probabilities, labels) if many else None,
         "cost": cost_of(scores, costs),
         **_ranking(probabilities, labels),
         "alarms": alarms.raised,
@@ -69,6 +72,10 @@ def alarm_shares(package: Package, costs: Thresholds) -> list[float]:
     shares = np.bincount(labels, minlength=len(package.info.classes)) / len(labels)
     each: list[float] = shares.tolist()
     return each[1:] if package.binary else each
+
+
+def _mean_recall(probabilities: NDArray[np.float32], labels: NDArray[np.generic]) -> float:
+    return float(np.mean(list(recalls_of(decide_classes(probabilities), labels).values())))
 
 
 def _ranking(probabilities: NDArray[np.float32], labels: NDArray[np.generic]) -> Figures:

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from conftest import wait_for
-from live import served
+from live import example, served
 from mixed import NAMES, flights, learn_the_turn, packaged
 from sqlalchemy import create_engine, text
 
@@ -123,3 +123,11 @@ def test_an_unseen_category_is_an_answer(client: Client) -> None:
 def test_healed(client: Client) -> None:
     """When rain delays and no longer fog, the service learns it."""
     learn_the_turn(client)
+
+
+@pytest.mark.slow
+def test_the_example_heals(tmp_path: Path) -> None:
+    """When damage has other causes, answers are right again in the end."""
+    before, changed, healed = example("birdstrikes", tmp_path, "1200")
+    assert changed < before - 0.1
+    assert healed > changed + 0.1

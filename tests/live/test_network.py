@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, wait_for
-from live import environment
+from live import environment, example
 from networks import CLASSES, HERE, packaged_stripes, packaged_texts, png, striped, texts
 from sqlalchemy import create_engine, text
 
@@ -195,3 +195,11 @@ def test_inputs_are_kept_by_setting(home: Path, stripes: Package, tmp_path: Path
     assert [row["country"] for row in rows] == ["FR", None, None]
     with create_engine(f"sqlite:///{tmp_path / 'state' / 'selfheal.db'}").connect() as store:
         assert store.execute(text("select count(*) from inputs")).scalar() == 4
+
+
+@pytest.mark.slow
+def test_the_example_heals(tmp_path: Path) -> None:
+    """Words that the network has never seen are learned from late labels."""
+    before, changed, healed = example("text", tmp_path)
+    assert changed < before - 0.2
+    assert healed > changed + 0.2

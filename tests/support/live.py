@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -193,6 +197,16 @@ class Feeder:
             self._client.all_serve(version, self._workers)
             self._version = version
         return status
+
+
+def example(name: str, folder: Path, *arguments: str) -> list[float]:
+    """The accuracies that an example prints at its end, run as its README says."""
+    command = [sys.executable, str(ROOT / "examples" / name / "run.py"), *arguments]
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=280, env=os.environ | BRISK
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    return [float(x) for x in re.findall(r": +(\d\.\d+)$", done.stdout, flags=re.MULTILINE)]
 
 
 def processes(server: Running, service: str) -> list[psutil.Process]:

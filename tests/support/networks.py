@@ -92,13 +92,13 @@ def trained(seed: int = 0) -> Stripes:
     return network
 
 
-def packaged_stripes(name: str = "stripes", **more: Any) -> Package:
-    """That network, packaged with a fact of each image."""
+def packaged_stripes(name: str = "stripes", of: int = 0, **more: Any) -> Package:
+    """That network, or one that was trained of another seed, packaged with a fact of each image."""
     images, labels = striped(400, seed=1)
     countries = np.random.default_rng(0).choice(["DE", "FR"], len(images)).tolist()
     return package_model(
         name, images, labels, inputs=Images(size=(SIDE, SIDE)), facts={"country": countries},
-        model=trained(), head="fc", **more,
+        model=trained(of), head="fc", **more,
     )  # fmt: skip
 
 

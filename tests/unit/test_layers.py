@@ -42,7 +42,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "packaging.experts": {"core", "errors", "experts", "packaging.package"},
     "healing": {
-        "config", "core", "errors", "experts", "model", "packaging.experts", "packaging.package",
+        "config", "core", "errors", "experts", "inputs", "model", "packaging.experts", "packaging.package",
         "rules", "scoring", "standardize", "telemetry",
     },
     "store": {"core", "errors"},

@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bento_selfheal.packaging.package import Aspect, Package
+from bento_selfheal.inputs.counts import Aspect
+from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.logistic import REACH, fit
 from bento_selfheal.scoring.probabilities import from_logits, logits
 from bento_selfheal.standardize import Standardize

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bento_selfheal.core.hashes import hash_file
 from bento_selfheal.errors import PackageError
 from bento_selfheal.estimators.embedder import OddsEmbedder
 from bento_selfheal.estimators.estimator import Estimator
 from bento_selfheal.estimators.kinds import KINDS
 from bento_selfheal.estimators.packaged import Estimated
-from bento_selfheal.packaging.package import check_hash, hash_file
+from bento_selfheal.packaging.package import check_hash
 
 
 def write_estimator(estimator: Estimator, folder: Path) -> str:

@@ -8,13 +8,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
+from bento_selfheal.core.hashes import hash_file
 from bento_selfheal.embedding.embedder import Embedder
 from bento_selfheal.embedding.packaged import Embedding
 from bento_selfheal.embedding.source import DTYPES
 from bento_selfheal.embedding.split import Split
 from bento_selfheal.errors import PackageError
 from bento_selfheal.packaging.network.fitting import build_network
-from bento_selfheal.packaging.package import Package, check_hash, hash_file
+from bento_selfheal.packaging.package import Package, check_hash
 
 NETWORK = "network.safetensors"
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from networks import packaged_stripes
 from rich.console import Console
 
 from bento_selfheal.cli.live import print_summary
@@ -22,6 +24,24 @@ STATUS: dict[str, Any] = {
 LABELS = np.arange(100) % 10 // 9
 RIGHT = np.where(LABELS == 1, 0.9, 0.1).astype(np.float32)
 WRONG = 1 - RIGHT
+
+
+def test_many_classes(home: Path) -> None:
+    """Of three classes neither recall of one nor alarms are told, but the mean of the recalls."""
+    said = np.eye(3, dtype=np.float32)[[0, 1, 2, 0]]
+    labels = np.array([0, 1, 2, 2])
+    report = BatchReport(
+        1, "HEALTHY", 0.0, 0, 1, labels=labels, frozen=np.roll(said, 1, axis=1), served=said,
+        threshold=0.5, action="",
+    )  # fmt: skip
+    out = io.StringIO()
+    summary = Summary([report], STATUS, packaged_stripes("three"))
+    print_summary(summary, Console(file=out, width=100), 1)
+    told = out.getvalue()
+    [decided, _] = cells(told.splitlines(), "served (champion)")
+    assert decided[:2] == ["0.7500", f"{2.5 / 3:.4f}"]
+    assert "the frozen model answers 0.0% of the rows right, and what was served 75.0%" in told
+    assert not any(word in told for word in ("precision │", "alarms", "caught"))
 
 
 def printed(package: Package, frozen_right: int, tail: int) -> list[str]:

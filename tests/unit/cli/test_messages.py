@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
+import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import ROOT
 from rich.console import Console
@@ -20,6 +24,7 @@ from bento_selfheal.cli.simulate import _changed
 from bento_selfheal.cli.told import told
 from bento_selfheal.client import Client
 from bento_selfheal.config.settings import Settings
+from bento_selfheal.core.importing import import_function
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.simulation.server import free_port
 from bento_selfheal.wire.messages import CommandAnswer
@@ -100,6 +105,44 @@ def test_forget(
 def test_events_in_words(kind: str, detail: dict[str, Any], words: str) -> None:
     """An event is told as the page tells it; one that is not known shows its detail."""
     assert told({"kind": kind, "detail": detail}) == words
+
+
+@pytest.mark.parametrize(("classes", "shown"), [(["no", "yes"], True), (["a", "b", "c"], False)])
+def test_f1_is_of_two_classes(
+    classes: list[str],
+    shown: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Snapshots of more classes are listed without it."""
+    monkeypatch.setattr(Client, "status", lambda _: {"classes": classes})
+    monkeypatch.setattr(Client, "snapshots", lambda _: [])
+    assert command(monkeypatch, "snapshots") == 0
+    assert ("F1" in capsys.readouterr().out) is shown
+
+
+def test_a_package_of_many_classes(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is packaged says how the classes fare: of three, F1 of one says nothing."""
+    draw = np.random.default_rng(0)
+    colours = draw.integers(3, size=300)
+    rows = [f"{x + draw.normal(0, 0.3):.3f},{'abc'[x]}" for x in colours]
+    (tmp_path / "colours.csv").write_text("\n".join(["x,colour", *rows]))
+    given = ["package", str(tmp_path / "colours.csv"), "--label", "colour", "--name", "colours"]
+    assert command(monkeypatch, *given) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"mean recall 0\.\d+ and lowest [\d.]+ \(class [abc]\)", said)
+    assert "F1" not in said
+
+
+def test_a_builder_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands find a model's builder where they are called, as `bentoml serve` does."""
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "builder_here.py").write_text("def build(): return 7")
+    assert command(monkeypatch, "--version") == 0
+    assert import_function("builder_here:build")() == 7
 
 
 def test_status_without_figures() -> None:

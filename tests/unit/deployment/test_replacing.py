@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from networks import packaged_stripes
 from packages import other_package
 
 from bento_selfheal.cli import main as entry
@@ -104,3 +105,18 @@ def test_no_store(
     assert "no store of a service" in said
     assert "SELFHEAL_MODEL" in said
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_another_network(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Newer rows of the same network take over; one with other weights does not, in a few words."""
+    monkeypatch.setenv("SELFHEAL_MODEL", packaged_stripes("stripes").tag)
+    monkeypatch.setenv("SELFHEAL_STORE_URL", f"sqlite:///{tmp_path / 'network.db'}")
+    prepare(Settings())
+    assert deploy(packaged_stripes("newer", seed=3).tag, monkeypatch) == 0
+    capsys.readouterr()
+    assert deploy(packaged_stripes("another", of=5).tag, monkeypatch) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "which serves: weights_sha256 differ" in said
+    assert "Embedding" not in said

@@ -7,13 +7,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from bento_selfheal.config.settings import Settings
+from bento_selfheal.core.importing import import_function
 from bento_selfheal.deployment.deploy import prepare
 from bento_selfheal.image import container_image, goes_with_container
 from bento_selfheal.packaging.package import Package
+from bento_selfheal.serving.application import SelfHealingService
 
 
 def test_another_base() -> None:
@@ -46,6 +49,16 @@ def test_state_on_no_volume_is_warned_of(
     with caplog.at_level(logging.WARNING):
         prepare(settings.model_copy(update={"store_url": f"sqlite:///{tmp_path / 'b.db'}"}))
     assert "volume" not in caplog.text
+
+
+def test_modules_of_a_served_bento(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model's builder in a bento is imported after BentoML took the folder off the path."""
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "users_builder.py").write_text("def build(): return 7")
+    served = SelfHealingService(name="a", config={}, inner=object)
+    served.bento = SimpleNamespace(path=str(tmp_path), info=SimpleNamespace(all_models=[]))
+    assert import_function("users_builder:build")() == 7
 
 
 def test_a_served_bento_stays_clean(tmp_path: Path) -> None:

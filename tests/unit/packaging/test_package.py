@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
+from bento_selfheal.core.hashes import hash_file
 from bento_selfheal.errors import PackageError
 from bento_selfheal.experts.table import make_experts
 from bento_selfheal.healing.drift.fidi import calibrated_fidi
@@ -23,7 +24,7 @@ from bento_selfheal.packaging.build import package_model
 from bento_selfheal.packaging.experts import open_race
 from bento_selfheal.packaging.model_store import home_store
 from bento_selfheal.packaging.opening import EXPERTS, REFERENCE, WEIGHTS, open_package
-from bento_selfheal.packaging.package import INFO, Package, hash_file
+from bento_selfheal.packaging.package import INFO, Package
 from bento_selfheal.packaging.training import Training
 from bento_selfheal.rules import Rule
 

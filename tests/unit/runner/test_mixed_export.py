@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 from mixed import NAMES, codes, flights, packaged
+from networks import packaged_stripes
 from rigs import Live, Rig
 
 from bento_selfheal.runner.retrain_export import write_labelled
@@ -28,3 +29,17 @@ def test_values_come_out(tmp_path: Path) -> None:
         assert (out["speed"] is None) == (row[0] is None)
         assert out["day"].date().isoformat() == row[4]
     assert set(NAMES) < set(told[0])
+
+
+def test_hidden_vectors_come_out(tmp_path: Path) -> None:
+    """Of a network they are what is logged, with the facts as values beside them."""
+    package = packaged_stripes("exported")
+    ran = Live(Rig(package))
+    rows, labels = package.reference_rows, package.reference_labels.astype(np.int64)
+    ran.send(np.tile(rows, (3, 1)), np.tile(labels, 3))
+    file = tmp_path / "labelled.parquet"
+    written = write_labelled(file, package, ran.rig.pipeline.parts.buffer)
+    told = pq.read_table(file)
+    assert told.num_rows == written > 0
+    assert told.column_names == [*package.info.features, "label", "source", "weight"]
+    assert set(told["country"].to_pylist()) == {"DE", "FR"}

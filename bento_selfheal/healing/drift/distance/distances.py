@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.healing.drift.distance.compared import Compared, Mix, Share, Vector
 from bento_selfheal.healing.drift.distance.limit import FEWEST, RUN_LENGTH, calibrate
-from bento_selfheal.packaging.package import Aspect, FeatureStatistics, Package
+from bento_selfheal.inputs.counts import Aspect, FeatureStatistics
+from bento_selfheal.packaging.package import Package
 
 HIDDEN = "hidden vector"
 LEAST_EXPECTED = 5.0
