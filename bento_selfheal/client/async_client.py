@@ -16,6 +16,7 @@ from bento_selfheal.client.calls import (
     RETRY_SECONDS,
     SNAPSHOTS,
     Call,
+    Facts,
     Items,
     Rows,
     T,
@@ -61,9 +62,9 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
     ) -> None:
         await self.close()
 
-    async def predict(self, rows: Rows) -> Predictions:
+    async def predict(self, rows: Rows, facts: Facts | None = None) -> Predictions:
         """As `Client.predict`."""
-        return await self._send(predict_call(rows))
+        return await self._send(predict_call(rows, facts))
 
     async def feedback(self, items: Items) -> FeedbackCounts:
         """As `Client.feedback`."""

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 from bento_selfheal.core.given import array_of, column_of, is_image, is_missing, table_of
 from bento_selfheal.errors import InvalidInput
 from bento_selfheal.wire import npy
-from bento_selfheal.wire.messages import ARROW, NPY
+from bento_selfheal.wire.messages import ARROW, FACTS_HEADER, NPY
 
 JSON, PNG, TEXT = "application/json", "image/png", "text/plain; charset=utf-8"
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
@@ -33,14 +33,27 @@ class Body:
 
     content: bytes
     kind: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Beside the Content-Type."""
 
 
-def body_of(rows: Any) -> Body:
-    """The body of a request about rows or inputs, as `Client.predict` takes them.
+def body_of(rows: Any, facts: Any = None) -> Body:
+    """The body of a request about rows or inputs and their facts, as `Client.predict` takes them.
 
     Raises:
         InvalidInput: They hold what no body can carry.
     """
+    told = None if facts is None else json_body(facts).content.decode()
+    if isinstance(rows, Sequence) and rows and all(is_image(one) for one in rows):
+        return _parts([_png(one) for one in rows], told)
+    file = _file_of(rows)
+    if file is not None:
+        return file if told is None else replace(file, headers={FACTS_HEADER: told})
+    return json_body({"rows": rows} if facts is None else {"rows": rows, "facts": facts})
+
+
+def _file_of(rows: Any) -> Body | None:
+    """Rows or inputs that are sent as one file; None where JSON is to carry them."""
     try:
         if (table := table_of(rows)) is not None:
             from bento_selfheal.wire import arrow  # which loads pyarrow
@@ -53,11 +66,7 @@ def body_of(rows: Any) -> Body:
         return Body(npy.dump(array), NPY)
     if isinstance(rows, str):
         return Body(rows.encode(), TEXT)
-    if is_image(rows):
-        return Body(_png(rows), PNG)
-    if isinstance(rows, Sequence) and rows and all(is_image(one) for one in rows):
-        return _parts([_png(one) for one in rows])
-    return json_body({"rows": rows if array is None else array})
+    return Body(_png(rows), PNG) if is_image(rows) else None
 
 
 def json_body(value: Any) -> Body:
@@ -106,8 +115,9 @@ def _png(image: Any) -> bytes:
     return out.getvalue()
 
 
-def _parts(files: Sequence[bytes]) -> Body:
-    """A multipart body with a part for each file."""
+def _parts(files: Sequence[bytes], facts: str | None) -> Body:
+    """A multipart body with a part for each file, and one for their facts."""
     parts = [("files", (f"{i}.png", file, PNG)) for i, file in enumerate(files)]
-    request = httpx.Request("POST", "http://localhost", files=parts)
+    data = {} if facts is None else {"facts": facts}
+    request = httpx.Request("POST", "http://localhost", files=parts, data=data)
     return Body(request.read(), request.headers["Content-Type"])

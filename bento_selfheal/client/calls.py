@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -43,6 +43,7 @@ from bento_selfheal.wire.messages import (
 T = TypeVar("T")
 Rows = Any
 """What `Client.predict` takes."""
+Facts = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 Items = Iterable[FeedbackItem | Mapping[str, Any]]
 RETRY_SECONDS = 30.0
 AWAY = (httpx.ConnectError, httpx.ConnectTimeout)
@@ -89,10 +90,10 @@ class Call(Generic[T]):
         return self.again or cause is None or isinstance(cause, AWAY)
 
 
-def predict_call(rows: Rows) -> Call[Predictions]:
+def predict_call(rows: Rows, facts: Facts | None = None) -> Call[Predictions]:
     """Ask for predictions, about tables and arrays with the answer as a NumPy file."""
-    body = body_of(rows)
-    headers = {"Content-Type": body.kind}
+    body = body_of(rows, facts)
+    headers = {**body.headers, "Content-Type": body.kind}
     if body.kind in (NPY, ARROW):
         return Call("POST", "/predict", _from_file, body.content, {**headers, "Accept": NPY})
     return Call("POST", "/predict", _model(Predictions), body.content, headers)

@@ -30,6 +30,7 @@ from bento_selfheal.client.calls import (
     RETRY_SECONDS,
     SNAPSHOTS,
     Call,
+    Facts,
     Items,
     Rows,
     T,
@@ -87,7 +88,7 @@ class Client(AbstractContextManager["Client"]):
     ) -> None:
         self.close()
 
-    def predict(self, rows: Rows) -> Predictions:
+    def predict(self, rows: Rows, facts: Facts | None = None) -> Predictions:
         """Predict a batch of rows, or of the inputs of a network.
 
         Args:
@@ -96,6 +97,7 @@ class Client(AbstractContextManager["Client"]):
                 lists in the order of the features, or dicts by name; an image of Pillow, or a list
                 of them; a text, or a list of them. Tables are sent as Arrow streams and arrays as
                 NumPy files, which is fastest.
+            facts: Of the inputs of a network, by name: a dict for each input, or one for all.
 
         Raises:
             InvalidInput: The service refused a value; the message names row, field and value.
@@ -103,7 +105,7 @@ class Client(AbstractContextManager["Client"]):
             ServiceUnavailable: No attempt reached the service; any call may raise it.
             ServiceError: The service failed; any call may raise it.
         """
-        return self._send(predict_call(rows))
+        return self._send(predict_call(rows, facts))
 
     def feedback(self, items: Items) -> FeedbackCounts:
         """Send labels. Accepted ones are on disk when this returns; each counts once.

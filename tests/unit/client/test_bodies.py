@@ -25,7 +25,10 @@ from PIL.ExifTags import Base
 from bento_selfheal.client.bodies import JSON, PNG, TEXT, body_of
 from bento_selfheal.embedding.images import Images
 from bento_selfheal.embedding.packaged import Embedding
+from bento_selfheal.embedding.tensors import Tensors
+from bento_selfheal.embedding.texts import Texts
 from bento_selfheal.errors import InvalidInput
+from bento_selfheal.inputs.column import Column, Kind
 from bento_selfheal.serving.reading.arrow_rows import rows_of
 from bento_selfheal.serving.reading.network_inputs import NetworkInputs
 from bento_selfheal.serving.reading.typed_rows import TypedRowReader
@@ -145,6 +148,32 @@ def test_images(mode: str) -> None:
         assert len(asked.inputs) == count
         for value in asked.inputs:
             assert np.array_equal(np.asarray(reader.source.read(value)), expected)
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("kind", ["image", "array", "text", "JSON"])
+def test_facts(kind: str, several: bool) -> None:
+    """They arrive whatever the inputs are sent as, also beyond ASCII."""
+    pixels = np.asarray(striped(1)[0][0])
+    one = {"image": striped(1)[0][0], "array": pixels[None], "text": "a", "JSON": ["a"]}[kind]
+    many = {"image": [one, one], "array": np.stack([pixels] * 2)}.get(kind, ["a", "b"])
+    told = [{"city": "Köln"}, {"city": "東京"}] if several else {"city": "Köln"}
+    body = body_of(many if several else one, told)
+    source = Images(size=(SIDE, SIDE)) if kind == "image" else Texts()
+    if kind == "array":
+        source = Tensors(shape=pixels.shape, dtype="uint8")
+    made = Embedding(
+        source=source, network="a:b", network_args={}, head="fc", width=2, output="logit"
+    )
+    city = Column(name="city", kind=Kind.CATEGORY, levels=("Köln", "東京"))
+    reader = NetworkInputs(made, [city], max_rows=10)
+    headers = {"content-type": body.kind, **body.headers}
+    if body.kind == JSON:
+        asked = reader.read_json(body.content)
+    else:
+        asked = asyncio.run(reader.read_body(headers, body.content))
+    assert asked is not None
+    assert asked.facts[:, 0].tolist() == ([0.0, 1.0] if several else [0.0])
 
 
 def test_an_opened_file_with_damaged_tags() -> None:
