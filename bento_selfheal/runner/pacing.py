@@ -6,6 +6,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+import torch
+
 AUTOGROUP = Path("/proc/self/autogroup")
 READ_SHARE = 0.5
 """Share of one core that reading the logs may take on average."""
@@ -24,6 +26,18 @@ def stand_back(nice: int) -> None:
     if os.getsid(0) == os.getpid():  # else others would be held back with it
         with suppress(OSError):  # no Linux, or not allowed to
             AUTOGROUP.write_text(str(os.getpriority(os.PRIO_PROCESS, 0)))
+
+
+def load_optimizer() -> None:
+    """Load what torch loads with the first step of any optimizer.
+
+    That takes seconds of a core. After `stand_back`, on a busy machine, the first heal would wait
+    for it for a minute and more.
+    """
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.Adam([weight])
+    weight.sum().backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
 
 
 def rest_seconds(reading: float, healing: float, heal_share: float) -> float:

@@ -9,7 +9,7 @@ import torch
 
 from bento_selfheal.config.settings import load_settings
 from bento_selfheal.deployment.deploy import prepare
-from bento_selfheal.runner.pacing import stand_back
+from bento_selfheal.runner.pacing import load_optimizer, stand_back
 from bento_selfheal.runner.runner import Runner
 from bento_selfheal.telemetry.logs import log_with_bentoml
 from bento_selfheal.telemetry.metrics import observe_status, observe_threads, open_meter
@@ -24,6 +24,7 @@ class HealingRunnerBase:
         settings = load_settings()
         log_with_bentoml(settings.log_format)
         torch.set_num_threads(1)
+        load_optimizer()
         stand_back(settings.runner_nice)
         self._runner = Runner(settings, open_telemetry())
         meter = open_meter("selfheal-runner")

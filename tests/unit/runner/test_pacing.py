@@ -28,3 +28,22 @@ def test_stand_back(own_session: bool) -> None:
     assert int(priority) == min(os.getpriority(os.PRIO_PROCESS, 0) + 7, 19)
     if Path("/proc/self/autogroup").exists():
         assert autogroup.endswith(f"nice {priority}") is own_session
+
+
+def test_load_optimizer() -> None:
+    """What heals load later, they find loaded."""
+    code = """
+import sys
+import torch
+from bento_selfheal.runner.pacing import load_optimizer
+load_optimizer()
+before = set(sys.modules)
+weight = torch.nn.Parameter(torch.zeros(2))
+optimizer = torch.optim.Adam([weight], fused=True)
+optimizer.zero_grad()
+weight.sum().backward()
+optimizer.step()
+print(sorted(set(sys.modules) - before))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
