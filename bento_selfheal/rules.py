@@ -241,7 +241,8 @@ def _values_in(text: str, operator: str, kind: Kind) -> Value | tuple[Value, ...
     if operator in LISTED:
         return values
     if len(values) != 1:
-        raise ValueError(f"{operator!r} needs one value, got {text!r}")
+        quotes = '; a text with a comma needs "quotes"' if kind is Kind.CATEGORY else ""
+        raise ValueError(f"{operator!r} needs one value, got {text!r}{quotes}")
     return values[0]
 
 

@@ -23,6 +23,8 @@ LEAST_ROWS = 20
 """Of fewer rows, all being different says nothing."""
 LARGEST = float(np.finfo(np.float32).max)
 NUMBER = r"^[+-]?\d+([.,]\d+)?$"
+OTHER_DATE = r"^(\d{1,2}[./-]\d{1,2}[./-]\d{4}|\d{4}[./]\d{1,2}[./]\d{1,2})([ T,]|$)"
+"""A date that is not written as ISO 8601 has it; whether day or month is first, none can tell."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,8 @@ def _suspect_text(known: pa.ChunkedArray, distinct: int) -> str:
     if 0.9 <= share < 1:
         odd = known.filter(pc.invert(numbers))
         return f"it would be numbers, but {len(odd):,} values are not, such as {odd[0].as_py()!r}"
+    if pc.mean(pc.match_substring_regex(known, OTHER_DATE)).as_py() >= 0.9:
+        return f"dates such as {known[0].as_py()!r} are read as text: write them as 2026-11-28"
     if distinct < DIFFERENT * len(known) or len(known) < LEAST_ROWS:
         return ""
     what = "free text" if pc.mean(pc.match_substring(known, " ")).as_py() > 0.5 else "an id"

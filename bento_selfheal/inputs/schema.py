@@ -147,10 +147,17 @@ def reader_of(column: Column) -> Callable[[Any], float]:
         return _READ[column.kind]
     places = {level: float(i) for i, level in enumerate(column.levels)}
     unseen = float(len(places))
+    switch = bool({"True", "False"} & set(places))
 
     def level(value: Any) -> float:
-        """The place of a level; a number or a boolean is told by its text, as in a file."""
+        """The place of a level; a number or a boolean is told by its text, as in a file.
+
+        A boolean is refused where no level is one: it would be unseen in every row, as of a
+        column that was yes and no in the file.
+        """
         if not isinstance(value, str | int | float | np.generic):
+            raise TypeError
+        if isinstance(value, bool | np.bool_) and not switch:
             raise TypeError
         return places.get(str(value).strip(), unseen)
 

@@ -39,9 +39,8 @@ def package_first(rows: list[list[str]], file: Path) -> str:
 
 
 def as_sent(row: list[str]) -> dict[str, object]:
-    """A row by name, as a client has it: a number, a switch, and null for what is missing."""
+    """A row by name, as a client has it: texts, a number, and null for what is missing."""
     named: dict[str, object] = dict(zip(COLUMNS[:-1], row, strict=False))
-    named["at night"] = row[COLUMNS.index("at night")] == "yes"
     speed = row[COLUMNS.index("speed in knots")]
     return named | {"speed in knots": float(speed) if speed else None}
 

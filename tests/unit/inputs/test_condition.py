@@ -124,6 +124,7 @@ def test_bad_rules_are_refused(rule: dict[str, Any], message: str) -> None:
         ("clouds == clear", "is not .*the features are"),
         ("engines < two", "could not convert string to float: 'two'"),
         ("engines < 1, 2", "'<' needs one value, got '1, 2'"),
+        ("sky == rain, heavy", "'==' needs one value, got 'rain, heavy'; .* needs \"quotes\""),
         ("sky is missing fog", "'is missing' takes no value, got 'fog'"),
         ("sky == clear -> late", "'late' is not a class; the classes are 0, 1"),
     ],

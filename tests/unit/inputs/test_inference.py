@@ -55,6 +55,8 @@ def test_large_numbers_stay_apart() -> None:
         ("a", [f"user{i}" for i in range(ROWS)], "an id"),
         ("a", [f"text number {i}" for i in range(ROWS)], "free text"),
         ("a", [f"{i}.5" for i in range(ROWS - 1)] + ["none"], "1 values are not, such as 'none'"),
+        ("a", ["24.12.2026 20:00", "1/31/2026"] * (ROWS // 2), "write them as 2026-11-28"),
+        ("a", ["10.0.0.1", "1-2-3"] * (ROWS // 2), None),
         ("a", ["same"] * ROWS, "every value is 'same'"),
         ("a", [None] * ROWS, "no values"),
         ("a", [1.5 * i for i in range(ROWS)], None),

@@ -39,6 +39,7 @@ def test_values_come_back() -> None:
         (2, "yes", "true or false or null"),
         (2, 2, "true or false or null"),
         (3, ["fog"], "a text or null"),
+        (3, True, "a text or null"),
         (4, "yesterday", "a date such as 2026-11-28 or 2026-11-28T09:30:00Z or null"),
         (4, 20_000, "a date such as 2026-11-28 or 2026-11-28T09:30:00Z or null"),
     ],
