@@ -79,7 +79,19 @@ def table_in(body: bytes) -> pa.Table:
         _ = table.column_names  # which may be no text
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(_said(error)) from error
+    if sum(_seen(chunk) for column in table.columns for chunk in column.chunks) > MOST_UNPACKED:
+        raise ValueError(f"its views show more than {MOST_UNPACKED / 1e6:g} MB of text")
     return table
+
+
+def _seen(values: pa.Array) -> int:
+    """Bytes that views show, also in a dictionary: any number of them may show the same bytes."""
+    if pa.types.is_dictionary(values.type):
+        return _seen(values.dictionary)
+    if not (pa.types.is_string_view(values.type) or pa.types.is_binary_view(values.type)):
+        return 0
+    views = np.frombuffer(values.buffers()[1] or b"", "<i4")[4 * values.offset :]
+    return int(views[: 4 * len(values) : 4].sum(dtype=np.int64))
 
 
 def _messages(body: bytes) -> Iterator[Any]:

@@ -236,6 +236,23 @@ def test_a_bomb_is_not_unpacked(how: str, monkeypatch: pytest.MonkeyPatch) -> No
     assert "it unpacks to" in refused(compressed(pa.table({"a": levels}), how), PLAIN).msg
 
 
+@pytest.mark.parametrize("encoded", [False, True])
+def test_views_of_the_same_bytes_are_not_spread(encoded: bool) -> None:
+    """Each row may show the same megabytes, which are then gigabytes once they are read."""
+    size = 2_000_000
+    views = np.asarray(
+        [[size - i, int.from_bytes(b"aaaa", "little"), 0, 0] for i in range(60)], "<i4"
+    )
+    buffers = [None, pa.py_buffer(views.tobytes()), pa.py_buffer(b"a" * size)]
+    shown = pa.Array.from_buffers(pa.string_view(), len(views), buffers)
+    column = pa.DictionaryArray.from_arrays(pa.array([0], pa.int8()), shown) if encoded else shown
+    reader = TypedRowReader([c for c in TYPED if c.name == "c"], max_rows=100)
+    body = arrow.dump(pa.table({"c": column}))
+    assert "its views show more than 100 MB of text" in refused(body, reader).msg
+    few = arrow.dump(pa.table({"c": shown.slice(0, 2)}))
+    assert rows_of(reader, few).tolist() == [[4.0], [4.0]]
+
+
 def test_a_stream_of_a_myriad_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each batch costs time, however empty it is."""
     monkeypatch.setattr(arrow, "MOST_MESSAGES", 20)
