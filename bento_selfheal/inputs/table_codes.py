@@ -108,6 +108,8 @@ def _held(wide: NDArray[np.float64], wanted: Kind) -> NDArray[np.float64]:
 
 def _by_value(chunk: pa.Array, column: Column) -> NDArray[np.float64]:
     """The numbers of values that Python reads one by one, each different one once."""
+    if pa.types.is_decimal32(chunk.type) or pa.types.is_decimal64(chunk.type):
+        chunk = chunk.cast(pa.decimal128(38, chunk.type.scale))  # Arrow encodes no others
     encoded = pa.types.is_dictionary(chunk.type)
     if not _has_values(chunk.type.value_type if encoded else chunk.type):
         return np.where(chunk.is_null().to_numpy(zero_copy_only=False), np.nan, np.inf)

@@ -91,6 +91,8 @@ def test_any_row_is_the_same_by_json(rows: list[list[Any]]) -> None:
         ("n", pa.array([1, None, 300], pa.uint16()), [1, None, 300]),
         ("n", pa.array([1.5, math.nan], pa.float16()), [1.5, None]),
         ("n", pa.array([Decimal("0.10"), None]), [0.1, None]),
+        ("n", pa.array([Decimal("0.10"), None], pa.decimal32(5, 2)), [0.1, None]),
+        ("i", pa.array([Decimal("7.0"), None], pa.decimal64(9, 1)), [7, None]),
         ("n", pa.nulls(2), [None, None]),
         ("i", pa.array([2.0, None]), [2.0, None]),
         ("i", pa.array([Decimal("7.0")]), [7]),
