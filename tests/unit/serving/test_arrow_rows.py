@@ -265,6 +265,43 @@ def test_a_stream_of_a_myriad_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "more than 20 messages" in refused(bytes(sink.getvalue()), PLAIN).msg
 
 
+def in_batches(columns: list[pa.Array]) -> bytes:
+    """A stream with a batch for each."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, pa.schema([("c", columns[0].type)])) as writer:
+        for one in columns:
+            writer.write_batch(pa.record_batch([one], names=["c"]))
+    return bytes(sink.getvalue())
+
+
+def test_small_batches_are_read_at_once() -> None:
+    """A reader takes time for each piece, so that thousands of empty ones would take a minute;
+    dictionaries that cannot be put together are read while they are few."""
+    reader = TypedRowReader([c for c in TYPED if c.name == "c"], max_rows=100)
+    assert arrow.table_in(in_batches([pa.array(["x"])] * 50))["c"].num_chunks == 1
+    several = [pa.array([f"x{i}", "1"]).dictionary_encode() for i in range(3)]
+    assert rows_of(reader, in_batches(several)).ravel().tolist() == [4, 1, 4, 1, 4, 1]
+    gaps = [pa.DictionaryArray.from_arrays([0, 1], ["x", None if i else "y"]) for i in range(2)]
+    assert np.isnan(rows_of(reader, in_batches(gaps))).sum() == 1
+    tiny, last = pa.array([0], pa.int8()), pa.array([], pa.int8())
+    many = [
+        pa.DictionaryArray.from_arrays(last if i else tiny, pa.array([f"x{i}"])) for i in range(200)
+    ]
+    assert "These dictionaries cannot be combined" in refused(in_batches(many), reader).msg
+
+
+@pytest.mark.parametrize("scale", [-100, 39, 2_000_000_000])
+@pytest.mark.parametrize("kind", [pa.decimal64, pa.decimal128])
+def test_decimals_that_python_cannot_read(kind: Any, scale: int) -> None:
+    """Arrow lets a scale be what it likes; such a column is refused by its type."""
+    buffers = [None, pa.py_buffer(b"\1" + bytes(15))]
+    odd = pa.Array.from_buffers(kind(18, scale), 1, buffers)
+    assert (
+        "a value of type decimal"
+        in refused(arrow.dump(pa.table({"a": odd, "b": [1.0]})), PLAIN).msg
+    )
+
+
 @given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=4))
 def test_damage_is_refused_or_read(damage: list[tuple[int, int]]) -> None:
     """Bytes that were changed on the way give rows or a refusal, never another error or a crash."""

@@ -12,6 +12,8 @@ from bento_selfheal.healing.drift.distance.compared import Compared, Mix, Share,
 from bento_selfheal.healing.drift.distance.limit import (
     RUN_LENGTH,
     calibrate,
+)
+from bento_selfheal.healing.drift.distance.limit import (
     run_length_of as rows_to_alarm,
 )
 
