@@ -205,7 +205,7 @@ def parse_rule(text: str, classes: Sequence[Label], columns: Sequence[Column]) -
     words = "|".join(re.escape(operator) for operator in sorted(OPERATORS, key=len, reverse=True))
     names = "|".join(re.escape(c.name) for c in sorted(columns, key=lambda c: -len(c.name)))
     found = re.fullmatch(
-        rf"\s*(?:(weekday|hour) of )?({names})\s*({words})\s*(.*?)\s*(?:->\s*(.+?))?\s*", text
+        rf"\s*(?:(weekday|hour) of )??({names})\s*({words})\s*(.*?)\s*(?:->\s*(.+?))?\s*", text
     )
     if found is None:
         known = [column.name for column in columns]

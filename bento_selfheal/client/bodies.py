@@ -83,6 +83,8 @@ def _plain(value: Any) -> Any:
     """A value that JSON does not know, as one that it does."""
     if isinstance(value, Decimal):
         return float(value) if value.is_finite() else math.nan
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return value.astype(f"{value.dtype.kind}8[us]").tolist()  # of nanoseconds it is a number
     if isinstance(value, np.generic):
         return value.tolist()
     if is_missing(value):
@@ -91,7 +93,7 @@ def _plain(value: Any) -> Any:
         return value.isoformat()
     try:
         if (array := array_of(value)) is not None:
-            return array.tolist()
+            return (array.astype("M8[us]") if array.dtype.kind == "M" else array).tolist()
         if (column := column_of(value)) is not None:
             return column.to_pylist()
     except ValueError as error:

@@ -74,8 +74,10 @@ def array_of(value: Any) -> NDArray[Any] | None:
     bfloat16, becomes float32, which holds all of its values.
 
     Raises:
-        ValueError: The tensor is sparse, quantized, or has no values.
+        ValueError: The tensor is sparse, quantized, or has no values; or values are masked.
     """
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError("values of an array are masked; give NaN there: array.filled(numpy.nan)")
     if isinstance(value, np.ndarray):
         return value
     if not _is(value, "torch", "Tensor"):

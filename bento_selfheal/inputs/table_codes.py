@@ -108,6 +108,9 @@ def _held(wide: NDArray[np.float64], wanted: Kind) -> NDArray[np.float64]:
 
 def _by_value(chunk: pa.Array, column: Column) -> NDArray[np.float64]:
     """The numbers of values that Python reads one by one, each different one once."""
+    small = pa.types.is_decimal32(chunk.type) or pa.types.is_decimal64(chunk.type)
+    if small and _has_values(chunk.type):
+        chunk = chunk.cast(pa.decimal128(38, chunk.type.scale))  # Arrow encodes no others
     encoded = pa.types.is_dictionary(chunk.type)
     if not _has_values(chunk.type.value_type if encoded else chunk.type):
         return np.where(chunk.is_null().to_numpy(zero_copy_only=False), np.nan, np.inf)
@@ -127,8 +130,10 @@ def _by_value(chunk: pa.Array, column: Column) -> NDArray[np.float64]:
 
 def _has_values(kind: pa.DataType) -> bool:
     """Whether Python has values of a type that a column could hold."""
+    if pa.types.is_decimal(kind):  # Python reads none whose point is farther away
+        return bool(abs(kind.scale) <= (76 if pa.types.is_decimal256(kind) else 38))
     return bool(
-        is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind)
+        is_text(kind) or pa.types.is_boolean(kind)
         or pa.types.is_integer(kind) or pa.types.is_floating(kind)
     )  # fmt: skip
 

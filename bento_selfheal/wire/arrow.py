@@ -21,6 +21,8 @@ MOST_UNPACKED = 100_000_000
 """Bytes that the compressed buffers of a stream may be unpacked to."""
 MOST_MESSAGES = 20_000
 """Of a stream: each costs time, however little it holds."""
+MOST_PIECES = 100
+"""Of a column whose dictionaries cannot be put together."""
 OTHERS = {
     b"ARROW1": "this is an Arrow file (Feather), not a stream: write it with pyarrow.ipc.new_stream"
     " or polars' write_ipc_stream",
@@ -77,9 +79,33 @@ def table_in(body: bytes) -> pa.Table:
             table = reader.read_all()
         table.validate(full=True)  # places that point out of a buffer would read foreign memory
         _ = table.column_names  # which may be no text
+        table = _in_one(table)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(_said(error)) from error
+    if sum(_seen(chunk) for column in table.columns for chunk in column.chunks) > MOST_UNPACKED:
+        raise ValueError(f"its views show more than {MOST_UNPACKED / 1e6:g} MB of text")
     return table
+
+
+def _in_one(table: pa.Table) -> pa.Table:
+    """A table whose columns are one piece each: whoever reads it takes time for each piece."""
+    pieces = max((column.num_chunks for column in table.columns), default=0)
+    try:
+        return table.combine_chunks() if pieces > 1 else table
+    except pa.ArrowException:  # dictionaries that fit no common one
+        if pieces > MOST_PIECES:
+            raise
+        return table
+
+
+def _seen(values: pa.Array) -> int:
+    """Bytes that views show, also in a dictionary: any number of them may show the same bytes."""
+    if pa.types.is_dictionary(values.type):
+        return _seen(values.dictionary)
+    if not (pa.types.is_string_view(values.type) or pa.types.is_binary_view(values.type)):
+        return 0
+    views = np.frombuffer(values.buffers()[1] or b"", "<i4")[4 * values.offset :]
+    return int(views[: 4 * len(values) : 4].sum(dtype=np.int64))
 
 
 def _messages(body: bytes) -> Iterator[Any]:

@@ -195,3 +195,15 @@ def test_no_library_is_needed() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.split() == ["/predict", "/predict"]
+
+
+def test_what_numpy_keeps_beside_its_numbers() -> None:
+    """Nanoseconds since 1970 are a date and no number, and what is masked is no value."""
+    day = np.datetime64("2026-11-28T09:30:00", "ns")
+    for rows in ([[day]], np.array([[day]]), [[np.datetime64("NaT", "ns")]]):
+        sent = json.loads(body_of(rows).content)["rows"]
+        assert sent in ([["2026-11-28T09:30:00"]], [[None]])
+    with pytest.raises(InvalidInput, match="masked"):
+        body_of(np.ma.masked_array([[1.0, 2.0]], mask=[[False, True]]))
+    whole = np.ma.masked_array([[1.0, 2.0]])
+    assert body_of(whole).content == body_of(np.array([[1.0, 2.0]])).content

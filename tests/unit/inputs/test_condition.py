@@ -68,6 +68,7 @@ def fired(rule: Rule) -> list[int]:
         ("day >= 1990-01-08T21:00:00Z", [1, 2, 4]),
         ("day > 1990-01-08T22:00:00+01:00", [2, 4]),
         ("day within 1990-01-07, 1990-01-08", [0, 1, 2]),
+        ("day == 19900108", [1, 2]),
         ("day is not missing", [0, 1, 2, 4]),
         ("weekday of day == Sunday", [0]),
         ("weekday of day not in Sunday, Monday", [4]),
@@ -107,6 +108,9 @@ def test_where_rules_fire(text: str, rows: list[int]) -> None:
         ({"feature": "engines", "value": "two"}, "'engines' .*, < 'two': a finite number"),
         ({"feature": "Speed in knots", "value": "clear"}, "'Speed in knots' .*, < 'clear'"),
         ({"feature": "at night", "operator": "==", "value": "yes"}, "== 'yes': true or false"),
+        ({"feature": "at night", "operator": "==", "value": 0.7}, "== 0.7: true or false"),
+        ({"feature": "engines", "operator": "==", "value": 2.5}, "== 2.5: a whole number"),
+        ({"feature": "engines", "operator": "in", "value": [2, 2.5]}, "in .*: a whole number"),
         ({"feature": "engines", "operator": "is missing"}, "is missing: the column is never"),
         ({"feature": "Speed", "value": 1}, "unknown features .*'Speed'.*; known: .*Speed in knots"),
     ],
@@ -133,3 +137,16 @@ def test_bad_text_is_refused(text: str, message: str) -> None:
     """What cannot be read as a rule is told with what there is."""
     with pytest.raises(SettingsError, match=message):
         parse_rule(text, [0, 1], COLUMNS)
+
+
+def test_a_column_is_named_before_a_part_of_one() -> None:
+    """A table may have the hour of its date in a column of its own."""
+    columns = [Column(name="hour of day"), Column(name="day", kind=Kind.DATETIME)]
+    rule = parse_rule("hour of day < 30", [0, 1], columns)
+    assert (rule.part, rule.feature) == ("", "hour of day")
+
+
+def test_a_rule_below_infinity_holds() -> None:
+    """An earlier release packaged such rules, and their packages open."""
+    assert fired(Rule(feature="engines", value=float("inf"))) == [0, 1, 2, 3, 4]
+    assert fired(Rule(feature="Speed in knots", operator=">", value=-float("inf"))) == [0, 1, 3, 4]

@@ -91,6 +91,8 @@ def test_any_row_is_the_same_by_json(rows: list[list[Any]]) -> None:
         ("n", pa.array([1, None, 300], pa.uint16()), [1, None, 300]),
         ("n", pa.array([1.5, math.nan], pa.float16()), [1.5, None]),
         ("n", pa.array([Decimal("0.10"), None]), [0.1, None]),
+        ("n", pa.array([Decimal("0.10"), None], pa.decimal32(5, 2)), [0.1, None]),
+        ("i", pa.array([Decimal("7.0"), None], pa.decimal64(9, 1)), [7, None]),
         ("n", pa.nulls(2), [None, None]),
         ("i", pa.array([2.0, None]), [2.0, None]),
         ("i", pa.array([Decimal("7.0")]), [7]),
@@ -236,6 +238,23 @@ def test_a_bomb_is_not_unpacked(how: str, monkeypatch: pytest.MonkeyPatch) -> No
     assert "it unpacks to" in refused(compressed(pa.table({"a": levels}), how), PLAIN).msg
 
 
+@pytest.mark.parametrize("encoded", [False, True])
+def test_views_of_the_same_bytes_are_not_spread(encoded: bool) -> None:
+    """Each row may show the same megabytes, which are then gigabytes once they are read."""
+    size = 2_000_000
+    views = np.asarray(
+        [[size - i, int.from_bytes(b"aaaa", "little"), 0, 0] for i in range(60)], "<i4"
+    )
+    buffers = [None, pa.py_buffer(views.tobytes()), pa.py_buffer(b"a" * size)]
+    shown = pa.Array.from_buffers(pa.string_view(), len(views), buffers)
+    column = pa.DictionaryArray.from_arrays(pa.array([0], pa.int8()), shown) if encoded else shown
+    reader = TypedRowReader([c for c in TYPED if c.name == "c"], max_rows=100)
+    body = arrow.dump(pa.table({"c": column}))
+    assert "its views show more than 100 MB of text" in refused(body, reader).msg
+    few = arrow.dump(pa.table({"c": shown.slice(0, 2)}))
+    assert rows_of(reader, few).tolist() == [[4.0], [4.0]]
+
+
 def test_a_stream_of_a_myriad_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each batch costs time, however empty it is."""
     monkeypatch.setattr(arrow, "MOST_MESSAGES", 20)
@@ -244,6 +263,43 @@ def test_a_stream_of_a_myriad_batches(monkeypatch: pytest.MonkeyPatch) -> None:
         for _ in range(30):
             writer.write_batch(one.to_batches()[0].slice(0, 0))
     assert "more than 20 messages" in refused(bytes(sink.getvalue()), PLAIN).msg
+
+
+def in_batches(columns: list[pa.Array]) -> bytes:
+    """A stream with a batch for each."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, pa.schema([("c", columns[0].type)])) as writer:
+        for one in columns:
+            writer.write_batch(pa.record_batch([one], names=["c"]))
+    return bytes(sink.getvalue())
+
+
+def test_small_batches_are_read_at_once() -> None:
+    """A reader takes time for each piece, so that thousands of empty ones would take a minute;
+    dictionaries that cannot be put together are read while they are few."""
+    reader = TypedRowReader([c for c in TYPED if c.name == "c"], max_rows=100)
+    assert arrow.table_in(in_batches([pa.array(["x"])] * 50))["c"].num_chunks == 1
+    several = [pa.array([f"x{i}", "1"]).dictionary_encode() for i in range(3)]
+    assert rows_of(reader, in_batches(several)).ravel().tolist() == [4, 1, 4, 1, 4, 1]
+    gaps = [pa.DictionaryArray.from_arrays([0, 1], ["x", None if i else "y"]) for i in range(2)]
+    assert np.isnan(rows_of(reader, in_batches(gaps))).sum() == 1
+    tiny, last = pa.array([0], pa.int8()), pa.array([], pa.int8())
+    many = [
+        pa.DictionaryArray.from_arrays(last if i else tiny, pa.array([f"x{i}"])) for i in range(200)
+    ]
+    assert "These dictionaries cannot be combined" in refused(in_batches(many), reader).msg
+
+
+@pytest.mark.parametrize("scale", [-100, 39, 2_000_000_000])
+@pytest.mark.parametrize("kind", [pa.decimal64, pa.decimal128])
+def test_decimals_that_python_cannot_read(kind: Any, scale: int) -> None:
+    """Arrow lets a scale be what it likes; such a column is refused by its type."""
+    buffers = [None, pa.py_buffer(b"\1" + bytes(15))]
+    odd = pa.Array.from_buffers(kind(18, scale), 1, buffers)
+    assert (
+        "a value of type decimal"
+        in refused(arrow.dump(pa.table({"a": odd, "b": [1.0]})), PLAIN).msg
+    )
 
 
 @given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=4))

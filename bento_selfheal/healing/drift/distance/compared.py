@@ -163,8 +163,12 @@ class Vector:
         m = len(self._drawn)
         out = np.empty((runs, batches, self._drawn.shape[1]))
         for run in range(runs):
-            likely = draw.dirichlet(np.ones(m)).cumsum()
-            drawn = np.searchsorted(likely, draw.random(batches * size)).clip(max=m - 1)
+            likely = draw.dirichlet(np.ones(m))
+            if size > m:  # how often each comes is then less to draw than which come
+                out[run] = draw.multinomial(size, likely, size=batches) @ self._drawn
+                continue
+            places = np.searchsorted(likely.cumsum(), draw.random(batches * size))
+            drawn = places.clip(max=m - 1)
             out[run] = self._drawn[drawn].reshape(batches, size, -1).sum(axis=1)
         return out
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.healing.drift.distance.compared import Compared, Mix, Share, Vector
-from bento_selfheal.healing.drift.distance.limit import FEWEST, RUN_LENGTH, calibrate
+from bento_selfheal.healing.drift.distance.limit import FEWEST, calibrate, run_length_of
 from bento_selfheal.inputs.counts import Aspect, FeatureStatistics
 from bento_selfheal.packaging.package import Package
 
@@ -35,7 +35,7 @@ class Distances:
 
     Attributes:
         limit: The distance above which rows differ: over all that is compared together, calm
-            rows reach it once in `RUN_LENGTH` rows on average.
+            rows reach it once in `run_length_of` rows on average.
         window: Sums of the newest batches, of each thing compared.
     """
 
@@ -44,8 +44,9 @@ class Distances:
         self._size, length = tuning.batch_size, tuning.fidi_window
         self.compared = list(_compared(package, self._size * length))
         self.limit = calibrate(
-            self.compared, size=self._size, window=length, run_length=RUN_LENGTH, seed=settings.seed
-        )
+            self.compared, size=self._size, window=length,
+            run_length=run_length_of(self._size, length), seed=settings.seed,
+        )  # fmt: skip
         self.window: deque[list[list[float]]] = deque(maxlen=length)
 
     def update(self, rows: NDArray[np.float32]) -> None:

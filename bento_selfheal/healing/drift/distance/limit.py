@@ -12,6 +12,9 @@ from bento_selfheal.healing.drift.distance.compared import Compared, Floats, Mix
 RUN_LENGTH = 100_000
 """Rows from the start to the first false alarm on average, whatever is compared. One in so many
 rows is rare enough to be looked into, and a change of a whole column still shows in 300 rows."""
+LEAST_WINDOWS = 100
+"""Full windows to the first false alarm, where settings make these longer than `RUN_LENGTH`: of
+large batches, every window would be an alarm."""
 RUNS = 50
 """Simulated streams; each has its own truth about what the training rows leave open."""
 RUN_LENGTHS = 20
@@ -19,6 +22,11 @@ RUN_LENGTHS = 20
 MOST_BATCHES = 50_000
 FEWEST = 3
 """Batches in the window before anything is said, as in FIDI."""
+
+
+def run_length_of(size: int, window: int) -> int:
+    """Rows to a false alarm for so many rows in a batch and batches in the window."""
+    return max(RUN_LENGTH, LEAST_WINDOWS * size * window)
 
 
 def calibrate(

@@ -9,7 +9,13 @@ import pytest
 from numpy.typing import NDArray
 
 from bento_selfheal.healing.drift.distance.compared import Compared, Mix, Share, Vector
-from bento_selfheal.healing.drift.distance.limit import calibrate
+from bento_selfheal.healing.drift.distance.limit import (
+    RUN_LENGTH,
+    calibrate,
+)
+from bento_selfheal.healing.drift.distance.limit import (
+    run_length_of as rows_to_alarm,
+)
 
 SIZE, WINDOW, KNOWN = 100, 10, 2000
 COMMON = np.array([0.4, 0.3, 0.2, 0.06, 0.03, 0.01])
@@ -133,3 +139,16 @@ def test_same_seed_same_limit() -> None:
     one = mix_of("sky", np.array([900, 700, 400]))
     assert limit_of([one], 10_000) == limit_of([one], 10_000) < limit_of([one], 100_000)
     assert limit_of([], 10_000) == np.inf
+
+
+def test_large_batches_have_a_limit() -> None:
+    """Where a window holds as many rows as a run length, not every window is a false alarm."""
+    draw = np.random.default_rng(0)
+    one = Vector("hidden vector", list(range(8)), hidden(500, draw), 10)
+    gap = Share("gap", lambda rows: rows[:, 0] > 0, 1600, 400)
+    size = 10_000
+    limit = calibrate(
+        [one, gap], size=size, window=WINDOW, run_length=rows_to_alarm(size, WINDOW), seed=1
+    )
+    assert limit > 2.5
+    assert rows_to_alarm(SIZE, WINDOW) == RUN_LENGTH
