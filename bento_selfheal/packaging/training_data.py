@@ -101,6 +101,8 @@ def checked_labels(labels: Any) -> NDArray[Any]:
     if array is not None and (array.dtype.kind in "biuU" or array.ndim != 1):
         return array
     column = None if array is not None else column_of(labels)
+    if array is None and column is None and not isinstance(labels, Sequence):
+        raise ValueError(f"labels: one for each row is needed, got {labels!r:.80}")
     values = labels if column is None else column.to_pylist()
     return np.asarray([_class(value, row) for row, value in enumerate(values)])
 

@@ -152,6 +152,8 @@ def test_labels(labels: Any, found: list[Any]) -> None:
         ([0, date(2026, 1, 1)], r"labels: row 1 is datetime.date\(2026, 1, 1\) of type date"),
         (np.asarray(["2026-01-01", "2026-01-02"], "M8[D]"), "labels: row 0 is datetime.date"),
         ([0, float("inf")], "labels: row 1 is inf"),
+        (None, "labels: one for each row is needed, got None"),
+        (5, "labels: one for each row is needed, got 5"),
     ],
 )
 def test_what_is_no_label(labels: Any, said: str) -> None:
