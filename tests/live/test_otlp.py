@@ -35,6 +35,7 @@ SPANS = {
 }  # fmt: skip
 GAUGES = {
     "selfheal.signal.z": "{sigma}", "selfheal.signal.conflicts": "{row}",
+    "selfheal.signal.distance": "{sigma}",
     "selfheal.threshold.z": "{sigma}", "selfheal.threshold.conflicts": "{row}",
     "selfheal.runner.alive": "{runner}",
     "selfheal.champion.accuracy": "1", "selfheal.champion.f1": "1",
