@@ -43,13 +43,17 @@ def body_of(rows: Any, facts: Any = None) -> Body:
     Raises:
         InvalidInput: They hold what no body can carry.
     """
-    told = None if facts is None else json_body(facts).content.decode()
     if isinstance(rows, Sequence) and rows and all(is_image(one) for one in rows):
-        return _parts([_png(one) for one in rows], told)
+        return _parts([_png(one) for one in rows], facts)
     file = _file_of(rows)
-    if file is not None:
-        return file if told is None else replace(file, headers={FACTS_HEADER: told})
-    return json_body({"rows": rows} if facts is None else {"rows": rows, "facts": facts})
+    if file is None:
+        return json_body({"rows": rows} if facts is None else {"rows": rows, "facts": facts})
+    return file if facts is None else replace(file, headers={FACTS_HEADER: _told(facts)})
+
+
+def _told(facts: Any) -> str:
+    """Facts as a header or a field of a form holds them: JSON in ASCII."""
+    return json_body(facts).content.decode()
 
 
 def _file_of(rows: Any) -> Body | None:
@@ -117,9 +121,9 @@ def _png(image: Any) -> bytes:
     return out.getvalue()
 
 
-def _parts(files: Sequence[bytes], facts: str | None) -> Body:
+def _parts(files: Sequence[bytes], facts: Any) -> Body:
     """A multipart body with a part for each file, and one for their facts."""
     parts = [("files", (f"{i}.png", file, PNG)) for i, file in enumerate(files)]
-    data = {} if facts is None else {"facts": facts}
+    data = {} if facts is None else {"facts": _told(facts)}
     request = httpx.Request("POST", "http://localhost", files=parts, data=data)
     return Body(request.read(), request.headers["Content-Type"])
