@@ -123,6 +123,7 @@ def test_a_bento_in_a_container_replaces_dead_processes(
         ServedService(bento, home=home, log=tmp_path / "log", cwd=tmp_path, env=env) as server,
         Client(server) as client,
     ):
+        client.all_serve(1, 2)
         for service, count in (("HealingRunner", 1), ("SelfHealing", 2)):
             first = processes(server, service)
             assert len(first) == count

@@ -55,8 +55,8 @@ def test_one_json_object(file: Path) -> None:
     assert set(one) == {*models, "majority", "lift", "promotions", "rollbacks"}
     for name in models:
         assert set(one[name]) == {
-            "accuracy", "recall", "precision", "cost", "auc", "average_precision", "log_loss",
-            "alarms", "caught", "to_catch", "recall_at_alarms", "precision_at_alarms",
+            "accuracy", "recall", "precision", "mean_recall", "cost", "auc", "average_precision",
+            "log_loss", "alarms", "caught", "to_catch", "recall_at_alarms", "precision_at_alarms",
         }  # fmt: skip
     assert 0.5 <= one["majority"] < 0.55
     assert one["champion"]["alarms"] == one["frozen"]["alarms"]
