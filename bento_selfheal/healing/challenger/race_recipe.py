@@ -27,8 +27,8 @@ from bento_selfheal.healing.labels.labelled_rows import LabelledRows
 from bento_selfheal.rules import RuleSet
 from bento_selfheal.scoring.probabilities import cross_entropy
 
-REFIT, SILENT_REFIT = 100, 400
-"""Labels after which the anchor follows again, and where the layer says nothing."""
+REFIT, QUIET_REFIT = 100, 400
+"""Labels after which the anchor follows again, and where the layer says hardly anything."""
 FEWEST_STEPS, MOST_STEPS = 6, 50
 """Most steps of the layer in a round: the more it says in the mixture, and the more of what it
 learns are soft labels, which cannot be learned by heart, the more it may take."""
@@ -38,7 +38,10 @@ world moves on while labels are waited for."""
 AWAKE = 40
 """Rounds after a change in which the layer always trains."""
 LABELS_OF_REST = 50
-"""Labels after which the layer trains again; twice as many where it has nothing to say."""
+"""Labels after which the layer trains again; twice as many where it has hardly anything to say."""
+QUIET = 0.05
+"""Share in the mixture under which the layer has hardly anything to say: what it learns then barely
+moves an answer."""
 YOUNG = 500
 """Labels before which it is not known yet how much the layer has to say."""
 
@@ -120,14 +123,14 @@ def _rests(challenger: Challenger, fresh: int) -> bool:
     few labels, the layer does not."""
     if challenger.seen < YOUNG:
         return False
-    silent = challenger.rounds >= AWAKE and _share_of_layer(challenger) == 0
-    wait = LABELS_OF_REST * (2 if silent else 1)
+    quiet = challenger.rounds >= AWAKE and _share_of_layer(challenger) < QUIET
+    wait = LABELS_OF_REST * (2 if quiet else 1)
     return challenger.seen // wait == (challenger.seen - fresh) // wait
 
 
 def _refits(challenger: Challenger, anchor: Anchor) -> bool:
     """Whether the anchor follows again: often at first, later every so many labels."""
-    wait = REFIT if _share_of_layer(challenger) else SILENT_REFIT
+    wait = REFIT if _share_of_layer(challenger) >= QUIET else QUIET_REFIT
     return challenger.seen - anchor.fitted >= min(challenger.seen // 4, wait)
 
 
