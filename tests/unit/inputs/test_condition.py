@@ -139,6 +139,26 @@ def test_bad_text_is_refused(text: str, message: str) -> None:
         parse_rule(text, [0, 1], COLUMNS)
 
 
+def test_a_category_with_an_arrow_in_its_name() -> None:
+    """In quotes it is a value, alone and in a list, with a class behind it or without, and a rule
+    writes it so. A quote in the middle of a value is a part of it."""
+    levels = ("A->B", "B->A, by sea", '5" -> 6"', '5"', "A")
+    columns = [Column(name="way", kind=Kind.CATEGORY, levels=levels)]
+    for text, value, target in [
+        ('way == "A->B" -> late', "A->B", 1),
+        ('way == "A->B"', "A->B", 1),
+        ('way in A, "B->A, by sea","A->B" -> in time', ("A", "B->A, by sea", "A->B"), 0),
+        ('way == "5"" -> 6""" -> in time', '5" -> 6"', 0),
+        ('way == 5" -> in time', '5"', 0),
+    ]:
+        rule = parse_rule(text, ["in time", "late"], columns)
+        assert (rule.value, rule.target) == (value, target)
+        again = parse_rule(f"{rule.condition} -> in time", ["in time", "late"], columns)
+        assert again.value == value
+    with pytest.raises(SettingsError, match=r"'B' is not a class; .* -> in it needs \"quotes"):
+        parse_rule("way == A->B", ["in time", "late"], columns)
+
+
 def test_a_column_is_named_before_a_part_of_one() -> None:
     """A table may have the hour of its date in a column of its own."""
     columns = [Column(name="hour of day"), Column(name="day", kind=Kind.DATETIME)]
