@@ -6,16 +6,11 @@ from pydantic import BaseModel
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.deployment.deploy import put_in_service
-from bento_selfheal.deployment.locations import open_store, state_dir
+from bento_selfheal.deployment.locations import open_existing
 from bento_selfheal.errors import PackageError, StoreError
 from bento_selfheal.packaging.opening import info_of
 from bento_selfheal.packaging.package import PackageInfo
-from bento_selfheal.store import SqlStore
-
-HOW = (
-    "name the service's model with SELFHEAL_MODEL, and its store with SELFHEAL_STATE_DIR or "
-    "SELFHEAL_STORE_URL if the service has one of these"
-)
+from bento_selfheal.store.schema import WHICH_STORE
 
 
 def replace_package(settings: Settings, tag: str) -> tuple[str, bool]:
@@ -33,26 +28,18 @@ def replace_package(settings: Settings, tag: str) -> tuple[str, bool]:
         StoreError: The settings name no store of a service.
     """
     exact, info = info_of(tag)
-    store = _store_of_service(settings)
+    store = open_existing(settings)
     try:
+        store.create()
         serving = store.meta("package")
         if serving is None:
-            raise StoreError(f"nothing was deployed to this store yet; {HOW}")
+            raise StoreError(f"nothing was deployed to this store yet; {WHICH_STORE}")
         if exact != serving:
             _check_alike(serving, info_of(serving)[1], exact, info)
             put_in_service(settings, store, exact)
         return exact, exact != serving
     finally:
         store.close()
-
-
-def _store_of_service(settings: Settings) -> SqlStore:
-    file = state_dir(settings) / "selfheal.db"
-    if not settings.store_url and not file.exists():  # opening it would make an empty one
-        raise StoreError(f"there is no store of a service at {file}; {HOW}")
-    store = open_store(settings)
-    store.create()
-    return store
 
 
 def _check_alike(serving: str, old: PackageInfo, tag: str, new: PackageInfo) -> None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.records import Event, Measurement, Phase, Promotion, Snapshot, best_healed
-from bento_selfheal.deployment.locations import open_store
+from bento_selfheal.deployment.locations import open_existing
 from bento_selfheal.errors import SettingsError, StoreError
 from bento_selfheal.packaging.opening import open_package
 from bento_selfheal.packaging.package import Package
@@ -78,7 +78,7 @@ def read_store(settings: Settings, since: float = 0.0, until: float = 0.0) -> Re
     Raises:
         StoreError: There is no such store, or it has no package.
     """
-    store = open_store(settings)
+    store = open_existing(settings)
     try:
         store.check()
         return _read(store, settings, since, until or time.time())
