@@ -28,6 +28,9 @@ from bento_selfheal.inputs.condition import (
 )
 
 FORM = "'feature < value -> class'"
+QUOTED = r'"(?:[^"]|"")*"'
+VALUES = rf"(?:{QUOTED})?(?:,\s*{QUOTED}|.)*?"
+"""Of a rule in text; what a quoted value holds is no part of the rule's form."""
 
 
 class Rule(BaseModel):
@@ -186,7 +189,7 @@ def _written(value: Value) -> str:
     if isinstance(value, float):
         return short if float(short := f"{value:g}") == value else repr(value)
     quoted = value.replace('"', '""')
-    return f'"{quoted}"' if re.search(r'[,"]|^\s|\s$', value) else value
+    return f'"{quoted}"' if re.search(r'[,"]|->|^\s|\s$', value) else value
 
 
 def parse_rule(text: str, classes: Sequence[Label], columns: Sequence[Column]) -> Rule:
@@ -195,7 +198,7 @@ def parse_rule(text: str, classes: Sequence[Label], columns: Sequence[Column]) -
     Args:
         text: As `Rule.condition` writes it, and the class: ``sky in fog, rain -> late``,
             ``speed is missing``, ``weekday of day == Sunday``, ``day within 2026-01-01,
-            2026-03-31``. A value with a comma stands in double quotes.
+            2026-03-31``. A value with a comma or ``->`` stands in double quotes.
         classes: Classes of the labels.
         columns: The columns that a rule may name.
 
@@ -205,18 +208,22 @@ def parse_rule(text: str, classes: Sequence[Label], columns: Sequence[Column]) -
     words = "|".join(re.escape(operator) for operator in sorted(OPERATORS, key=len, reverse=True))
     names = "|".join(re.escape(c.name) for c in sorted(columns, key=lambda c: -len(c.name)))
     found = re.fullmatch(
-        rf"\s*(?:(weekday|hour) of )??({names})\s*({words})\s*(.*?)\s*(?:->\s*(.+?))?\s*", text
+        rf"\s*(?:(weekday|hour) of )??({names})\s*({words})\s*({VALUES})\s*(?:->\s*(.+?))?\s*", text
     )
     if found is None:
         known = [column.name for column in columns]
         raise SettingsError(f"--rule: {text!r} is not {FORM}; the features are {known}")
     part, feature, operator, given, named = found.groups()
     index = {str(label): i for i, label in enumerate(classes)}
+    column = next(column for column in columns if column.name == feature)
     if named is not None and named not in index:
-        raise SettingsError(f"--rule: {named!r} is not a class; the classes are {', '.join(index)}")
+        arrows = any("->" in level for level in column.levels)
+        quotes = '; a category with -> in it needs "quotes"' if arrows else ""
+        raise SettingsError(
+            f"--rule: {named!r} is not a class; the classes are {', '.join(index)}{quotes}"
+        )
     try:
-        kind = next(column.kind for column in columns if column.name == feature)
-        value = _values_in(given, operator, Kind.NUMBER if part == "hour" else kind)
+        value = _values_in(given, operator, Kind.NUMBER if part == "hour" else column.kind)
     except ValueError as error:
         raise SettingsError(f"--rule: {text!r} is not {FORM}: {error}") from error
     target = 1 if named is None else index[named]

@@ -44,7 +44,7 @@ def body_of(rows: Any, facts: Any = None) -> Body:
         InvalidInput: They hold what no body can carry.
     """
     if isinstance(rows, Sequence) and rows and all(is_image(one) for one in rows):
-        return _parts([_png(one) for one in rows], facts)
+        return _parts([_png(one, ("rows", i)) for i, one in enumerate(rows)], facts)
     file = _file_of(rows)
     if file is None:
         return json_body({"rows": rows} if facts is None else {"rows": rows, "facts": facts})
@@ -53,7 +53,7 @@ def body_of(rows: Any, facts: Any = None) -> Body:
 
 def _told(facts: Any) -> str:
     """Facts as a header or a field of a form holds them: JSON in ASCII."""
-    return json_body(facts).content.decode()
+    return json_body(facts, "facts").content.decode()
 
 
 def _file_of(rows: Any) -> Body | None:
@@ -69,18 +69,57 @@ def _file_of(rows: Any) -> Body | None:
     if array is not None and array.dtype.kind in "fiu":
         return Body(npy.dump(array), NPY)
     if isinstance(rows, str):
-        return Body(rows.encode(), TEXT)
-    return Body(_png(rows), PNG) if is_image(rows) else None
+        return Body(_text(rows), TEXT)
+    return Body(_png(rows, ("rows",)), PNG) if is_image(rows) else None
 
 
-def json_body(value: Any) -> Body:
+def _text(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        said = f"character {error.start} is {text[error.start]!r}, half of one, which no text has"
+        raise InvalidInput(("rows",), said, "type") from error
+
+
+def json_body(value: Any, field: str = "") -> Body:
     """JSON of values as NumPy, torch and pandas have them too.
+
+    Args:
+        value: The values.
+        field: What they are the value of, for errors; the whole body by default.
 
     Raises:
         InvalidInput: JSON cannot carry one of them.
     """
-    # The standard library writes NaN, so that the service can name the place of the bad value.
-    return Body(json.dumps(value, default=_plain).encode(), JSON)
+    start = (field,) if field else ()
+    try:
+        # The standard library writes NaN, so that the service can name the place of the bad value.
+        return Body(json.dumps(value, default=_plain).encode(), JSON)
+    except RecursionError as error:
+        raise InvalidInput(
+            start or ("body",), "it is nested too deeply for JSON", "type"
+        ) from error
+    except (ValueError, TypeError) as error:
+        place, said = _own_part(value), f"JSON cannot carry it: {error}"
+        said = "it is a part of itself, which JSON cannot carry" if place else said
+        raise InvalidInput((*start, *place) or ("body",), said, "type") from error
+
+
+def _own_part(value: Any) -> tuple[str | int, ...]:
+    """Where a list or a dict is a part of itself; empty where none is."""
+    waiting: list[tuple[tuple[str | int, ...], Any, frozenset[int]]] = [((), value, frozenset())]
+    while waiting:
+        place, one, around = waiting.pop()
+        if id(one) in around:
+            return place
+        around |= {id(one)}
+        parts = one.items() if isinstance(one, Mapping) else enumerate(one)
+        waiting += [
+            ((*place, name), part, around)
+            for name, part in parts
+            if isinstance(part, Mapping | list | tuple)
+        ]
+    return ()
 
 
 def _plain(value: Any) -> Any:
@@ -107,9 +146,23 @@ def _plain(value: Any) -> Any:
     raise InvalidInput(("body",), f"JSON cannot carry {value!r:.200}", "type")
 
 
-def _png(image: Any) -> bytes:
+def _png(image: Any, place: tuple[str | int, ...]) -> bytes:
     """The file of an image of Pillow. Of what a camera noted, its orientation alone goes along, by
-    which the service turns it."""
+    which the service turns it.
+
+    Raises:
+        InvalidInput: It has no pixels, or they cannot be read from its file.
+    """
+    if not image.width or not image.height:
+        said = f"an image of {image.width} x {image.height} pixels cannot be sent"
+        raise InvalidInput(place, said, "value")
+    try:
+        return _written(image)
+    except (OSError, ValueError) as error:  # of a file that is damaged, or closed already
+        raise InvalidInput(place, f"the image cannot be sent: {error}", "value") from error
+
+
+def _written(image: Any) -> bytes:
     from PIL.Image import Exif
 
     own = image if image.mode in PNG_MODES else image.convert("RGB")

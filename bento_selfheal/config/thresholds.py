@@ -19,9 +19,10 @@ class Thresholds(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     rollback_f1_drop: Share = 0.08
-    """Roll back when the rolling mean of F1 is this far below the baseline's."""
+    """With two classes: roll back when the rolling mean of F1 is this far below the baseline's."""
     rollback_acc_drop: Share = 0.10
-    """Roll back when the rolling mean of accuracy is this far below the baseline's."""
+    """Roll back when the rolling mean of accuracy is this far below the baseline's. With more than
+    two classes it is all that counts: F1 is that of one class."""
     miss_cost: Positive = 1.0
     """Cost of a missed row of class 1, in any unit."""
     alarm_cost: Positive = 1.0

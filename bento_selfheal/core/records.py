@@ -216,10 +216,15 @@ class Snapshot:
     """How many such labels."""
 
 
-def best_healed(snapshots: Iterable[Snapshot]) -> Snapshot | None:
-    """The post-heal snapshot with the highest F1 on later labels; the newer one of two equals."""
+def best_healed(snapshots: Iterable[Snapshot], figure: str) -> Snapshot | None:
+    """The post-heal snapshot that is best on later labels; the newer one of two equals.
+
+    Args:
+        snapshots: The snapshots.
+        figure: What they are compared by, ``f1`` or ``accuracy``.
+    """
     measured = [s for s in snapshots if s.phase is Phase.POST and s.f1 is not None]
-    return max(measured, key=lambda s: (s.f1 or 0.0, s.version), default=None)
+    return max(measured, key=lambda s: (getattr(s, figure), s.version), default=None)
 
 
 @dataclass(frozen=True)

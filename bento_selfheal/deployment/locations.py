@@ -7,10 +7,12 @@ from pathlib import Path
 from sqlalchemy import URL
 
 from bento_selfheal.config.settings import Settings
+from bento_selfheal.errors import StoreError
 from bento_selfheal.packaging.adapters import Registry
 from bento_selfheal.packaging.model_store import bentoml_home, find_model
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.store import SqlStore
+from bento_selfheal.store.schema import WHICH_STORE
 
 _pinned: dict[str, str] = {}
 
@@ -53,6 +55,18 @@ def open_store(settings: Settings) -> SqlStore:
         StoreError: Its URL is malformed, or names a database that is not supported.
     """
     return SqlStore(settings.store_url or sqlite_url(state_dir(settings) / "selfheal.db"))
+
+
+def open_existing(settings: Settings) -> SqlStore:
+    """Open the store that the settings name, which a service has made.
+
+    Raises:
+        StoreError: As of `open_store`, or there is no such file; the message says what names it.
+    """
+    file = state_dir(settings) / "selfheal.db"
+    if not settings.store_url and not file.exists():  # opening it would make an empty one
+        raise StoreError(f"there is no store of a service at {file}; {WHICH_STORE}")
+    return open_store(settings)
 
 
 def registry_of(package: Package, store: SqlStore, settings: Settings) -> Registry:

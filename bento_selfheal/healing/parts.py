@@ -24,6 +24,7 @@ from bento_selfheal.healing.scoreboard import Scoreboard
 from bento_selfheal.healing.state import ShownState
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.rules import RuleSet
+from bento_selfheal.scoring.scores import telling_figures
 from bento_selfheal.telemetry.spans import Telemetry
 
 
@@ -106,7 +107,8 @@ def make_parts(
     controls = Controls(thresholds, settings.mode)
     size = settings.tuning.buffer_rows, len(package.info.features)
     buffer = Buffer(*size, package.embed, package.answer)
-    history = SnapshotHistory(snapshots, settings.snapshots_kept, telemetry, journal)
+    figures = telling_figures(len(package.info.classes))
+    history = SnapshotHistory(snapshots, settings.snapshots_kept, telemetry, journal, figures)
     lineage = Lineage(package.model, history)
     drift = DriftWatch(package, settings, scoreboard.rules.in_force)
     return Parts(

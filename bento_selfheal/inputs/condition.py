@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bento_selfheal.inputs.column import Column, Kind
-from bento_selfheal.inputs.schema import WANTED, number_of, reader_of
+from bento_selfheal.inputs.schema import DAY, WANTED, number_of, reader_of
 
 Operator = Literal[
     "<", "<=", ">", ">=", "==", "!=", "in", "not in", "within", "is missing", "is not missing"
@@ -24,14 +24,14 @@ HOURS = 24
 ORDER: tuple[Operator, ...] = ("<", "<=", ">", ">=", "within")
 GAPS: tuple[Operator, ...] = ("is missing", "is not missing")
 LISTED: tuple[Operator, ...] = ("in", "not in", "within")
-MINUTES = 1440.0
-"""Of a day; the code of a date is no more exact."""
+STEPS = {"seconds": 1.0, "minutes": 60.0, "days": DAY}
+FLOAT64 = 1e-11
+"""Days by which float64 blurs a date since 1970."""
 
 Codes = NDArray[np.float32]
 Holds = Callable[[Codes], NDArray[np.bool_]]
-_COMPARE = {
-    "<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal,
-}  # fmt: skip
+Span = tuple[float, float]
+"""The first and the last of what a value stands for; both are the same but for a day."""
 
 
 def condition(
@@ -39,7 +39,8 @@ def condition(
 ) -> Holds:
     """Where a condition holds, for codes ``(n,)``. Where a value is missing, only `GAPS` hold.
 
-    A date without a time stands for its whole day. Days and hours are those of UTC.
+    A date without a time stands for its whole day. Days and hours are those of UTC. Dates are
+    compared as their codes hold them; a time that these cannot tell from its neighbours is refused.
 
     Args:
         column: The column.
@@ -95,34 +96,41 @@ def _is_list(value: Any) -> bool:
 def _of_values(column: Column, operator: Operator, values: list[Value], part: Part) -> Holds:
     """A condition on values that are there."""
     try:
-        bounds = [_bound(column, one, part) for one in values]
+        spans = [_span(column, one, part) for one in values]
     except ValueError as error:
         given = values if operator in LISTED else values[0]
         raise _refused(column, operator, given, str(error)) from error
-    if operator == "within" and bounds[0] > bounds[1]:
+    first, last = spans[0][0], spans[-1][1]
+    if operator == "within" and first > last:
         raise _refused(column, operator, values, "the first is above the last")
     if operator not in ORDER:
         _check_held(column, operator, values)
-    days = column.kind is Kind.DATETIME and not part
-    whole = [days and _is_day(one) for one in values]
+    among = _among(operator, spans)
 
-    def seen(codes: Codes, by_day: bool) -> NDArray[Any]:
-        return _seen(column, codes, part, by_day)
+    def holds(codes: Codes) -> NDArray[np.bool_]:
+        seen = part_of(column, codes, part) if part else codes
+        return np.asarray(among(seen))
 
-    if operator in _COMPARE:
-        compare, bound = _COMPARE[operator], bounds[0]
-        return lambda codes: np.asarray(compare(seen(codes, whole[0]), bound))
-    if operator == "within":
-        low, high = bounds
-        return lambda codes: (seen(codes, whole[0]) >= low) & (seen(codes, whole[1]) <= high)
+    return holds
 
-    def among(codes: Codes) -> NDArray[np.bool_]:
-        hits = [seen(codes, w) == one for one, w in zip(bounds, whole, strict=True)]
-        return np.asarray(np.logical_or.reduce(hits))
+
+def _among(operator: Operator, spans: list[Span]) -> Callable[[NDArray[Any]], Any]:
+    """Where an operator holds, of what is compared, ``(n,)``."""
+    first, last = spans[0][0], spans[-1][1]
+    ordered: dict[str, Callable[[NDArray[Any]], Any]] = {
+        "<": lambda seen: seen < first, "<=": lambda seen: seen <= last,
+        ">": lambda seen: seen > last, ">=": lambda seen: seen >= first,
+        "within": lambda seen: (seen >= first) & (seen <= last),
+    }  # fmt: skip
+    if operator in ordered:
+        return ordered[operator]
+
+    def inside(seen: NDArray[Any]) -> Any:
+        return np.logical_or.reduce([(seen >= low) & (seen <= high) for low, high in spans])
 
     if operator in ("==", "in"):
-        return among
-    return lambda codes: ~among(codes) & ~np.isnan(codes)
+        return inside
+    return lambda seen: ~inside(seen) & ~np.isnan(seen)
 
 
 def _check_held(column: Column, operator: Operator, values: list[Value]) -> None:
@@ -135,6 +143,36 @@ def _check_held(column: Column, operator: Operator, values: list[Value]) -> None
             raise _refused(column, operator, given, f"{WANTED[column.kind]} is needed")
 
 
+def part_of(column: Column, codes: Codes, part: Part) -> NDArray[np.float64]:
+    """The hour of dates, 0 to 23, or their weekday, 0 for Monday, ``(n,)``; NaN where missing."""
+    # A code stands for every time that is rounded to it: a full hour is among those of its code.
+    half = np.spacing(np.abs(codes)).astype(np.float64) / 2
+    days = codes.astype(np.float64) + column.origin + np.maximum(half, FLOAT64)
+    if part == "hour":
+        return np.asarray(np.floor(days * HOURS) % HOURS)
+    return np.asarray((np.floor(days) + 3) % 7)  # 1970-01-01 was a Thursday
+
+
+def _span(column: Column, value: Value, part: Part) -> Span:
+    """A value as what it is compared with.
+
+    Raises:
+        ValueError: The column cannot hold it.
+    """
+    if part or column.kind is not Kind.DATETIME:
+        bound = _bound(column, value, part)
+        return bound, bound
+    day = number_of(value, reader_of(column))
+    if not np.isfinite(day):
+        raise ValueError(f"{WANTED[column.kind]} is needed")
+    first = np.float32(day - column.origin)
+    if _is_day(value):
+        following = np.float32(day + 1 - column.origin)
+        return float(first), float(np.nextafter(following, first))
+    _check_told_apart(datetime.fromisoformat(str(value)), first)
+    return float(first), float(first)
+
+
 def _is_day(value: Value) -> bool:
     try:
         date.fromisoformat(str(value))
@@ -143,31 +181,23 @@ def _is_day(value: Value) -> bool:
     return True
 
 
-def _seen(column: Column, codes: Codes, part: Part, by_day: bool) -> NDArray[Any]:
-    """What of the codes is compared: of anything but a date, they themselves."""
-    if column.kind is not Kind.DATETIME:
-        return codes
-    if part:
-        return part_of(column, codes, part)
-    minutes = _minutes(column, codes)
-    return np.floor(minutes / MINUTES) * MINUTES if by_day else minutes
+def _check_told_apart(value: datetime, code: np.float32) -> None:
+    """Refuse a time that is finer than the codes around it.
 
-
-def part_of(column: Column, codes: Codes, part: Part) -> NDArray[np.float64]:
-    """The hour of dates, 0 to 23, or their weekday, 0 for Monday, ``(n,)``; NaN where missing."""
-    minutes = _minutes(column, codes)
-    if part == "hour":
-        return np.asarray(np.floor(minutes / 60) % HOURS)
-    return np.asarray((np.floor(minutes / MINUTES) + 3) % 7)  # 1970-01-01 was a Thursday
-
-
-def _minutes(column: Column, codes: Codes) -> NDArray[np.float64]:
-    """Since 1970."""
-    return np.asarray(np.round((codes.astype(np.float64) + column.origin) * MINUTES))
+    Raises:
+        ValueError: It says how fine they are.
+    """
+    step = 1e-6 if value.microsecond else STEPS["seconds" if value.second else "minutes"]
+    apart = float(np.spacing(np.abs(code))) * DAY
+    if apart > step:
+        unit = next(name for name, seconds in STEPS.items() if apart <= seconds)
+        raise ValueError(
+            f"the column keeps dates of that time to {apart:.2g} seconds; give it in whole {unit}"
+        )
 
 
 def _bound(column: Column, value: Value, part: Part) -> float:
-    """A value as what it is compared with.
+    """A value as what it is compared with, of anything but a whole date.
 
     Raises:
         ValueError: The column cannot hold it.
@@ -191,7 +221,7 @@ def _bound(column: Column, value: Value, part: Part) -> float:
         return value  # of a package of an earlier release, which took it
     if not np.isfinite(number):
         raise ValueError(f"{WANTED[kind]} is needed")
-    return float(np.round(number * MINUTES)) if kind is Kind.DATETIME else number - column.origin
+    return number - column.origin
 
 
 def _level(column: Column, value: Value) -> float:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.inputs.column import Column, Kind
-from bento_selfheal.inputs.plain_table import check_names
+from bento_selfheal.inputs.plain_table import check_names, decoded
 from bento_selfheal.inputs.text_values import is_text
 
 DAY = 86_400e6
@@ -68,7 +68,9 @@ def infer(table: pa.Table, label: str | None, drop: Sequence[str] = ()) -> Infer
 
 
 def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """No dictionary, and null for NaN."""
+    """No runs, no dictionary, and null for NaN."""
+    if pa.types.is_run_end_encoded(values.type):
+        values = decoded(values)
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     if pa.types.is_floating(values.type):

@@ -14,7 +14,7 @@ from bento_selfheal.inputs.column import Column
 from bento_selfheal.inputs.inference import counts_rows, infer
 from bento_selfheal.inputs.labels import labels_of
 from bento_selfheal.inputs.plain_table import check_names
-from bento_selfheal.inputs.table_codes import codes_of, is_plain
+from bento_selfheal.inputs.table_codes import codes_of, is_plain, known_levels
 
 UNNAMED = "Unnamed:"
 """What pandas calls a column without a name."""
@@ -34,10 +34,11 @@ class Table:
     """How the file was read, in words."""
 
     def split(self, share: float) -> tuple[Table, Table]:
-        """The first share of the rows, and the rest."""
+        """The first share of the rows, with the levels that it knows, and the rest."""
         at = int(len(self.rows) * share)
+        known = known_levels(self.columns, self.rows[:at]) if self.columns else ()
         return (
-            replace(self, rows=self.rows[:at], labels=self.labels[:at]),
+            replace(self, rows=self.rows[:at], labels=self.labels[:at], columns=known),
             replace(self, rows=self.rows[at:], labels=self.labels[at:]),
         )
 

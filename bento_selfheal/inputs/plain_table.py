@@ -44,6 +44,8 @@ def plain_table(table: pa.Table, notes: list[str]) -> pa.Table:
 
 
 def _plain(column: pa.ChunkedArray, found: Counter[str]) -> pa.ChunkedArray:
+    if pa.types.is_run_end_encoded(column.type):
+        column = decoded(column)
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
         if is_text(column.type):
@@ -58,6 +60,12 @@ def _plain(column: pa.ChunkedArray, found: Counter[str]) -> pa.ChunkedArray:
     if pa.types.is_floating(column.type):
         return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
     return column
+
+
+def decoded(runs: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The values of a column of runs, one for each row."""
+    whole = [pc.run_end_decode(chunk) for chunk in runs.chunks]
+    return pa.chunked_array(whole, runs.type.value_type)
 
 
 def note_markers(found: Counter[str], notes: list[str]) -> None:

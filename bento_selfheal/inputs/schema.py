@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -148,20 +149,32 @@ def reader_of(column: Column) -> Callable[[Any], float]:
     places = {level: float(i) for i, level in enumerate(column.levels)}
     unseen = float(len(places))
     switch = bool({"True", "False"} & set(places))
+    numbers = not places or any(map(_is_number, places))
 
     def level(value: Any) -> float:
         """The place of a level; a number or a boolean is told by its text, as in a file.
 
-        A boolean is refused where no level is one: it would be unseen in every row, as of a
-        column that was yes and no in the file.
+        A boolean or a number is refused where no level is one: it would be unseen in every row, as
+        of a column that was yes and no, or 01234 and 05678, in the file.
         """
-        if not isinstance(value, str | int | float | np.generic):
+        if isinstance(value, str):
+            return places.get(value.strip(), unseen)
+        if not isinstance(value, int | float | np.generic):
             raise TypeError
-        if isinstance(value, bool | np.bool_) and not switch:
+        if not (switch if isinstance(value, bool | np.bool_) else numbers):
             raise TypeError
         return places.get(str(value).strip(), unseen)
 
     return level
+
+
+def _is_number(level: str) -> bool:
+    """Whether a level is the text of a number, such as 7 and 1.5, but not 07."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            if str(kind(level)) == level:
+                return True
+    return False
 
 
 def _number(value: Any) -> float:

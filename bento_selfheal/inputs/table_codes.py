@@ -87,7 +87,7 @@ def _numbers(values: pa.ChunkedArray, column: Column) -> NDArray[np.float64]:
     kind, wanted = values.type, column.kind
     if pa.types.is_null(kind):
         return np.full(len(values), np.nan)
-    if wanted is Kind.DATETIME and (pa.types.is_date(kind) or pa.types.is_timestamp(kind)):
+    if wanted is Kind.DATETIME and _is_moment(kind):
         return _days(values)
     if wanted is Kind.BOOLEAN and pa.types.is_boolean(kind):
         return _wide(pc.cast(values, pa.int8()))
@@ -111,8 +111,10 @@ def _by_value(chunk: pa.Array, column: Column) -> NDArray[np.float64]:
     small = pa.types.is_decimal32(chunk.type) or pa.types.is_decimal64(chunk.type)
     if small and _has_values(chunk.type):
         chunk = chunk.cast(pa.decimal128(38, chunk.type.scale))  # Arrow encodes no others
+    if pa.types.is_run_end_encoded(chunk.type):
+        return _of_runs(chunk, column)
     encoded = pa.types.is_dictionary(chunk.type)
-    if not _has_values(chunk.type.value_type if encoded else chunk.type):
+    if not encoded and not _has_values(chunk.type):
         return np.where(chunk.is_null().to_numpy(zero_copy_only=False), np.nan, np.inf)
     chunk = chunk if encoded else chunk.dictionary_encode()
     missing = chunk.indices.is_null().to_numpy(zero_copy_only=False)
@@ -120,12 +122,37 @@ def _by_value(chunk: pa.Array, column: Column) -> NDArray[np.float64]:
     out = np.full(len(chunk), np.nan)
     # Of a dictionary only what is used: it may hold far more than there are rows.
     used, where = np.unique(places[~missing], return_inverse=True)
-    levels, read = chunk.dictionary, reader_of(column)
+    out[~missing] = _of_levels(chunk.dictionary, pa.array(used), column)[where]
+    return out
+
+
+def _of_levels(levels: pa.Array, used: pa.Array, column: Column) -> NDArray[np.float64]:
+    """The numbers of some levels of a dictionary."""
+    if column.kind is Kind.DATETIME and _is_moment(levels.type):
+        return _days(pa.chunked_array([levels.take(used)]))
+    if not _has_values(levels.type):
+        return np.full(len(used), np.inf)
     if pa.types.is_string_view(levels.type):
         levels = levels.cast(pa.large_string())  # Arrow cannot take values of views
-    known = [number_of(value, read) for value in levels.take(pa.array(used)).to_pylist()]
-    out[~missing] = np.asarray(known, np.float64)[where]
+    read = reader_of(column)
+    known = [number_of(value, read) for value in levels.take(used).to_pylist()]
+    return np.asarray(known, np.float64)
+
+
+def _of_runs(chunk: pa.Array, column: Column) -> NDArray[np.float64]:
+    """The numbers of values that repeat: each run is read once, and no value is copied."""
+    rows = np.arange(len(chunk)) + chunk.offset
+    run = np.searchsorted(chunk.run_ends.to_numpy(), rows, side="right")
+    if not len(run):
+        return np.empty(0)
+    values = chunk.values.slice(run[0], run[-1] + 1 - run[0])
+    out: NDArray[np.float64] = _numbers(pa.chunked_array([values]), column)[run - run[0]]
     return out
+
+
+def _is_moment(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds dates or times on them."""
+    return bool(pa.types.is_date(kind) or pa.types.is_timestamp(kind))
 
 
 def _has_values(kind: pa.DataType) -> bool:
@@ -160,11 +187,13 @@ def _wide(values: pa.ChunkedArray) -> NDArray[np.float64]:
 def _shown(value: pa.Scalar) -> Any:
     """A value as an error shows it; of what no column holds, its type."""
     kind = value.type
+    if pa.types.is_run_end_encoded(kind):
+        return _shown(value.value)
     if not value.is_valid:
         return None
     if pa.types.is_dictionary(kind):
         return _shown(value.dictionary[value.index.as_py()])
-    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+    if _is_moment(kind):
         return _told_time(value)
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return value.as_py()[:SHOWN_BYTES]

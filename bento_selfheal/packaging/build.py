@@ -24,7 +24,7 @@ from bento_selfheal.inputs.column import Column
 from bento_selfheal.inputs.schema import described
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.calibration import calibrate
-from bento_selfheal.packaging.embedded import embedded_rows
+from bento_selfheal.packaging.embedded import embedded_rows, warn_if_wrong
 from bento_selfheal.packaging.estimator.rows import EstimatorRows
 from bento_selfheal.packaging.experts import teach
 from bento_selfheal.packaging.model_store import new_model
@@ -141,6 +141,8 @@ def package_model(
     _rebuild(builder, builder_args, own)
     probabilities = _reference_probabilities(own, x[reference], len(classes))
     scores = Scores.of(probabilities, y[reference])
+    if embedded is not None or model is not None:
+        warn_if_wrong(probabilities, y[reference], classes)
     info = PackageInfo(
         builder=builder,
         builder_args=dict(builder_args),

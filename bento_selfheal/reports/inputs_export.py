@@ -16,7 +16,7 @@ import pyarrow.parquet
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.ids import IdSigner
 from bento_selfheal.core.records import LoggedInput, PredictionRecord
-from bento_selfheal.deployment.locations import open_store
+from bento_selfheal.deployment.locations import open_existing
 from bento_selfheal.errors import SettingsError, StoreError
 from bento_selfheal.inputs.column import Kind
 from bento_selfheal.inputs.schema import Schema
@@ -73,12 +73,12 @@ def export_inputs(
         SettingsError: The folder is not empty.
         StoreError: There is no such store, or it has no package.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        raise SettingsError(f"{folder} is not empty; name a new folder, so that no rows mix")
-    store = open_store(settings)
+    store = open_existing(settings)
     try:
         store.check()
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise SettingsError(f"{folder} is not empty; name a new folder, so that no rows mix")
         return _Writer(store, folder).write(since, until or time.time())
     finally:
         store.close()

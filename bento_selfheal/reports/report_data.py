@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.records import Event, Measurement, Phase, Promotion, Snapshot, best_healed
-from bento_selfheal.deployment.locations import open_store
+from bento_selfheal.deployment.locations import open_existing
 from bento_selfheal.errors import SettingsError, StoreError
 from bento_selfheal.packaging.opening import open_package
 from bento_selfheal.packaging.package import Package
-from bento_selfheal.scoring.scores import Scores
+from bento_selfheal.scoring.scores import Scores, telling_figures
 from bento_selfheal.simulation.article_results import ExperimentResult
 from bento_selfheal.store import SqlStore
 
@@ -78,7 +78,7 @@ def read_store(settings: Settings, since: float = 0.0, until: float = 0.0) -> Re
     Raises:
         StoreError: There is no such store, or it has no package.
     """
-    store = open_store(settings)
+    store = open_existing(settings)
     try:
         store.check()
         return _read(store, settings, since, until or time.time())
@@ -93,7 +93,8 @@ def _read(store: SqlStore, settings: Settings, since: float, until: float) -> Re
     within = [m for m in store.measurements(since, limit=MOST) if m.time <= until]
     scored = [_row(m) for m in store.measurements(since, scored_only=True) if m.time <= until]
     snapshots = [s for s in _snapshots(store) if since <= s.time <= until]
-    best, status, package = best_healed(snapshots), store.status(), open_package(tag)
+    status, package = store.status(), open_package(tag)
+    best = best_healed(snapshots, telling_figures(len(package.info.classes))[0])
     return ReportData(
         title=tag,
         batches=scored,

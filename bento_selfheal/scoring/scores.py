@@ -93,6 +93,14 @@ class Scores:
 NOTHING = Scores(0, 0, 0, 0)
 
 
+def telling_figures(classes: int) -> tuple[str, ...]:
+    """Which figures of `Scores` tell a good model from a bad one, the most telling first.
+
+    F1 is that of one class. Of many classes it says how well the first is told from all others.
+    """
+    return ("f1", "accuracy") if classes == 2 else ("accuracy",)
+
+
 def recalls_of(decided: NDArray[np.generic], labels: NDArray[np.generic]) -> dict[int, float]:
     """By class, an index, the share of its rows that were decided right; of those that have rows.
 

@@ -40,6 +40,7 @@ from bento_selfheal.serving.http.request_metrics import by_route
 from bento_selfheal.serving.http.slow_clients import serve_promptly
 from bento_selfheal.serving.predict_service import (
     PredictBase,
+    bodies_of,
     count_refusal,
     described_page,
     reply_of,
@@ -100,9 +101,11 @@ class SelfHealingService(Service[Any]):
         settings = load_settings()
         app = super().to_asgi(is_main=is_main)
         by_route(app)
-        answer_refusals(app, refusal)
+        ours = inspect.getattr_static(self.inner, "predict") is vars(PredictBase)["predict"]
+        bodies = functools.partial(bodies_of, self.inner) if ours else list[str]
+        answer_refusals(app, functools.partial(refusal, more={self._predict: bodies}))
         server, cors = f"BentoML Service/{self.name}", _cors_of(app)
-        if inspect.getattr_static(self.inner, "predict") is vars(PredictBase)["predict"]:
+        if ours:
             app = self._fast(app, settings, server)
         # Where it is a part of a larger application, only its processes connect, over a socket.
         rule = self._rule(settings, cors) if is_main else None
@@ -110,10 +113,14 @@ class SelfHealingService(Service[Any]):
         serve_promptly(settings.request_seconds, count)
         return Guard(app, most=int(most * 1e6), rule=rule, server=server, count=count)
 
+    @property
+    def _predict(self) -> str:
+        return f"{self.path_prefix or ''}/predict"
+
     def _fast(self, app: Any, settings: Settings, server: str) -> FastPath:
         return FastPath(
             app,
-            path=f"{self.path_prefix or ''}/predict",
+            path=self._predict,
             answer=functools.partial(reply_of, self.inner),
             server=server,
             traced=sample_rate() > 0,

@@ -40,7 +40,7 @@ from bento_selfheal.serving.http.replies import (
     unavailable,
     unless_too_many,
 )
-from bento_selfheal.serving.openapi.page import ApiPage, with_inputs
+from bento_selfheal.serving.openapi.page import ApiPage, more_bodies, with_inputs
 from bento_selfheal.serving.operations import Operations
 from bento_selfheal.serving.reading.network_inputs import NetworkInputs
 from bento_selfheal.serving.reading.raw_inputs import RawInputs
@@ -186,6 +186,12 @@ def described_page(cls: type[PredictBase], page: dict[str, Any]) -> ApiPage | No
         return None
     worker = running._worker
     return with_inputs(page, worker.package, worker.rows.max_rows)
+
+
+def bodies_of(cls: type[PredictBase]) -> list[str]:
+    """Content types besides JSON that `/predict` takes of this model; none while it starts."""
+    running = cls._running
+    return [] if running is None else list(more_bodies(running._worker.package))
 
 
 def count_refusal(cls: type[PredictBase], status: int) -> None:

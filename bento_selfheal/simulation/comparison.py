@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import track
 
 from bento_selfheal.config.settings import Settings
-from bento_selfheal.deployment.locations import open_store
+from bento_selfheal.deployment.locations import open_existing
 from bento_selfheal.errors import StoreError
 from bento_selfheal.inputs.labelled_table import Table
 from bento_selfheal.packaging.opening import open_package
@@ -67,7 +67,7 @@ def backtest_log(settings: Settings, tries: Sequence[Settings] = ()) -> dict[str
     Raises:
         StoreError: The store has no package or no labels.
     """
-    store = open_store(settings)
+    store = open_existing(settings)
     try:
         store.check()
         tag, start = store.meta("package"), store.meta("start")

@@ -11,7 +11,6 @@ import numpy as np
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.inputs.column import Column
 from bento_selfheal.inputs.labelled_table import Table
-from bento_selfheal.inputs.table_codes import known_levels
 from bento_selfheal.packaging.build import package_model
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.packaging.suggest import suggest
@@ -39,7 +38,7 @@ def package_table(
         table.rows,
         table.labels,
         features=table.features,
-        columns=known_levels(table.columns, table.rows) if table.columns else (),
+        columns=table.columns,
         sensitive=sensitive,
         rules=[parse_rule(text, classes, columns) for text in rules],
         seed=seed,

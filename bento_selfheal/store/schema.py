@@ -14,6 +14,11 @@ from bento_selfheal.store.connections import Part
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 FIRST_REVISION = "0001"
+WHICH_STORE = (
+    "name the service's model with SELFHEAL_MODEL, and its store with SELFHEAL_STATE_DIR or "
+    "SELFHEAL_STORE_URL if the service has one of these"
+)
+"""What to do where a store is not one of a service."""
 
 
 class Schema(Part):
@@ -38,15 +43,18 @@ class Schema(Part):
         """Check that the tables are of this release; for commands that only read.
 
         Raises:
-            StoreError: They are not; the message says how to bring them up to date.
+            StoreError: They are not, or there are none; the message says what to do.
         """
         with self._db.read() as c:
             found, (_, known) = _revision(c), revisions(c)
+        if found is None:
+            raise StoreError(
+                f"{self._db.name} has no tables: no service was started with it; {WHICH_STORE}"
+            )
         if found != known[0]:
             raise StoreError(
-                f"{self._db.name} has {f'schema {found}' if found else 'no tables'}, but this "
-                f"release needs schema {known[0]}; start the service or run "
-                "`bento-selfheal deploy TAG` to bring it up to date"
+                f"{self._db.name} has schema {found}, but this release needs schema {known[0]}; "
+                "start the service or run `bento-selfheal deploy TAG` to bring it up to date"
             )
 
     def meta(self, key: str) -> str | None:

@@ -99,9 +99,12 @@ def _in_one(table: pa.Table) -> pa.Table:
 
 
 def _seen(values: pa.Array) -> int:
-    """Bytes that views show, also in a dictionary: any number of them may show the same bytes."""
+    """Bytes that views show, also in a dictionary and in runs: any number of them may show the same
+    bytes."""
     if pa.types.is_dictionary(values.type):
         return _seen(values.dictionary)
+    if pa.types.is_run_end_encoded(values.type):
+        return _seen(values.values)
     if not (pa.types.is_string_view(values.type) or pa.types.is_binary_view(values.type)):
         return 0
     views = np.frombuffer(values.buffers()[1] or b"", "<i4")[4 * values.offset :]

@@ -122,6 +122,16 @@ def test_what_the_lane_does_not_read_bentoml_answers(client: Client) -> None:
         assert refused.headers["Server"] == "BentoML Service/SelfHealing"
 
 
+def test_a_body_of_another_type_is_told_what_is_taken(client: Client) -> None:
+    """A refusal names every type that this endpoint takes of this model."""
+    json_alone = "send application/json"
+    all_of_them = f"{json_alone} or application/vnd.apache.arrow.stream or application/x-npy"
+    for path, taken in {"/predict": all_of_them, "/feedback": json_alone}.items():
+        bad = client.post(path, content=b"1,2", headers={"Content-Type": "text/csv"})
+        assert bad.status_code == 415
+        assert bad.json()["error"] == f"Content-Type: 'text/csv' is not read here; {taken}"
+
+
 # -- feedback -------------------------------------------------------------------------------------
 
 

@@ -53,8 +53,8 @@ LAYERS: dict[str, set[str]] = {
     "image": {"config", "internals"},
     "dashboard": set(),
     "deployment": {
-        "config", "core", "errors", "healing", "image", "packaging", "packaging.package", "store",
-        "telemetry",
+        "config", "core", "errors", "healing", "image", "inputs", "packaging", "packaging.package",
+        "store", "telemetry",
     },
     "serving": {
         "config", "core", "dashboard", "deployment", "embedding", "errors", "estimators", "image",

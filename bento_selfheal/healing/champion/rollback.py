@@ -64,7 +64,7 @@ class RollbackWatch:
         self._lineage = lineage
         self._history = history
         self._buffer = buffer
-        self.health = Health(settings.tuning.health_window)
+        self.health = Health(settings.tuning.health_window, history.figures)
         self.regret = Regret(settings.tuning.regret_alpha, settings.tuning.trial_rows)
 
     @property
@@ -180,7 +180,7 @@ class RollbackWatch:
         before = self._history.before(labelled_batches - batches, other_than=serving)
         kept = self._history.compare(before, rows)
         now = Scores.of(probabilities_or_half(self._lineage.champion, rows.features), rows.labels)
-        return better(kept, now, alarm, self._controls.thresholds)
+        return better(kept, now, alarm, self._controls.thresholds, self._history.figures)
 
     def _watches(self, version: int | None) -> bool:
         """Whether health looks at a row of this version: one of the line that serves.

@@ -56,8 +56,10 @@ class SnapshotHistory:
         limit: Snapshots kept.
         telemetry: Where spans go.
         journal: Where events are noted.
+        figures: What they are compared by, `telling_figures` of the classes.
 
     Attributes:
+        figures: The same.
         snapshots: By version, in the order in which they became known.
         measured: What each did on labels that came after it was trained.
         changed: New, or measured anew, since `collect`.
@@ -71,7 +73,9 @@ class SnapshotHistory:
         limit: int,
         telemetry: Telemetry,
         journal: Journal,
+        figures: tuple[str, ...],
     ) -> None:
+        self.figures = figures
         self._store = store
         self._limit = limit
         self._telemetry = telemetry
@@ -178,10 +182,10 @@ class SnapshotHistory:
         return done
 
     def best(self, *, other_than: int | None = None) -> Snapshot | None:
-        """The post-heal snapshot with the highest F1 on later labels; else the clean one."""
+        """The post-heal snapshot that is best on later labels; else the clean one."""
         others = [s for s in self.snapshots.values() if s.version != other_than]
         clean = next((s for s in others if s.phase is Phase.CLEAN), None)
-        return best_healed(others) or clean
+        return best_healed(others, self.figures[0]) or clean
 
     def before(self, batch: int, *, other_than: int) -> list[Snapshot]:
         """Post-heal snapshots of before a labelled batch; the clean one where there is none."""

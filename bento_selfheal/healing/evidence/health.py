@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,12 @@ import numpy as np
 
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.records import Snapshot
-from bento_selfheal.scoring.scores import Scores
+from bento_selfheal.scoring.scores import Scores, telling_figures
 
 MIN_BATCHES = 3
 ROLLBACK_MARGIN = 0.05
 THRESHOLD_OF = {"f1": "rollback_f1_drop", "accuracy": "rollback_acc_drop"}
+OF_TWO = telling_figures(2)
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,11 @@ class Health:
 
     Args:
         window: Labelled batches in the rolling means.
+        figures: Those that may not fall, `telling_figures` of the classes.
     """
 
     window: int
+    figures: tuple[str, ...] = OF_TWO
 
     def __post_init__(self) -> None:
         self.baseline: tuple[float, float] | None = None
@@ -74,29 +77,34 @@ class Health:
                 ("f1", mean_f1, base_f1, thresholds.rollback_f1_drop),
                 ("accuracy", mean_accuracy, base_accuracy, thresholds.rollback_acc_drop),
             )
-            if base - now > allowed
+            if metric in self.figures and base - now > allowed
         }
         return Alarm(tuple(falls), ", ".join(falls.values())) if falls else None
 
 
 def better(
-    kept: Mapping[Snapshot, Scores], now: Scores, alarm: Alarm, thresholds: Thresholds
+    kept: Mapping[Snapshot, Scores],
+    now: Scores,
+    alarm: Alarm,
+    thresholds: Thresholds,
+    figures: Sequence[str],
 ) -> Snapshot | None:
     """The snapshot that does best in what fell, when it beats what serves by a margin.
 
-    It may lose no more than a threshold of the other figure.
+    It may lose no more than a threshold of another figure.
 
     Args:
         kept: What each snapshot does on the rows of the fall.
         now: What serves does on them.
         alarm: What fell.
         thresholds: The rollback thresholds in force.
+        figures: Those that count, `telling_figures` of the classes.
     """
+    least = {f: getattr(now, f) - getattr(thresholds, THRESHOLD_OF[f]) for f in figures}
     harmless = {
         snapshot: s
         for snapshot, s in kept.items()
-        if s.f1 >= now.f1 - thresholds.rollback_f1_drop
-        and s.accuracy >= now.accuracy - thresholds.rollback_acc_drop
+        if all(getattr(s, figure) >= bound for figure, bound in least.items())
     }
     for metric in alarm.metrics:
         best = max(harmless, key=lambda s: getattr(harmless[s], metric), default=None)

@@ -5,6 +5,7 @@ BentoML itself answers with pydantic's words, and writes an error with a traceba
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 
 from bentoml.exceptions import BentoMLException
@@ -22,22 +23,32 @@ READ = ("application/json", "application/x-www-form-urlencoded", "multipart/form
 """Content types that BentoML reads; a body of another one is tried as JSON."""
 
 
-def refusal(request: Request, error: Exception) -> JSONResponse | None:
-    """The answer to a body that does not validate; None where the error is not of the body."""
+def refusal(
+    request: Request, error: Exception, *, more: Mapping[str, Callable[[], Sequence[str]]]
+) -> JSONResponse | None:
+    """The answer to a body that does not validate; None where the error is not of the body.
+
+    Args:
+        request: The request.
+        error: What BentoML says of it.
+        more: By path the content types besides JSON that are taken there.
+    """
     kind = request.headers.get("content-type", READ[0]).partition(";")[0].strip().lower()
+    others = more.get(request.scope["path"])
+    taken = [READ[0], *(others() if others else ())]
     if isinstance(error, BentoMLException):
         unread = error.error_code is HTTPStatus.UNSUPPORTED_MEDIA_TYPE
-        return _unread(kind) if unread else None
+        return _unread(kind, taken) if unread else None
     if not isinstance(error, ValidationError) or error.title != INPUT:
         return None
     errors = error.errors(include_url=False, include_context=False)
     if errors[0]["type"] == BAD_FORM:
-        return _unread(kind, "is read here where each field is a JSON text, and no file")
+        return _unread(kind, taken, "is read here where each field is a JSON text, and no file")
     if kind not in READ and errors[0]["type"] == "json_invalid":
-        return _unread(kind)
+        return _unread(kind, taken)
     return invalid_body(errors)
 
 
-def _unread(kind: str, why: str = "is not read here") -> JSONResponse:
-    error = f"Content-Type: {shown(kind)} {why}; send application/json"
+def _unread(kind: str, taken: Sequence[str], why: str = "is not read here") -> JSONResponse:
+    error = f"Content-Type: {shown(kind)} {why}; send {' or '.join(taken)}"
     return JSONResponse({"error": error}, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)

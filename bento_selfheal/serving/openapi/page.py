@@ -48,12 +48,12 @@ def with_inputs(page: dict[str, Any], package: Package, max_rows: int) -> ApiPag
         given["properties"]["rows"]["description"] = "Inputs of the network, a value for each."
     schemas["feedback__Input"]["properties"]["items"] |= {"minItems": 1, "maxItems": max_rows}
     _tell_labels(schemas["FeedbackItem"], row, {"enum": info.classes, "example": info.classes[-1]})
-    _refer(page["paths"], "predict", _more_bodies(package))
+    _refer(page["paths"], "predict", more_bodies(package))
     _refer(page["paths"], "feedback", {})
     return ApiPage(page | {"openapi": VERSION})
 
 
-def _more_bodies(package: Package) -> dict[str, Any]:
+def more_bodies(package: Package) -> dict[str, Any]:
     """The bodies besides JSON that this model takes."""
     network = package.info.embedding
     if network is not None and not isinstance(network.source, TableRows):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 import json
 import subprocess
@@ -88,6 +89,49 @@ def test_what_cannot_be_sent(frame: Any, said: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         body_of(frame)
     assert said in str(refused.value)
+
+
+def nested(depth: int) -> list[Any]:
+    """A list in a list in a list."""
+    return functools.reduce(lambda one, _: [one], range(depth), list[Any]())
+
+
+def within_itself() -> list[Any]:
+    """Two good rows, and a list in which a dict holds the list."""
+    rows: list[Any] = [[1, 2], {"a": [1]}]
+    rows.append({"b": [0, rows]})
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "facts", "where", "said"),
+    [
+        ("ab\ud800c", None, ("rows",), r"character 2 is '\ud800'"),
+        (Image.new("RGB", (0, 0)), None, ("rows",), "an image of 0 x 0 pixels cannot be sent"),
+        ([Image.new("L", (1, 1)), Image.new("L", (3, 0))], None, ("rows", 1), "3 x 0 pixels"),
+        (within_itself(), None, ("rows", 2, "b", 1), "it is a part of itself"),
+        ("a text", {"a": within_itself()}, ("facts", "a", 2, "b", 1), "it is a part of itself"),
+        ([{(1, 2): 3}], None, ("body",), "JSON cannot carry it: keys must be str"),
+        (nested(100_000), None, ("body",), "it is nested too deeply"),
+    ],
+    ids=["surrogate", "no pixels", "no rows of pixels", "cycle", "cycle of facts", "key", "deep"],
+)
+def test_the_place_of_what_cannot_be_sent(
+    rows: Any, facts: Any, where: tuple[Any, ...], said: str
+) -> None:
+    """An error of the client names it, before anything is sent."""
+    with pytest.raises(InvalidInput) as refused:
+        body_of(rows, facts)
+    assert refused.value.loc == where
+    assert said in refused.value.msg
+
+
+def test_an_image_that_was_closed() -> None:
+    """Its pixels are gone, which is told with its place."""
+    file = Image.open(io.BytesIO(png(striped(1)[0][0])))
+    file.close()
+    with pytest.raises(InvalidInput, match=r"rows\.0: the image cannot be sent: "):
+        body_of([file])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16", "int64", "uint8"])

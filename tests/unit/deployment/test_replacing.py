@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import mixed
 import numpy as np
 import pytest
 from networks import packaged_stripes
@@ -13,6 +14,7 @@ from bento_selfheal.cli import main as entry
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.deployment.deploy import prepare
 from bento_selfheal.deployment.locations import open_store
+from bento_selfheal.inputs.column import Kind
 from bento_selfheal.packaging.build import package_model
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.packaging.training import Training
@@ -89,6 +91,38 @@ def test_another_kind_of_model(
     assert deploy(other.tag, monkeypatch) == 1
     assert f"{other.tag} has the features" in " ".join(capsys.readouterr().err.split())
     assert package_of(serving) == serving.model
+
+
+def test_other_columns(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A model retrained on newer rows, with other levels or an other first date, is refused with
+    what differs in which column, and with what to do instead; the columns that serve are taken."""
+    first = mixed.packaged("flights", 200)
+    monkeypatch.setenv("SELFHEAL_MODEL", first.tag)
+    monkeypatch.setenv("SELFHEAL_STORE_URL", f"sqlite:///{tmp_path / 'flights.db'}")
+    prepare(Settings())
+    changes = {
+        "sky": {"levels": ("clear", "rain", "hail", *"abcdefg")}, "day": {"origin": 20_400.5},
+        "engines": {"nullable": True}, "at night": {"kind": Kind.NUMBER},
+    }  # fmt: skip
+    columns = [c.model_copy(update=changes.get(c.name, {})) for c in mixed.COLUMNS]
+    rows, labels = mixed.flights(200)
+    given = {"features": mixed.NAMES, "training": Training(epochs=1)}
+    other = package_model("newer", mixed.codes(rows), labels, columns=columns, **given)
+    assert deploy(other.tag, monkeypatch) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    for words in (
+        f"{other.tag} has other columns than {first.tag}, which serves: 'engines' may be missing",
+        "'sky' has the new levels 'hail', 'a', 'b', 'c', 'd' and 3 more; lacks the levels 'fog'",
+        "'day' is counted from 20,400.5, not from 20,000",
+        "'at night' is number, not boolean",
+        f"columns=open_package('{first.tag}').info.columns in Python",
+        f"SELFHEAL_MODEL={other.tag} SELFHEAL_STATE_DIR=FOLDER bentoml serve",
+    ):
+        assert words in said
+    again = package_model("newer", mixed.codes(rows), labels, columns=first.info.columns, **given)
+    assert deploy(again.tag, monkeypatch) == 0
 
 
 def test_no_store(

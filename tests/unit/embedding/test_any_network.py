@@ -78,6 +78,21 @@ def test_served_as_the_network_answers(network: nn.Module) -> None:
     assert np.array_equal(given, ROWS)
 
 
+def test_classes_in_another_order_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    """A network whose classes are not in sorted order is right on no row, which a warning says."""
+    network = odd.Plain(3)
+    with torch.no_grad():
+        network.fc.bias -= network(torch.from_numpy(ROWS)).mean(dim=0)  # each class somewhere
+        places = network(torch.from_numpy(ROWS)).argmax(dim=1).numpy()
+    given: dict[str, Any] = {"model": network, "head": "fc", "builder_args": {"outputs": 3}}
+    package_model("order", ROWS, np.array(["bird", "cat", "dog"])[places], **given)
+    assert not caplog.records
+    package_model("order", ROWS, np.array(["cat", "dog", "bird"])[places], **given)
+    [warned] = caplog.messages
+    assert "right on 0.0% of 32 reference rows" in warned
+    assert "the classes 'bird', 'cat', 'dog', in this order" in warned
+
+
 def test_a_logit_between_0_and_1_is_one() -> None:
     """A weak network's logits may all look like probabilities; its last layer says that they are
     none."""

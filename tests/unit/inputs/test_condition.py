@@ -97,6 +97,9 @@ def test_where_rules_fire(text: str, rows: list[int]) -> None:
         ({"feature": "sky", "operator": "in", "value": []}, "in .*: it needs a value"),
         ({"feature": "day", "value": "8 January"}, "'day' .*, < '8 January': a date such as"),
         ({"feature": "day", "value": 9.0}, "'day' .*, < 9.0: a date such as"),
+        ({"feature": "day", "value": "1990-01-08T21:00:30Z"},
+         "< '1990-01-08T21:00:30Z': .* to 21 seconds; give it in whole minutes"),
+        ({"feature": "day", "value": "2030-01-01T09:00:00Z"}, "to 84 .*; give it in whole days"),
         ({"feature": "day", "operator": "within", "value": ["1990-02-01", "1990-01-01"]},
          "within .*1990-02-01.*: the first is above the last"),
         ({"feature": "day", "operator": "within", "value": ["1990-02-01"]}, "it needs two values"),
@@ -137,6 +140,52 @@ def test_bad_text_is_refused(text: str, message: str) -> None:
     """What cannot be read as a rule is told with what there is."""
     with pytest.raises(SettingsError, match=message):
         parse_rule(text, [0, 1], COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("at < 2024-10-05T12:00:00Z", [0]),
+        ("at <= 2024-10-05T12:00:00Z", [0, 1]),
+        ("at == 2024-10-05T12:00:15Z", [2]),
+        ("at > 2024-10-05T12:00:14Z", [2, 3, 4]),
+        ("at != 2024-10-05T12:00:00Z", [0, 2, 3, 4]),
+        ("at within 2024-10-05T11:59:45Z, 2024-10-05T12:00:15Z", [0, 1, 2]),
+        ("at within 2024-10-05T12:00:15Z, 2024-10-05", [2, 3]),
+        ("at <= 2024-10-05", [0, 1, 2, 3]),
+        ("at == 2024-10-06", [4]),
+        ("hour of at == 11", [0]),
+        ("hour of at in 12, 0", [1, 2, 4]),
+        ("weekday of at == Saturday", [0, 1, 2, 3]),
+    ],
+)
+def test_times_are_compared_to_the_second(text: str, rows: list[int]) -> None:
+    """A quarter of a minute before the hour, or before midnight, is before it."""
+    at = [Column(name="at", kind=Kind.DATETIME, origin=20_000.3)]
+    times = ["05T11:59:45", "05T12:00:00", "05T12:00:15", "05T23:59:45", "06T00:00:00"]
+    codes = Schema(at).codes([[f"2024-10-{time}Z"] for time in times])
+    fires = RuleSet([parse_rule(text, [0, 1], at)], ["at"], at).fires(codes)
+    assert np.flatnonzero(fires[:, 0]).tolist() == rows
+
+
+def test_a_category_with_an_arrow_in_its_name() -> None:
+    """In quotes it is a value, alone and in a list, with a class behind it or without, and a rule
+    writes it so. A quote in the middle of a value is a part of it."""
+    levels = ("A->B", "B->A, by sea", '5" -> 6"', '5"', "A")
+    columns = [Column(name="way", kind=Kind.CATEGORY, levels=levels)]
+    for text, value, target in [
+        ('way == "A->B" -> late', "A->B", 1),
+        ('way == "A->B"', "A->B", 1),
+        ('way in A, "B->A, by sea","A->B" -> in time', ("A", "B->A, by sea", "A->B"), 0),
+        ('way == "5"" -> 6""" -> in time', '5" -> 6"', 0),
+        ('way == 5" -> in time', '5"', 0),
+    ]:
+        rule = parse_rule(text, ["in time", "late"], columns)
+        assert (rule.value, rule.target) == (value, target)
+        again = parse_rule(f"{rule.condition} -> in time", ["in time", "late"], columns)
+        assert again.value == value
+    with pytest.raises(SettingsError, match=r"'B' is not a class; .* -> in it needs \"quotes"):
+        parse_rule("way == A->B", ["in time", "late"], columns)
 
 
 def test_a_column_is_named_before_a_part_of_one() -> None:

@@ -40,6 +40,8 @@ def test_values_come_back() -> None:
         (2, 2, "true or false or null"),
         (3, ["fog"], "a text or null"),
         (3, True, "a text or null"),
+        (3, 1234, "a text or null"),
+        (3, 0.5, "a text or null"),
         (4, "yesterday", "a date such as 2026-11-28 or 2026-11-28T09:30:00Z or null"),
         (4, 20_000, "a date such as 2026-11-28 or 2026-11-28T09:30:00Z or null"),
     ],
@@ -71,7 +73,7 @@ def test_rows_together_are_rows_alone() -> None:
     """A row has the same codes in any company, whatever else its columns hold."""
     odd: list[list[Any]] = [
         [1, 2.0, 1, "fog ", "2026-11-28"], [None, np.int64(3), False, math.nan, math.nan],
-        [10**30, 2, None, 5, datetime(2026, 11, 28)], [np.float32(0.5), 10**30, True, None, None],
+        [10**30, 2, None, "5", datetime(2026, 11, 28)], [np.float32(0.5), 10**30, True, None, None],
     ]  # fmt: skip
     alone = np.stack([SCHEMA.code(row) for row in odd])
     assert np.array_equal(SCHEMA.codes(odd), alone, equal_nan=True)
@@ -107,6 +109,24 @@ def test_dates_in_every_form() -> None:
 
 
 def test_numbers_as_categories() -> None:
-    """A category of numbers is told by their text, as it was read from a file."""
+    """A category of numbers is told by their text, as it was read from a file; one that no level is
+    was never seen."""
     schema = Schema([Column(name="model", kind=Kind.CATEGORY, levels=("737", "747"))])
     assert schema.code([747]) == schema.code(["747"]) == schema.code([" 747 "]) == 1
+    assert schema.code([757]) == schema.code([7.5]) == 2
+
+
+@pytest.mark.parametrize(
+    ("levels", "number"),
+    [(("fog", "7"), 7), (("fog", "1.5"), 3), (("fog", "-3"), 3), ((), 1234), (("nil", "1e5"), None),
+     (("01234", "07"), None), (("1,5", "7 ", "0x7"), None)],
+)  # fmt: skip
+def test_numbers_where_a_level_may_be_one(levels: tuple[str, ...], number: float | None) -> None:
+    """A number is a category only where the text of one is a level, or none is known; elsewhere it
+    would be unseen in every row, and is refused."""
+    schema = Schema([Column(name="zip", kind=Kind.CATEGORY, levels=levels)])
+    if number is None:
+        with pytest.raises(Misfit, match="column 'zip': a text is needed, got 1234"):
+            schema.code([1234])
+    else:
+        assert schema.code([number]) == (1 if str(number) in levels else len(levels))

@@ -107,6 +107,23 @@ def test_close_odds_keep_their_order() -> None:
     assert len(np.unique(odds.astype(np.float16))) < 10
 
 
+def test_a_booster_of_other_classes_is_told(
+    caplog: pytest.LogCaptureFixture, trees: xgboost.XGBClassifier
+) -> None:
+    """A booster knows no names of classes: where it was trained on them in another order, it is
+    wrong on most rows. One that is right, or no better than chance, is no reason to warn."""
+    x, y = some()
+    draw = np.random.default_rng(0)
+    packaged(trees.get_booster())
+    packaged(xgboost_trees(x, draw.permutation(y)).get_booster())
+    assert not caplog.records
+    other = xgboost_trees(x, np.where(y == "late", "a", "b"))
+    packaged(other.get_booster())
+    [warned] = caplog.messages
+    assert "answering 'in time' always would be right on" in warned
+    assert "the classes 'in time', 'late', in this order" in warned
+
+
 def test_columns_keep_their_names(trees: xgboost.XGBClassifier) -> None:
     """Signals and exports go by the table's columns; log odds stand in front of them."""
     info = packaged(trees).info

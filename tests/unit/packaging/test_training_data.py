@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pytest
 import torch
@@ -48,6 +49,8 @@ TABLES: dict[str, Any] = {
     "decimal": FRAME.to_arrow().set_column(1, "engines", pa.array(
         [Decimal(n) for n in GIVEN["engines"]], pa.decimal128(9, 2))),
     "dictionary": FRAME.to_arrow().set_column(3, "sky", pa.array(GIVEN["sky"]).dictionary_encode()),
+    "dictionary of days": FRAME.to_arrow().set_column(4, "day", DAY.to_arrow().dictionary_encode()),
+    "runs": FRAME.to_arrow().set_column(4, "day", pc.run_end_encode(DAY.to_arrow())),
     "timestamp": FRAME.to_arrow().set_column(4, "day", DAY.to_arrow().cast(pa.timestamp("s"))),
     "batch": pa.RecordBatch.from_pydict(GIVEN),
 }  # fmt: skip

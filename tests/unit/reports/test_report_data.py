@@ -8,8 +8,10 @@ import re
 import shutil
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rigs import drifting
@@ -22,6 +24,7 @@ from bento_selfheal.errors import SettingsError, StoreError
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.reports.export import write_export
 from bento_selfheal.reports.html import render_report
+from bento_selfheal.reports.inputs_export import export_inputs
 from bento_selfheal.reports.plots import drawn, write_plots
 from bento_selfheal.reports.report_data import ReportData, moment, read_experiment, read_store
 from bento_selfheal.runner.runner import Runner
@@ -29,6 +32,7 @@ from bento_selfheal.serving.worker import Worker
 from bento_selfheal.simulation.article import run_experiment
 from bento_selfheal.simulation.article_results import ExperimentResult
 from bento_selfheal.simulation.article_settings import experiment_settings
+from bento_selfheal.simulation.comparison import backtest_log
 from bento_selfheal.telemetry.spans import Telemetry
 
 ARTICLE = ["accuracy", "f1", "precision", "recall", "z", "conflicts", "lift", "state"]
@@ -131,6 +135,30 @@ def test_no_store(package: Package, tmp_path: Path) -> None:
     open_store(empty).create()
     with pytest.raises(StoreError, match="no package yet"):
         read_store(empty)
+
+
+@pytest.mark.parametrize("made", [False, True])
+@pytest.mark.parametrize(
+    "read",
+    [read_store, backtest_log, lambda settings: export_inputs(settings, Path("never"))],
+    ids=["report", "backtest-log", "export-inputs"],
+)
+def test_a_store_of_no_service(
+    read: Callable[[Settings], Any], made: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the settings name another store than the service's, or none, the error says what names
+    it, and nothing is made."""
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(state_dir=tmp_path / "state")
+    said = r"there is no store of a service at .*state/selfheal\.db"
+    if made:
+        (tmp_path / "state").mkdir()
+        (tmp_path / "state" / "selfheal.db").touch()
+        said = r"selfheal\.db has no tables: no service was started with it"
+    with pytest.raises(StoreError, match=f"{said}; name the service's model with SELFHEAL_MODEL"):
+        read(settings)
+    assert (tmp_path / "state").exists() is made
+    assert not (tmp_path / "never").exists()
 
 
 def test_moments() -> None:

@@ -38,6 +38,11 @@ ROWS = TypedRowReader(TYPED, max_rows=100)
 ZONE = timezone(timedelta(hours=5, minutes=30))
 
 
+def runs(values: Any, ends: list[int]) -> pa.Array:
+    """Values that repeat up to these rows."""
+    return pa.RunEndEncodedArray.from_arrays(pa.array(ends, pa.int32()), values)
+
+
 def by_json(reader: RowReader, rows: list[Any]) -> Any:
     return reader.read_json(json.dumps({"rows": rows}, default=lambda v: v.isoformat()).encode())
 
@@ -117,6 +122,20 @@ def test_any_row_is_the_same_by_json(rows: list[list[Any]]) -> None:
         ("t", pa.array([1_795_858_200_123_456_789], pa.timestamp("ns")),
          ["2026-11-28T09:30:00.123456789"]),
         ("t", pa.array([-1], pa.timestamp("ns")), ["1969-12-31T23:59:59.999999999"]),
+        ("t", pa.array([date(2026, 11, 28), None, date(2026, 11, 28)]).dictionary_encode(),
+         ["2026-11-28", None, "2026-11-28"]),
+        ("t", pa.array([datetime(2026, 11, 28, 9, tzinfo=UTC)], pa.timestamp("s", "Europe/Berlin"))
+         .dictionary_encode(), ["2026-11-28T10:00:00+01:00"]),
+        ("t", pa.DictionaryArray.from_arrays([1, 0], pa.array([date(2026, 11, 28), None])),
+         [None, "2026-11-28"]),
+        ("t", runs([date(2026, 11, 28), None], [2, 3]), ["2026-11-28", "2026-11-28", None]),
+        ("t", runs([datetime(2026, 11, 28, 9, 30)], [1]), ["2026-11-28T09:30:00"]),
+        ("t", runs(pa.array([date(2026, 11, 28)]).dictionary_encode(), [2]), ["2026-11-28"] * 2),
+        ("n", runs([1.5, None], [1, 3]), [1.5, None, None]),
+        ("c", runs(["x", "z", "x"], [2, 3, 4]), ["x", "x", "z", "x"]),
+        ("c", runs(pa.array(["x", "z"], pa.string_view()), [2, 3]), ["x", "x", "z"]),
+        ("b", runs([True, None], [2, 3]), [True, True, None]),
+        ("n", runs(pa.nulls(1), [2]), [None, None]),
     ],
 )  # fmt: skip
 def test_a_type_is_read_as_json_is(name: str, values: pa.Array, same: list[Any]) -> None:
@@ -142,6 +161,11 @@ def test_a_type_is_read_as_json_is(name: str, values: pa.Array, same: list[Any])
         ("t", pa.array(["soon"]).dictionary_encode(), 0, "2026-11-28T09:30:00Z or null is needed, "
          "got 'soon'"),
         ("t", pa.array([2**60], pa.timestamp("s")), 0, "or null is needed, got "),
+        ("t", pa.array([2**60], pa.timestamp("s")).dictionary_encode(), 0, "or null is needed, "),
+        ("t", pa.array([timedelta(1)]).dictionary_encode(), 0, "got 'a value of type duration"),
+        ("t", runs(["2026-11-28", "soon"], [2, 3]), 2, "or null is needed, got 'soon'"),
+        ("n", runs([1.0, None, math.inf], [1, 2, 9]), 2, "a finite number or null is needed, got"),
+        ("c", runs([date(2026, 11, 28)], [1]), 0, "a text or null is needed, got '2026-11-28'"),
     ],
 )  # fmt: skip
 def test_a_bad_value_is_named(name: str, values: pa.Array, row: int, said: str) -> None:
@@ -150,6 +174,16 @@ def test_a_bad_value_is_named(name: str, values: pa.Array, row: int, said: str) 
     error = refused(arrow.dump(pa.table({name: values})), reader)
     assert error.loc == ("rows", row, name)
     assert said in error.msg
+
+
+def test_a_number_for_a_category_of_texts() -> None:
+    """It is refused as by JSON, also in a dictionary."""
+    sky = TypedRowReader([c for c in COLUMNS if c.name == "sky"], max_rows=100)
+    for values in (pa.array([None, 1234]), pa.array([None, 1234]).dictionary_encode()):
+        error = refused(arrow.dump(pa.table({"sky": values})), sky)
+        assert (error.loc, error.msg) == (
+            ("rows", 1, "sky"), "a text or null is needed, got 1234",
+        )  # fmt: skip
 
 
 def test_plain_numbers() -> None:
@@ -238,21 +272,38 @@ def test_a_bomb_is_not_unpacked(how: str, monkeypatch: pytest.MonkeyPatch) -> No
     assert "it unpacks to" in refused(compressed(pa.table({"a": levels}), how), PLAIN).msg
 
 
+def same_text(rows: int, size: int) -> pa.Array:
+    """Views of the same bytes, none of them like another."""
+    views = np.asarray(
+        [[size - i, int.from_bytes(b"aaaa", "little"), 0, 0] for i in range(rows)], "<i4"
+    )
+    buffers = [None, pa.py_buffer(views.tobytes()), pa.py_buffer(b"a" * size)]
+    return pa.Array.from_buffers(pa.string_view(), rows, buffers)
+
+
 @pytest.mark.parametrize("encoded", [False, True])
 def test_views_of_the_same_bytes_are_not_spread(encoded: bool) -> None:
     """Each row may show the same megabytes, which are then gigabytes once they are read."""
-    size = 2_000_000
-    views = np.asarray(
-        [[size - i, int.from_bytes(b"aaaa", "little"), 0, 0] for i in range(60)], "<i4"
-    )
-    buffers = [None, pa.py_buffer(views.tobytes()), pa.py_buffer(b"a" * size)]
-    shown = pa.Array.from_buffers(pa.string_view(), len(views), buffers)
+    shown = same_text(60, 2_000_000)
     column = pa.DictionaryArray.from_arrays(pa.array([0], pa.int8()), shown) if encoded else shown
     reader = TypedRowReader([c for c in TYPED if c.name == "c"], max_rows=100)
     body = arrow.dump(pa.table({"c": column}))
     assert "its views show more than 100 MB of text" in refused(body, reader).msg
     few = arrow.dump(pa.table({"c": shown.slice(0, 2)}))
     assert rows_of(reader, few).tolist() == [[4.0], [4.0]]
+
+
+def test_runs_are_not_spread() -> None:
+    """A megabyte of text that repeats is read once, and as many rows as of any other request; runs
+    that views show count as views do."""
+    reader = TypedRowReader([c for c in TYPED if c.name == "c"], max_rows=100)
+    many = arrow.dump(pa.table({"c": runs(["x" * 1_000_000], [2**31 - 1])}))
+    assert "rows are over the limit of 100" in refused(many, reader).msg
+    large = pa.table({"c": runs(["x", "y" * 1_000_000], [1, 100])})
+    assert rows_of(reader, arrow.dump(large)).sum() == 99 * 4
+    views = same_text(60, 2_000_000)
+    body = arrow.dump(pa.table({"c": runs(views, list(range(1, 61)))}))
+    assert "its views show more than 100 MB of text" in refused(body, reader).msg
 
 
 def test_a_stream_of_a_myriad_batches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,6 +332,8 @@ def test_small_batches_are_read_at_once() -> None:
     assert arrow.table_in(in_batches([pa.array(["x"])] * 50))["c"].num_chunks == 1
     several = [pa.array([f"x{i}", "1"]).dictionary_encode() for i in range(3)]
     assert rows_of(reader, in_batches(several)).ravel().tolist() == [4, 1, 4, 1, 4, 1]
+    repeated = [runs(["x", f"x{i}"], [1, 3]) for i in range(3)]
+    assert rows_of(reader, in_batches(repeated)).ravel().tolist() == [0, 4, 4] * 3
     gaps = [pa.DictionaryArray.from_arrays([0, 1], ["x", None if i else "y"]) for i in range(2)]
     assert np.isnan(rows_of(reader, in_batches(gaps))).sum() == 1
     tiny, last = pa.array([0], pa.int8()), pa.array([], pa.int8())

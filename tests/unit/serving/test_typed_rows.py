@@ -34,6 +34,7 @@ def test_by_position_and_by_name() -> None:
     [
         ([None, 2.5, True, "fog", None], ("engines",), "a whole number is needed, got 2.5"),
         ([None, 2, True, ["fog"], None], ("sky",), "a text or null is needed, got ['fog']"),
+        ([None, 2, True, 1234, None], ("sky",), "a text or null is needed, got 1234"),
         ([None, 2, True, "fog"], (), "4 values, the model has 5 features"),
         ("fog", (), "a row is a list or an object, got 'fog'"),
         ([None, None, True, "fog", None], ("engines",), "a whole number is needed, got null"),

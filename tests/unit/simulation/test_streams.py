@@ -11,9 +11,10 @@ import pytest
 from elec2 import CASES, needs_cases
 
 from bento_selfheal.errors import SettingsError
+from bento_selfheal.inputs.column import Column, Kind
 from bento_selfheal.inputs.schema import Schema
-from bento_selfheal.inputs.table_codes import known_levels
 from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows, read_table
+from bento_selfheal.simulation.table import package_table
 
 CSV = "t,price,volume,up\n0,1.5,10,DOWN\n1,2.5,20,UP\n2,-3,30,UP\n"
 
@@ -98,9 +99,19 @@ def test_mixed(tmp_path: Path) -> None:
 def test_levels_of_the_training_part(tmp_path: Path) -> None:
     """A category that comes later than the training part is unseen for its model."""
     head, tail = read_table(written(tmp_path / "a.csv", MIXED), "late").split(0.5)
-    known = known_levels(head.columns, head.rows)
-    assert known[1].levels == ("fog", "clear")
-    assert Schema(known).values(tail.rows)["sky"] == ["fog", None]
+    assert head.columns[1].levels == ("fog", "clear")
+    assert Schema(head.columns).values(tail.rows)["sky"] == ["fog", None]
+
+
+def test_levels_of_a_schema_are_packaged(tmp_path: Path, home: Path) -> None:
+    """Also those that no row has, so that a model that is retrained with the same schema takes the
+    place of the one that serves."""
+    rows = [{"x": i, "sky": ("fog", "clear")[i % 3 == 0], "up": i % 2} for i in range(60)]
+    pa.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    sky = Column(name="sky", kind=Kind.CATEGORY, nullable=True, levels=("fog", "clear", "hail"))
+    (tmp_path / "s.json").write_text(f"[{sky.model_dump_json()}]")
+    table = read_table(tmp_path / "a.parquet", "up", schema=tmp_path / "s.json")
+    assert package_table("levels", table, 0, None).info.columns == [sky]
 
 
 @needs_cases

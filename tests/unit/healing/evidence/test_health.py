@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bento_selfheal.config.thresholds import Thresholds
-from bento_selfheal.healing.evidence.health import Alarm, Health
+from bento_selfheal.core.records import Phase, Snapshot
+from bento_selfheal.healing.evidence.health import Alarm, Health, better
+from bento_selfheal.scoring.scores import Scores, telling_figures
 
 DEFAULT = Thresholds()
 
@@ -83,6 +85,23 @@ def test_baseline_is_the_first_heal() -> None:
     health = healed(0.9, 0.5)
     health.begin(0.1, 0.1)
     assert health.baseline == (0.9, 0.5)
+
+
+def test_of_many_classes_accuracy_alone_asks() -> None:
+    """F1 would be how well the first class is told from the others; it may fall, and be lower in
+    what is gone back to."""
+    figures = telling_figures(3)
+    calm, fallen = Health(5, figures), Health(5, figures)
+    for health in (calm, fallen):
+        health.begin(0.9, 0.9)
+    assert feed(calm, 0.9, 0.1, 9) == [None] * 9
+    alarm = feed(fallen, 0.5, 0.1)[-1]
+    assert alarm is not None
+    assert alarm.reason == "accuracy 0.500 is 0.400 below its baseline 0.900"
+    other = Snapshot(2, "a:2", Phase.POST, "ab", 1, 1, "healed", 0.0)
+    now, kept = Scores(tp=50, tn=0, fp=50, fn=0), {other: Scores(tp=0, tn=80, fp=0, fn=20)}
+    assert better(kept, now, alarm, DEFAULT, figures) == other
+    assert better(kept, now, alarm, DEFAULT, telling_figures(2)) is None
 
 
 def test_restart() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 from typing import Annotated, Any
@@ -48,7 +49,8 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 5000
 def app() -> Any:
     """BentoML's application, whose refusals are answered here."""
     made = Taker.to_asgi()  # type: ignore[attr-defined]
-    answer_refusals(made, refusal)
+    more = {"/predict": lambda: ["application/x-npy", "image/png"]}
+    answer_refusals(made, functools.partial(refusal, more=more))
     return made
 
 
@@ -103,8 +105,9 @@ def test_content_type(app: Any, kind: str, caplog: pytest.LogCaptureFixture) -> 
     """A type that is not read is a 415 that names it and what to send."""
     response = post(app, "/predict", "0.1,0.2", kind)
     assert response.status_code == 415
-    assert kind in response.json()["error"]
-    assert "application/json" in response.json()["error"]
+    said = f"Content-Type: '{kind}' is not read here; send application/json"
+    assert response.json()["error"] == f"{said} or application/x-npy or image/png"
+    assert post(app, "/feedback", "0.1,0.2", kind).json()["error"] == said
     assert [r for r in caplog.records if r.exc_info] == []
 
 
