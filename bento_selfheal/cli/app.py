@@ -40,6 +40,10 @@ Tries = Annotated[
 Sensitive = Annotated[
     list[str] | None, typer.Option(help="Feature for FIDI to watch; all by default. Repeatable.")
 ]
+Rules = Annotated[
+    list[str] | None,
+    typer.Option("--rule", metavar="'V14 < -1.5 -> CLASS'", help="Rule to package. Repeatable."),
+]
 Drop = Annotated[list[str] | None, typer.Option(help="Column to leave out. Repeatable.")]
 Schema = Annotated[
     Path | None, typer.Option(help="Types of the columns, as `inspect --write` writes them.")

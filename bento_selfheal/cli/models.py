@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from bento_selfheal.cli.app import DEFAULT_TARGET, AsJson, Drop, Schema, Seed, Sensitive, app
+from bento_selfheal.cli.app import (
+    DEFAULT_TARGET,
+    AsJson,
+    Drop,
+    Rules,
+    Schema,
+    Seed,
+    Sensitive,
+    app,
+)
 from bento_selfheal.cli.terminal import say
 from bento_selfheal.errors import SettingsError
 
@@ -31,9 +40,7 @@ def package(
     label: Annotated[str, typer.Option(help="Column with the label.")],
     name: Annotated[str, typer.Option(help="Name in the BentoML model store.")],
     sensitive: Sensitive = None,
-    rule: Annotated[
-        list[str] | None, typer.Option(metavar="'V14 < -1.5 -> CLASS'", help="Repeatable.")
-    ] = None,
+    rule: Rules = None,
     drop: Drop = None,
     schema: Schema = None,
     seed: Seed = 42,

@@ -63,6 +63,12 @@ def print_backtest(result: dict[str, Any], console: Console) -> None:
         f"{result['seconds']:.1f} s",
     )
     say(console, caught(result["frozen"], result["champion"], "rows to find"), "bold")
+    for rule in result.get("rules", []):
+        say(
+            console,
+            f"rule {rule['rule']}: fires on {_figure(rule['coverage'])} of the newest labelled "
+            f"rows, and is right on {_figure(rule['precision'])} of these",
+        )
     for other in result.get("tries", []):
         better = other["better"]
         names = ", ".join(f"{name}={value}" for name, value in other["settings"].items())

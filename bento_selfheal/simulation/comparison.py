@@ -39,11 +39,16 @@ def backtest_table(
     seed: int,
     sensitive: Sequence[str] | None,
     tries: Sequence[Settings] = (),
+    rules: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Train on the first share of a table and stream the rest offline; returns one JSON object."""
+    """Train on the first share of a table and stream the rest offline; returns one JSON object.
+
+    Raises:
+        SettingsError: A rule is not of the form that `parse_rule` reads.
+    """
     train, rest = table.split(train_fraction)
     with torch.random.fork_rng(devices=[]):
-        package = package_table("backtest", train, seed, sensitive)
+        package = package_table("backtest", train, seed, sensitive, rules)
 
         def run(chosen: Settings) -> Backtest:
             there = open_package(package.tag, chosen.device)
@@ -106,13 +111,15 @@ def _backtest(run: Run, settings: Settings) -> tuple[Backtest, dict[str, Any]]:
     started = time.perf_counter()
     made = run(settings)
     lift = batch_interval(_batches(made.correct("champion") - made.correct("frozen")))
-    scoreboard = made.pipeline.parts.scoreboard.counts
+    scoreboard = made.pipeline.parts.scoreboard
+    rules = scoreboard.rules.status()
     return made, {
         **made.figures(),
         "majority": made.majority,
         "lift": {"accuracy": lift.mean, "low": lift.low, "high": lift.high},
-        "promotions": scoreboard.promotions,
-        "rollbacks": scoreboard.rollbacks,
+        "promotions": scoreboard.counts.promotions,
+        "rollbacks": scoreboard.counts.rollbacks,
+        **({"rules": rules} if rules else {}),
         "seconds": time.perf_counter() - started,
     }
 

@@ -198,8 +198,9 @@ def test_inputs_are_kept_by_setting(home: Path, stripes: Package, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_the_example_heals(tmp_path: Path) -> None:
-    """Words that the network has never seen are learned from late labels."""
-    before, changed, healed = example("text", tmp_path)
+@pytest.mark.parametrize("name", ["text", "images"])
+def test_the_example_heals(tmp_path: Path, name: str) -> None:
+    """Words that the network has never seen, and inverted images, are learned from late labels."""
+    before, changed, healed = example(name, tmp_path)
     assert changed < before - 0.2
     assert healed > changed + 0.2

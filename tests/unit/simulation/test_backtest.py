@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from bento_selfheal.cli.output import print_backtest
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.backtest import Backtest
@@ -101,6 +104,29 @@ def test_side_by_side(file: Path) -> None:
     assert observed["better"]["accuracy"] == pytest.approx(-result["lift"]["accuracy"])
     assert observed["better"]["high"] < 0
     assert faster["settings"] == {"heal_lr": 0.01, "heal_rows": 50}
+
+
+@pytest.mark.slow
+def test_rules_are_tried(file: Path) -> None:
+    """Without a package of them, it is said how often rules are right: the one that holds in
+    training no longer does after the turn, and the other way round."""
+    result = result_of(file, "--rule", "a > 0 -> yes", "--rule", "a > 0 -> no")
+    before, after = result["rules"]
+    assert before["precision"] < 0.3
+    assert after["precision"] > 0.7
+    assert before["coverage"] == after["coverage"] == pytest.approx(0.5, abs=0.1)
+    console = Console(file=io.StringIO(), width=200)
+    print_backtest(result, console)
+    assert isinstance(console.file, io.StringIO)
+    said = f"rows, and is right on {after['precision']:.3f} of these"
+    assert said in console.file.getvalue()
+
+
+def test_wrong_rule(file: Path) -> None:
+    """A rule on what is no column is refused with its name."""
+    done = run(str(file), "--label", "answer", "--rule", "height > 0 -> yes")
+    assert done.returncode == 2
+    assert "height" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -3,19 +3,26 @@ hidden vector. Each says in standard deviations of calm rows how far the newest 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Codes = NDArray[np.float32]
+from bento_selfheal.healing.drift.distance.chances import Likelihoods, Tails, likelihood, places
 
-LEAST_LIKELY = 1e-300
-"""A chance below this cannot be told from 0."""
+Floats = NDArray[np.float64]
+Sums = NDArray[np.float64] | NDArray[np.int64]
+Codes = NDArray[np.float32]
+Rows = int | NDArray[np.int64]
+Calm = dict[int, tuple[float, float]]
+
+ROWS_OF_A_CELL = 25
+"""A batch with more rows for each cell is drawn cell by cell, which is less work then."""
+
+CALM_REACH = 40
+"""Standard deviations from the usual share within which all calm rows are."""
 
 
 class Compared(Protocol):
@@ -28,11 +35,18 @@ class Compared(Protocol):
     def sums(self, rows: Codes) -> Floats:
         """Of a batch of rows ``(n, features)``: sums, ``(k,)``."""
 
-    def draw(self, draw: np.random.Generator, runs: int, batches: int, size: int) -> Floats:
-        """Sums of calm batches of so many rows, ``(runs, batches, k)``. Every run draws anew what
-        the training rows leave open: how often each value comes in truth."""
+    def draw(self, draw: np.random.Generator, runs: int, batches: int, size: int) -> Iterator[Sums]:
+        """Sums of calm batches of so many rows, some runs at a time, ``(some, batches, k)``. Every
+        run draws anew what the training rows leave open: how often each value comes in truth."""
 
-    def distance(self, sums: Floats, rows: int) -> Floats:
+    def raw(self, sums: Sums, rows: Rows) -> Floats:
+        """What a distance is told from: of sums over so many rows, ``(…, k)``, a number ``(…)``."""
+
+    def calm_distance(self, raw: Floats, rows: int) -> Floats:
+        """Distances of calm rows by what `raw` gives, ``(…)``; learns from them how calm rows are.
+        Called with ascending numbers of rows."""
+
+    def distance(self, sums: Sums, rows: int) -> Floats:
         """How far sums over so many rows, ``(…, k)``, are from the training rows, ``(…)``."""
 
 
@@ -56,22 +70,31 @@ class Share:
     has: Callable[[Codes], NDArray[np.bool_]]
     without: float
     having: float
-    _tables: dict[int, Floats] = field(default_factory=dict)
+    _tails: Tails | None = None
 
     def sums(self, rows: Codes) -> Floats:
         """As `Compared.sums`."""
         return np.asarray([self.has(rows).sum()], dtype=np.float64)
 
-    def draw(self, draw: np.random.Generator, runs: int, batches: int, size: int) -> Floats:
+    def draw(self, draw: np.random.Generator, runs: int, batches: int, size: int) -> Iterator[Sums]:
         """As `Compared.draw`."""
-        shares = draw.beta(self.having + 0.5, self.without + 0.5, size=(runs, 1))
-        return draw.binomial(size, shares, size=(runs, batches))[..., None].astype(np.float64)
+        shares = draw.beta(self.having + 0.5, self.without + 0.5, size=(runs, 1, 1))
+        yield draw.binomial(size, shares, size=(runs, batches, 1))
 
-    def distance(self, sums: Floats, rows: int) -> Floats:
+    def raw(self, sums: Sums, rows: Rows) -> Floats:
+        """How many rows have it, ``(…)``."""
+        return np.asarray(sums[..., 0], dtype=np.float64)
+
+    def calm_distance(self, raw: Floats, rows: int) -> Floats:
+        """As `Compared.calm_distance`."""
+        tails = Tails.of(rows, self.having + 0.5, self.without + 0.5, CALM_REACH)
+        return tails.distance(raw.astype(np.int64))
+
+    def distance(self, sums: Sums, rows: int) -> Floats:
         """As `Compared.distance`."""
-        if rows not in self._tables:
-            self._tables[rows] = _tails(rows, self.having + 0.5, self.without + 0.5)
-        return self._tables[rows][sums[..., 0].astype(np.int64)]
+        if self._tails is None or self._tails.rows != rows:
+            self._tails = Tails.of(rows, self.having + 0.5, self.without + 0.5)
+        return self._tails.distance(sums[..., 0].astype(np.int64))
 
 
 @dataclass
@@ -96,8 +119,12 @@ class Mix:
     cells: NDArray[np.int64]
     known: Floats
     share: float
-    calm: dict[int, tuple[float, float]] = field(default_factory=dict)
-    """By number of rows: mean and spread of the cube root on calm rows."""
+    calm: Calm = field(default_factory=dict)
+    """By number of rows, ascending: mean and spread of the cube root on calm rows; of numbers
+    between, about those between."""
+
+    def __post_init__(self) -> None:
+        self._likelihoods = Likelihoods(self.known)
 
     def sums(self, rows: Codes) -> Floats:
         """As `Compared.sums`."""
@@ -105,24 +132,35 @@ class Mix:
         codes = np.minimum(codes[~np.isnan(codes)], len(self.cells) - 1).astype(np.int64)
         return np.bincount(self.cells[codes], minlength=len(self.known)).astype(np.float64)
 
-    def draw(self, draw: np.random.Generator, runs: int, batches: int, size: int) -> Floats:
+    def draw(self, draw: np.random.Generator, runs: int, batches: int, size: int) -> Iterator[Sums]:
         """As `Compared.draw`."""
-        shares = draw.dirichlet(self.known, size=runs)[:, None]
-        rows = max(round(size * self.share), 1)
-        return draw.multinomial(rows, shares, size=(runs, batches)).astype(np.float64)
+        rows, cells = max(round(size * self.share), 1), len(self.known)
+        firsts = np.arange(batches)[:, None] * cells
+        for _ in range(runs):
+            shares = draw.dirichlet(self.known)
+            if rows > ROWS_OF_A_CELL * cells:
+                yield draw.multinomial(rows, shares, size=(1, batches))
+                continue
+            drawn = firsts + places(draw, shares, (batches, rows))
+            counts = np.bincount(drawn.ravel(), minlength=batches * cells)
+            yield counts.reshape(1, batches, cells)
 
-    def raw(self, sums: Floats, rows: int) -> Floats:
+    def raw(self, sums: Sums, rows: Rows) -> Floats:
         """The cube root of the likelihood ratio, ``(…)``; 0 where no row has a category."""
         del rows
-        new = sums.sum(axis=-1, keepdims=True)
-        old = self.known.sum()
-        both = (sums + self.known) / (new + old)
-        ratio = _surprise(sums, new * both) + _surprise(self.known, old * both)
-        return np.asarray(np.cbrt(2 * ratio))
+        counts = sums.astype(np.int64, copy=False)
+        whole = likelihood(counts.sum(axis=-1), self.known.sum())
+        alone = counts.ndim == 1
+        cells = likelihood(counts, self.known) if alone else self._likelihoods(counts)
+        return np.asarray(np.cbrt(2 * (cells @ np.ones(len(self.known)) - whole)))
 
-    def distance(self, sums: Floats, rows: int) -> Floats:
+    def calm_distance(self, raw: Floats, rows: int) -> Floats:
+        """As `Compared.calm_distance`."""
+        return _calm_distance(self.calm, raw, rows)
+
+    def distance(self, sums: Sums, rows: int) -> Floats:
         """As `Compared.distance`."""
-        return _standard(self, sums, rows)
+        return _distance(self.calm, self.raw(sums, rows), rows)
 
 
 @dataclass
@@ -143,8 +181,9 @@ class Vector:
     places: list[int]
     rows: Floats
     most: int
-    calm: dict[int, tuple[float, float]] = field(default_factory=dict)
-    """By number of rows: mean and spread of the cube root on calm rows."""
+    calm: Calm = field(default_factory=dict)
+    """By number of rows, ascending: mean and spread of the cube root on calm rows; of numbers
+    between, about those between."""
 
     def __post_init__(self) -> None:
         self._mean = self.rows.mean(axis=0)
@@ -158,48 +197,38 @@ class Vector:
         seen = (rows[:, self.places].astype(np.float64) - self._mean) @ self._axes
         return np.asarray(seen.sum(axis=0))
 
-    def draw(self, draw: np.random.Generator, runs: int, batches: int, size: int) -> Floats:
+    def draw(self, draw: np.random.Generator, runs: int, batches: int, size: int) -> Iterator[Sums]:
         """As `Compared.draw`: rows of the reference set, each as likely as chance has it."""
         m = len(self._drawn)
-        out = np.empty((runs, batches, self._drawn.shape[1]))
-        for run in range(runs):
+        for _ in range(runs):
             likely = draw.dirichlet(np.ones(m))
             if size > m:  # how often each comes is then less to draw than which come
-                out[run] = draw.multinomial(size, likely, size=batches) @ self._drawn
+                yield draw.multinomial(size, likely, size=(1, batches)) @ self._drawn
                 continue
-            places = np.searchsorted(likely.cumsum(), draw.random(batches * size))
-            drawn = places.clip(max=m - 1)
-            out[run] = self._drawn[drawn].reshape(batches, size, -1).sum(axis=1)
-        return out
+            drawn = self._drawn.take(places(draw, likely, (batches, size)), axis=0)
+            yield drawn.sum(axis=1)[None]
 
-    def raw(self, sums: Floats, rows: int) -> Floats:
+    def raw(self, sums: Sums, rows: Rows) -> Floats:
         """The cube root of Hotelling's distance, ``(…)``."""
         known = 1 / (1 / rows + 1 / len(self.rows))
-        return np.asarray(np.cbrt(known * ((sums / rows) ** 2).sum(axis=-1)))
+        return np.asarray(np.cbrt(known / rows**2 * (sums**2).sum(axis=-1)))
 
-    def distance(self, sums: Floats, rows: int) -> Floats:
+    def calm_distance(self, raw: Floats, rows: int) -> Floats:
+        """As `Compared.calm_distance`."""
+        return _calm_distance(self.calm, raw, rows)
+
+    def distance(self, sums: Sums, rows: int) -> Floats:
         """As `Compared.distance`."""
-        return _standard(self, sums, rows)
+        return _distance(self.calm, self.raw(sums, rows), rows)
 
 
-def _standard(one: Mix | Vector, sums: Floats, rows: int) -> Floats:
-    mean, spread = one.calm[rows]
-    return np.asarray((one.raw(sums, rows) - mean) / spread)
+def _calm_distance(calm: Calm, raw: Floats, rows: int) -> Floats:
+    calm[rows] = float(raw.mean()), max(float(raw.std()), 1e-9)
+    return _distance(calm, raw, rows)
 
 
-def _surprise(seen: Floats, expected: Floats) -> Floats:
-    """``sum seen log(seen / expected)`` over the last axis; nothing where nothing was seen."""
-    ratio = np.divide(seen, expected, out=np.ones_like(expected), where=seen > 0)
-    return np.asarray((seen * np.log(ratio)).sum(axis=-1))
-
-
-def _tails(n: int, having: float, without: float) -> Floats:
-    """For 0 to n rows that have it, the smaller tail twice, as a distance, ``(n + 1,)``."""
-    k = np.arange(n, dtype=np.float64)
-    steps = np.log((n - k) * (having + k)) - np.log((k + 1) * (without + n - k - 1))
-    logs = np.concatenate([[0.0], steps.cumsum()])
-    chances = np.exp(logs - logs.max())
-    chances /= chances.sum()
-    tails = np.minimum(chances.cumsum(), chances[::-1].cumsum()[::-1])
-    chance = torch.from_numpy((2 * tails).clip(LEAST_LIKELY, 0.5))
-    return np.asarray(-torch.special.ndtri(chance).numpy())
+def _distance(calm: Calm, raw: Floats, rows: int) -> Floats:
+    mean, spread = (
+        np.interp(rows, list(calm), found) for found in zip(*calm.values(), strict=True)
+    )
+    return np.asarray((raw - mean) / spread)

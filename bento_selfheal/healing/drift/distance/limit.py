@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bento_selfheal.healing.drift.distance.compared import Compared, Floats, Mix, Vector
+from bento_selfheal.healing.drift.distance.compared import Compared, Floats, Sums
 
 RUN_LENGTH = 100_000
 """Rows from the start to the first false alarm on average, whatever is compared. One in so many
@@ -20,6 +21,8 @@ RUNS = 50
 RUN_LENGTHS = 20
 """Run lengths that are simulated in all."""
 MOST_BATCHES = 50_000
+STARTS = 20
+"""Windows of a run, at most, that tell how calm rows are before a window is full."""
 FEWEST = 3
 """Batches in the window before anything is said, as in FIDI."""
 
@@ -50,29 +53,59 @@ def calibrate(
         return float("inf")
     batches = min(RUN_LENGTHS * run_length // size, MOST_BATCHES) // RUNS
     batches = max(batches, 2 * window)
+    windows = list(_windows(batches, window))
+    fills = np.repeat([fill for fill, _ in windows], [len(begins) for _, begins in windows])
+    begins = np.concatenate([begins for _, begins in windows])
+    ends = begins + fills
     farthest = np.full((RUNS, batches), -np.inf)
     for i, one in enumerate(compared):
         drawn = one.draw(np.random.default_rng([seed, i]), RUNS, batches, size)
-        for places, fill, sums in _windows(drawn, window):
-            if isinstance(one, Mix | Vector):
-                raw = one.raw(sums, fill * size)
-                one.calm[fill * size] = float(raw.mean()), max(float(raw.std()), 1e-9)
-            distances = one.distance(sums, fill * size)
-            farthest[:, places] = np.maximum(farthest[:, places], distances[:, : len(places)])
+        raw = [one.raw(_sums(some, begins, ends), fills * size) for some in drawn]
+        farthest = np.maximum(farthest, _distances(one, np.concatenate(raw), windows, size))
     due = RUNS * batches * size / run_length
     return _limit(farthest, window, due - np.sqrt(due))
 
 
-def _windows(drawn: Floats, window: int) -> Iterator[tuple[range, int, Floats]]:
-    """By number of batches in the window: where in a run it has so many, and the sums of all
-    windows of so many, ``(runs, windows, k)``, those first."""
-    total = np.concatenate([np.zeros_like(drawn[:, :1]), drawn.cumsum(axis=1)], axis=1)
-    for fill in range(min(FEWEST, window), window + 1):
-        sums = total[:, fill:] - total[:, :-fill]
-        if fill < window:
-            yield range(fill - 1, fill), fill, sums[:, ::window]
-        else:
-            yield range(fill - 1, drawn.shape[1]), fill, sums
+def _windows(batches: int, window: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """By number of batches in the window, ascending: where in a run windows begin that hold so
+    many. Full ones begin everywhere, others are only needed to know how calm rows are."""
+    apart = max(window, batches // STARTS)
+    for fill in _fills(window):
+        yield fill, np.arange(0, batches - fill + 1, apart)
+    yield window, np.arange(batches - window + 1)
+
+
+def _distances(
+    one: Compared, raw: Floats, windows: Sequence[tuple[int, NDArray[np.int64]]], size: int
+) -> Floats:
+    """Of what was said of all windows of some runs, ``(runs, n)``: the distance after each batch,
+    ``(runs, batches)``, and -inf where none is known."""
+    batches = windows[-1][0] + len(windows[-1][1]) - 1
+    out, first = np.full((len(raw), batches), -np.inf), 0
+    for fill, begins in windows:
+        last = first + len(begins)
+        distances = one.calm_distance(raw[:, first:last], fill * size)
+        places = slice(fill - 1, None if fill == windows[-1][0] else fill)
+        out[:, places] = distances[:, : out[:, places].shape[1]]
+        first = last
+    return out
+
+
+def _sums(drawn: Sums, begins: NDArray[np.int64], ends: NDArray[np.int64]) -> Sums:
+    """Of batches ``(runs, batches, k)``: sums from one on and up to another, ``(runs, n, k)``."""
+    runs, batches, width = drawn.shape
+    total = np.zeros((runs, batches + 1, width), dtype=drawn.dtype)
+    np.cumsum(drawn, axis=1, out=total[:, 1:])
+    return total.take(ends, axis=1) - total.take(begins, axis=1)
+
+
+def _fills(window: int) -> Iterator[int]:
+    """Numbers of batches in a window that is not full which are simulated: a window that grows by
+    a twentieth says nearly the same."""
+    fill = min(FEWEST, window)
+    while fill < window:
+        yield fill
+        fill += max(fill // 20, 1)
 
 
 def _limit(farthest: Floats, window: int, allowed: float) -> float:
