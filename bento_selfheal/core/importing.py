@@ -15,7 +15,7 @@ def import_function(path: str) -> Any:
     >>> import_function("math:hypot")(3, 4)
     5.0
     """
-    module, colon, name = path.partition(":")
+    module, colon, name = path.partition(":") if isinstance(path, str) else ("", "", "")
     if not colon:
         raise ValueError(f"{path!r} is not of the form 'module:function'")
     try:

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bento_selfheal.embedding.embedder import LARGEST
 from bento_selfheal.embedding.source import Called, Source
 from bento_selfheal.embedding.split import Split, answers_of, call, module_named, moved
+from bento_selfheal.errors import brief
 from bento_selfheal.model import Output
 
 TRIED = 48
@@ -22,9 +24,10 @@ DRAWS = (
     "two calls with the same inputs differ, though the network is in eval mode: it draws by chance"
 )
 OF_ITS_BATCH = (
-    "an input alone is embedded otherwise than among others, as by statistics of the batch; "
-    "requests come alone"
+    "an input alone is embedded otherwise than among others, as by statistics of the batch or by a "
+    "recurrent layer without batch_first; requests come alone"
 )
+NOT_ALONE = "several inputs at once are embedded, but not one alone, and requests come alone"
 FORGETS = (
     "built anew from its state dict it embeds otherwise: it keeps something else than parameters "
     "and persistent buffers"
@@ -43,12 +46,17 @@ def check_network(
         called: What it is called with, and what each input alone is, of the first ones.
 
     Raises:
-        ValueError: It depends on chance, on other inputs, or on what its state dict does not hold.
+        ValueError: It depends on chance, on other inputs, or on what its state dict does not hold;
+            or an input is embedded with what the log does not hold.
     """
     whole, *alone = called
     hidden = _hidden(network, head, whole)
+    _check_finite(hidden)
     _same(hidden, _hidden(network, head, whole), DRAWS)
-    one_by_one = torch.cat([_hidden(network, head, one) for one in alone])
+    try:
+        one_by_one = torch.cat([_hidden(network, head, one) for one in alone])
+    except Exception as error:  # whatever a user's network raises
+        raise ValueError(f"{NOT_ALONE}: {brief(error)}") from error
     _same(hidden[: len(alone)], one_by_one, OF_ITS_BATCH)
     _same(hidden, _hidden(again, head, whole), FORGETS)
     return hidden
@@ -66,23 +74,31 @@ def output_of(network: nn.Module, head: str, whole: Called, hidden: Tensor) -> O
     Raises:
         ValueError: What follows the head is more than a sigmoid or a softmax.
     """
+    own, calls = module_named(network, head), list[None]()
     with torch.inference_mode():
-        said = module_named(network, head)(hidden)
+        said = own(hidden)
         if not isinstance(said, Tensor):
             raise ValueError(f"head: {head!r} returns {type(said).__name__}, not a tensor")
         said = said.float().reshape(len(hidden), -1)
-        final = answers_of(call(network, copy.deepcopy(whole))).float().reshape(len(hidden), -1)
+        with own.register_forward_hook(lambda *_: calls.append(None)):
+            final = answers_of(call(network, copy.deepcopy(whole)))
+        final = final.float().reshape(len(hidden), -1)
     if said.shape != final.shape:
         raise ValueError(
             f"head: {head!r} returns shape {tuple(said.shape)} and the network "
             f"{tuple(final.shape)}; name the module that gives its answers"
         )
     if _close(said, final):
-        return "probability" if _gives_probabilities(module_named(network, head), said) else "logit"
+        return "probability" if _gives_probabilities(own, said) else "logit"
     wide = said.shape[1] > 1
     read = [said.softmax(dim=1), said.log_softmax(dim=1)] if wide else [said.sigmoid()]
     if any(_close(each, final) for each in read):
         return "logit"
+    if len(calls) > 1:
+        raise ValueError(
+            f"head: {head!r} is called {len(calls)} times for one answer; name a module that is "
+            "called once"
+        )
     raise ValueError(
         f"head: what follows {head!r} changes its answers by more than a sigmoid or a softmax; "
         "name a module whose answers are the network's"
@@ -100,6 +116,17 @@ def _hidden(network: nn.Module, head: str, called: Called) -> Tensor:
     with torch.inference_mode():
         out: Tensor = Split(network, head)(copy.deepcopy(called))
     return out
+
+
+def _check_finite(hidden: Tensor) -> None:
+    """Refuse what float16 does not hold, in which hidden vectors are logged."""
+    fits = hidden.float().abs() <= LARGEST
+    if not bool(fits.all()):
+        row, place = map(int, torch.argwhere(~fits)[0])
+        raise ValueError(
+            f"input {row} is embedded with {float(hidden[row, place]):g} in column {place} of its "
+            f"hidden vector; finite values up to {LARGEST:g} are needed"
+        )
 
 
 def _gives_probabilities(head: nn.Module, said: Tensor) -> bool:

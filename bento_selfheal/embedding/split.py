@@ -33,7 +33,7 @@ class Split(nn.Module):
     def __init__(self, network: nn.Module, head: str) -> None:
         super().__init__()
         self.network = network
-        self._head = module_named(network, head)
+        self._name, self._head = head, module_named(network, head)
         self.dtype = float_type(network)
         self._lock = threading.Lock()  # the hook belongs to one call at a time
 
@@ -43,12 +43,15 @@ class Split(nn.Module):
         Raises:
             ValueError: The head is not called, or not with one vector for each input.
         """
-        with self._lock, self._head.register_forward_pre_hook(_stop):
+        with self._lock, self._head.register_forward_pre_hook(_stop, with_kwargs=True):
             try:
                 call(self.network, called)
             except _Reached as reached:
                 return _vectors(reached.hidden)
-        raise ValueError("the network answered without calling the head")
+        raise ValueError(
+            f"head: the network answers without calling {self._name!r}; name the module that gives "
+            "its answers"
+        )
 
 
 def module_named(network: nn.Module, name: str) -> nn.Module:
@@ -105,8 +108,8 @@ def float_type(network: nn.Module) -> torch.dtype:
     return kinds[0] if kinds else torch.float32
 
 
-def _stop(module: nn.Module, args: tuple[Any, ...]) -> NoReturn:
-    raise _Reached(args[0] if args else None)
+def _stop(module: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any]) -> NoReturn:
+    raise _Reached(next(iter((*args, *named.values())), None))
 
 
 def _vectors(hidden: Any) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bento_selfheal.errors import PackageError
+from bento_selfheal.inputs.column import Column
 
 Kind = Literal["xgboost", "lightgbm", "onnx"]
 """As a package notes it; also the name of the extra that brings the library."""
@@ -44,6 +46,18 @@ class Estimator(ABC):
     @abstractmethod
     def save(self, path: Path) -> None:
         """Write its file."""
+
+    def categories(self, columns: Sequence[Column]) -> Mapping[int, Sequence[Any]]:
+        """By the place of a column its categories, as of a data frame that it was fitted on; none
+        where it was fitted on codes.
+
+        Args:
+            columns: The columns that it is to be called with, as many as it takes.
+
+        Raises:
+            PackageError: It does not say which of the columns its categories belong to.
+        """
+        return {}
 
     @abstractmethod
     def log_odds(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:

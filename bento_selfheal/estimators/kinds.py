@@ -27,8 +27,8 @@ def estimator_of(given: Any) -> tuple[Kind, Estimator]:
     Raises:
         PackageError: It is none of these, is not fitted, or its library is missing.
     """
-    if isinstance(given, Path):
-        return "onnx", OnnxGraph.open(given)
+    if isinstance(given, str | Path):
+        return "onnx", OnnxGraph.open(Path(given))
     if isinstance(given, bytes):
         return "onnx", OnnxGraph(given)
     # XGBoost's and LightGBM's classifiers are scikit-learn's too, in a class further up.

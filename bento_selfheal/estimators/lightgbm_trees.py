@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from bento_selfheal.errors import PackageError, brief
 from bento_selfheal.estimators.estimator import Estimator, library
 from bento_selfheal.estimators.odds import odds_of_probabilities
+from bento_selfheal.inputs.column import Column, Kind
 
 OBJECTIVES = ("binary", "cross_entropy", "multiclass", "multiclassova")
 """Whose predictions are probabilities."""
@@ -71,6 +73,18 @@ class LightgbmTrees(Estimator):
     def save(self, path: Path) -> None:
         """Write its file, up to the best iteration where training stopped early."""
         self._booster.save_model(str(path))
+
+    def categories(self, columns: Sequence[Column]) -> Mapping[int, Sequence[Any]]:
+        """LightGBM notes them in the order of their columns, but not of which ones they are."""
+        noted = self._booster.pandas_categorical or []
+        places = [i for i, column in enumerate(columns) if column.kind is Kind.CATEGORY]
+        if noted and len(noted) != len(places):
+            raise PackageError(
+                f"estimator: it was fitted on a data frame with {len(noted)} columns of categories,"
+                f" and here {[columns[i].name for i in places]} are categories; they must be the "
+                "same columns, with categories that are text"
+            )
+        return dict(zip(places, noted, strict=False))
 
     def log_odds(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Log odds of its probabilities, ``(n, 1)`` or ``(n, classes)``."""

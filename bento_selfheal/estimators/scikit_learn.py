@@ -30,7 +30,14 @@ def converted(given: Any) -> OnnxGraph:
             graph = skl2onnx.to_onnx(given, like, options={id(given): {"zipmap": False}})
     except Exception as error:  # what skl2onnx raises has no class in common
         why = brief(error.__cause__ or error)  # the later one repeats the whole graph
-        raise PackageError(f"estimator: skl2onnx cannot convert it: {why}") from error
+        raise PackageError(f"estimator: skl2onnx cannot convert it: {why}{_hint(why)}") from error
     made = OnnxGraph(graph.SerializeToString())
     made.names = [str(name) for name in getattr(given, "feature_names_in_", ())]
     return made
+
+
+def _hint(why: str) -> str:
+    """What to do where a pipeline was fitted on a data frame, and asks for columns by name."""
+    if "column name" not in why:
+        return ""
+    return " It is called with codes, which have no names: choose columns by their places"

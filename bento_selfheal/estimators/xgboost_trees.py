@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,7 +13,10 @@ from numpy.typing import NDArray
 from bento_selfheal.errors import PackageError, brief
 from bento_selfheal.estimators.estimator import Estimator, library
 from bento_selfheal.estimators.odds import odds_of_scores
+from bento_selfheal.inputs.column import Column
 
+TREES = ("gbtree", "dart")
+"""Boosters that answer arrays."""
 OBJECTIVES = ("binary:logistic", "binary:logitraw", "reg:logistic", "multi:softprob",
               "multi:softmax")  # fmt: skip
 """Whose margins are log odds."""
@@ -25,13 +29,18 @@ class XgboostTrees(Estimator):
         booster: An `xgboost.Booster` of nobody else: its number of threads is set.
 
     Raises:
-        PackageError: Its objective is none of a classifier.
+        PackageError: It is not made of trees, or its objective is none of a classifier.
     """
 
     file = "estimator.ubj"
 
     def __init__(self, booster: Any) -> None:
-        objective = json.loads(booster.save_config())["learner"]["objective"]["name"]
+        learner = json.loads(booster.save_config())["learner"]
+        kind, objective = learner["gradient_booster"]["name"], learner["objective"]["name"]
+        if kind not in TREES:
+            raise PackageError(
+                f"estimator: its booster is {kind!r}; needed is one of {list(TREES)}"
+            )
         if objective not in OBJECTIVES:
             raise PackageError(
                 f"estimator: its objective is {objective!r}; needed is one of {list(OBJECTIVES)}"
@@ -71,6 +80,13 @@ class XgboostTrees(Estimator):
     def save(self, path: Path) -> None:
         """Write its file."""
         self._booster.save_model(str(path))
+
+    def categories(self, columns: Sequence[Column]) -> Mapping[int, Sequence[Any]]:
+        """Those that XGBoost notes from its release 3.1 on."""
+        if not hasattr(self._booster, "get_categories"):
+            return {}
+        noted = self._booster.get_categories(export_to_arrow=True).to_arrow()
+        return {i: own.to_pylist() for i, (_, own) in enumerate(noted) if own is not None}
 
     def log_odds(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
         """The margins, ``(n, 1)`` or ``(n, classes)``."""

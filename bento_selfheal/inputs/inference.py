@@ -19,10 +19,19 @@ DAY = 86_400e6
 """Microseconds."""
 DIFFERENT = 0.95
 """Share of different texts from which on a column tells rows apart rather than describes them."""
+MOSTLY, FEW = 0.9, 10
+"""Share of texts that are written alike, and how many different ones may also be names, as of sizes
+or shelves."""
 LEAST_ROWS = 20
 """Of fewer rows, all being different says nothing."""
 LARGEST = float(np.finfo(np.float32).max)
 NUMBER = r"^[+-]?\d+([.,]\d+)?$"
+AMOUNT = r"(\d{1,3}([., '\x{2019}]\d{3})+|\d+)([.,]\d+)?"
+MARKED_NUMBER = (
+    rf"^[+-]?(\p{{Sc}}\s?[+-]?{AMOUNT}|{AMOUNT}(\s?[%‰\p{{Sc}}]|\s[A-Za-zµ°]{{1,3}})"
+    r"|\d{1,3}([, '\x{2019}]\d{3})+([.,]\d+)?)$"
+)
+"""A number with the sign of a currency, a percent sign or a unit, or grouped by thousands."""
 OTHER_DATE = r"^(\d{1,2}[./-]\d{1,2}[./-]\d{4}|\d{4}[./]\d{1,2}[./]\d{1,2})([ T,]|$)"
 """A date that is not written as ISO 8601 has it; whether day or month is first, none can tell."""
 
@@ -152,16 +161,23 @@ def _suspect(values: pa.ChunkedArray, name: str) -> str:
 
 def _suspect_text(known: pa.ChunkedArray, distinct: int) -> str:
     numbers = pc.match_substring_regex(known, NUMBER)
-    share = pc.mean(numbers).as_py()
-    if 0.9 <= share < 1:
+    if MOSTLY <= _share(numbers) < 1:
         odd = known.filter(pc.invert(numbers))
         return f"it would be numbers, but {len(odd):,} values are not, such as {odd[0].as_py()!r}"
-    if pc.mean(pc.match_substring_regex(known, OTHER_DATE)).as_py() >= 0.9:
+    if _share(pc.match_substring_regex(known, OTHER_DATE)) >= MOSTLY:
         return f"dates such as {known[0].as_py()!r} are read as text: write them as 2026-11-28"
+    marked = pc.match_substring_regex(known, MARKED_NUMBER)
+    if distinct > FEW and pc.any(marked).as_py() and _share(pc.or_(marked, numbers)) >= MOSTLY:
+        shown = known.filter(marked)[0].as_py()
+        return f"numbers such as {shown!r} are read as text: write them as plain numbers"
     if distinct < DIFFERENT * len(known) or len(known) < LEAST_ROWS:
         return ""
-    what = "free text" if pc.mean(pc.match_substring(known, " ")).as_py() > 0.5 else "an id"
+    what = "free text" if _share(pc.match_substring(known, " ")) > 0.5 else "an id"
     return f"{distinct:,} of {len(known):,} texts are different: {what}"
+
+
+def _share(truths: pa.ChunkedArray) -> float:
+    return float(pc.mean(truths).as_py())
 
 
 def counts_rows(values: pa.ChunkedArray) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import gzip
 import io
 import itertools
@@ -13,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
+from bento_selfheal.core.text import counted
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.inputs.plain_table import note_markers, plain_table
 from bento_selfheal.inputs.text_values import (
@@ -29,6 +32,8 @@ SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 SAMPLED_LINES = 50
 """Lines from the start that say which character separates."""
 SAMPLED_TEXT = 100_000
+LEAST_NAMES = 2
+"""Of fewer columns, a line like the name may be a value."""
 UNNAMED = "Unnamed: {}"
 """What pandas calls a column without a name, so that its data frames fit."""
 FOREIGN = {b"PK\x03\x04": "a zip or Excel file", b"ARROW1": "an Arrow file", b"%PDF": "a PDF"}
@@ -105,7 +110,7 @@ def _csv(data: bytes, path: Path, notes: list[str]) -> pa.Table:
     notes.append(f"separator: {SEPARATORS.get(separator, repr(separator))}")
     cells = _cells(text, separator, path)
     header = [(cell[0].as_py() or "").strip() for cell in cells.columns] if len(cells) else []
-    raw = [column.slice(1) for column in cells.columns]
+    raw = _without_headers(cells, notes).columns
     # A separator at the end of each line makes a column that is none.
     kept = [i for i, name in enumerate(header) if name or not _empty(raw[i])]
     for i, name in enumerate(header):
@@ -116,6 +121,19 @@ def _csv(data: bytes, path: Path, notes: list[str]) -> pa.Table:
             notes.append(f"column {i + 1} has no name: read as {header[i]!r}")
     names = _distinct([header[i] for i in kept], path)
     return pa.table(_values([raw[i] for i in kept], separator, notes), names=names)
+
+
+def _without_headers(cells: pa.Table, notes: list[str]) -> pa.Table:
+    """The rows below the names; also without lines that repeat all names, as files have that were
+    put together of several."""
+    below = cells.slice(1)
+    if cells.num_columns < LEAST_NAMES or not len(below):
+        return below
+    same = [pc.equal(column, column[0]) for column in cells.columns]
+    repeats = functools.reduce(pc.and_, same).slice(1)
+    if found := pc.sum(repeats).as_py():
+        notes.append(f"{counted(found, 'line repeats', 'lines repeat')} the column names: left out")
+    return below.filter(pc.invert(repeats))
 
 
 def _empty(column: pa.ChunkedArray) -> bool:
@@ -204,7 +222,8 @@ def _cells(text: str, separator: str, path: Path) -> pa.Table:
     )
     if not first:
         raise SettingsError(f"file: {path} has no rows")
-    data = text.encode()
+    # Arrow takes a single line without an end for none.
+    data = (text if text.endswith(("\n", "\r")) else f"{text}\n").encode()
     try:
         # One block and one thread: an error then tells its row.
         return pa.csv.read_csv(

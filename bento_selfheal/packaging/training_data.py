@@ -165,6 +165,8 @@ def _check_shape(shape: tuple[int, ...], features: int) -> None:
             f" rows.reshape(len(rows), -1), name its {math.prod(one)} columns, and let the model"
             f" of your builder begin with torch.nn.Unflatten(1, {one})"
         )
+    if len(shape) == 2 and not features:
+        raise ValueError(f"features: there are none; name the {shape[1]} columns of the rows")
     if len(shape) != 2 or shape[1] != features:
         raise ValueError(f"rows: shape {shape} does not match {features} features")
 

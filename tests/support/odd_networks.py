@@ -70,6 +70,66 @@ class Softmaxed(Plain):
         return self.fc(self.body(x).relu()).softmax(dim=1)
 
 
+class ByName(Plain):
+    """Calls its head with a named argument."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(input=self.body(x).relu())
+
+
+class HalfInside(Plain):
+    """Its body is of half the precision that its first layer has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        fc, body = self.fc, self.body.half()
+        del self.fc, self.body
+        self.norm, self.body, self.fc = nn.LayerNorm(WIDTH), body, fc
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.body(self.norm(x).half()).relu().float())
+
+
+class TwoViews(Plain):
+    """Asks its head twice, as siblings that share it do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.body(x).relu()) + self.fc(self.body(-x).relu())
+
+
+class Infinite(Plain):
+    """Embeds with what float16 does not hold."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.body(x) * 1e6)
+
+
+class OfBatches(Plain):
+    """Normalises by the statistics of each batch, as if it were in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(WIDTH, track_running_stats=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.body(self.norm(x)).relu())
+
+
+class Lazy(Plain):
+    """Its first layer finds out its width when it is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.LazyLinear(HIDDEN)
+
+
+def called_lazy() -> Lazy:
+    """One that was called."""
+    network = Lazy()
+    network(torch.zeros(1, WIDTH))
+    return network
+
+
 class Squeezed(Plain):
     def __init__(self) -> None:
         super().__init__(1)

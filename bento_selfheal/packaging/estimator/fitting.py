@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from bento_selfheal.errors import PackageError, brief
 from bento_selfheal.estimators.embedder import OddsEmbedder
 from bento_selfheal.estimators.estimator import Estimator, Kind
 from bento_selfheal.estimators.kinds import KINDS, estimator_of
+from bento_selfheal.inputs.column import Column
+from bento_selfheal.packaging.estimator.categories import as_fitted
 from bento_selfheal.packaging.training_data import as_label
 from bento_selfheal.scoring.probabilities import from_logits
 
@@ -27,33 +30,45 @@ TRIED = 5000
 """Training rows that an estimator's own answers are compared on."""
 
 
+@dataclass(frozen=True)
+class Fitting:
+    """An estimator that was tried on training rows."""
+
+    kind: Kind
+    estimator: Estimator
+    """As read from its file."""
+    codes: NDArray[np.float32]
+    """The training rows, with categories as the estimator counts them."""
+    columns: list[Column]
+    """What the codes stand for."""
+    odds: NDArray[np.float32]
+    """Its log odds of the training rows, ``(n, 1)`` or ``(n, classes)``."""
+
+
 def fitting_estimator(
-    given: Any, codes: NDArray[np.float32], features: Sequence[str], classes: Sequence[Label]
-) -> tuple[Kind, Estimator, NDArray[np.float32]]:
+    given: Any, codes: NDArray[np.float32], columns: Sequence[Column], classes: Sequence[Label]
+) -> Fitting:
     """Recognise what a user gave, and see that it answers as it does from its file.
 
     Args:
         given: As `estimator_of` takes it.
         codes: Training rows, ``(n, columns)``.
-        features: Names of the columns.
+        columns: What the codes stand for.
         classes: Classes of the labels, in their order.
-
-    Returns:
-        Its kind, the estimator as read from its file, and its log odds of the training rows,
-        ``(n, 1)`` or ``(n, classes)``.
 
     Raises:
         PackageError: It does not fit the columns or the classes, or answers otherwise.
     """
     kind, made = estimator_of(given)
-    _check_columns(made, features)
+    _check_columns(made, [column.name for column in columns])
     _check_classes(given, classes)
+    codes, named = as_fitted(made, codes, columns)
     with tempfile.TemporaryDirectory() as folder:
         made.save(path := Path(folder) / made.file)
         again = KINDS[kind].open(path)
     odds = OddsEmbedder(again, _width(again, codes, classes)).embed(list(codes))
     _compare(given, made, codes[:TRIED], odds[:TRIED])
-    return kind, again, odds
+    return Fitting(kind, again, codes, named, odds)
 
 
 def _width(estimator: Estimator, codes: NDArray[np.float32], classes: Sequence[Label]) -> int:
@@ -117,6 +132,7 @@ def _compare(
             raise PackageError(
                 f"estimator: it cannot be called with codes {codes.shape}: {brief(error)}"
             ) from error
+    own = own / own.sum(axis=1, keepdims=True)  # LightGBM's multiclassova does not sum to 1
     apart = np.abs(_probabilities(odds) - own).max(axis=1)
     if (far := int((apart > CLOSE).sum())) > 0:
         raise PackageError(

@@ -70,14 +70,15 @@ def estimated_rows(
     except ValueError as error:
         raise PackageError(str(error)) from error
     named = list(columns) or [Column(name=name) for name in features]
-    kind, estimator, said = fitting_estimator(given, codes, features, classes)
+    fitting = fitting_estimator(given, codes, named, classes)
+    said, named = fitting.odds, fitting.columns
     names = [f"log odds {label}" for label in classes] if said.shape[1] > 1 else ["log odds"]
-    estimated = Estimated(kind=kind, odds=tuple(names), columns=tuple(named))
+    estimated = Estimated(kind=fitting.kind, odds=tuple(names), columns=tuple(named))
     model = adapted_odds(estimated.model_dump(mode="json"))
-    cast(Encoder, model.backbone.scale).fit(torch.from_numpy(codes))
+    cast(Encoder, model.backbone.scale).fit(torch.from_numpy(fitting.codes))
     return EstimatorRows(
-        estimator, estimated, model,
-        rows=np.concatenate([said, codes], axis=1),
+        fitting.estimator, estimated, model,
+        rows=np.concatenate([said, fitting.codes], axis=1),
         features=[*names, *(column.name for column in named)],
         columns=[*(Column(name=name) for name in names), *named],
         watched=[column.name for column in named],

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from bento_selfheal.core.importing import import_function
 from bento_selfheal.embedding.adapted import adapted
@@ -59,19 +60,21 @@ def embed_with(
     """
     if isinstance(network, torch.jit.ScriptModule):
         raise PackageError("model: a TorchScript module cannot be cut; give the network it is of")
-    own = copy.deepcopy(getattr(network, "_orig_mod", network))  # as it was before torch.compile
+    own = copy.deepcopy(_unwrapped(network))
+    _refuse_lazy(own, "model: it has", "call it once with inputs")
     own = own.cpu().requires_grad_(False).eval()
     inputs = read_all(source, values)
     name = builder or _class_of(own)
     again = build_network(name, builder_args)
+    dtype, state = float_type(own), own.state_dict()
     try:
-        again.load_state_dict(own.state_dict())
+        typed_as(again, {key: value.dtype for key, value in state.items()}, dtype)
+        again.load_state_dict(state)
     except RuntimeError as error:
         raise PackageError(f"builder: {name!r} does not build the model: {error}") from error
-    dtype = float_type(own)
     try:
         called = called_with(source, inputs, dtype)
-        tried = check_network(own, again.to(dtype), head, called)
+        tried = check_network(own, again, head, called)
         output, width = output_of(own, head, called[0], tried), tried.shape[1]
     except ValueError as error:
         raise PackageError(str(error)) from error
@@ -118,7 +121,36 @@ def build_network(name: str, args: Mapping[str, Any]) -> nn.Module:
         raise PackageError(
             f"builder: {name!r} returned a {type(network).__name__}, no torch module"
         )
+    _refuse_lazy(network, f"builder: {name!r} returns a network with", "have it call it once")
     return network.requires_grad_(False).eval()
+
+
+def typed_as(network: nn.Module, types: Mapping[str, torch.dtype], usual: torch.dtype) -> nn.Module:
+    """A network in whose state dict floats are of the types given by name; others as usual."""
+    network.to(usual)
+    for name, value in network.state_dict(keep_vars=True).items():
+        if isinstance(value, Tensor) and value.is_floating_point():
+            value.data = value.data.to(types.get(name, usual))
+    return network
+
+
+def _unwrapped(network: nn.Module) -> nn.Module:
+    """A network as it was before torch.compile, and before it was spread over devices."""
+    own: nn.Module = getattr(network, "_orig_mod", network)
+    if not isinstance(own, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return own
+    return _unwrapped(cast(nn.Module, own.module))
+
+
+def _refuse_lazy(network: nn.Module, what: str, advice: str) -> None:
+    """Refuse modules whose weights have no shape until they are called."""
+    lazy = [
+        name
+        for name, each in network.named_modules()
+        if any(map(is_lazy, (*each.parameters(recurse=False), *each.buffers(recurse=False))))
+    ]
+    if lazy:
+        raise PackageError(f"{what} lazy modules {lazy} that were never called; {advice}")
 
 
 def _class_of(network: nn.Module) -> str:

@@ -74,6 +74,11 @@ def embed_rows(
     Raises:
         PackageError: The network cannot be healed, or an input or a fact does not fit.
     """
+    if not isinstance(network, nn.Module):
+        raise PackageError(
+            f"model: a torch network is needed, got {type(network).__name__}; load a state dict "
+            "into the network that it is of"
+        )
     if not head:
         raise PackageError(
             "head: name the module that gives the network's answers, as in head='fc'; its modules "

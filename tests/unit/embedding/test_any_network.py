@@ -56,13 +56,14 @@ def served(package: Package, inputs: list[Any]) -> np.ndarray[Any, Any]:
     "network",
     [odd.Plain(), odd.Plain(3), odd.Plain(1), odd.InPlace(), odd.Flattens(), odd.Object(),
      odd.Softmaxed(), odd.Squeezed(), odd.Recurrent(), odd.Tied(), odd.Plain().double(),
-     odd.Plain().bfloat16(), odd.Twice(), torch.compile(odd.Plain(), backend="eager")],
+     odd.Plain().bfloat16(), odd.Twice(), torch.compile(odd.Plain(), backend="eager"),
+     nn.DataParallel(odd.Plain()), odd.ByName(), odd.HalfInside()],
     ids=lambda network: type(network).__name__,
 )  # fmt: skip
 def test_served_as_the_network_answers(network: nn.Module) -> None:
     """What is served is what the network says, but for the rounding of what is logged; its own
     state dict has its names still, and what it was given is unchanged."""
-    plain = getattr(network, "_orig_mod", network)
+    plain = getattr(network, "_orig_mod", getattr(network, "module", network))
     given, dtype = ROWS.copy(), plain.fc.weight.dtype
     outputs, known = plain.fc.out_features, dict[str, Any]()
     if isinstance(plain, odd.Plain) and outputs != 2 and not isinstance(plain, odd.Squeezed):
@@ -135,6 +136,12 @@ def test_rows_of_a_table_keep_their_names() -> None:
     assert {one.feature for one in package.info.calibration} >= set(NAMES)
 
 
+def test_a_lazy_network_whose_builder_calls_it() -> None:
+    """Its weights have a shape then."""
+    package = packaged(odd.called_lazy(), builder="odd_networks:called_lazy")
+    assert embedder(package).embed(list(ROWS)).shape == (len(ROWS), odd.HIDDEN)
+
+
 def test_nothing_but_the_head_is_needed_to_heal() -> None:
     """The package opens without the network's weights, which only a worker reads."""
     package = packaged(odd.Plain())
@@ -159,7 +166,14 @@ def forgetful() -> nn.Module:
         (forgetful(), "fc", {}, "something else than parameters and persistent buffers"),
         (odd.EachStep(), "fc", {}, r"head: it is called with shape \(48, 6, 8\)"),
         (odd.Afterthought(), "fc", {}, "by more than a sigmoid or a softmax"),
-        (odd.Unused(), "spare", {}, "without calling the head"),
+        (odd.Unused(), "spare", {}, "head: the network answers without calling 'spare'"),
+        (odd.TwoViews(), "fc", {}, "head: 'fc' is called 2 times for one answer"),
+        (odd.Infinite(), "fc", {}, r"input 0 is embedded with \S+ in column 0 .* up to 65504"),
+        (odd.OfBatches(), "fc", {}, "but not one alone, and requests come alone: ValueError"),
+        (odd.Lazy(), "fc", {}, r"model: it has lazy modules \['body'\] that were never called"),
+        (odd.called_lazy(), "fc", {}, "builder: 'odd_networks:Lazy' returns a network with lazy"),
+        (odd.Plain().state_dict(), "fc", {}, "a torch network is needed, got OrderedDict"),
+        (odd.Plain(), "fc", {"builder": odd.Plain}, "Plain'> is not of the form 'module:function'"),
         (odd.Plain(), "fcc", {}, "has no module 'fcc'; its last ones are"),
         (odd.Plain(), "", {}, "head: name the module"),
         (odd.Plain(3), "fc", {}, "does not build the model"),

@@ -140,3 +140,19 @@ def test_codes_keep_their_zeros(tmp_path: Path) -> None:
     assert table.column("hour").to_pylist() == [1, 12]
     assert table.column("zip").to_pylist() == ["01067", "80331"]
     assert table.column("n").to_pylist() == [1, 20]
+
+
+def test_repeated_names_are_no_row(tmp_path: Path) -> None:
+    """A file that was put together of several names its columns again; one column may hold its
+    name as a value."""
+    found = read(tmp_path / "a.csv", b"a,b\n1,x\na,b\n2,b\na,b\n")
+    assert found.table.to_pydict() == {"a": [1, 2], "b": ["x", "b"]}
+    assert "2 lines repeat the column names: left out" in found.notes
+    assert read(tmp_path / "b.csv", b"a\na\nb\n").table.to_pydict() == {"a": ["a", "b"]}
+
+
+@pytest.mark.parametrize("data", [b"a,b", b"a,b\n", b"a,b\r", b"a", b"a,b\na,b\n"])
+def test_names_alone_are_no_rows(tmp_path: Path, data: bytes) -> None:
+    """Also where the only line has no end."""
+    with pytest.raises(SettingsError, match=r"a\.csv has no rows"):
+        read(tmp_path / "a.csv", data)

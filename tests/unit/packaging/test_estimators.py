@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import lightgbm
 import numpy as np
 import pytest
 import skl2onnx
@@ -52,6 +53,7 @@ def test_boosters_and_graphs(tmp_path: Path, trees: xgboost.XGBClassifier) -> No
     for given, model in [
         (trees.get_booster(), trees), (light.booster_, light), (graph, linear),
         (graph.SerializeToString(), linear), (tmp_path / "model.onnx", linear),
+        (str(tmp_path / "model.onnx"), linear),
     ]:  # fmt: skip
         said = frozen(packaged(given), x)
         assert said == pytest.approx(model.predict_proba(x)[:, 1], abs=TINY), type(given)
@@ -66,6 +68,18 @@ def test_three_classes(fit: Any) -> None:
     package = package_model("three", x, three, features=NAMES, columns=COLUMNS, estimator=model)
     assert frozen(package, x) == pytest.approx(model.predict_proba(x), abs=TINY)
     assert package.info.features[:3] == ["log odds early", "log odds in time", "log odds late"]
+
+
+def test_classes_that_are_trained_each_alone() -> None:
+    """LightGBM's classifier then gives probabilities that do not sum to 1; those served do."""
+    x, y = some()
+    three = np.where(np.nan_to_num(x[:, 0]) > 160, "early", y)
+    model = lightgbm.LGBMClassifier(n_estimators=20, objective="multiclassova", verbose=-1)
+    model.fit(x, three)
+    package = package_model("ova", x, three, features=NAMES, columns=COLUMNS, estimator=model)
+    own = model.predict_proba(x)
+    assert np.abs(own.sum(axis=1) - 1).max() > 0.01
+    assert frozen(package, x) == pytest.approx(own / own.sum(axis=1, keepdims=True), abs=TINY)
 
 
 def test_trees_after_the_best_iteration_do_not_answer() -> None:
@@ -215,6 +229,21 @@ def test_a_regressor_is_refused() -> None:
     model = xgboost.XGBRegressor(n_estimators=2).fit(x, y == "late")
     with pytest.raises(PackageError, match="objective is 'reg:squarederror'; needed is one of"):
         packaged(model)
+
+
+def test_a_linear_booster_is_refused() -> None:
+    """It answers no arrays."""
+    x, y = some()
+    model = xgboost.XGBClassifier(booster="gblinear", n_estimators=2).fit(x, y == "late")
+    with pytest.raises(PackageError, match=r"booster is 'gblinear'; needed is one of \['gbtree'"):
+        packaged(model)
+
+
+def test_features_without_names_are_asked_for() -> None:
+    """An array says how many columns there are, not what they are called."""
+    x, y = some()
+    with pytest.raises(PackageError, match="there are none; name the 5 columns of the rows"):
+        package_model("names", x, y, estimator=regression(x, y))
 
 
 def test_a_conversion_that_answers_otherwise_is_refused() -> None:
