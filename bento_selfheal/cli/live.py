@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +24,7 @@ from bento_selfheal.simulation.streams import Stream
 log = logging.getLogger(__name__)
 
 WORKERS = 2
+NICE = "SELFHEAL_RUNNER_NICE"
 COLUMNS = (
     ("batch", 5), ("state", 11), ("z", 5), ("conflicts", 9), ("shadow", 6), ("champion", 8),
     ("lift", 6), ("version", 7),
@@ -52,10 +57,15 @@ def run_demo(demo: Demo, console: Console, target: str, cwd: Path | None = None)
     env = {
         "SELFHEAL_MODEL": demo.package.tag,
         "SELFHEAL_WORKERS": str(WORKERS),
+        # The stream waits for its heals: there are no predictions of others to stand back behind.
+        NICE: os.environ.get(NICE, "0"),
         **demo.env,
     }
     reports: list[BatchReport] = []
-    with ServedService(target, home=demo.home, log=log, cwd=cwd, env=env) as server:
+    with (
+        _ended_by_sigterm(),
+        ServedService(target, home=demo.home, log=log, cwd=cwd, env=env) as server,
+    ):
         say(console, f"ready at {server.url}, server log in {log}\n")
         driver = Driver(server.url, demo.package, WORKERS)
         say(console, _header(), "bold")
@@ -70,6 +80,20 @@ def run_demo(demo: Demo, console: Console, target: str, cwd: Path | None = None)
                     say(progress.console, _line(report))
         with_status = Driver(server.url, demo.package, WORKERS)
         return Summary(reports, with_status.status(), demo.package)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block as an exception does, so that what it started is stopped."""
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def print_summary(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
-from commands import run
+from commands import COMMAND, run
 from elec2 import ELEC2, needs_elec2
 
 LIFT = re.compile(r"lift ([+-]\d\.\d+) \[([+-]\d\.\d+), ([+-]\d\.\d+)\]")
@@ -38,6 +42,28 @@ def test_demo_heals_and_ends(tmp_path: Path) -> None:
     assert low < mean < high
     assert mean > 0.1
     assert (tmp_path / "home" / "selfheal" / "selfheal-demo" / "selfheal.db").exists()
+
+
+@pytest.mark.slow
+def test_a_demo_that_is_ended_leaves_nothing_running(tmp_path: Path) -> None:
+    """SIGTERM, as `timeout` or an IDE sends it, ends the demo's server with it."""
+    with subprocess.Popen(
+        [*COMMAND, "demo", "--home", "home"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as demo:
+        assert demo.stdout is not None
+        started: list[psutil.Process] = []
+        try:
+            for line in demo.stdout:
+                if line.startswith("ready at"):
+                    started = psutil.Process(demo.pid).children(recursive=True)
+                    demo.terminate()
+            assert demo.wait(60) == 128 + signal.SIGTERM
+            assert len(started) > 2
+            assert psutil.wait_procs(started, 10)[1] == []
+        finally:
+            for process in [demo, *started]:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
 
 
 @pytest.mark.slow
