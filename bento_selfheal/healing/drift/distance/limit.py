@@ -69,7 +69,7 @@ def calibrate(
 def _windows(batches: int, window: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """By number of batches in the window, ascending: where in a run windows begin that hold so
     many. Full ones begin everywhere, others are only needed to know how calm rows are."""
-    apart = max(window, batches // STARTS)
+    apart = max(batches // STARTS, 1)
     for fill in _fills(window):
         yield fill, np.arange(0, batches - fill + 1, apart)
     yield window, np.arange(batches - window + 1)
