@@ -65,14 +65,14 @@ class Logs(Part):
         """Append requests to the prediction log, with the inputs they hold, in one commit."""
         rows = [codec.prediction_row(r) for r in records]
         with self._db.write(WriteLock.LOGS, lasting=False) as c:
-            upto, before = logged_bytes(c), c.execute(newest_place(t.predictions)).scalar_one()
+            upto = logged_bytes(c)
             for row in rows:
                 upto += len(row["features"]) + len(row["probabilities"])
                 upto += IN_BOTH * len(row["own_keys"] or b"")
                 row["upto"] = upto
             c.execute(insert(t.predictions), rows)
             append_inputs(c, records)
-            index_keys(c, records, before)
+            index_keys(c, records, c.execute(newest_place(t.predictions)).scalar_one())
 
     def add_feedback(self, records: Sequence[FeedbackRecord]) -> FeedbackResult:
         """Write labels; each counts once, however often it is sent. On disk on return.

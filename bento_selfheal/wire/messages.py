@@ -55,7 +55,10 @@ Facts = Annotated[
     ),
 ]  # fmt: skip
 KEY: dict[str, Any] = {
-    "oneOf": [{"type": "string", "minLength": 1, "maxLength": LONGEST_KEY}, {"type": "integer"}]
+    "oneOf": [
+        {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": NO_NUL},
+        {"type": "integer"},
+    ]
 }
 Keys = Annotated[
     Any,
