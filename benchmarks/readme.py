@@ -457,7 +457,20 @@ def runner_memory_table(results: dict[str, Any]) -> str:
     return "\n".join([*lines, f"| ratio | {ratio['after']:.3f} | {ratio['peak']:.3f} |"])
 
 
+def labels_table(results: dict[str, Any]) -> str:
+    """What keys cost a prediction, and labels by key a second, with their targets."""
+    rows = ["| measured in one run | target | measured |", "|---|---|---|"]
+    rows += [
+        f"| requests/s with keys, {name}, relative to none | at least 0.90 "
+        f"| {seen['ratio']:.2f} ({seen['with_keys']:,} and {seen['without']:,}) |"
+        for name, seen in results["requests"].items()
+    ]
+    rate = results["labels"]["labels_a_second"]
+    return "\n".join([*rows, f"| durable labels/s by key, SQLite | at least 15,000 | {rate:,} |"])
+
+
 TABLES = {
+    "labels": {"labels": labels_table},
     "inputs": {
         "inputs": inputs_table,
         "behind": behind_table,

@@ -154,8 +154,10 @@ def npy_body(rows: int) -> bytes:
     return file.getvalue()
 
 
-def wrk(port: int, body: bytes, connections: int = CONNECTIONS, **headers: str) -> float:
-    """Requests a second, every one of them answered with 200."""
+def wrk(
+    port: int, body: bytes, connections: int = CONNECTIONS, more: str = "", **headers: str
+) -> float:
+    """Requests a second, every one of them answered with 200; `more` Lua may make each anew."""
     headers = {"Content-Type": "application/json", **{k.title(): v for k, v in headers.items()}}
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "body").write_bytes(body)
@@ -163,7 +165,7 @@ def wrk(port: int, body: bytes, connections: int = CONNECTIONS, **headers: str) 
         lines = [f'wrk.headers["{k.replace("_", "-")}"] = "{v}"' for k, v in headers.items()]
         script.write_text(
             f'local f = io.open("{folder}/body", "rb")\n'
-            'wrk.method = "POST"\nwrk.body = f:read("*a")\nf:close()\n' + "\n".join(lines)
+            'wrk.method = "POST"\nwrk.body = f:read("*a")\nf:close()\n' + "\n".join([*lines, more])
         )
         command = ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}", "-s", str(script)]
         done = subprocess.run(

@@ -18,6 +18,7 @@ from bento_selfheal.client.calls import (
     Call,
     Facts,
     Items,
+    Keys,
     Rows,
     T,
     command_call,
@@ -62,9 +63,11 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
     ) -> None:
         await self.close()
 
-    async def predict(self, rows: Rows, facts: Facts | None = None) -> Predictions:
+    async def predict(
+        self, rows: Rows, facts: Facts | None = None, keys: Keys | None = None
+    ) -> Predictions:
         """As `Client.predict`."""
-        return await self._send(predict_call(rows, facts))
+        return await self._send(predict_call(rows, facts, keys))
 
     async def feedback(self, items: Items) -> FeedbackCounts:
         """As `Client.feedback`."""

@@ -18,9 +18,11 @@ import numpy as np
 from bento_selfheal.core.given import array_of, column_of, is_image, is_missing, table_of
 from bento_selfheal.errors import InvalidInput
 from bento_selfheal.wire import npy
-from bento_selfheal.wire.messages import ARROW, FACTS_HEADER, NPY
+from bento_selfheal.wire.messages import ARROW, FACTS_HEADER, KEYS_HEADER, NPY
 
 JSON, PNG, TEXT = "application/json", "image/png", "text/plain; charset=utf-8"
+LONGEST_HEADER = 6_000
+"""Bytes of keys in a header, of the 8 kB that proxies take; more go as JSON, with the rows."""
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 """Modes of Pillow's images that a PNG file holds as they are."""
 ORIENTATION = 0x0112
@@ -37,32 +39,47 @@ class Body:
     """Beside the Content-Type."""
 
 
-def body_of(rows: Any, facts: Any = None) -> Body:
-    """The body of a request about rows or inputs and their facts, as `Client.predict` takes them.
+def body_of(rows: Any, facts: Any = None, keys: Any = None) -> Body:
+    """The body of a request about rows or inputs, as `Client.predict` takes them.
 
     Raises:
         InvalidInput: They hold what no body can carry.
     """
     if isinstance(rows, Sequence) and rows and all(is_image(one) for one in rows):
-        return _parts([_png(one, ("rows", i)) for i, one in enumerate(rows)], facts)
-    file = _file_of(rows)
-    if file is None:
-        return json_body({"rows": rows} if facts is None else {"rows": rows, "facts": facts})
-    return file if facts is None else replace(file, headers={FACTS_HEADER: _told(facts)})
+        beside = {"facts": facts, "keys": keys}
+        return _parts([_png(one, ("rows", i)) for i, one in enumerate(rows)], beside)
+    file = _file_of(rows, keys)
+    own = None if file and file.kind == ARROW else keys
+    given = {FACTS_HEADER: (facts, "facts"), KEYS_HEADER: (own, "keys")}
+    headers = {name: _told(value, f) for name, (value, f) in given.items() if value is not None}
+    if file is not None and len(headers.get(KEYS_HEADER, "")) <= LONGEST_HEADER:
+        return replace(file, headers=headers)
+    fields = {"rows": _with_nulls(rows), "facts": facts, "keys": keys}
+    return json_body({name: value for name, value in fields.items() if value is not None})
 
 
-def _told(facts: Any) -> str:
-    """Facts as a header or a field of a form holds them: JSON in ASCII."""
-    return json_body(facts, "facts").content.decode()
+def _with_nulls(rows: Any) -> Any:
+    """Rows for JSON: gaps of an array, which a NumPy file says as NaN, are null."""
+    array = array_of(rows)
+    if array is None or array.dtype.kind != "f":
+        return rows
+    listed = array.astype(object)
+    listed[np.isnan(array)] = None
+    return listed
 
 
-def _file_of(rows: Any) -> Body | None:
+def _told(value: Any, field: str) -> str:
+    """Facts or keys as a header or a field of a form holds them: JSON in ASCII."""
+    return json_body(value, field).content.decode()
+
+
+def _file_of(rows: Any, keys: Any) -> Body | None:
     """Rows or inputs that are sent as one file; None where JSON is to carry them."""
     try:
         if (table := table_of(rows)) is not None:
             from bento_selfheal.wire import arrow  # which loads pyarrow
 
-            return Body(arrow.dump(table), ARROW)
+            return Body(arrow.dump(_with_keys(table, keys)), ARROW)
         array = array_of(rows)
     except ValueError as error:
         raise InvalidInput(("rows",), str(error), "type") from error
@@ -79,6 +96,22 @@ def _text(text: str) -> bytes:
     except UnicodeEncodeError as error:
         said = f"character {error.start} is {text[error.start]!r}, half of one, which no text has"
         raise InvalidInput(("rows",), said, "type") from error
+
+
+def _with_keys(table: Any, keys: Any) -> Any:
+    """A table with its keys as a column; they are read as JSON would carry them."""
+    if keys is None:
+        return table
+    listed = json.loads(_told(keys, "keys"))
+    texts = [str(key) if type(key) is int else key for key in listed]
+    if len(texts) != len(table):
+        raise InvalidInput(
+            ("keys",), f"{len(texts)} keys for {len(table)} rows: give one each", "keys"
+        )
+    for i, key in enumerate(texts):
+        if not isinstance(key, str):
+            raise InvalidInput(("keys", i), f"a text or an integer is needed, got {key!r}", "key")
+    return table.append_column(KEYS_HEADER, [texts])
 
 
 def json_body(value: Any, field: str = "") -> Body:
@@ -174,9 +207,9 @@ def _written(image: Any) -> bytes:
     return out.getvalue()
 
 
-def _parts(files: Sequence[bytes], facts: Any) -> Body:
-    """A multipart body with a part for each file, and one for their facts."""
+def _parts(files: Sequence[bytes], beside: Mapping[str, Any]) -> Body:
+    """A multipart body with a part for each file, and fields for what is beside them."""
     parts = [("files", (f"{i}.png", file, PNG)) for i, file in enumerate(files)]
-    data = {} if facts is None else {"facts": _told(facts)}
+    data = {name: _told(value, name) for name, value in beside.items() if value is not None}
     request = httpx.Request("POST", "http://localhost", files=parts, data=data)
     return Body(request.read(), request.headers["Content-Type"])

@@ -44,6 +44,8 @@ T = TypeVar("T")
 Rows = Any
 """What `Client.predict` takes."""
 Facts = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+Keys = Any
+"""A list of texts or integers, or a column or an array of them."""
 Items = Iterable[FeedbackItem | Mapping[str, Any]]
 RETRY_SECONDS = 30.0
 AWAY = (httpx.ConnectError, httpx.ConnectTimeout)
@@ -90,9 +92,11 @@ class Call(Generic[T]):
         return self.again or cause is None or isinstance(cause, AWAY)
 
 
-def predict_call(rows: Rows, facts: Facts | None = None) -> Call[Predictions]:
+def predict_call(
+    rows: Rows, facts: Facts | None = None, keys: Keys | None = None
+) -> Call[Predictions]:
     """Ask for predictions, about tables and arrays with the answer as a NumPy file."""
-    body = body_of(rows, facts)
+    body = body_of(rows, facts, keys)
     headers = {**body.headers, "Content-Type": body.kind}
     if body.kind in (NPY, ARROW):
         return Call("POST", "/predict", _from_file, body.content, {**headers, "Accept": NPY})

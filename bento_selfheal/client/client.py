@@ -2,11 +2,9 @@
 
 ```python
 with Client("http://localhost:3000") as client:
-    answer = client.predict(rows)
+    answer = client.predict(rows, keys=["tx-1", "tx-2"])
     ...
-    client.feedback(
-        [FeedbackItem(prediction_id=i, label=y) for i, y in zip(answer.prediction_ids, labels)]
-    )
+    client.feedback([{"key": "tx-1", "label": 1}, {"key": "tx-2", "label": 0}])
 ```
 
 Failed connections and the statuses 503 and 429 are retried for `retry_seconds`, after the pause
@@ -32,6 +30,7 @@ from bento_selfheal.client.calls import (
     Call,
     Facts,
     Items,
+    Keys,
     Rows,
     T,
     command_call,
@@ -88,7 +87,9 @@ class Client(AbstractContextManager["Client"]):
     ) -> None:
         self.close()
 
-    def predict(self, rows: Rows, facts: Facts | None = None) -> Predictions:
+    def predict(
+        self, rows: Rows, facts: Facts | None = None, keys: Keys | None = None
+    ) -> Predictions:
         """Predict a batch of rows, or of the inputs of a network.
 
         Args:
@@ -98,6 +99,9 @@ class Client(AbstractContextManager["Client"]):
                 of them; a text, or a list of them. Tables are sent as Arrow streams and arrays as
                 NumPy files, which is fastest.
             facts: Of the inputs of a network, by name: a dict for each input, or one for all.
+            keys: Your own key of each row, a text or an integer, by which its label may come; a
+                list, a column or an array. Each once. With a few hundred of them and an array,
+                JSON is sent; in a table they are a column.
 
         Raises:
             InvalidInput: The service refused a value; the message names row, field and value.
@@ -105,7 +109,7 @@ class Client(AbstractContextManager["Client"]):
             ServiceUnavailable: No attempt reached the service; any call may raise it.
             ServiceError: The service failed; any call may raise it.
         """
-        return self._send(predict_call(rows, facts))
+        return self._send(predict_call(rows, facts, keys))
 
     def feedback(self, items: Items) -> FeedbackCounts:
         """Send labels. Accepted ones are on disk when this returns; each counts once.

@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 
 from bento_selfheal.core.ids import issued_at
 
+KEY_HASH_BYTES = 16
+"""Of a row's own key only a hash of this length is kept."""
+WAITS = -1
+"""The row of a label whose key has no prediction in the log yet."""
 EARLY_SECONDS = 10.0
 """A label that comes so soon after its answer may be ahead of the log, whatever clocks say."""
 
@@ -146,11 +150,17 @@ class PredictionRecord:
     """Place in the log; given by the store."""
     inputs: tuple[RawInput, ...] = ()
     """The input of each row, where they are to be kept; empty when it is read from the log."""
+    keys: bytes = b""
+    """The hash of each row's own key, `KEY_HASH_BYTES` a row; empty where rows have none."""
 
     @property
     def input_bytes(self) -> int:
         """Bytes of all its inputs."""
         return sum(len(one.body) for one in self.inputs) if self.inputs else 0
+
+    def key_of(self, row: int) -> bytes | None:
+        """The hash of a row's own key; None where it has none."""
+        return self.keys[row * KEY_HASH_BYTES : (row + 1) * KEY_HASH_BYTES] or None
 
 
 @dataclass(frozen=True)
@@ -158,8 +168,10 @@ class FeedbackRecord:
     """One label in the feedback log."""
 
     request: bytes
-    """Key of the request; for a row that came with its features, a key of its own."""
+    """Key of the request; for a row that came with its features, or that waits for its prediction,
+    a key of its own."""
     row: int
+    """Number of the row in the request; `WAITS` until a prediction of its key is logged."""
     label: int
     """Index of the class."""
     time: float
@@ -173,6 +185,8 @@ class FeedbackRecord:
     after: int = 0
     """Newest place of the prediction log when this was written: the common order of both logs."""
     seq: int = 0
+    key: bytes | None = None
+    """Hash of the row's own key, where it has one: a label counts once for each."""
 
 
 @dataclass(frozen=True)

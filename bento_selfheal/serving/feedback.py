@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from bento_selfheal.core.ids import KEY_BYTES, IdSigner, is_logged
 from bento_selfheal.core.periodic import PeriodicThread
-from bento_selfheal.core.records import FeedbackOutcome, FeedbackRecord
+from bento_selfheal.core.records import WAITS, FeedbackOutcome, FeedbackRecord
 from bento_selfheal.errors import InvalidInput, StoreError
+from bento_selfheal.serving.http.auth import NOBODY
 from bento_selfheal.serving.monitor import DataMonitor, Labelled
 from bento_selfheal.serving.prediction_log import GROUP
+from bento_selfheal.serving.reading.keys import KeyReader
 from bento_selfheal.serving.reading.rows import LabelReader
 from bento_selfheal.store import FeedbackResult, SqlStore
 
@@ -37,6 +39,8 @@ class FeedbackAnswer:
     conflicts: list[dict[str, Any]] = field(default_factory=list)
     unmatched: int = 0
     """Of the accepted ones, those whose prediction is not in the log: expired, or never logged."""
+    waiting: int = 0
+    """Of the accepted ones, those whose key has no prediction in the log yet."""
 
 
 class LabelLog:
@@ -46,11 +50,12 @@ class LabelLog:
         store: Where a thread commits them.
 
     Attributes:
+        store: The same.
         thread: Commits the labels; it runs from the start.
     """
 
     def __init__(self, store: SqlStore) -> None:
-        self._store = store
+        self.store = store
         self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
         self.thread = PeriodicThread(
             "selfheal-labels", self._write, 0.0, at_once=True, at_end=self._refuse_the_rest
@@ -99,7 +104,7 @@ class LabelLog:
         if not group:
             return
         try:
-            whole = self._store.add_feedback([r for one in group for r in one.records])
+            whole = self.store.add_feedback([r for one in group for r in one.records])
         except Exception as error:  # each request is told why, and the thread lives on
             for one in group:
                 one.done.set_exception(error)
@@ -129,6 +134,7 @@ class FeedbackIntake:
     Args:
         store: Where they are kept.
         signer: Reads prediction ids.
+        keys: Hashes the clients' own keys.
         read_row: Reads the features of clients that keep no ids, given where they stand.
         labels: Reads labels, and names the class of a kept one.
         limit: Most items that one request may carry.
@@ -139,6 +145,7 @@ class FeedbackIntake:
         self,
         store: SqlStore,
         signer: IdSigner,
+        keys: KeyReader,
         read_row: Callable[[Any, tuple[str | int, ...]], NDArray[np.float32]],
         labels: LabelReader,
         limit: int,
@@ -146,6 +153,7 @@ class FeedbackIntake:
     ) -> None:
         self._log = LabelLog(store)
         self._signer = signer
+        self._keys = keys
         self._read_row = read_row
         self._labels = labels
         self._limit = limit
@@ -160,8 +168,15 @@ class FeedbackIntake:
         """Write what waits, and accept nothing more."""
         self._log.stop()
 
-    def accept(self, items: Sequence[Any], trace: str | None) -> FeedbackAnswer:
+    def accept(
+        self, items: Sequence[Any], trace: str | None, token: str = NOBODY
+    ) -> FeedbackAnswer:
         """Keep every good item; on return each accepted label is on disk.
+
+        Args:
+            items: As `FeedbackItem`.
+            trace: W3C traceparent of the request.
+            token: Name of the token that it came with; the keys are of its predictions.
 
         Raises:
             InvalidInput: An item is malformed; nothing of the request was kept.
@@ -178,7 +193,7 @@ class FeedbackIntake:
         places: list[int] = []
         now = time.time()
         for i, item in enumerate(items):
-            record = self._record(item, i, now, trace)
+            record = self._record(item, i, now, trace, token)
             if record is None:
                 answer.counts[FeedbackOutcome.UNKNOWN] += 1
                 answer.unknown.append(item.prediction_id)
@@ -189,24 +204,28 @@ class FeedbackIntake:
             self._keep(items, records, places, answer)
         return answer
 
-    def _record(self, item: Any, i: int, now: float, trace: str | None) -> FeedbackRecord | None:
+    def _record(
+        self, item: Any, i: int, now: float, trace: str | None, token: str
+    ) -> FeedbackRecord | None:
         loc = ("items", i)
         label = self._labels.read(item.label, (*loc, "label"))
-        if (item.prediction_id is None) == (item.features is None):
-            raise InvalidInput(loc, "give either prediction_id or features", "id_or_features")
-        if item.prediction_id is not None:
-            found = self._signer.read(item.prediction_id)
-            if found is None:
-                return None
-            return FeedbackRecord(
-                *found, label, now, item.source, corrects=item.corrects, trace=trace
-            )
-        features = self._read_row(item.features, (*loc, "features"))
-        # A row without an id is known by its content, or by the client's own key for it.
-        content = (item.key or "").encode() or features.tobytes() + (item.source or "").encode()
-        key = hashlib.sha256(content).digest()[:KEY_BYTES]
+        by_id, by_row = item.prediction_id is not None, item.features is not None
+        if by_id + (by_row or item.key is not None) != 1:
+            raise InvalidInput(loc, "give one of prediction_id, key and features", "id_or_features")
+        key = None if item.key is None else self._keys.hash_one(item.key, token)
+        if by_id:
+            place = self._signer.read(item.prediction_id)
+        elif key is not None:
+            place = key[:KEY_BYTES], 0 if by_row else WAITS
+        features = self._read_row(item.features, (*loc, "features")) if by_row else None
+        if features is not None and key is None:
+            # A row without an id or a key is known by its content.
+            content = features.tobytes() + (item.source or "").encode()
+            place = hashlib.sha256(content).digest()[:KEY_BYTES], 0
+        if place is None:
+            return None
         return FeedbackRecord(
-            key, 0, label, now, item.source, features, corrects=item.corrects, trace=trace
+            *place, label, now, item.source, features, corrects=item.corrects, trace=trace, key=key
         )
 
     def _keep(
@@ -220,20 +239,33 @@ class FeedbackIntake:
         for j, outcome in enumerate(result.outcomes):
             answer.counts[outcome] += 1
             if outcome is FeedbackOutcome.ACCEPTED:
-                left_out = records[j].features is None and not is_logged(records[j].request)
+                by_id = records[j].features is None and records[j].key is None
+                left_out = by_id and not is_logged(records[j].request)
                 answer.unmatched += left_out or j in result.expired
+                answer.waiting += j in result.waiting
         for j, label in result.kept.items():
             item = items[places[j]]
             answer.conflicts.append(
                 {
                     "item": places[j],
                     "prediction_id": item.prediction_id,
+                    **({} if item.key is None else {"key": item.key}),
                     "given": item.label,
                     "kept": self._labels.classes[label],
                 }
             )
         if self._monitor is not None:
             new = [j for j, o in enumerate(result.outcomes) if o is FeedbackOutcome.ACCEPTED]
-            ids = [items[places[j]].prediction_id for j in new]
             labels = [self._labels.classes[records[j].label] for j in new]
+            ids = self._ids([items[places[j]] for j in new], [result.rows[j] for j in new])
             self._monitor.append(Labelled(ids, [records[j].features for j in new], labels))
+
+    def _ids(self, items: Sequence[Any], rows: Sequence[tuple[bytes, int]]) -> list[str | None]:
+        """Prediction ids of labels, of those by key as well where the log has their prediction."""
+        by_key = {request for item, (request, _) in zip(items, rows, strict=True) if item.key}
+        counts = self._log.store.rows_of(by_key) if by_key else {}
+        tokens = {request: self._signer.token_of(request, n) for request, n in counts.items()}
+        return [
+            f"{tokens[request]}.{row}" if request in tokens else item.prediction_id
+            for item, (request, row) in zip(items, rows, strict=True)
+        ]

@@ -50,7 +50,14 @@ from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.logs import log_with_bentoml
 from bento_selfheal.telemetry.metrics import exposition, open_meter, with_threads
 from bento_selfheal.telemetry.otel import open_telemetry
-from bento_selfheal.wire.messages import Facts, FeedbackCounts, FeedbackItem, Predictions, Rows
+from bento_selfheal.wire.messages import (
+    Facts,
+    FeedbackCounts,
+    FeedbackItem,
+    Keys,
+    Predictions,
+    Rows,
+)
 
 log = logging.getLogger(__name__)
 
@@ -111,15 +118,15 @@ class PredictBase:
         return self._worker.alive and self._meters.thread.alive
 
     @bentoml.api
-    async def predict(self, rows: Rows, facts: Facts = None) -> Predictions:
-        """Predict a batch of rows. Keep the prediction ids and send them back with the labels.
+    async def predict(self, rows: Rows, facts: Facts = None, keys: Keys = None) -> Predictions:
+        """Predict a batch of rows. Send the labels by your own `keys`, or by the prediction ids.
 
         Large batches are faster as a NumPy file, with `Content-Type: application/x-npy`, or as an
         Arrow stream, with `application/vnd.apache.arrow.stream`. With `Accept: application/x-npy`
         the probabilities come back as a NumPy file too.
         """
         try:
-            return await self._predictor.predict(rows, facts)
+            return await self._predictor.predict(rows, facts, keys)
         except InvalidInput as error:
             return refused(error)  # type: ignore[return-value] # BentoML sends it as it is
         except PackageError as error:
@@ -143,7 +150,7 @@ class PredictBase:
                 if (limited := self._rate_limit.take(items, token)) is not None:
                     return rate_limited(limited)  # type: ignore[return-value]
                 answer = await anyio.to_thread.run_sync(
-                    self._worker.feedback.accept, items, self._telemetry.traceparent()
+                    self._worker.feedback.accept, items, self._telemetry.traceparent(), token
                 )
             except InvalidInput as error:
                 return refused(error)  # type: ignore[return-value]
@@ -156,6 +163,7 @@ class PredictBase:
             already_known=answer.counts[FeedbackOutcome.KNOWN],
             unknown=answer.counts[FeedbackOutcome.UNKNOWN],
             unmatched=answer.unmatched,
+            waiting=answer.waiting,
             in_conflict=answer.counts[FeedbackOutcome.CONFLICT],
             unknown_ids=answer.unknown,
             conflicts=answer.conflicts,

@@ -27,6 +27,7 @@ from bento_selfheal.serving.follower import Champion, Follower
 from bento_selfheal.serving.monitor import DataMonitor, Predicted
 from bento_selfheal.serving.operations import Operations
 from bento_selfheal.serving.prediction_log import INPUT_BYTES, PredictionLog
+from bento_selfheal.serving.reading.keys import KeyReader
 from bento_selfheal.serving.reading.network_inputs import NetworkInputs
 from bento_selfheal.serving.reading.request_embedder import RequestEmbedder
 from bento_selfheal.serving.reading.rows import LabelReader, RowReader
@@ -81,6 +82,7 @@ class Worker:
         embedder = open_embedder(self.package)
         self.network = RequestEmbedder(embedder) if embedder is not None else None
         self.signer = IdSigner(secret)
+        self.keys = KeyReader(secret)
         self.sample_rate = settings.log_sample
         self._draw = Random()  # noqa: S311 - which requests are logged is no secret
         self.log = PredictionLog(
@@ -99,8 +101,8 @@ class Worker:
             if settings.monitor else None
         )  # fmt: skip
         self.feedback = FeedbackIntake(
-            self.store, self.signer, self._read_one, LabelReader(info.classes), settings.max_rows,
-            self.monitor,
+            self.store, self.signer, self.keys, self._read_one, LabelReader(info.classes),
+            settings.max_rows, self.monitor,
         )  # fmt: skip
         self.operations = Operations(self.store, registry, self.describe, telemetry)
 
@@ -132,19 +134,20 @@ class Worker:
             running.append(self.monitor.thread)
         return [thread.state() for thread in running]
 
-    def answer(self, rows: NDArray[np.float32]) -> Answer:
+    def answer(self, rows: NDArray[np.float32], keys: bytes = b"") -> Answer:
         """Answer a batch with the champion of this moment; nothing here waits.
 
         Args:
             rows: ``(n, features)``, at least one.
+            keys: The hashes of the rows' own keys, if they have any.
 
         Raises:
             InvalidInput: The model cannot answer one of the rows; it is named.
             PackageError: The model answers with something else than a probability for each row.
         """
-        return self.record(self.computing.compute(rows))
+        return self.record(self.computing.compute(rows), keys)
 
-    def record(self, computed: Computed) -> Answer:
+    def record(self, computed: Computed, keys: bytes = b"") -> Answer:
         """The answer with its ids, logged for the runner.
 
         It belongs to the event loop's thread: the log's counters have no lock.
@@ -156,7 +159,7 @@ class Worker:
             self.log.append(
                 PredictionRecord(
                     request, rows, probabilities, champion.version, time.time(),
-                    inputs=computed.inputs,
+                    inputs=computed.inputs, keys=keys,
                 )
             )  # fmt: skip
         if self.monitor is not None:

@@ -170,7 +170,7 @@ class Backtest:
         """Keep what was said of a labelled row; a correction replaces its label."""
         if said is None:
             return
-        key = row_key(given.request, given.row)
+        key = given.key or row_key(given.request, given.row)
         label = np.asarray([given.label], dtype=np.float32)
         if key in counted:
             self._answers["labels"][counted[key]] = label

@@ -75,6 +75,7 @@ def prediction_row(r: PredictionRecord) -> dict[str, Any]:
         "time": r.time,
         "features": pack(r.features),
         "probabilities": pack(r.probabilities),
+        "own_keys": r.keys or None,
     }
 
 
@@ -89,6 +90,7 @@ def prediction(r: Row[Any]) -> PredictionRecord:
         version=r.version,
         time=r.time,
         seq=r.seq,
+        keys=bytes(r.own_keys or b""),
     )
 
 
@@ -110,6 +112,7 @@ def feedback_row(r: FeedbackRecord, revision: int, after: int) -> dict[str, Any]
         "features": None if r.features is None else pack(r.features),
         "trace": r.trace,
         "after": after,
+        "key": r.key,
     }
 
 
@@ -126,6 +129,7 @@ def feedback(r: Row[Any]) -> FeedbackRecord:
         trace=r.trace,
         after=r.after,
         seq=r.seq,
+        key=None if r.key is None else bytes(r.key),
     )
 
 

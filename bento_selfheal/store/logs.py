@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, insert, literal, select
 
 from bento_selfheal.core.ids import issued_at
 from bento_selfheal.core.records import (
+    WAITS,
     FeedbackOutcome,
     FeedbackRecord,
     Horizon,
@@ -20,13 +21,16 @@ from bento_selfheal.store import codec
 from bento_selfheal.store import tables as t
 from bento_selfheal.store.connections import Part, WriteLock
 from bento_selfheal.store.inputs import append_inputs
+from bento_selfheal.store.keys import bound, chunks, index_keys
 
 MOST_LABELS = 1024
 """Labels of one read: a promotion among them ends the step, and the rest is read again."""
-KEYS_PER_STATEMENT = 500
+IN_BOTH = 2
+"""A key stands in the log and in the index of keys."""
 
 Labels = dict[tuple[bytes, int], tuple[int, int]]
-"""(request, row) → (label, revision)."""
+"""(request, row) → (label, revision); of an own key (key, `WAITS`)."""
+NONE = (-1, -1)
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,10 @@ class FeedbackResult:
     """For each conflicting item, by its index: the label that is kept."""
     expired: set[int] = field(default_factory=set)
     """Indices of accepted items whose prediction has been retired from the log."""
+    waiting: set[int] = field(default_factory=set)
+    """Indices of accepted items whose key has no prediction in the log yet."""
+    rows: list[tuple[bytes, int]] = field(default_factory=list)
+    """The request and the row that each item belongs to."""
 
     def part(self, start: int, end: int) -> FeedbackResult:
         """The outcomes of the items ``[start, end)``, with indices counted from ``start``."""
@@ -45,6 +53,8 @@ class FeedbackResult:
             self.outcomes[start:end],
             {i - start: label for i, label in self.kept.items() if start <= i < end},
             {i - start for i in self.expired if start <= i < end},
+            {i - start for i in self.waiting if start <= i < end},
+            self.rows[start:end],
         )
 
 
@@ -58,9 +68,11 @@ class Logs(Part):
             upto = logged_bytes(c)
             for row in rows:
                 upto += len(row["features"]) + len(row["probabilities"])
+                upto += IN_BOTH * len(row["own_keys"] or b"")
                 row["upto"] = upto
             c.execute(insert(t.predictions), rows)
             append_inputs(c, records)
+            index_keys(c, records, c.execute(newest_place(t.predictions)).scalar_one())
 
     def add_feedback(self, records: Sequence[FeedbackRecord]) -> FeedbackResult:
         """Write labels; each counts once, however often it is sent. On disk on return.
@@ -70,8 +82,8 @@ class Logs(Part):
         """
         with self._db.write(WriteLock.LOGS) as c:
             after = c.execute(newest_place(t.predictions)).scalar_one()
-            known = _newest_labels(c, {r.request for r in records})
-            result, fresh = _judge(records, known, _horizon(c), after)
+            labels = bound(c, records)
+            result, fresh = _judge(labels, _newest_labels(c, labels), _horizon(c), after)
             if fresh:
                 c.execute(insert(t.feedback), fresh)
         return result
@@ -104,9 +116,19 @@ class Logs(Part):
         """Logged predictions by request key; requests that are not in the log are left out."""
         found: dict[bytes, PredictionRecord] = {}
         with self._db.read() as c:
-            for part in _chunks(sorted(requests)):
+            for part in chunks(sorted(requests)):
                 query = select(t.predictions).where(t.predictions.c.request.in_(part))
                 found.update((bytes(r.request), codec.prediction(r)) for r in c.execute(query))
+        return found
+
+    def rows_of(self, requests: set[bytes]) -> dict[bytes, int]:
+        """How many rows each request has; requests that are not in the log are left out."""
+        p = t.predictions.c
+        found: dict[bytes, int] = {}
+        with self._db.read() as c:
+            for part in chunks(sorted(requests)):
+                rows = c.execute(select(p.request, p.rows).where(p.request.in_(part)))
+                found.update((bytes(r.request), r.rows) for r in rows)
         return found
 
     def horizon(self) -> Horizon | None:
@@ -138,8 +160,9 @@ def logged_bytes(c: Connection) -> int:
 def oldest_predictions(c: Connection, limit: int) -> Sequence[Any]:
     """The oldest requests of the log, with the bytes of each as ``size``."""
     p = t.predictions.c
-    size = (func.length(p.features) + func.length(p.probabilities)).label("size")
-    columns = (p.seq, p.request, p.time, p.upto, size)
+    keys = func.coalesce(func.length(p.own_keys), 0)
+    size = func.length(p.features) + func.length(p.probabilities) + IN_BOTH * keys
+    columns = (p.seq, p.request, p.time, p.upto, size.label("size"), keys.label("key_bytes"))
     return c.execute(select(*columns).order_by(p.seq).limit(limit)).all()
 
 
@@ -162,36 +185,45 @@ def _judge(
         horizon: Where the prediction log begins.
         after: The newest place of the prediction log.
     """
-    result, fresh = FeedbackResult([], {}), []
+    result, fresh = FeedbackResult([], {}, rows=[(r.request, r.row) for r in records]), []
     for i, r in enumerate(records):
-        label, revision = newest.get((r.request, r.row), (None, -1))
+        names = _names(r)
+        label, revision = max((newest.get(name, NONE) for name in names), key=_revision)
         if label == r.label:
             result.outcomes.append(FeedbackOutcome.KNOWN)
-        elif label is not None and not r.corrects:
+        elif revision >= 0 and not r.corrects:
             result.outcomes.append(FeedbackOutcome.CONFLICT)
             result.kept[i] = label
         else:
-            newest[r.request, r.row] = (r.label, revision + 1)
+            newest |= dict.fromkeys(names, (r.label, revision + 1))
             result.outcomes.append(FeedbackOutcome.ACCEPTED)
-            if r.features is None and horizon is not None and horizon.took(r, after):
+            if r.row == WAITS:
+                result.waiting.add(i)
+            elif r.features is None and horizon is not None and horizon.took(r, after):
                 result.expired.add(i)
             fresh.append(codec.feedback_row(r, revision + 1, after))
     return result, fresh
 
 
-def _newest_labels(c: Connection, requests: set[bytes]) -> Labels:
-    """The labels that are kept for these requests."""
+def _names(r: FeedbackRecord) -> list[tuple[bytes, int]]:
+    """What a label counts once for: its row, and its key."""
+    return [(r.request, r.row)] if r.key is None else [(r.request, r.row), (r.key, WAITS)]
+
+
+def _revision(kept: tuple[int, int]) -> int:
+    return kept[1]
+
+
+def _newest_labels(c: Connection, labels: Sequence[FeedbackRecord]) -> Labels:
+    """The labels that are kept for the rows and the keys of these."""
     f = t.feedback.c
-    newest: Labels = defaultdict(lambda: (-1, -1))
-    for part in _chunks(sorted(requests)):
-        query = select(f.request, f.row, f.label, f.revision).where(f.request.in_(part))
-        for r in c.execute(query):
-            key = (bytes(r.request), r.row)
-            newest[key] = max(newest[key], (r.label, r.revision), key=lambda pair: pair[1])
+    newest: Labels = defaultdict(lambda: NONE)
+    rows = (f.request, f.row, {r.request for r in labels})
+    keys = (f.key, literal(WAITS).label("row"), {r.key for r in labels if r.key is not None})
+    for name, row, wanted in (rows, keys):
+        for part in chunks(sorted(wanted)):
+            query = select(name.label("name"), row, f.label, f.revision).where(name.in_(part))
+            for r in c.execute(query):
+                kept = newest[bytes(r.name), r.row]
+                newest[bytes(r.name), r.row] = max(kept, (r.label, r.revision), key=_revision)
     return dict(newest)
-
-
-def _chunks(items: list[bytes]) -> Iterator[list[bytes]]:
-    """Parts that one statement may name."""
-    for start in range(0, len(items), KEYS_PER_STATEMENT):
-        yield items[start : start + KEYS_PER_STATEMENT]

@@ -6,8 +6,8 @@ returns 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import takewhile
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, takewhile
 from typing import Any
 
 from sqlalchemy import (
@@ -26,8 +26,12 @@ from sqlalchemy import (
 
 from bento_selfheal.store import tables as t
 from bento_selfheal.store.connections import Part, WriteLock
+from bento_selfheal.store.keys import drop_keys
 from bento_selfheal.store.logs import logged_bytes, oldest_predictions
 from bento_selfheal.store.promotions import newest_of_kept
+
+KEY_BYTES = 320_000
+"""Keys of one step of retention: each lies elsewhere in their index, and labels wait meanwhile."""
 
 
 class Retirement(Part):
@@ -61,12 +65,18 @@ class Retirement(Part):
         with self._db.write(WriteLock.LOGS, lasting=False) as c:
             upto = logged_bytes(c)
 
+            oldest = oldest_predictions(c, limit)
+            in_hand = accumulate(r.key_bytes for r in oldest)
+
             def goes(r: Row[Any]) -> bool:
                 too_much = upto - (r.upto - r.size) > bytes_kept
+                enough = next(in_hand) > KEY_BYTES and r is not oldest[0]
                 # The newest request always stays: it says where the log stands.
-                return bool(r.upto != upto and (r.time < before or too_much))
+                return bool(r.upto != upto and (r.time < before or too_much) and not enough)
 
-            return _delete_first(c, t.predictions, takewhile(goes, oldest_predictions(c, limit)))
+            gone = list(takewhile(goes, oldest))
+            _drop_keys(c, gone)
+            return _delete_first(c, t.predictions, gone)
 
     def retire_feedback(self, before: float, limit: int) -> int:
         """Delete the oldest labels of the log, as `retire_predictions` does predictions."""
@@ -137,6 +147,15 @@ class Retirement(Part):
             gone = takewhile(lambda r: r.place <= surplus or r.time < before, oldest)
             places = [r.place for r in gone]
             return int(c.execute(delete(table).where(place.in_(places))).rowcount) if places else 0
+
+
+def _drop_keys(c: Connection, gone: Sequence[Row[Any]]) -> None:
+    """Delete the keys of requests that go, given with the bytes of their keys."""
+    p = t.predictions.c
+    if any(r.key_bytes for r in gone):
+        last = gone[-1].seq
+        blobs = select(p.own_keys).where(p.seq <= last, p.own_keys.is_not(None))
+        drop_keys(c, [bytes(keys) for keys in c.execute(blobs).scalars()], last)
 
 
 def _delete_first(c: Connection, log: Table, rows: Iterable[Any]) -> int:

@@ -8,6 +8,8 @@ replay is exact. A change here needs a migration; a test compares the tables wit
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -21,12 +23,19 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData()
 
 # SQLite numbers rows itself only if the type of the key is exactly INTEGER.
 Sequence = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _where(condition: str) -> dict[str, Any]:
+    """Arguments of an index that holds some rows only."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
 
 meta = Table(
     "meta",
@@ -47,7 +56,19 @@ predictions = Table(
     Column("upto", BigInteger, nullable=False),
     Column("features", LargeBinary, nullable=False),
     Column("probabilities", LargeBinary, nullable=False),
+    # The hash of each row's own key, 16 bytes a row.
+    Column("own_keys", LargeBinary),
     sqlite_autoincrement=True,
+)
+
+# Where the newest prediction of each own key is. One row a key, however often it is asked.
+prediction_keys = Table(
+    "prediction_keys",
+    metadata,
+    Column("key", LargeBinary(16), primary_key=True),
+    # Place of its request, times 2 to the 24, plus its row.
+    Column("place", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # Inputs as they came, where they are logged; none without its request in the prediction log.
@@ -79,7 +100,11 @@ feedback = Table(
     Column("features", LargeBinary),
     Column("trace", String(55)),
     Column("after", Sequence, nullable=False),
+    # The hash of the row's own key; its row is -1 until a prediction of the key is logged.
+    Column("key", LargeBinary(16)),
     UniqueConstraint("request", "row", "revision"),
+    Index("ix_feedback_key", "key", **_where("key is not null")),
+    Index("ix_feedback_waiting", "key", **_where("row = -1")),
     sqlite_autoincrement=True,
 )
 

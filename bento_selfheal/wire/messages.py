@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from bento_selfheal.core.records import Label, Snapshot
 
@@ -22,6 +22,11 @@ VERIFIED_HEADER = "selfheal-verified"
 VERSION_HEADER = "selfheal-model-version"
 FACTS_HEADER = "selfheal-facts"
 """Of a request whose body is one input: its facts, a JSON object."""
+KEYS_HEADER = "selfheal-keys"
+"""Of a request whose body is a NumPy file or one input: the keys of its rows, a JSON list. A column
+of this name holds those of an Arrow stream."""
+LONGEST_KEY = 200
+"""Characters of a row's own key."""
 NO_NUL = r"^[^\x00]*$"
 """What texts must match that go to the store: PostgreSQL keeps no NUL."""
 
@@ -49,6 +54,30 @@ Facts = Annotated[
         }
     ),
 ]  # fmt: skip
+KEY: dict[str, Any] = {
+    "oneOf": [
+        {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": NO_NUL},
+        {"type": "integer"},
+    ]
+}
+Keys = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "description": "Your own key of each row, to send its label by: as many as rows, each "
+            "once. An integer is the same key as its text.",
+            "oneOf": [{"type": "array", "items": KEY, "uniqueItems": True}, {"type": "null"}],
+            "example": ["tx-1"],
+        }
+    ),
+]
+
+
+def _text_of_key(key: Any) -> Any:
+    """An integer as its text."""
+    return str(key) if isinstance(key, int) and not isinstance(key, bool) else key
+
+
 Row = Annotated[Any, WithJsonSchema({"oneOf": [NUMBER_ROW, NAMED_ROW, {"type": "null"}]})]
 LabelValue = Annotated[
     Any, WithJsonSchema({"oneOf": [{"type": "integer"}, {"type": "string"}], "example": 1})
@@ -88,15 +117,14 @@ class Predictions(BaseModel):
 
 
 class FeedbackItem(BaseModel):
-    """A label for a prediction, named by its id, or for a row, given by its features."""
+    """A label for a prediction, named by your key or its id, or for a row given by its features."""
 
     model_config = ConfigDict(
         extra="forbid",
         use_attribute_docstrings=True,
         json_schema_extra={
             "example": {
-                "prediction_id": "jBVCu9BvFXxJTBuyAAABRbGnIJZ6vM1N.0", "label": 1,
-                "source": "fraud-desk",
+                "key": "tx-1", "label": 1, "source": "fraud-desk",
             }
         },
     )  # fmt: skip
@@ -106,9 +134,15 @@ class FeedbackItem(BaseModel):
     prediction_id: str | None = Field(default=None, pattern=NO_NUL)
     """As returned by `/predict`."""
     features: Row = None
-    """The row itself, if the client keeps no prediction ids."""
-    key: str | None = Field(default=None, max_length=200, pattern=NO_NUL)
-    """With `features`: the client's own key of the row. Without keys, equal rows count once."""
+    """The row itself, if it was never predicted here."""
+    key: Annotated[
+        str | None,
+        BeforeValidator(_text_of_key),
+        WithJsonSchema({"anyOf": [*KEY["oneOf"], {"type": "null"}]}),
+    ] = Field(default=None, min_length=1, max_length=LONGEST_KEY, pattern=NO_NUL)
+    """Your own key, as sent to `/predict` with the same token: the label belongs to the newest
+    prediction of the key. With `features`, the key of that row; without keys, equal rows count
+    once."""
     source: str | None = Field(default=None, max_length=200, pattern=NO_NUL)
     """Who or what assigned the label; with tokens, a name among the sources of the token."""
     corrects: bool = False
@@ -123,7 +157,8 @@ class FeedbackCounts(BaseModel):
         use_attribute_docstrings=True,
         json_schema_extra={
             "example": {
-                "accepted": 99, "already_known": 0, "unknown": 1, "unmatched": 0, "in_conflict": 0,
+                "accepted": 99, "already_known": 0, "unknown": 1, "unmatched": 0, "waiting": 0,
+                "in_conflict": 0,
                 "unknown_ids": ["nobody-issued-this.0"], "conflicts": [],
             }
         }
@@ -138,11 +173,14 @@ class FeedbackCounts(BaseModel):
     unmatched: int
     """Of the accepted labels, those that healing cannot use: their prediction is past its
     retention, or was not logged."""
+    waiting: int = 0
+    """Of the accepted labels, those whose key has no prediction in the log yet: they count once it
+    is there."""
     in_conflict: int
     """Items that contradict a label sent before; send `corrects` to replace it."""
     unknown_ids: list[str]
     conflicts: list[dict[str, Any]]
-    """For each: the place of the item, its prediction id, the label sent and the one kept."""
+    """For each: the place of the item, its prediction id or key, the label sent, the one kept."""
 
 
 class CommandAnswer(BaseModel):

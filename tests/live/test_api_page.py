@@ -75,6 +75,13 @@ def test_the_example_is_answered_and_labels_are_classes(
     """The example can be pasted; labels are the model's classes."""
     example = schemas["predict__Input"]["properties"]["rows"]["example"]
     assert httpx.post(f"{server.url}/predict", json={"rows": example}).status_code == 200
+    keys = schemas["predict__Input"]["properties"]["keys"]["oneOf"][0]
+    assert (keys["minItems"], keys["maxItems"], keys["uniqueItems"]) == (1, MAX_ROWS, True)
+    assert [way["title"] for way in schemas["FeedbackItem"]["anyOf"]] == [
+        "By key",
+        "By id",
+        "By row",
+    ]
     assert schemas["FeedbackItem"]["properties"]["label"]["enum"] == package.info.classes
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import ROOT, wait_for
 from live import served
@@ -101,6 +102,26 @@ def test_labels_count_once(client: Client) -> None:
     assert client.feedback(items(ids[:1], label=0, corrects=True)).accepted == 1
     by_row = FeedbackItem(features=rows(1)[0], label=1, key="till-7")
     assert client.feedback([by_row]).accepted == 1
+
+
+def test_labels_by_key(client: Client) -> None:
+    """Rows of arrays, lists and tables are labelled by keys of the user's own, which count once;
+    more keys than a header holds are fine too."""
+    table, many = rows(900, seed=4), [f"payment-{n}" for n in range(900)]
+    frame = pd.DataFrame(table, columns=ARTICLE_FEATURES)
+    client.predict(table[:300], keys=many[:300])
+    client.predict(table[300:302].tolist(), keys=[302, "payment-303"])
+    client.predict(frame[310:700], keys=pd.Series(many[310:700]))
+    named = [*many[:300], "302", "payment-303", *many[310:700]]
+    answer = client.feedback([{"key": key, "label": 1} for key in named[:400]])
+    assert (answer.accepted, answer.unknown) == (400, 0)
+    asked = [FeedbackItem(key=key, label=1) for key in named]
+    later = [client.feedback(part) for part in (asked[:400], asked[400:])]
+    assert [(one.accepted, one.already_known) for one in later] == [(0, 400), (292, 0)]
+    with pytest.raises(InvalidInput, match=r"keys\.1: 'a' is the key of row 0"):
+        client.predict(table[:2], keys=["a", "a"])
+    with pytest.raises(InvalidInput, match="2 keys for 3 rows"):
+        client.predict(frame[:3], keys=["a", "b"])
 
 
 def test_bad_input_is_named(client: Client) -> None:

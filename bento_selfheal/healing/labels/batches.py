@@ -265,8 +265,10 @@ def _without_features(row: JoinedRow) -> dict[str, Any]:
 
 
 def _label_facts(label: FeedbackRecord) -> dict[str, Any]:
-    return {**label.__dict__, "request": label.request.hex()}
+    return {**label.__dict__, "request": label.request.hex(), "key": label.key and label.key.hex()}
 
 
 def _label(facts: dict[str, Any]) -> FeedbackRecord:
-    return FeedbackRecord(**{**facts, "request": bytes.fromhex(facts["request"])})
+    key = facts.get("key")  # older releases knew none
+    own = {"request": bytes.fromhex(facts["request"]), "key": key and bytes.fromhex(key)}
+    return FeedbackRecord(**{**facts, **own})

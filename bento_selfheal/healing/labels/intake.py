@@ -64,7 +64,7 @@ class LabelIntake:
         if not (why := self._misfit(asked)):
             return False
         self.journal.note("prediction_set_aside", {"request": asked.request.hex(), "error": why})
-        self.parts.batches.joiner.drop(asked.request)
+        self.parts.batches.joiner.drop(asked)
         return True
 
     def _misfit(self, asked: PredictionRecord) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bento_selfheal.core.ids import is_logged, issued_at
-from bento_selfheal.core.records import FeedbackRecord, Horizon, PredictionRecord
+from bento_selfheal.core.records import WAITS, FeedbackRecord, Horizon, PredictionRecord
 
 LATE_SECONDS = 3600.0
 """A prediction that is not in the log so long after its answer never comes."""
@@ -22,7 +22,7 @@ class JoinedRow:
     """One label with the row it belongs to."""
 
     key: bytes
-    """Request key and row, 16 bytes."""
+    """Request key and row, or the hash of the row's own key: 16 bytes."""
     features: NDArray[np.float32]
     """``(features,)``"""
     label: int
@@ -38,6 +38,7 @@ class JoinedRow:
     feedback_seq: int
     asked: int = -1
     """Place of its prediction in the log; -1 where there was none."""
+    has_own_key: bool = False
 
 
 class Joiner:
@@ -75,11 +76,10 @@ class Joiner:
             return [_row(label, label.features, None)]
         if prediction is not None and prediction.seq <= label.after:
             return [_row(label, prediction.features[label.row], prediction)]
-        gone = prediction is None and horizon is not None and horizon.took(label, label.after)
-        if gone or _never_logged(label):
+        if _is_gone(label, prediction, horizon):
             self.unmatched += 1
             return []
-        self._waiting.setdefault(label.request, []).append(label)
+        self._waiting.setdefault(_name(label), []).append(label)
         self.waiting += 1
         while self.waiting > self._limit:
             self._give_up_oldest()
@@ -87,17 +87,30 @@ class Joiner:
 
     def prediction(self, prediction: PredictionRecord) -> list[JoinedRow]:
         """Take one prediction; the rows whose labels were waiting for it."""
-        early = self._waiting.pop(prediction.request, [])
-        self.waiting -= len(early)
+        early = self._take(prediction)
         while self._waiting and self._oldest_is_late(prediction):
             self._give_up_oldest()
-        return [_row(label, prediction.features[label.row], prediction) for label in early]
+        rows: dict[int, list[JoinedRow]] = {}
+        for label in early:
+            joined = rows.setdefault(label.row, [])
+            if joined and not label.corrects:
+                self.unmatched += 1  # one by id and one by key, both before the row was logged
+            else:
+                joined.append(_row(label, prediction.features[label.row], prediction))
+        return sorted((r for joined in rows.values() for r in joined), key=_place)
 
-    def drop(self, request: bytes) -> None:
-        """Give up the labels that wait for a request."""
-        dropped = self._waiting.pop(request, [])
-        self.waiting -= len(dropped)
-        self.unmatched += len(dropped)
+    def drop(self, prediction: PredictionRecord) -> None:
+        """Give up the labels that wait for a prediction."""
+        self.unmatched += len(self._take(prediction))
+
+    def _take(self, prediction: PredictionRecord) -> list[FeedbackRecord]:
+        """The labels that wait for a prediction, oldest first, each with its row."""
+        early = self._waiting.pop(prediction.request, [])
+        for row in range(len(prediction.probabilities) if prediction.keys and self._waiting else 0):
+            named = self._waiting.pop(prediction.key_of(row) or b"", [])
+            early = early + [replace(label, row=row) for label in named]
+        self.waiting -= len(early)
+        return sorted(early, key=lambda label: label.seq)
 
     def _oldest_is_late(self, now: PredictionRecord) -> bool:
         label = next(iter(self._waiting.values()))[-1]
@@ -116,12 +129,27 @@ class Joiner:
         """Put labels back that `pending` gave."""
         self.unmatched = unmatched
         for label in pending:
-            self._waiting.setdefault(label.request, []).append(label)
+            self._waiting.setdefault(_name(label), []).append(label)
         self.waiting = len(pending)
 
 
-def _never_logged(label: FeedbackRecord) -> bool:
+def _name(label: FeedbackRecord) -> bytes:
+    """What a label waits for: its key, or its request."""
+    return label.key or label.request
+
+
+def _place(row: JoinedRow) -> int:
+    return row.feedback_seq
+
+
+def _is_gone(
+    label: FeedbackRecord, prediction: PredictionRecord | None, horizon: Horizon | None
+) -> bool:
     """Whether a prediction that is not before its label in the log never will be in it."""
+    if label.key is not None:  # it was bound to its row when that was in the log
+        return prediction is None and label.row != WAITS
+    if prediction is None and horizon is not None and horizon.took(label, label.after):
+        return True
     return not is_logged(label.request) or label.time - issued_at(label.request) > LATE_SECONDS
 
 
@@ -133,8 +161,9 @@ def row_key(request: bytes, row: int) -> bytes:
 def _row(
     label: FeedbackRecord, features: NDArray[np.float32], prediction: PredictionRecord | None
 ) -> JoinedRow:
+    own = label.key if prediction is None else prediction.key_of(label.row)
     return JoinedRow(
-        key=row_key(label.request, label.row),
+        key=own or row_key(label.request, label.row),
         features=features,
         label=label.label,
         probability=None if prediction is None else prediction.probabilities[label.row].tolist(),
@@ -145,4 +174,5 @@ def _row(
         trace=label.trace,
         feedback_seq=label.seq,
         asked=-1 if prediction is None else prediction.seq,
+        has_own_key=own is not None,
     )

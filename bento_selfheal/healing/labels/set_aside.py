@@ -151,9 +151,10 @@ class SetAside:
 
 
 def _detail(row: JoinedRow, error: str) -> dict[str, Any]:
+    request, number = row.key[:KEY_BYTES].hex(), int.from_bytes(row.key[KEY_BYTES:], "big")
+    name = {"key": row.key.hex()} if row.has_own_key else {"request": request, "row": number}
     return {
-        "request": row.key[:KEY_BYTES].hex(),
-        "row": int.from_bytes(row.key[KEY_BYTES:], "big"),
+        **name,
         "label_seq": row.feedback_seq,
         "source": row.source,
         "error": error,

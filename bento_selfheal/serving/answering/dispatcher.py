@@ -18,7 +18,8 @@ from bento_selfheal.serving.answering.threads import threads_of_heavy
 from bento_selfheal.serving.worker import Answer
 
 Rows = NDArray[np.float32]
-Record = Callable[[Computed], Answer]
+Record = Callable[[Computed, bytes], Answer]
+"""Records what was computed, with the hashes of its rows' keys."""
 
 HOLD_SECONDS = 0.005
 """Longest call of the model that the event loop makes itself: all other requests wait for it."""
@@ -79,8 +80,12 @@ class Dispatcher:
             self.threads,
         )  # fmt: skip
 
-    async def answer(self, rows: Rows) -> Answer:
-        """The recorded answer to one request, ``(n, features)``.
+    async def answer(self, rows: Rows, keys: bytes = b"") -> Answer:
+        """The recorded answer to one request.
+
+        Args:
+            rows: ``(n, features)``
+            keys: The hashes of the rows' own keys, if they have any.
 
         Raises:
             InvalidInput: The model cannot answer one of the rows; it is named.
@@ -88,20 +93,23 @@ class Dispatcher:
             Overloaded: It would be answered too late, or the service stops.
         """
         if self.heavy or len(rows) > self._rows_in_loop:
-            return self._record(await self._batching.answer(rows))
-        return await self._gathering.answer(rows)
+            return self._record(await self._batching.answer(rows), keys)
+        return await self._gathering.answer((rows, keys))
 
-    def _answer_light(self, requests: Sequence[Rows]) -> list[Answer | Exception]:
+    def _answer_light(self, requests: Sequence[tuple[Rows, bytes]]) -> list[Answer | Exception]:
         """Small requests with one call of the model, and each of the others with its own."""
-        small = [at for at, rows in enumerate(requests) if len(rows) <= FEW_ROWS]
-        together = self._computing.compute_all([requests[at] for at in small]) if small else []
+        small = [at for at, (rows, _) in enumerate(requests) if len(rows) <= FEW_ROWS]
+        together = self._computing.compute_all([requests[at][0] for at in small]) if small else []
         found = dict(zip(small, together, strict=True))
         computed = [
             found.get(at) or self._computing.compute_all([rows])[0]
-            for at, rows in enumerate(requests)
+            for at, (rows, _) in enumerate(requests)
         ]
         # One after the other: recorded between other work, each takes a tenth of its time longer.
-        return [one if isinstance(one, Exception) else self._record(one) for one in computed]
+        return [
+            one if isinstance(one, Exception) else self._record(one, keys)
+            for one, (_, keys) in zip(computed, requests, strict=True)
+        ]
 
     async def close(self) -> None:
         """Let the batch in hand finish, and refuse what waits."""

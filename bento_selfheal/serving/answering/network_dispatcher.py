@@ -53,15 +53,15 @@ class NetworkDispatcher:
             max_latency=settings.max_latency_ms / 1000,
         )  # fmt: skip
 
-    async def answer(self, asked: Asked) -> Answer:
-        """The recorded answer to the inputs of one request.
+    async def answer(self, asked: Asked, keys: bytes = b"") -> Answer:
+        """The recorded answer to the inputs of one request, as of `Dispatcher.answer`.
 
         Raises:
             InvalidInput: An input is none, or the network cannot take it; it is named.
             PackageError: The network fails, or answers with something else than probabilities.
             Overloaded: It would be answered too late, or the service stops.
         """
-        return self._record(await self._batching.answer(asked))
+        return self._record(await self._batching.answer(asked), keys)
 
     async def close(self) -> None:
         """Let the batch in hand finish, and refuse what waits."""

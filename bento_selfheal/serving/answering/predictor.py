@@ -11,8 +11,10 @@ import orjson
 from numpy.typing import NDArray
 
 from bento_selfheal.errors import InvalidInput, Overloaded, PackageError
+from bento_selfheal.serving.http.auth import ASKED_BY
 from bento_selfheal.serving.http.replies import Reply, as_reply, failed, refused_bytes, unavailable
 from bento_selfheal.serving.reading.arrow_rows import read_arrow
+from bento_selfheal.serving.reading.keys import keys_in
 from bento_selfheal.serving.reading.network_inputs import Asked, NetworkInputs
 from bento_selfheal.serving.worker import Answer, Worker
 from bento_selfheal.telemetry import names
@@ -35,8 +37,8 @@ JSON_KINDS = ("", "application/json")
 class Answers(Protocol):
     """Answers requests as the worker's reader reads them, and records the answers."""
 
-    async def answer(self, request: Any, /) -> Answer:
-        """The recorded answer to one request."""
+    async def answer(self, request: Any, keys: bytes, /) -> Answer:
+        """The recorded answer to one request, with the hashes of its rows' keys."""
 
 
 class Predictor:
@@ -54,27 +56,28 @@ class Predictor:
         self._telemetry = telemetry
         self._classes = json.dumps(worker.package.info.classes)
 
-    async def predict(self, rows: Any, facts: Any = None) -> Predictions:
+    async def predict(self, rows: Any, facts: Any = None, keys: Any = None) -> Predictions:
         """Answer rows or inputs as JSON gives them, or an array.
 
         Args:
             rows: The rows, or the inputs of a network.
             facts: Named facts of the inputs.
+            keys: The rows' own keys.
 
         Raises:
-            InvalidInput: A row is wrong, or the model cannot answer it; the row is named.
+            InvalidInput: A row or a key is wrong, or the model cannot answer a row; it is named.
             PackageError: The model answers with something else than a probability for each row.
             Overloaded: It would be answered too late.
         """
         reader = self._worker.rows
         if isinstance(reader, NetworkInputs):
-            fields = self._fields(await self._answer(reader.read(rows, facts)))
+            fields = self._fields(await self._answer(reader.read(rows, facts), keys))
         elif facts is not None:
             raise InvalidInput(
                 ("facts",), "this model takes rows of a table, without facts", "facts"
             )
         else:
-            fields = self._fields(await self._answer(reader.read(rows)))
+            fields = self._fields(await self._answer(reader.read(rows), keys))
         return Predictions(**{**fields, "probabilities": fields["probabilities"].tolist()})
 
     async def reply(self, headers: Mapping[str, str], body: bytes) -> Reply | None:
@@ -86,10 +89,10 @@ class Predictor:
             body: The request's body.
         """
         try:
-            rows = await self._read(headers, body)
-            if rows is None:
+            asked = await self._read(headers, body)
+            if asked is None:
                 return None
-            answer = await self._answer(rows)
+            answer = await self._answer(*asked)
         except InvalidInput as error:
             return refused_bytes(error)
         except PackageError as error:
@@ -102,23 +105,26 @@ class Predictor:
 
     async def _read(
         self, headers: Mapping[str, str], body: bytes
-    ) -> NDArray[np.float32] | Asked | None:
+    ) -> tuple[NDArray[np.float32] | Asked, Any] | None:
+        """What is asked, and the rows' own keys as they are given."""
         reader = self._worker.rows
         if isinstance(reader, NetworkInputs):
-            return await reader.read_body(headers, body)
+            asked = await reader.read_body(headers, body)
+            return None if asked is None else (asked, asked.keys)
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == NPY:
-            return reader.read_npy(body)
+            return reader.read_npy(body), keys_in(headers)
         if kind == ARROW:
             return await read_arrow(reader, body)
         return reader.read_json(body) if kind in JSON_KINDS else None
 
-    async def _answer(self, rows: NDArray[np.float32] | Asked) -> Answer:
+    async def _answer(self, rows: NDArray[np.float32] | Asked, given: Any) -> Answer:
         """The recorded answer, in a span where spans are recorded."""
+        keys = b"" if given is None else self._worker.keys.read(given, len(rows), ASKED_BY.get())
         if not self._telemetry.enabled:
-            return await self._dispatcher.answer(rows)
+            return await self._dispatcher.answer(rows, keys)
         with self._telemetry.span(names.PREDICT, {names.ROWS: len(rows)}) as span:
-            answer = await self._dispatcher.answer(rows)
+            answer = await self._dispatcher.answer(rows, keys)
             span.set_attribute(names.VERSION, answer.champion.version)
             return answer
 

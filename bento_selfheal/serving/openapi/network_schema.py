@@ -13,6 +13,7 @@ from bento_selfheal.embedding.tensors import Tensors
 from bento_selfheal.embedding.texts import Texts
 from bento_selfheal.inputs.column import Column
 from bento_selfheal.serving.openapi.row_schema import BINARY, LARGEST, NULL, JsonSchema, RowSchema
+from bento_selfheal.wire.messages import KEYS_HEADER
 
 MOST_SHOWN = 100
 """Numbers of an example; more of them would fill the page."""
@@ -49,9 +50,10 @@ def bodies(source: Source) -> dict[str, Any]:
     """The bodies that are one input, or one a part, by media type."""
     if not source.media_types:
         return {}
-    alone: JsonSchema = {"schema": BINARY}
-    part = {"type": "array", "items": BINARY}
-    form = {"type": "object", "properties": {"files": part, "facts": {"type": "string"}}}
+    told = f"The header `{KEYS_HEADER}` may hold your own key, as a JSON list."
+    alone: JsonSchema = {"schema": {**BINARY, "description": told}}
+    part, text = {"type": "array", "items": BINARY}, {"type": "string"}
+    form = {"type": "object", "properties": {"files": part, "facts": text, "keys": text}}
     parts = {"multipart/form-data": {"schema": form}} if source.takes_parts else {}
     return {**dict.fromkeys(source.media_types, alone), **parts}
 

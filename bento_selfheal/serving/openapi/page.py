@@ -39,6 +39,7 @@ def with_inputs(page: dict[str, Any], package: Package, max_rows: int) -> ApiPag
     row, given = _row_schema(package), page["components"]["schemas"]["predict__Input"]
     schemas = page["components"]["schemas"]
     _tell_rows(given["properties"]["rows"], row, max_rows)
+    given["properties"]["keys"]["oneOf"][0] |= {"minItems": 1, "maxItems": max_rows}
     network = info.embedding
     if network is None or isinstance(network.source, TableRows):
         del given["properties"]["facts"]
@@ -82,15 +83,18 @@ def _tell_rows(rows: JsonSchema, row: RowSchema, max_rows: int) -> None:
 
 
 def _tell_labels(item: JsonSchema, row: RowSchema, label: JsonSchema) -> None:
-    """An item names its row by an id, or gives it."""
+    """An item names its row by a key or an id, or gives it."""
     fields = item["properties"]
     del fields["label"]["oneOf"], fields["features"]["oneOf"]
     fields["label"] |= label
     fields["features"]["anyOf"] = [*row.forms, NULL]
     item["example"] = item["example"] | {"label": label["example"]}
-    by_id = {"properties": {"prediction_id": {"type": "string"}, "features": NULL}}
+    text = {"type": "string"}
+    by_key = {"properties": {"key": {"not": NULL}, "prediction_id": NULL, "features": NULL}}
+    by_id = {"properties": {"prediction_id": text, "features": NULL, "key": NULL}}
     by_row = {"properties": {"features": {"not": NULL}, "prediction_id": NULL}}
     item["anyOf"] = [
+        {"title": "By key", "required": ["key"], **by_key},
         {"title": "By id", "required": ["prediction_id"], **by_id},
         {"title": "By row", "required": ["features"], **by_row},
     ]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bento_selfheal.inputs.column import ORDERED, Column, Kind
 from bento_selfheal.inputs.schema import EPOCH
-from bento_selfheal.wire.messages import ARROW, NPY
+from bento_selfheal.wire.messages import ARROW, KEYS_HEADER, NPY
 
 JsonSchema = dict[str, Any]
 
@@ -58,8 +58,14 @@ class RowSchema:
 
 def table_bodies(columns: Sequence[Column]) -> dict[str, Any]:
     """The bodies besides JSON that hold rows of these columns, by media type."""
-    stream = "One Arrow IPC stream of a table, with the columns by name, in any order."
-    file = "A NumPy array file (n, features) of numbers, in the order of the features."
+    stream = (
+        "One Arrow IPC stream of a table, with the columns by name, in any order. A column "
+        f"`{KEYS_HEADER}` holds your own key of each row."
+    )
+    file = (
+        "A NumPy array file (n, features) of numbers, in the order of the features. The header "
+        f"`{KEYS_HEADER}` may hold your own keys of the rows, as a JSON list."
+    )
     told = {ARROW: stream}
     if all(column.kind in ORDERED for column in columns):
         told[NPY] = file

@@ -19,13 +19,14 @@ from bento_selfheal.estimators.packaged import Estimated
 from bento_selfheal.inputs.column import Column
 from bento_selfheal.inputs.schema import Schema
 from bento_selfheal.serving.reading.arrow_rows import read_arrow
+from bento_selfheal.serving.reading.keys import keys_in, keys_of
 from bento_selfheal.serving.reading.refusals import shown
 from bento_selfheal.serving.reading.rows import RowReader, check_count, read_array
 from bento_selfheal.serving.reading.typed_rows import TypedRowReader, read_codes
 from bento_selfheal.wire.messages import ARROW, FACTS_HEADER, NPY
 
 MULTIPART, JSON = "multipart/form-data", ("", "application/json")
-FIELDS = {"rows", "facts"}
+FIELDS = {"rows", "facts", "keys"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Asked:
     inputs: Sequence[Any]
     facts: NDArray[np.float32]
     """Codes, ``(n, facts)``"""
+    keys: Any = None
+    """The inputs' own keys, as they came."""
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -74,34 +77,37 @@ class NetworkInputs:
             return self.read_json(body)
         if self._rows is not None:
             if kind == ARROW:
-                return self._of_table(await read_arrow(self._rows, body))
-            return self._of_table(self._rows.read_npy(body)) if kind == NPY else None
+                return self._of_table(*await read_arrow(self._rows, body))
+            if kind != NPY:
+                return None
+            return self._of_table(self._rows.read_npy(body), keys_in(headers))
         if kind == MULTIPART and self.source.takes_parts:
             return await self._read_parts(headers, body)
         if kind == NPY and NPY in self.source.media_types:
-            return self.read(read_array(body), self._told_in(headers))
+            return self.read(read_array(body), self._told_in(headers), keys_in(headers))
         if kind in self.source.media_types:
-            return self.read([body], self._told_in(headers))
+            return self.read([body], self._told_in(headers), keys_in(headers))
         parts = [MULTIPART] if self.source.takes_parts else []
         taken = ", ".join(["application/json", *parts, *self.source.media_types])
         raise InvalidInput(("body",), f"{kind!r} is not taken here; send {taken}", "media_type")
 
     def read_json(self, body: bytes) -> Asked | None:
-        """``{"rows": […], "facts": […]}``; None for a body that is not of that shape."""
+        """``{"rows": …, "facts": …, "keys": …}``; None for a body that is not of that shape."""
         try:
             given = orjson.loads(body)
         except orjson.JSONDecodeError:
             return None
         if not isinstance(given, dict) or "rows" not in given or given.keys() - FIELDS:
             return None
-        return self.read(given["rows"], given.get("facts"))
+        return self.read(given["rows"], given.get("facts"), given.get("keys"))
 
-    def read(self, rows: Any, facts: Any = None) -> Asked:
+    def read(self, rows: Any, facts: Any = None, keys: Any = None) -> Asked:
         """Inputs as JSON or a dependent service gives them.
 
         Args:
             rows: A list with one value for each input, or an array ``(n, …)``.
             facts: A list with an object for each input, or one object for all.
+            keys: The inputs' own keys; they are checked later.
 
         Raises:
             InvalidInput: Names the input, the fact and the value.
@@ -109,13 +115,13 @@ class NetworkInputs:
         if self._rows is not None:
             if facts is not None:
                 raise InvalidInput(("facts",), "rows of a table hold their facts", "facts")
-            return self._of_table(self._rows.read(rows))
+            return self._of_table(self._rows.read(rows), keys)
         if not isinstance(rows, list | np.ndarray):
             raise InvalidInput(("rows",), f"a list of inputs is needed, got {shown(rows)}", "type")
         if isinstance(rows, np.ndarray) and not rows.ndim:
             raise InvalidInput(("rows",), "an array (n, …) is needed, got a single number", "type")
         check_count(len(rows), self.max_rows, "rows")
-        return Asked(list(rows), self._codes(facts, len(rows)))
+        return Asked(list(rows), self._codes(facts, len(rows)), keys)
 
     def read_one(self, value: Any, loc: tuple[str | int, ...]) -> Asked:
         """One input that comes with its label."""
@@ -123,8 +129,8 @@ class NetworkInputs:
             return self._of_table(self._rows.read_one(value, loc)[None])
         return Asked([value], self._codes(None, 1))
 
-    def _of_table(self, codes: NDArray[np.float32]) -> Asked:
-        return Asked(list(codes), codes)
+    def _of_table(self, codes: NDArray[np.float32], keys: Any = None) -> Asked:
+        return Asked(list(codes), codes, keys)
 
     def _codes(self, facts: Any, rows: int) -> NDArray[np.float32]:
         """Codes of facts ``(n, facts)``; what is not told is missing."""
@@ -166,8 +172,9 @@ class NetworkInputs:
         except (MultiPartException, KeyError) as error:
             raise InvalidInput(("body",), f"no multipart body: {error!r}", "multipart") from error
         parts = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
-        files, facts = [await part.read() for part in parts], form.get("facts")
+        files, facts, keys = [await p.read() for p in parts], form.get("facts"), form.get("keys")
         await form.close()
+        own = keys_of(keys.encode()) if isinstance(keys, str) else keys_in(headers)
         if isinstance(facts, str):
-            return self.read(files, self._facts_of(facts.encode()))
-        return self.read(files, self._told_in(headers))
+            return self.read(files, self._facts_of(facts.encode()), own)
+        return self.read(files, self._told_in(headers), own)

@@ -18,6 +18,7 @@ from bento_selfheal.serving.reading.refusals import refuse_names, shown
 from bento_selfheal.wire import npy
 
 NUMBERS = {int, float}
+ROWS, ROWS_AND_KEYS = {"rows"}, {"rows", "keys"}
 
 
 class RowReader:
@@ -55,21 +56,23 @@ class RowReader:
             rows = [self._in_order(row, (field, i)) for i, row in enumerate(rows)]
         return self._numbers(rows, field)
 
-    def read_json(self, body: bytes) -> NDArray[np.float32] | None:
-        """``{"rows": …}`` → ``(n, features)``; None for a body that is not of that shape.
+    def read_json(self, body: bytes) -> tuple[NDArray[np.float32], Any] | None:
+        """``{"rows": …, "keys": …}`` → ``(n, features)``, and the keys as they are given, or None.
+
+        None for a body that is not of that shape.
 
         Raises:
             InvalidInput: Names the row, the field and the value.
         """
         if (given := rows_alone(body)) is None:
             return None
-        rows = given["rows"]
-        if body.count(b'"') == 2 and b"true" not in body and b"false" not in body:
+        rows, keys = given["rows"], given.get("keys")
+        if body.count(b'"') == _quotes(given) and b"true" not in body and b"false" not in body:
             # Nothing but numbers, lists and nulls: numpy may turn them into float32 unseen.
             values = self._fitting(rows)
             if values is not None:
-                return values
-        return self.read(rows)
+                return values, keys
+        return self.read(rows), keys
 
     def read_npy(self, body: bytes) -> NDArray[np.float32]:
         """A NumPy array file of numbers ``(n, features)``.
@@ -216,12 +219,19 @@ class LabelReader:
 
 
 def rows_alone(body: bytes) -> dict[str, Any] | None:
-    """The body of a request that has rows and nothing else; None for any other."""
+    """The body of a request that has rows, or rows and keys; None for any other."""
     try:
         given = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
-    return given if isinstance(given, dict) and given.keys() == {"rows"} else None
+    return given if isinstance(given, dict) and given.keys() in (ROWS, ROWS_AND_KEYS) else None
+
+
+def _quotes(given: dict[str, Any]) -> int:
+    """Quotation marks in a body outside of its rows, at the least: two for each name and text."""
+    keys = given.get("keys")
+    texts = sum(type(key) is str for key in keys) if isinstance(keys, list) else 0
+    return 2 * len(given) + 2 * texts
 
 
 def check_count(rows: int, most: int, field: str) -> None:

@@ -27,14 +27,16 @@ class TypedRowReader(RowReader):
         super().__init__([column.name for column in columns], max_rows)
         self.schema = Schema(columns)
 
-    def read_json(self, body: bytes) -> NDArray[np.float32] | None:
-        """``{"rows": …}`` → codes; None for a body that is not of that shape.
+    def read_json(self, body: bytes) -> tuple[NDArray[np.float32], Any] | None:
+        """``{"rows": …, "keys": …}`` → codes, and the keys as they are given, or None.
+
+        None for a body that is not of that shape.
 
         Raises:
             InvalidInput: Names the row, the column and the value.
         """
         given = rows_alone(body)
-        return None if given is None else self.read(given["rows"])
+        return None if given is None else (self.read(given["rows"]), given.get("keys"))
 
     def read_one(self, row: Any, loc: tuple[str | int, ...]) -> NDArray[np.float32]:
         """One row → codes, ``(columns,)``.

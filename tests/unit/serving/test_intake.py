@@ -16,11 +16,13 @@ from bento_selfheal.core.records import FeedbackOutcome, FeedbackRecord, Predict
 from bento_selfheal.errors import InvalidInput, StoreError
 from bento_selfheal.serving.feedback import FeedbackIntake
 from bento_selfheal.serving.prediction_log import PredictionLog
+from bento_selfheal.serving.reading.keys import KeyReader
 from bento_selfheal.serving.reading.rows import LabelReader, RowReader
 from bento_selfheal.store import SqlStore
 from bento_selfheal.store.inputs import ROW_BYTES
 
 NAMES, CLASSES = ["a", "b"], ["no", "yes"]
+KEYS = KeyReader("ab" * 32)
 
 
 @dataclass
@@ -42,7 +44,9 @@ def signer(store: SqlStore) -> IdSigner:
 
 @pytest.fixture
 def intake(store: SqlStore, signer: IdSigner) -> Iterator[FeedbackIntake]:
-    intake = FeedbackIntake(store, signer, RowReader(NAMES, 5).read_one, LabelReader(CLASSES), 5)
+    intake = FeedbackIntake(
+        store, signer, KEYS, RowReader(NAMES, 5).read_one, LabelReader(CLASSES), 5
+    )
     yield intake
     intake.stop()
 

@@ -1,0 +1,157 @@
+"""What own keys cost: predictions with and without them, and labels by key.
+
+    make bench-labels             minutes
+
+One server is asked with keys and without in turn, in short bursts, so that what else the machine
+does weighs on both alike; medians over the bursts. No key comes twice. Writes
+benchmarks/results/labels.json and the table in docs/labels.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from durable import BATCH
+from readme import update
+from serving import json_body, npy_body, ours, package_article, wrk
+from wire import post, send
+
+from bento_selfheal.packaging.model_store import use_home
+from bento_selfheal.store import SqlStore
+from bento_selfheal.wire.messages import KEYS_HEADER, NPY
+
+RESULTS = Path(__file__).parent / "results" / "labels.json"
+BURSTS = 5
+ROUNDS = 3
+LABELS = 100_000
+ASKED = 1000
+"""Rows of a request that makes keys known."""
+
+
+def keys_of(rows: int, start: int = 0) -> list[str]:
+    """Keys as long as those of payments are."""
+    return [f"tx-2026-11-{n:012}" for n in range(start, start + rows)]
+
+
+FRESH = """
+local n = {start}
+local plain = wrk.body
+local open = plain:sub(1, -2) .. ',"keys":['
+function request()
+  local keys = {{}}
+  for i = 1, {rows} do keys[i] = string.format('"tx-2026-11-%012d"', n + i) end
+  n = n + {rows}
+  local told = table.concat(keys, ",")
+  {send}
+end
+"""
+"""Lua that makes each request of wrk with keys that never came before; without them it makes them
+all the same, so that both take it as long."""
+WITHOUT = "return wrk.format(nil, nil, nil, plain)"
+IN_BODY = "return wrk.format(nil, nil, nil, open .. told .. ']}')"
+IN_HEADER = f'wrk.headers["{KEYS_HEADER}"] = "[" .. told .. "]"; return wrk.format()'
+
+
+def requests(home: Path) -> dict[str, Any]:
+    """Requests a second without keys and with them, by rows and kind of body."""
+    npy = {"content_type": NPY, "accept": NPY}
+    kinds: dict[str, tuple[int, bytes, str, dict[str, str]]] = {
+        "1 row": (1, json_body(1), IN_BODY, {}),
+        "100 rows": (100, json_body(100), IN_BODY, {}),
+        "100 rows, .npy": (100, npy_body(100), IN_HEADER, npy),
+    }
+    found = {}
+    with ours(home, workers=1) as port:
+        for n, (name, (rows, body, how, headers)) in enumerate(kinds.items()):
+            rates: dict[str, list[float]] = {WITHOUT: [], how: []}
+            for burst in range(BURSTS + 1):
+                for send_it, seen in rates.items():
+                    start = (n * 100 + burst) * 10**8
+                    fresh = FRESH.format(start=start, rows=rows, send=send_it)
+                    seen.append(wrk(port, body, more=fresh, **headers))
+            without, with_keys = rates.values()
+            pairs = list(zip(without, with_keys, strict=True))[1:]  # the first burst warms
+            found[name] = {
+                "without": round(median(without[1:])), "with_keys": round(median(with_keys[1:])),
+                "ratio": round(median(w / wo for wo, w in pairs), 3),
+                "bursts": [round(w / wo, 3) for wo, w in pairs],
+            }  # fmt: skip
+            print(name, found[name], flush=True)
+    return found
+
+
+def labels(home: Path) -> dict[str, Any]:
+    """Labels a second that `/feedback` acknowledges as durable, in batches of 100, by key; their
+    predictions are in the log. On SQLite, in fresh stores."""
+    rates = []
+    for n in range(ROUNDS):
+        with tempfile.TemporaryDirectory(dir=home) as folder:
+            url = f"sqlite:///{Path(folder) / 'selfheal.db'}"
+            with (
+                ours(home, workers=2, state_dir=folder, store_url=url) as port,
+                closing(SqlStore(url)) as store,
+            ):
+                rates.append(_labels_a_second(port, store, n))
+    return {"labels_a_second": round(median(rates)), "rounds": [round(r) for r in rates]}
+
+
+def _labels_a_second(port: int, store: SqlStore, seed: int) -> float:
+    keys = [str(key) for key in np.random.default_rng(seed).permutation(keys_of(LABELS))]
+    rows = json.loads(json_body(ASKED))["rows"]
+    asked = [{"rows": rows, "keys": part} for part in _parts(keys, ASKED)]
+    if send(port, [post("/predict", json.dumps(one).encode()) for one in asked]).failed:
+        raise RuntimeError("predictions failed")
+    deadline = time.monotonic() + 60
+    while store.ends()[0] < len(asked):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{store.ends()[0]} of {len(asked)} requests are logged")
+        time.sleep(0.1)
+    draw = np.random.default_rng(seed + 1)
+    given = list(_items([str(key) for key in draw.permutation(keys)]))
+    timings = send(port, given, connections=16)
+    with closing(sqlite3.connect(store.url.removeprefix("sqlite:///"))) as c:
+        kept = c.execute('select count(*), sum("row" < 0) from feedback').fetchone()
+    if timings.failed or kept != (LABELS, 0):
+        raise RuntimeError(f"{timings.failed} requests failed; {kept} labels kept, and waiting")
+    print(round(LABELS / timings.seconds), "labels a second", flush=True)
+    return LABELS / timings.seconds
+
+
+def _parts(keys: list[str], size: int) -> Iterator[list[str]]:
+    for start in range(0, len(keys), size):
+        yield keys[start : start + size]
+
+
+def _items(keys: list[str]) -> Iterator[bytes]:
+    for part in _parts(keys, BATCH):
+        items = [{"key": key, "label": n % 2} for n, key in enumerate(part)]
+        yield post("/feedback", json.dumps({"items": items}).encode())
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        use_home(home)
+        os.environ["BENCH_TAG"] = package_article(42)
+        results = {
+            "requests": requests(home), "labels": labels(home),
+            "command": "make bench-labels",
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        }  # fmt: skip
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    update("labels")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Own keys of rows: checked, and hashed; nothing else of them is kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+
+from bento_selfheal.core.records import KEY_HASH_BYTES
+from bento_selfheal.errors import InvalidInput
+from bento_selfheal.serving.reading.refusals import shown
+from bento_selfheal.wire.messages import KEYS_HEADER, LONGEST_KEY
+
+WANTED = f"a text of 1 to {LONGEST_KEY} characters, or an integer, is needed"
+
+
+class KeyReader:
+    """Checks the keys of requests and hashes them with the store's secret.
+
+    A token's keys are its own: another token's same key has another hash.
+
+    Args:
+        secret: The store's secret, in hexadecimal.
+    """
+
+    def __init__(self, secret: str) -> None:
+        self._secret = bytes.fromhex(secret)
+        self._begun: dict[str, Any] = {}
+
+    def read(self, keys: Any, rows: int, token: str) -> bytes:
+        """The hash of each row's key, 16 bytes a row; empty where no keys are given.
+
+        Args:
+            keys: A list with a text or an integer for each row, or None.
+            rows: How many rows the request has.
+            token: Name of the token that it came with.
+
+        Raises:
+            InvalidInput: Names the key and what is wrong with it.
+        """
+        if keys is None:
+            return b""
+        if isinstance(keys, np.ndarray):
+            keys = keys.tolist()
+        if not isinstance(keys, list):
+            raise InvalidInput(("keys",), f"a list of keys is needed, got {shown(keys)}", "type")
+        if len(keys) != rows:
+            raise InvalidInput(
+                ("keys",), f"{len(keys)} keys for {rows} rows: give one each", "keys"
+            )
+        texts = keys if _are_good_texts(keys) else [_text(key, i) for i, key in enumerate(keys)]
+        if len(set(texts)) < rows:
+            _refuse_second(texts)
+        begun, hashes = self._of(token), []
+        for text in texts:
+            one = begun.copy()
+            one.update(text.encode())
+            hashes.append(one.digest())
+        return b"".join(hashes)
+
+    def hash_one(self, key: str, token: str) -> bytes:
+        """The hash of a key that comes with a label."""
+        one = self._of(token).copy()
+        one.update(key.encode())
+        digest: bytes = one.digest()
+        return digest
+
+    def _of(self, token: str) -> Any:
+        """A hash that has begun with the secret and a token's name."""
+        if token not in self._begun:
+            own = hashlib.blake2b(token.encode(), key=self._secret).digest()
+            self._begun[token] = hashlib.blake2b(key=own, digest_size=KEY_HASH_BYTES)
+        return self._begun[token]
+
+
+def keys_in(headers: Mapping[str, str]) -> Any:
+    """The keys in the header of a request whose body has no room for them; None without any.
+
+    Raises:
+        InvalidInput: The header is no JSON.
+    """
+    text = headers.get(KEYS_HEADER)
+    return None if text is None else keys_of(text.encode("latin-1", errors="replace"))
+
+
+def keys_of(text: bytes) -> Any:
+    """Keys as JSON.
+
+    Raises:
+        InvalidInput: It is none.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(("keys",), f"a JSON list is needed: {error}", "json") from error
+
+
+def _are_good_texts(keys: list[Any]) -> bool:
+    if set(map(type, keys)) != {str} or max(map(len, keys)) > LONGEST_KEY or not all(keys):
+        return False
+    together = "".join(keys)
+    return "\0" not in together and (together.isascii() or _is_unicode(together))
+
+
+def _text(key: Any, place: int) -> str:
+    """A key as text: an integer is its decimal text, as in CSV files."""
+    if isinstance(key, int) and not isinstance(key, bool):
+        return str(key)
+    good = isinstance(key, str) and 0 < len(key) <= LONGEST_KEY
+    if not good or "\0" in key or not _is_unicode(key):
+        raise InvalidInput(("keys", place), f"{WANTED}, got {shown(key)}", "key")
+    return str(key)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _refuse_second(texts: list[str]) -> None:
+    first: dict[str, int] = {}
+    for i, text in enumerate(texts):
+        if text in first:
+            raise InvalidInput(
+                ("keys", i), f"{shown(text)} is the key of row {first[text]} already", "twice"
+            )
+        first[text] = i
