@@ -45,7 +45,7 @@ WAITING = text(
     where f."row" = -1 and f.key = new.key group by f.key"""  # noqa: S608
 )
 """The new keys first (SQLite keeps to the order of a cross join): labels may wait in vain."""
-WAIT = select(t.feedback.c.seq).where(t.feedback.c.row == literal_column(str(WAITS))).limit(1)
+WAIT = select(t.feedback.c.key).where(t.feedback.c.row == literal_column(str(WAITS))).limit(1)
 """Labels that wait; as it is written, the index of these holds the answer."""
 ANY = select(t.prediction_keys.c.place).limit(1)
 
@@ -105,12 +105,15 @@ def bound(c: Connection, records: Sequence[FeedbackRecord]) -> list[FeedbackReco
 
 def _newest_rows(c: Connection, keys: set[bytes]) -> dict[bytes, Bound]:
     """The row of the newest prediction of each key; keys without one are left out."""
-    k = t.prediction_keys.c
-    places: dict[bytes, int] = {}
+    k, p = t.prediction_keys.c, t.predictions.c
+    both = t.prediction_keys.join(t.predictions, p.seq == k.place // ROWS)
+    rows: dict[bytes, Bound] = {}
     for part in chunks(sorted(keys)):
-        found = c.execute(select(k.key, k.place).where(k.key.in_(part)))
-        places.update((bytes(r.key), r.place) for r in found)
-    return _rows_at(c, places)
+        query = select(k.key, k.place, p.request).select_from(both).where(k.key.in_(part))
+        rows.update(
+            (bytes(r.key), Bound(bytes(r.request), r.place % ROWS)) for r in c.execute(query)
+        )
+    return rows
 
 
 def drop_keys(c: Connection, keys: Sequence[bytes], last: int) -> None:

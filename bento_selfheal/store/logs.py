@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, literal, select
+from sqlalchemy import Connection, func, insert, literal, select, tuple_
 
 from bento_selfheal.core.ids import issued_at
 from bento_selfheal.core.records import (
@@ -217,13 +217,19 @@ def _revision(kept: tuple[int, int]) -> int:
 def _newest_labels(c: Connection, labels: Sequence[FeedbackRecord]) -> Labels:
     """The labels that are kept for the rows and the keys of these."""
     f = t.feedback.c
+    row, kept = (f.request.label("name"), f.row), (f.label, f.revision)
+    by_key = (f.key.label("name"), literal(WAITS).label("row"))
+    requests = {r.request for r in labels if r.key is None}
+    # By key, labels of one request come one by one, and a request may have many rows.
+    rows = {(r.request, r.row) for r in labels if r.key is not None}
+    keys = {r.key for r in labels if r.key is not None}
+    queries = [select(*row, *kept).where(f.request.in_(part)) for part in chunks(sorted(requests))]
+    both = tuple_(f.request, f.row)
+    queries += [select(*row, *kept).where(both.in_(part)) for part in chunks(sorted(rows))]
+    queries += [select(*by_key, *kept).where(f.key.in_(part)) for part in chunks(sorted(keys))]
     newest: Labels = defaultdict(lambda: NONE)
-    rows = (f.request, f.row, {r.request for r in labels})
-    keys = (f.key, literal(WAITS).label("row"), {r.key for r in labels if r.key is not None})
-    for name, row, wanted in (rows, keys):
-        for part in chunks(sorted(wanted)):
-            query = select(name.label("name"), row, f.label, f.revision).where(name.in_(part))
-            for r in c.execute(query):
-                kept = newest[bytes(r.name), r.row]
-                newest[bytes(r.name), r.row] = max(kept, (r.label, r.revision), key=_revision)
+    for query in queries:
+        for r in c.execute(query):
+            name = (bytes(r.name), r.row)
+            newest[name] = max(newest[name], (r.label, r.revision), key=_revision)
     return dict(newest)
