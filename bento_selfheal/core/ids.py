@@ -17,6 +17,8 @@ import hmac
 import secrets
 import time
 
+KEY_HASH_BYTES = 16
+"""Of a row's own key only a hash of this length is kept."""
 KEY_BYTES = 12
 TIME_BYTES = 6
 LEFT_OUT = 0x80

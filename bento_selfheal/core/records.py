@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bento_selfheal.core.ids import issued_at
+from bento_selfheal.core.ids import KEY_HASH_BYTES, issued_at
 
-KEY_HASH_BYTES = 16
-"""Of a row's own key only a hash of this length is kept."""
 WAITS = -1
 """The row of a label whose key has no prediction in the log yet."""
 EARLY_SECONDS = 10.0
@@ -168,8 +166,7 @@ class FeedbackRecord:
     """One label in the feedback log."""
 
     request: bytes
-    """Key of the request; for a row that came with its features, or that waits for its prediction,
-    a key of its own."""
+    """Key of the request; one of its own where the row has features or waits for its prediction."""
     row: int
     """Number of the row in the request; `WAITS` until a prediction of its key is logged."""
     label: int

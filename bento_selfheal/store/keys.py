@@ -21,7 +21,8 @@ from sqlalchemy import (
     update,
 )
 
-from bento_selfheal.core.records import KEY_HASH_BYTES, WAITS, FeedbackRecord, PredictionRecord
+from bento_selfheal.core.ids import KEY_HASH_BYTES
+from bento_selfheal.core.records import WAITS, FeedbackRecord, PredictionRecord
 from bento_selfheal.store import tables as t
 
 PER_STATEMENT = 500

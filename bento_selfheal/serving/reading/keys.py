@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from bento_selfheal.core.records import KEY_HASH_BYTES
+from bento_selfheal.core.ids import KEY_HASH_BYTES
 from bento_selfheal.errors import InvalidInput
 from bento_selfheal.serving.reading.refusals import shown
 from bento_selfheal.wire.messages import KEYS_HEADER, LONGEST_KEY
