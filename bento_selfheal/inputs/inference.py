@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.inputs.column import Column, Kind
-from bento_selfheal.inputs.plain_table import check_names, decoded
+from bento_selfheal.inputs.plain_table import check_names, without_runs
 from bento_selfheal.inputs.text_values import is_text
 
 DAY = 86_400e6
@@ -78,8 +78,7 @@ def infer(table: pa.Table, label: str | None, drop: Sequence[str] = ()) -> Infer
 
 def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """No runs, no dictionary, and null for NaN."""
-    if pa.types.is_run_end_encoded(values.type):
-        values = decoded(values)
+    values = without_runs(values)
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     if pa.types.is_floating(values.type):

@@ -44,8 +44,7 @@ def plain_table(table: pa.Table, notes: list[str]) -> pa.Table:
 
 
 def _plain(column: pa.ChunkedArray, found: Counter[str]) -> pa.ChunkedArray:
-    if pa.types.is_run_end_encoded(column.type):
-        column = decoded(column)
+    column = without_runs(column)
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
         if is_text(column.type):
@@ -62,10 +61,12 @@ def _plain(column: pa.ChunkedArray, found: Counter[str]) -> pa.ChunkedArray:
     return column
 
 
-def decoded(runs: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The values of a column of runs, one for each row."""
-    whole = [pc.run_end_decode(chunk) for chunk in runs.chunks]
-    return pa.chunked_array(whole, runs.type.value_type)
+def without_runs(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column with a value for each row, also where it is one of runs."""
+    if not pa.types.is_run_end_encoded(column.type):
+        return column
+    whole = [pc.run_end_decode(chunk) for chunk in column.chunks]
+    return pa.chunked_array(whole, column.type.value_type)
 
 
 def note_markers(found: Counter[str], notes: list[str]) -> None:
