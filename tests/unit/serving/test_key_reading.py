@@ -13,22 +13,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from answering import predictor_of, quiet_worker
 from steps import Item
 
 from bento_selfheal.client.bodies import body_of
-from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.records import FeedbackOutcome, FeedbackRecord, PredictionRecord
-from bento_selfheal.deployment.deploy import prepare
 from bento_selfheal.errors import InvalidInput
 from bento_selfheal.packaging.package import Package
-from bento_selfheal.serving.answering.dispatcher import Dispatcher
 from bento_selfheal.serving.answering.predictor import Predictor
 from bento_selfheal.serving.http.auth import ASKED_BY, NOBODY
 from bento_selfheal.serving.http.replies import Reply
 from bento_selfheal.serving.reading.keys import KeyReader
 from bento_selfheal.serving.worker import Worker
 from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows
-from bento_selfheal.telemetry.spans import Telemetry
 from bento_selfheal.wire import arrow
 from bento_selfheal.wire.messages import ARROW, KEYS_HEADER, NPY, FeedbackItem
 
@@ -38,20 +35,13 @@ KEYS = ["tx-1", "größer", "17"]
 
 @pytest.fixture
 def worker(package: Package, tmp_path: Path) -> Iterator[Worker]:
-    """A worker that is not followed or logged by any thread."""
-    settings = Settings(model=package.tag, state_dir=tmp_path / "state", monitor=True)
-    prepare(settings)
-    worker = Worker(settings, Telemetry())
-    yield worker
-    worker.feedback.stop()
-    worker.store.close()
+    with quiet_worker(package, tmp_path / "state") as worker:
+        yield worker
 
 
 @pytest.fixture
 def predictor(worker: Worker) -> Predictor:
-    rows = worker.package.reference_rows
-    dispatcher = Dispatcher(worker.computing, rows, worker.record, Settings(), cores=1)
-    return Predictor(worker, dispatcher, Telemetry())
+    return predictor_of(worker)
 
 
 def rows(n: int = 3) -> Any:

@@ -14,12 +14,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from answering import predictor_of, quiet_worker
 from numpy.typing import NDArray
 
-from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.decision import decide_classes
 from bento_selfheal.core.records import OperatingPoint, PointKind, PredictionRecord
-from bento_selfheal.deployment.deploy import prepare
 from bento_selfheal.errors import InvalidInput, Overloaded
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.package import Package
@@ -31,7 +30,6 @@ from bento_selfheal.serving.http.replies import Reply
 from bento_selfheal.serving.predict_service import PredictBase
 from bento_selfheal.serving.worker import Worker
 from bento_selfheal.simulation.streams import article_rows
-from bento_selfheal.telemetry.spans import Telemetry
 from bento_selfheal.wire.messages import NPY, THRESHOLD_HEADER, VERIFIED_HEADER
 
 JSON = {"content-type": "application/json"}
@@ -40,20 +38,13 @@ LOW, HIGH = OperatingPoint(0.0, PointKind.COSTS), OperatingPoint(1.0, PointKind.
 
 @pytest.fixture
 def worker(package: Package, tmp_path: Path) -> Iterator[Worker]:
-    """A worker that is not followed or logged by any thread."""
-    settings = Settings(model=package.tag, state_dir=tmp_path / "state", monitor=True)
-    prepare(settings)
-    worker = Worker(settings, Telemetry())
-    yield worker
-    worker.feedback.stop()
-    worker.store.close()
+    with quiet_worker(package, tmp_path / "state") as worker:
+        yield worker
 
 
 @pytest.fixture
 def predictor(worker: Worker) -> Predictor:
-    rows = worker.package.reference_rows
-    dispatcher = Dispatcher(worker.computing, rows, worker.record, Settings(), cores=1)
-    return Predictor(worker, dispatcher, Telemetry())
+    return predictor_of(worker)
 
 
 def rows(n: int = 50) -> NDArray[np.float32]:
