@@ -18,7 +18,7 @@ import numpy as np
 from bento_selfheal.core.given import array_of, column_of, is_image, is_missing, table_of
 from bento_selfheal.errors import InvalidInput
 from bento_selfheal.wire import npy
-from bento_selfheal.wire.messages import ARROW, FACTS_HEADER, KEYS_HEADER, NPY
+from bento_selfheal.wire.messages import ARROW, FACTS_HEADER, KEYS_HEADER, NPY, text_of_key
 
 JSON, PNG, TEXT = "application/json", "image/png", "text/plain; charset=utf-8"
 LONGEST_HEADER = 6_000
@@ -102,8 +102,7 @@ def _with_keys(table: Any, keys: Any) -> Any:
     """A table with its keys as a column; they are read as JSON would carry them."""
     if keys is None:
         return table
-    listed = json.loads(_told(keys, "keys"))
-    texts = [str(key) if type(key) is int else key for key in listed]
+    texts = [text_of_key(key) for key in json.loads(_told(keys, "keys"))]
     if len(texts) != len(table):
         raise InvalidInput(
             ("keys",), f"{len(texts)} keys for {len(table)} rows: give one each", "keys"

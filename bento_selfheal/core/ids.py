@@ -27,6 +27,11 @@ MAC_BYTES = 9
 TOKEN_CHARS = (KEY_BYTES + ROWS_BYTES + MAC_BYTES) * 4 // 3
 
 
+def key_at(keys: bytes, row: int) -> bytes:
+    """The hash of a row's own key, of those of a request one after the other; empty beyond."""
+    return keys[row * KEY_HASH_BYTES : (row + 1) * KEY_HASH_BYTES]
+
+
 class IdSigner:
     """Issues and reads prediction ids.
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bento_selfheal.core.ids import KEY_HASH_BYTES, issued_at
+from bento_selfheal.core.ids import issued_at, key_at
 
 WAITS = -1
 """The row of a label whose key has no prediction in the log yet."""
@@ -158,7 +158,7 @@ class PredictionRecord:
 
     def key_of(self, row: int) -> bytes | None:
         """The hash of a row's own key; None where it has none."""
-        return self.keys[row * KEY_HASH_BYTES : (row + 1) * KEY_HASH_BYTES] or None
+        return key_at(self.keys, row) or None
 
 
 @dataclass(frozen=True)

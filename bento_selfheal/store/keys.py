@@ -21,7 +21,7 @@ from sqlalchemy import (
     update,
 )
 
-from bento_selfheal.core.ids import KEY_HASH_BYTES
+from bento_selfheal.core.ids import KEY_HASH_BYTES, key_at
 from bento_selfheal.core.records import WAITS, FeedbackRecord, PredictionRecord
 from bento_selfheal.store import tables as t
 
@@ -29,11 +29,13 @@ PER_STATEMENT = 500
 """Values that one statement names."""
 ROWS = 2**24
 """Rows that a place has room for, as ids have."""
-OF_RUN = """with recursive n(i) as (select 0 union all select i + 1 from n where i + 1 < :count),
+OF_RUN = f"""with recursive n(i) as (select 0 union all select i + 1 from n where i + 1 < :count),
 new(key, place) as (
-    select substr(:keys, 16 * i + 1, 16), (:first + i / :rows) * 16777216 + i % :rows from n
+    select substr(:keys, {KEY_HASH_BYTES} * i + 1, {KEY_HASH_BYTES}),
+        (:first + i / :rows) * {ROWS} + i % :rows
+    from n
 )
-"""
+"""  # noqa: S608 - of our own numbers
 INDEX = text(
     f"""{OF_RUN} insert into prediction_keys (key, place)
     select key, max(place) from new group by key
@@ -120,7 +122,9 @@ def _newest_rows(c: Connection, keys: set[bytes]) -> dict[bytes, Bound]:
 def drop_keys(c: Connection, keys: Sequence[bytes], last: int) -> None:
     """Forget the hashes of requests that are deleted, up to a place, unless asked again since."""
     k = t.prediction_keys.c
-    gone = [{"gone": blob[at : at + 16]} for blob in keys for at in range(0, len(blob), 16)]
+    gone = [
+        {"gone": key_at(blob, row)} for blob in keys for row in range(len(blob) // KEY_HASH_BYTES)
+    ]
     if gone:
         old = k.place < (last + 1) * ROWS
         c.execute(delete(t.prediction_keys).where(k.key == bindparam("gone"), old), gone)
@@ -156,7 +160,7 @@ def _with_keys_of_rows(
         query = select(p.request, p.own_keys).where(p.request.in_(part), p.own_keys.is_not(None))
         with_keys.update((bytes(r.request), bytes(r.own_keys)) for r in c.execute(query))
     return [
-        replace(r, key=with_keys[r.request][16 * r.row : 16 * r.row + 16])
+        replace(r, key=key_at(with_keys[r.request], r.row))
         if r.key is None and r.request in with_keys else r
         for r in records
     ]  # fmt: skip

@@ -72,7 +72,8 @@ class Logs(Part):
                 row["upto"] = upto
             c.execute(insert(t.predictions), rows)
             append_inputs(c, records)
-            index_keys(c, records, c.execute(newest_place(t.predictions)).scalar_one())
+            if any(r.keys for r in records):
+                index_keys(c, records, c.execute(newest_place(t.predictions)).scalar_one())
 
     def add_feedback(self, records: Sequence[FeedbackRecord]) -> FeedbackResult:
         """Write labels; each counts once, however often it is sent. On disk on return.

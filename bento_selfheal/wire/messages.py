@@ -73,8 +73,8 @@ Keys = Annotated[
 ]
 
 
-def _text_of_key(key: Any) -> Any:
-    """An integer as its text."""
+def text_of_key(key: Any) -> Any:
+    """A key that is an integer as its decimal text, as in CSV files; others as they are."""
     return str(key) if isinstance(key, int) and not isinstance(key, bool) else key
 
 
@@ -137,7 +137,7 @@ class FeedbackItem(BaseModel):
     """The row itself, if it was never predicted here."""
     key: Annotated[
         str | None,
-        BeforeValidator(_text_of_key),
+        BeforeValidator(text_of_key),
         WithJsonSchema({"anyOf": [*KEY["oneOf"], {"type": "null"}]}),
     ] = Field(default=None, min_length=1, max_length=LONGEST_KEY, pattern=NO_NUL)
     """Your own key, as sent to `/predict` with the same token: the label belongs to the newest

@@ -12,7 +12,7 @@ import orjson
 from bento_selfheal.core.ids import KEY_HASH_BYTES
 from bento_selfheal.errors import InvalidInput
 from bento_selfheal.serving.reading.refusals import shown
-from bento_selfheal.wire.messages import KEYS_HEADER, LONGEST_KEY
+from bento_selfheal.wire.messages import KEYS_HEADER, LONGEST_KEY, text_of_key
 
 WANTED = f"a text of 1 to {LONGEST_KEY} characters, or an integer, is needed"
 
@@ -106,13 +106,11 @@ def _are_good_texts(keys: list[Any]) -> bool:
 
 
 def _text(key: Any, place: int) -> str:
-    """A key as text: an integer is its decimal text, as in CSV files."""
-    if isinstance(key, int) and not isinstance(key, bool):
-        return str(key)
-    good = isinstance(key, str) and 0 < len(key) <= LONGEST_KEY
-    if not good or "\0" in key or not _is_unicode(key):
+    text = text_of_key(key)
+    good = isinstance(text, str) and 0 < len(text) <= LONGEST_KEY
+    if not good or "\0" in text or not _is_unicode(text):
         raise InvalidInput(("keys", place), f"{WANTED}, got {shown(key)}", "key")
-    return str(key)
+    return str(text)
 
 
 def _is_unicode(text: str) -> bool:
