@@ -6,8 +6,8 @@ where the log has a prediction of it, else with the first prediction that is log
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from sqlalchemy import (
     literal_column,
     select,
     text,
+    tuple_,
     update,
 )
 
@@ -29,12 +30,10 @@ PER_STATEMENT = 500
 """Values that one statement names."""
 ROWS = 2**24
 """Rows that a place has room for, as ids have."""
-OF_RUN = f"""with recursive n(i) as (select 0 union all select i + 1 from n where i + 1 < :count),
-new(key, place) as (
-    select substr(:keys, {KEY_HASH_BYTES} * i + 1, {KEY_HASH_BYTES}),
-        (:first + i / :rows) * {ROWS} + i % :rows
-    from n
-)
+COUNT = "with recursive n(i) as (select 0 union all select i + 1 from n where i + 1 < :count),"
+KEY = f"substr(:keys, {KEY_HASH_BYTES} * i + 1, {KEY_HASH_BYTES})"
+OF_RUN = f"""{COUNT}
+new(key, place) as (select {KEY}, (:first + i / :rows) * {ROWS} + i % :rows from n)
 """  # noqa: S608 - of our own numbers
 INDEX = text(
     f"""{OF_RUN} insert into prediction_keys (key, place)
@@ -48,6 +47,19 @@ WAITING = text(
     where f."row" = -1 and f.key = new.key group by f.key"""  # noqa: S608
 )
 """The new keys first (SQLite keeps to the order of a cross join): labels may wait in vain."""
+OF_LABELS = f"{COUNT} named(i, key) as (select i, {KEY} from n)"  # noqa: S608
+LABELLED = text(
+    f"""{OF_LABELS} select n.i, f.request, f."row", f.label, f.revision,
+        f.features is null as plain
+    from named n cross join feedback f where f.key = n.key"""  # noqa: S608
+)
+NEWEST = text(
+    f"""{OF_LABELS} select n.i, p.request, k.place, f.label, f.revision
+    from named n cross join prediction_keys k
+    join predictions p on p.seq = k.place / {ROWS}
+    left join feedback f on f.request = p.request and f."row" = k.place % {ROWS}
+    where k.key = n.key"""  # noqa: S608
+)
 WAIT = select(t.feedback.c.key).where(t.feedback.c.row == literal_column(str(WAITS))).limit(1)
 """Labels that wait; as it is written, the index of these holds the answer."""
 ANY = select(t.prediction_keys.c.place).limit(1)
@@ -55,12 +67,22 @@ ANY = select(t.prediction_keys.c.place).limit(1)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Bound:
-    """A row that a key is bound to."""
+Place = tuple[bytes, int]
+"""(request, row) of a prediction, or (key, `WAITS`)."""
+Labels = dict[Place, tuple[int, int]]
+"""(label, revision) of each that has a label."""
 
-    request: bytes
-    row: int
+
+@dataclass(frozen=True)
+class Kept:
+    """The newest label of each place."""
+
+    labels: Labels = field(default_factory=dict)
+
+    def add(self, place: Place, label: int, revision: int) -> None:
+        """Take a label in unless there is a newer one."""
+        if place not in self.labels or self.labels[place][1] < revision:
+            self.labels[place] = label, revision
 
 
 def index_keys(c: Connection, records: Sequence[PredictionRecord], last: int) -> None:
@@ -94,29 +116,53 @@ def _runs(records: Sequence[PredictionRecord], place: int) -> Iterator[dict[str,
         place += len(run)
 
 
-def bound(c: Connection, records: Sequence[FeedbackRecord]) -> list[FeedbackRecord]:
-    """Labels with the row that each belongs to, and its key where it has one.
+def bound(c: Connection, records: Sequence[FeedbackRecord]) -> tuple[list[FeedbackRecord], Labels]:
+    """Labels with the row that each belongs to and with its key, and what is kept by the keys.
 
     A label by id takes the key of its row, so that one by key is known to be the same.
+
+    Returns:
+        The labels, and those that are kept for their keys and for the rows of the keys.
     """
     records = _with_keys_of_rows(c, records)
-    keys = {r.key for r in records if r.key is not None}
-    labelled = _labelled_rows(c, keys)
-    newest = _newest_rows(c, keys - labelled.keys())
-    return [_on_its_row(r, labelled, newest) for r in records]
+    keys = sorted({r.key for r in records if r.key is not None})
+    if not keys:
+        return records, {}
+    kept = Kept()
+    labelled = _labelled_rows(c, keys, kept)
+    newest = _newest_rows(c, [key for key in keys if key not in labelled], kept)
+    return [_on_its_row(r, labelled, newest) for r in records], kept.labels
 
 
-def _newest_rows(c: Connection, keys: set[bytes]) -> dict[bytes, Bound]:
-    """The row of the newest prediction of each key; keys without one are left out."""
-    k, p = t.prediction_keys.c, t.predictions.c
-    both = t.prediction_keys.join(t.predictions, p.seq == k.place // ROWS)
-    rows: dict[bytes, Bound] = {}
-    for part in chunks(sorted(keys)):
-        query = select(k.key, k.place, p.request).select_from(both).where(k.key.in_(part))
-        rows.update(
-            (bytes(r.key), Bound(bytes(r.request), r.place % ROWS)) for r in c.execute(query)
-        )
+def _labelled_rows(c: Connection, keys: list[bytes], kept: Kept) -> dict[bytes, Place]:
+    """The rows that keys are bound to by a label."""
+    rows: dict[bytes, Place] = {}
+    for i, request, row, label, revision, plain in _of_keys(c, LABELLED, keys):
+        kept.add((keys[i], WAITS), label, revision)
+        if row != WAITS and plain:
+            rows[keys[i]] = bytes(request), row
+    f = t.feedback.c
+    for part in chunks(sorted(rows.values())):
+        query = select(f.request, f.row, f.label, f.revision)
+        for r in c.execute(query.where(tuple_(f.request, f.row).in_(part))):
+            kept.add((bytes(r.request), r.row), r.label, r.revision)
     return rows
+
+
+def _newest_rows(c: Connection, keys: list[bytes], kept: Kept) -> dict[bytes, Place]:
+    """The row of the newest prediction of each key; keys without one are left out."""
+    rows: dict[bytes, Place] = {}
+    for i, request, place, label, revision in _of_keys(c, NEWEST, keys):
+        row = rows[keys[i]] = bytes(request), place % ROWS
+        if label is not None:
+            kept.add(row, label, revision)
+    return rows
+
+
+def _of_keys(c: Connection, statement: Any, keys: list[bytes]) -> Iterable[Any]:
+    if not keys:
+        return ()
+    return c.execute(statement, {"keys": b"".join(keys), "count": len(keys)})
 
 
 def drop_keys(c: Connection, keys: Sequence[bytes], last: int) -> None:
@@ -137,7 +183,7 @@ def chunks(items: list[T]) -> Iterator[list[T]]:
 
 
 def _on_its_row(
-    label: FeedbackRecord, labelled: dict[bytes, Bound], newest: dict[bytes, Bound]
+    label: FeedbackRecord, labelled: dict[bytes, Place], newest: dict[bytes, Place]
 ) -> FeedbackRecord:
     """A label on the row that its key is bound to, if it is; one with features brings its row."""
     if label.key is None or label.features is not None:
@@ -145,12 +191,11 @@ def _on_its_row(
     row = labelled.get(label.key)
     if row is None and label.row == WAITS:
         row = newest.get(label.key)
-    return label if row is None else replace(label, request=row.request, row=row.row)
+    return label if row is None else label.on(*row)
 
 
-def _with_keys_of_rows(
-    c: Connection, records: Sequence[FeedbackRecord]
-) -> Sequence[FeedbackRecord]:
+def _with_keys_of_rows(c: Connection, records: Sequence[FeedbackRecord]) -> list[FeedbackRecord]:
+    records = list(records)
     named = {r.request for r in records if r.key is None and r.features is None}
     if not named or c.execute(ANY).first() is None:
         return records
@@ -166,33 +211,22 @@ def _with_keys_of_rows(
     ]  # fmt: skip
 
 
-def _labelled_rows(c: Connection, keys: set[bytes]) -> dict[bytes, Bound]:
-    """The rows that keys are bound to by a label."""
-    f = t.feedback.c
-    rows: dict[bytes, Bound] = {}
-    for part in chunks(sorted(keys)):
-        bound = f.row != WAITS, f.features.is_(None)
-        query = select(f.key, f.request, f.row).where(f.key.in_(part), *bound)
-        rows.update((bytes(r.key), Bound(bytes(r.request), r.row)) for r in c.execute(query))
-    return rows
-
-
-def _rows_at(c: Connection, places: dict[bytes, int]) -> dict[bytes, Bound]:
+def _rows_at(c: Connection, places: dict[bytes, int]) -> dict[bytes, Place]:
     p = t.predictions.c
     requests: dict[int, bytes] = {}
     for part in chunks(sorted({place // ROWS for place in places.values()})):
         found = c.execute(select(p.seq, p.request).where(p.seq.in_(part)))
         requests.update((r.seq, bytes(r.request)) for r in found)
     return {
-        key: Bound(requests[place // ROWS], place % ROWS)
+        key: (requests[place // ROWS], place % ROWS)
         for key, place in places.items()
         if place // ROWS in requests
     }
 
 
-def _bind(c: Connection, key: bytes, row: Bound) -> None:
+def _bind(c: Connection, key: bytes, row: Place) -> None:
     """Bind the labels that wait under a key; one of the row itself, by its id, is left in force."""
     f, other = t.feedback.c, t.feedback.alias().c
-    labelled = select(other.seq).where(other.request == row.request, other.row == row.row)
+    labelled = select(other.seq).where(other.request == row[0], other.row == row[1])
     waiting = update(t.feedback).where(f.key == key, f.row == WAITS, ~labelled.exists())
-    c.execute(waiting.values(request=row.request, row=row.row))
+    c.execute(waiting.values(request=row[0], row=row[1]))

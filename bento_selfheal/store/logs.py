@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, literal, select, tuple_
+from sqlalchemy import Connection, func, insert, select, text
 
 from bento_selfheal.core.ids import issued_at
 from bento_selfheal.core.records import (
@@ -21,15 +20,18 @@ from bento_selfheal.store import codec
 from bento_selfheal.store import tables as t
 from bento_selfheal.store.connections import Part, WriteLock
 from bento_selfheal.store.inputs import append_inputs
-from bento_selfheal.store.keys import bound, chunks, index_keys
+from bento_selfheal.store.keys import Kept, Labels, Place, bound, chunks, index_keys
 
 MOST_LABELS = 1024
 """Labels of one read: a promotion among them ends the step, and the rest is read again."""
 IN_BOTH = 2
 """A key stands in the log and in the index of keys."""
 
-Labels = dict[tuple[bytes, int], tuple[int, int]]
-"""(request, row) → (label, revision); of an own key (key, `WAITS`)."""
+LABEL = [column.name for column in t.feedback.columns if column is not t.feedback.c.seq]
+ADD_LABEL = text(
+    f'''insert into feedback ("{'", "'.join(LABEL)}") values (:{", :".join(LABEL)})'''  # noqa: S608
+)
+"""As text: what SQLAlchemy does for each value takes as long as the database."""
 NONE = (-1, -1)
 
 
@@ -83,10 +85,11 @@ class Logs(Part):
         """
         with self._db.write(WriteLock.LOGS) as c:
             after = c.execute(newest_place(t.predictions)).scalar_one()
-            labels = bound(c, records)
-            result, fresh = _judge(labels, _newest_labels(c, labels), _horizon(c), after)
+            labels, kept = bound(c, records)
+            kept |= _kept_by_request(c, [r for r in records if r.row != WAITS])
+            result, fresh = _judge(labels, kept, _horizon(c), after)
             if fresh:
-                c.execute(insert(t.feedback), fresh)
+                c.execute(ADD_LABEL, fresh)
         return result
 
     def read_log(
@@ -189,7 +192,8 @@ def _judge(
     result, fresh = FeedbackResult([], {}, rows=[(r.request, r.row) for r in records]), []
     for i, r in enumerate(records):
         names = _names(r)
-        label, revision = max((newest.get(name, NONE) for name in names), key=_revision)
+        kept = [newest[name] for name in names if name in newest]
+        label, revision = max(kept, key=_revision) if kept else NONE
         if label == r.label:
             result.outcomes.append(FeedbackOutcome.KNOWN)
         elif revision >= 0 and not r.corrects:
@@ -206,7 +210,7 @@ def _judge(
     return result, fresh
 
 
-def _names(r: FeedbackRecord) -> list[tuple[bytes, int]]:
+def _names(r: FeedbackRecord) -> list[Place]:
     """What a label counts once for: its row, and its key."""
     return [(r.request, r.row)] if r.key is None else [(r.request, r.row), (r.key, WAITS)]
 
@@ -215,22 +219,11 @@ def _revision(kept: tuple[int, int]) -> int:
     return kept[1]
 
 
-def _newest_labels(c: Connection, labels: Sequence[FeedbackRecord]) -> Labels:
-    """The labels that are kept for the rows and the keys of these."""
-    f = t.feedback.c
-    row, kept = (f.request.label("name"), f.row), (f.label, f.revision)
-    by_key = (f.key.label("name"), literal(WAITS).label("row"))
-    requests = {r.request for r in labels if r.key is None}
-    # By key, labels of one request come one by one, and a request may have many rows.
-    rows = {(r.request, r.row) for r in labels if r.key is not None}
-    keys = {r.key for r in labels if r.key is not None}
-    queries = [select(*row, *kept).where(f.request.in_(part)) for part in chunks(sorted(requests))]
-    both = tuple_(f.request, f.row)
-    queries += [select(*row, *kept).where(both.in_(part)) for part in chunks(sorted(rows))]
-    queries += [select(*by_key, *kept).where(f.key.in_(part)) for part in chunks(sorted(keys))]
-    newest: Labels = defaultdict(lambda: NONE)
-    for query in queries:
-        for r in c.execute(query):
-            name = (bytes(r.name), r.row)
-            newest[name] = max(newest[name], (r.label, r.revision), key=_revision)
-    return dict(newest)
+def _kept_by_request(c: Connection, labels: Sequence[FeedbackRecord]) -> Labels:
+    """The labels that are kept for the rows of these, which came by id or with their features."""
+    f, kept = t.feedback.c, Kept()
+    query = select(f.request, f.row, f.label, f.revision)
+    for part in chunks(sorted({r.request for r in labels})):
+        for r in c.execute(query.where(f.request.in_(part))):
+            kept.add((bytes(r.request), r.row), r.label, r.revision)
+    return kept.labels
