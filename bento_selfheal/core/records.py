@@ -185,14 +185,6 @@ class FeedbackRecord:
     key: bytes | None = None
     """Hash of the row's own key, where it has one: a label counts once for each."""
 
-    def on(self, request: bytes, row: int) -> FeedbackRecord:
-        """The same label of another row."""
-        # `dataclasses.replace` takes four times as long, for each of thousands of labels a second.
-        return FeedbackRecord(
-            request, row, self.label, self.time, self.source, self.features, self.corrects,
-            self.trace, self.after, self.seq, self.key,
-        )  # fmt: skip
-
 
 @dataclass(frozen=True)
 class NewSnapshot:

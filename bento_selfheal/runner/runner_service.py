@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import bentoml
-import torch
 
 from bento_selfheal.config.settings import load_settings
 from bento_selfheal.deployment.deploy import prepare
+from bento_selfheal.deployment.threads import one_thread_a_call
 from bento_selfheal.runner.pacing import load_optimizer, stand_back
 from bento_selfheal.runner.runner import Runner
 from bento_selfheal.telemetry.logs import log_with_bentoml
@@ -23,7 +23,7 @@ class HealingRunnerBase:
     def __init__(self) -> None:
         settings = load_settings()
         log_with_bentoml(settings.log_format)
-        torch.set_num_threads(1)
+        one_thread_a_call()
         load_optimizer()
         stand_back(settings.runner_nice)
         self._runner = Runner(settings, open_telemetry())

@@ -11,11 +11,11 @@ from typing import Annotated, Any, ClassVar
 
 import anyio.to_thread
 import bentoml
-import torch
 from pydantic import WrapValidator
 
 from bento_selfheal.config.settings import Settings, load_settings
 from bento_selfheal.core.records import FeedbackOutcome
+from bento_selfheal.deployment.threads import one_thread_a_call
 from bento_selfheal.errors import InvalidInput, Overloaded, PackageError, StoreError
 from bento_selfheal.internals import (
     hide_input,
@@ -82,7 +82,7 @@ class PredictBase:
         settings = load_settings()
         log_with_bentoml(settings.log_format)
         cores = usable_cores()
-        torch.set_num_threads(1)
+        one_thread_a_call()
         self._telemetry = open_telemetry()
         self._worker = Worker(settings, self._telemetry)
         self._dispatcher = _dispatcher_of(self._worker, settings, cores)
