@@ -30,6 +30,7 @@ LAYERS: dict[str, set[str]] = {
     "model": {"core", "experts", "standardize"},
     "inputs": {"core", "errors", "model", "standardize"},
     "wire": {"core"},
+    "labelling": {"core", "errors", "wire"},
     "embedding": {"core", "errors", "model", "wire"},
     "estimators": {"embedding", "errors", "inputs", "model"},
     "client": {"core", "errors", "wire"},
@@ -58,8 +59,8 @@ LAYERS: dict[str, set[str]] = {
     },
     "serving": {
         "config", "core", "dashboard", "deployment", "embedding", "errors", "estimators", "image",
-        "inputs", "internals", "model", "packaging", "packaging.package", "scoring", "store",
-        "telemetry", "wire",
+        "inputs", "internals", "labelling", "model", "packaging", "packaging.package", "scoring",
+        "store", "telemetry", "wire",
     },
     "runner": {
         "config", "core", "deployment", "errors", "healing", "inputs", "packaging",
