@@ -48,6 +48,8 @@ class LabelTable(Protocol):
 
     names: list[str]
     """Of its columns."""
+    count: int | None
+    """How many rows it says that it has; None where it does not say."""
 
     def parts(self, columns: Sequence[str], size: int) -> Iterator[Rows]:
         """Its rows, ``size`` at a time, with these columns.
@@ -55,6 +57,9 @@ class LabelTable(Protocol):
         Raises:
             ValueError: It is damaged, from some row on.
         """
+
+    def close(self) -> None:
+        """Let go of the file, which stays open."""
 
 
 def open_table(file: BinaryIO) -> LabelTable:
@@ -91,12 +96,17 @@ class CsvTable:
         encoding = next((name for bom, name in BOMS if start.startswith(bom)), "utf-8")
         sample = start[: len(start) & ~1].decode(encoding, errors="replace")
         # A cell that is not of this encoding is wrong by itself, and no other.
-        text = io.TextIOWrapper(file, encoding, errors="surrogateescape", newline="")
-        self._reader = csv.reader(text, delimiter=_separator(sample))
-        header = next((cells for _, cells in self._read()), None)
-        if header is None:
-            raise ValueError("it is empty: its first line must hold the names of the columns")
+        self._text = io.TextIOWrapper(file, encoding, errors="surrogateescape", newline="")
+        self._reader = csv.reader(self._text, delimiter=_separator(sample))
+        try:
+            header = next((cells for _, cells in self._read()), None)
+            if header is None:
+                raise ValueError("it is empty: its first line must hold the names of the columns")
+        except ValueError:
+            self.close()
+            raise
         self.names = [name.strip() for name in header]
+        self.count: int | None = None
 
     def parts(self, columns: Sequence[str], size: int) -> Iterator[Rows]:
         """As `LabelTable.parts`."""
@@ -104,6 +114,10 @@ class CsvTable:
         rows = self._read()
         while part := list(islice(rows, size)):
             yield _rows_of(part, places, len(self.names))
+
+    def close(self) -> None:
+        """As `LabelTable.close`."""
+        self._text.detach()
 
     def _read(self) -> Iterator[tuple[int, list[str]]]:
         """Lines that are not empty, with their numbers."""
@@ -147,7 +161,7 @@ class ParquetTable:
             raise ValueError(f"it cannot be read as Parquet: {error}") from error
         self.names = list(self._file.schema_arrow.names)
         about = self._file.metadata
-        self.count = int(about.num_rows)
+        self.count: int | None = int(about.num_rows)
         groups = [about.row_group(i) for i in range(about.num_row_groups)]
         self.unpacked = sum(group.total_byte_size for group in groups)
 
@@ -163,6 +177,10 @@ class ParquetTable:
                 first += len(batch)
         except (*self._errors, UnicodeDecodeError) as error:
             raise ValueError(f"it cannot be read from row {first} on: {error}") from error
+
+    def close(self) -> None:
+        """As `LabelTable.close`."""
+        self._file.close()
 
 
 def _first(file: Any) -> bytes:

@@ -77,7 +77,7 @@ LAYERS: dict[str, set[str]] = {
         "scoring", "serving", "simulation", "store", "telemetry",
     },
     "cli": {
-        "client", "config", "core", "deployment", "errors", "inputs", "packaging",
+        "client", "config", "core", "deployment", "errors", "inputs", "labelling", "packaging",
         "packaging.package", "reports", "simulation",
     },
     "__init__": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import closing
 from itertools import islice
 from typing import Any
 
@@ -76,9 +77,9 @@ def _rows_of(kind: str, body: bytes, most: int) -> Rows:
         return _arrow_rows(body, most)
     if kind == PARQUET:
         return _parquet_rows(body, most)
-    table = CsvTable(io.BytesIO(body))
-    check_columns(table.names)
-    parts = list(islice(table.parts(table.names, most + 1), 1))
+    with closing(CsvTable(io.BytesIO(body))) as table:
+        check_columns(table.names)
+        parts = list(islice(table.parts(table.names, most + 1), 1))
     if parts and len(parts[0]) > most:
         raise InvalidInput(("items",), f"the rows are over the limit of {most}", "too_many")
     check_count(len(parts), most, "items")
@@ -88,7 +89,7 @@ def _rows_of(kind: str, body: bytes, most: int) -> Rows:
 def _parquet_rows(body: bytes, most: int) -> Rows:
     table = ParquetTable(io.BytesIO(body))
     check_columns(table.names)
-    check_count(table.count, most, "items")
+    check_count(table.count or 0, most, "items")
     if table.unpacked > MOST_UNPACKED:
         raise ValueError(f"it unpacks to more than {MOST_UNPACKED / 1e6:g} MB")
     return next(table.parts(table.names, most))

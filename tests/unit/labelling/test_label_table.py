@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
@@ -18,8 +19,8 @@ from bento_selfheal.labelling.table import Rows, open_table
 
 
 def read(data: bytes, columns: tuple[str, ...] = ("id", "y"), size: int = 2) -> list[Rows]:
-    table = open_table(io.BytesIO(data))
-    return list(table.parts(columns, size))
+    with closing(open_table(io.BytesIO(data))) as table:
+        return list(table.parts(columns, size))
 
 
 def parquet(**columns: Any) -> bytes:
