@@ -47,6 +47,7 @@ LAYERS: dict[str, set[str]] = {
         "packaging.package", "rules", "scoring", "standardize", "telemetry",
     },
     "store": {"core", "errors"},
+    "feeds": {"config", "core", "errors", "labelling", "store"},
     "packaging": {
         "config", "core", "embedding", "errors", "estimators", "experts", "inputs", "internals",
         "model", "packaging.experts", "packaging.package", "rules", "scoring", "standardize",
@@ -63,7 +64,7 @@ LAYERS: dict[str, set[str]] = {
         "store", "telemetry", "wire",
     },
     "runner": {
-        "config", "core", "deployment", "errors", "healing", "inputs", "packaging",
+        "config", "core", "deployment", "errors", "feeds", "healing", "inputs", "packaging",
         "packaging.package", "store", "telemetry",
     },
     "service": {"config", "runner", "serving", "telemetry"},
