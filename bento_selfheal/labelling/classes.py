@@ -42,10 +42,15 @@ class LabelReader:
             found = self._index.get(label)  # type: ignore[arg-type]
             if found is not None:
                 return found
-            text = str(label)
-            whole = WHOLE.fullmatch(text)
-            alike = self._by_text.get(text) or (self._by_text.get(whole[1]) if whole else None)
-            if alike is not None and len(alike) == 1:
+            alike = self._alike(str(label))
+            if len(alike) == 1:
                 return alike[0]
         known = ", ".join(repr(c) for c in self._index)
         raise InvalidInput(loc, f"{shown(label)} is not a class; classes are {known}", "label")
+
+    def _alike(self, text: str) -> list[int]:
+        """The classes with this text, or with that of the whole number that it writes."""
+        alike = self._by_text.get(text, [])
+        if not alike and (whole := WHOLE.fullmatch(text)) is not None:
+            alike = self._by_text.get(whole[1], [])
+        return alike
