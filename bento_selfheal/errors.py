@@ -11,6 +11,7 @@ SelfHealError
 │   ├── CheckpointError    the runner's checkpoint cannot be used; it begins anew
 │   ├── NewerRelease       only a newer release reads what is there
 │   └── ServiceUnavailable a client found the service or its store out of reach (HTTP 503, 429)
+├── FeedError              a feed of labels cannot be read
 ├── Overloaded             a request would wait too long for the model (HTTP 503)
 ├── CommandError           an operator's command cannot be carried out (HTTP 409)
 ├── AccessDenied           the token is missing, unknown or of another role (HTTP 401, 403)
@@ -130,6 +131,10 @@ class ServiceUnavailable(StoreError):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         self.retry_after = retry_after
         super().__init__(message)
+
+
+class FeedError(SelfHealError):
+    """A feed of labels is out of reach, or something in it cannot be read; it is tried again."""
 
 
 class Overloaded(SelfHealError):

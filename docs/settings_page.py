@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
+from bento_selfheal.config.feeds import LabelSettings
 from bento_selfheal.config.groups import (
     AccessSettings,
     HealingSettings,
@@ -18,7 +19,7 @@ from bento_selfheal.config.groups import (
 from bento_selfheal.config.thresholds import Thresholds
 
 PAGE = Path(__file__).parent / "settings.md"
-GROUPS = (ServingSettings, HealingSettings, StoreSettings, AccessSettings)
+GROUPS = (ServingSettings, HealingSettings, LabelSettings, StoreSettings, AccessSettings)
 HEAD = """# Settings
 
 `make docs` writes this page from the docstrings of the settings in `bento_selfheal/config/`.

@@ -54,7 +54,7 @@ def status(
     """Show the state of the service: signals, accuracy, lift and the snapshot that serves."""
     from bento_selfheal.cli.output import print_status
 
-    with _service(url, token) as client:
+    with service(url, token) as client:
         found = client.status()
     _print(found, as_json, print_status)
     bad = found.get("retrain") or found.get("trouble") or not found.get("runner_alive")
@@ -67,7 +67,7 @@ def snapshots(url: Url = LOCAL, token: Token = None, as_json: AsJson = False) ->
     """List the snapshots: figures, which one serves, and which one a plain rollback restores."""
     from bento_selfheal.cli.output import print_snapshots
 
-    with _service(url, token) as client:
+    with service(url, token) as client:
         found = client.snapshots()
         many = not as_json and len(client.status().get("classes") or ()) > 2
     _print(found, as_json, partial(print_snapshots, many=many))
@@ -80,7 +80,7 @@ def promotions(
     """List what served when, why, and who decided it."""
     from bento_selfheal.cli.output import print_promotions
 
-    with _service(url, token) as client:
+    with service(url, token) as client:
         _print(_newest(client.promotions, last), as_json, print_promotions)
 
 
@@ -89,7 +89,7 @@ def events(url: Url = LOCAL, token: Token = None, last: Last = 20, as_json: AsJs
     """List what happened: heals, promotions, rollbacks, refusals and commands."""
     from bento_selfheal.cli.output import print_events
 
-    with _service(url, token) as client:
+    with service(url, token) as client:
         _print(_newest(client.events, last), as_json, print_events)
 
 
@@ -104,7 +104,7 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Serve an older snapshot. This works even when the runner is dead."""
-    with _service(url, token) as client:
+    with service(url, token) as client:
         done = client.rollback(version)
     _print(done, as_json, lambda p, console: say(console, f"snapshot {p['version']} serves"))
 
@@ -145,7 +145,7 @@ def forget(
     as_json: AsJson = False,
 ) -> None:
     """Quarantine a source of labels and remove what it taught."""
-    with _service(url, token) as client:
+    with service(url, token) as client:
         known = source in client.status().get("sources", {})
         done = client.forget(source)
     note = "" if known else ", of which no label is known yet; none will be learned from"
@@ -155,7 +155,7 @@ def forget(
 
 
 def _command(kind: str, url: str, token: str | None, as_json: bool, note: str = "") -> None:
-    with _service(url, token) as client:
+    with service(url, token) as client:
         done = getattr(client, kind)()
     _print(
         done,
@@ -167,8 +167,13 @@ def _command(kind: str, url: str, token: str | None, as_json: bool, note: str = 
 
 
 @contextmanager
-def _service(url: str, token: str | None) -> Iterator[Client]:
+def service(url: str, token: str | None, retry_seconds: float = RETRY_SECONDS) -> Iterator[Client]:
     """A client of the service.
+
+    Args:
+        url: Its address.
+        token: Bearer token.
+        retry_seconds: Seconds after which no further attempt begins.
 
     Raises:
         ServiceUnavailable: Nothing answers there.
@@ -177,7 +182,7 @@ def _service(url: str, token: str | None) -> Iterator[Client]:
 
     from bento_selfheal.client.client import Client
 
-    with Client(url, token=token, retry_seconds=RETRY_SECONDS) as client:
+    with Client(url, token=token, retry_seconds=retry_seconds) as client:
         try:
             yield client
         except ServiceUnavailable as error:

@@ -164,10 +164,20 @@ def print_status(status: dict[str, Any], console: Console) -> None:
         "done": f"{counted(status['heals'], 'heal')}, {_changes(status)}",
         **{name: status[name] for name in ("retrain", "trouble") if status.get(name)},
         **_one_class(status),
+        **_feeds(status),
     }
     for name, value in rows.items():
         add_row(grid, literal(name, "bold"), value)
     console.print(grid, highlight=False)
+
+
+def _feeds(status: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        f"feed {feed['name']}": feed["failing"]
+        or f"{feed['rows']:,} rows, {feed['accepted']:,} accepted, "
+        f"{feed['rejected'] + feed['in_conflict']:,} not kept"
+        for feed in status.get("feeds", ())
+    }
 
 
 def _drift(signals: Mapping[str, Any]) -> str:

@@ -45,6 +45,11 @@ TELLS: Mapping[str, Callable[[Detail], str]] = {
     ),
     "step_failing": lambda d: str(d["reason"]),
     "step_recovered": lambda d: "the healing step works again",
+    "feed_failing": lambda d: str(d["reason"]),
+    "feed_recovered": lambda d: f"feed {d['feed']} works again",
+    "feed_rejected": lambda d: (
+        f"feed {d['feed']}: {counted(d['rows'], 'row')} not kept; they are in {d['folder']}"
+    ),
     "dropped": lambda d: f"{counted(d['rows'], 'prediction')} not logged: {d['reason']}",
     "inputs_dropped": lambda d: f"{counted(d['rows'], 'input')} not kept: {d['reason']}",
     "one_class": lambda d: str(d["reason"]),

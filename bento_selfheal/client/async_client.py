@@ -23,6 +23,7 @@ from bento_selfheal.client.calls import (
     T,
     command_call,
     feedback_call,
+    label_call,
     list_call,
     predict_call,
     rollback_call,
@@ -31,7 +32,13 @@ from bento_selfheal.client.calls import (
 )
 from bento_selfheal.client.connection import TIMEOUT, headers_of, transport_of
 from bento_selfheal.core.records import Event, Promotion
-from bento_selfheal.wire.messages import CommandAnswer, FeedbackCounts, KeptSnapshot, Predictions
+from bento_selfheal.wire.messages import (
+    CommandAnswer,
+    FeedbackCounts,
+    KeptSnapshot,
+    Predictions,
+    TableCounts,
+)
 
 
 class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
@@ -72,6 +79,10 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
     async def feedback(self, items: Items) -> FeedbackCounts:
         """As `Client.feedback`."""
         return await self._send(feedback_call(items))
+
+    async def label(self, table: Any, *, keep_good: bool = False) -> TableCounts:
+        """As `Client.label`."""
+        return await self._send(label_call(table, keep_good=keep_good))
 
     async def status(self) -> dict[str, Any]:
         """As `Client.status`."""

@@ -58,6 +58,24 @@ def body_of(rows: Any, facts: Any = None, keys: Any = None) -> Body:
     return json_body({name: value for name, value in fields.items() if value is not None})
 
 
+def table_body(table: Any) -> Body:
+    """A table of labels as an Arrow stream.
+
+    Raises:
+        InvalidInput: It is no table.
+    """
+    try:
+        found = table_of(table)
+    except ValueError as error:
+        raise InvalidInput(("table",), str(error), "type") from error
+    if found is None:
+        said = f"a table of pandas, polars or Arrow is needed, got {type(table).__name__}"
+        raise InvalidInput(("table",), said, "type")
+    from bento_selfheal.wire import arrow  # which loads pyarrow
+
+    return Body(arrow.dump(found), ARROW)
+
+
 def _with_nulls(rows: Any) -> Any:
     """Rows for JSON: gaps of an array, which a NumPy file says as NaN, are null."""
     array = array_of(rows)

@@ -13,7 +13,7 @@ import httpx
 from pydantic import TypeAdapter
 from tenacity import RetryCallState, retry_if_exception, stop_before_delay, wait_random_exponential
 
-from bento_selfheal.client.bodies import JSON, body_of, json_body
+from bento_selfheal.client.bodies import JSON, body_of, json_body, table_body
 from bento_selfheal.core.decision import decide_classes
 from bento_selfheal.core.ids import ids_of
 from bento_selfheal.core.records import Event, Promotion
@@ -27,8 +27,10 @@ from bento_selfheal.errors import (
 from bento_selfheal.wire import npy
 from bento_selfheal.wire.messages import (
     ARROW,
+    BAD_ROWS_HEADER,
     CLASSES_HEADER,
     NPY,
+    REPORT,
     REQUEST_HEADER,
     THRESHOLD_HEADER,
     VERIFIED_HEADER,
@@ -38,6 +40,7 @@ from bento_selfheal.wire.messages import (
     FeedbackItem,
     KeptSnapshot,
     Predictions,
+    TableCounts,
 )
 
 T = TypeVar("T")
@@ -110,6 +113,13 @@ def feedback_call(items: Items) -> Call[FeedbackCounts]:
         for item in items
     ]
     return _post("/feedback", {"items": given}, _model(FeedbackCounts))
+
+
+def label_call(table: Any, *, keep_good: bool) -> Call[TableCounts]:
+    """Send a table of labels."""
+    body = table_body(table)
+    headers = {"Content-Type": body.kind, **({BAD_ROWS_HEADER: REPORT} if keep_good else {})}
+    return Call("POST", "/feedback", _model(TableCounts), body.content, headers)
 
 
 def status_call() -> Call[dict[str, Any]]:

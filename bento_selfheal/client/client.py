@@ -35,6 +35,7 @@ from bento_selfheal.client.calls import (
     T,
     command_call,
     feedback_call,
+    label_call,
     list_call,
     predict_call,
     rollback_call,
@@ -43,7 +44,13 @@ from bento_selfheal.client.calls import (
 )
 from bento_selfheal.client.connection import TIMEOUT, headers_of, transport_of
 from bento_selfheal.core.records import Event, Promotion
-from bento_selfheal.wire.messages import CommandAnswer, FeedbackCounts, KeptSnapshot, Predictions
+from bento_selfheal.wire.messages import (
+    CommandAnswer,
+    FeedbackCounts,
+    KeptSnapshot,
+    Predictions,
+    TableCounts,
+)
 
 
 class Client(AbstractContextManager["Client"]):
@@ -118,6 +125,21 @@ class Client(AbstractContextManager["Client"]):
             InvalidInput: An item is malformed; none of the items was kept.
         """
         return self._send(feedback_call(items))
+
+    def label(self, table: Any, *, keep_good: bool = False) -> TableCounts:
+        """Send a table of labels, which is faster than `feedback`; each label counts once.
+
+        Args:
+            table: Of pandas, polars or Arrow, with the columns ``label`` and ``key`` or
+                ``prediction_id``, and where you have them ``source``, ``corrects`` and ``time``.
+            keep_good: Keep the good rows where some are bad; ``rejected`` of the answer names
+                these.
+
+        Raises:
+            InvalidInput: It is no such table, or a row is bad and was not to be left out; none of
+                the labels was kept.
+        """
+        return self._send(label_call(table, keep_good=keep_good))
 
     def status(self) -> dict[str, Any]:
         """The status of the service."""

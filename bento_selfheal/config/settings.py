@@ -18,6 +18,7 @@ import pydantic_settings
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from bento_selfheal.config.feeds import LabelSettings
 from bento_selfheal.config.groups import (
     AccessSettings,
     HealingSettings,
@@ -41,7 +42,9 @@ CONFIG = "SELFHEAL_CONFIG"
 """Variable that names another file."""
 
 
-class Settings(BaseSettings, ServingSettings, AccessSettings, StoreSettings, HealingSettings):
+class Settings(
+    BaseSettings, ServingSettings, AccessSettings, LabelSettings, StoreSettings, HealingSettings
+):
     """Everything a running service needs. Frozen while it runs."""
 
     model_config = SettingsConfigDict(

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from reprlib import Repr
+from typing import Any
+
+SHOWN = 80
+"""Characters of a value that an error message shows."""
+
 
 def visible(text: str) -> str:
     r"""Text with everything that is not printable written as an escape.
@@ -27,3 +33,20 @@ def counted(count: int, noun: str, plural: str = "") -> str:
     ('1 rollback', '0 heals')
     """
     return f"{count} {noun}" if count == 1 else f"{count} {plural or noun + 's'}"
+
+
+def shown(value: Any) -> str:
+    """A value for an error message, cut to a length that fits a log line.
+
+    >>> shown("x" * 1_000_000)[:8]
+    "'xxxxxxx"
+    """
+    text = repr(value[: 2 * SHOWN]) if isinstance(value, str) else _CUT.repr(value)
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+
+
+# The whole text of a large value would take seconds to write, only to be cut afterwards.
+_CUT = Repr()
+_CUT.maxlist = _CUT.maxdict = _CUT.maxtuple = SHOWN
+_CUT.maxstring = _CUT.maxother = 2 * SHOWN
+_CUT.maxlong = 2 * SHOWN

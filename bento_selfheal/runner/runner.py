@@ -16,6 +16,7 @@ from bento_selfheal.core.periodic import PeriodicThread, ThreadState
 from bento_selfheal.core.records import Event, Snapshot, State
 from bento_selfheal.deployment.locations import open_store, registry_of, state_dir
 from bento_selfheal.errors import LeaseLost, NewerRelease, PackageError, PromotionMoved
+from bento_selfheal.feeds.feeds import Feeds
 from bento_selfheal.healing.checkpoint import dump
 from bento_selfheal.healing.journal import Outcome
 from bento_selfheal.healing.pipeline import Pipeline
@@ -60,7 +61,9 @@ class Runner:
             "selfheal-runner", self._work, settings.tuning.poll_interval, at_once=True
         )
         self._heart = PeriodicThread("selfheal-lease", self._beat, beat, longest_retry=beat)
-        self._board = StatusBoard(self.store, lambda: self.lease.token, self.threads)
+        token = self._leads_with
+        self._feeds = Feeds(self.store, settings, state_dir(settings), token)
+        self._board = StatusBoard(self.store, token, self.threads, self._feeds.state)
         self._pipeline: Pipeline | None = None
         self._written_point = ""
         self._write_seconds = 0.0
@@ -70,9 +73,11 @@ class Runner:
         self._loop.start()
         self._heart.start()
         self._retention.start(lambda: self.lease.held)
+        self._feeds.start()
 
     def stop(self) -> None:
         """Finish the step in hand and let a successor lead at once."""
+        self._feeds.stop()
         self._retention.stop()
         self._loop.stop(STOP_SECONDS)
         self._heart.stop()
@@ -91,12 +96,16 @@ class Runner:
 
     def threads(self) -> list[ThreadState]:
         """State of each thread of the runner."""
-        return [t.state() for t in (self._loop, self._heart, self._retention.thread)]
+        own = [t.state() for t in (self._loop, self._heart, self._retention.thread)]
+        return own + self._feeds.threads()
 
     @property
     def status(self) -> dict[str, Any]:
         """What the runner last wrote, with its threads as they are now; empty before that."""
         return self._board.current()
+
+    def _leads_with(self) -> int | None:
+        return self.lease.token
 
     def _work(self) -> float:
         """One step, and the seconds to rest after it."""
@@ -163,6 +172,7 @@ class Runner:
             self._loop.pause(self._settings.lease_seconds)
             raise
         self._board.wrote(self.store.status())
+        self._feeds.serve(pipeline.parts.package.info.classes)
         return pipeline
 
     def _write(self, pipeline: Pipeline) -> None:

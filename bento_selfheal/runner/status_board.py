@@ -27,6 +27,7 @@ class StatusBoard:
         store: Where `/status` reads it.
         token: The lease's fencing token; None while another runner leads.
         threads: State of the runner's threads.
+        feeds: What the feeds of labels show of themselves.
     """
 
     def __init__(
@@ -34,10 +35,12 @@ class StatusBoard:
         store: SqlStore,
         token: Callable[[], int | None],
         threads: Callable[[], list[ThreadState]],
+        feeds: Callable[[], list[dict[str, Any]]] = list,
     ) -> None:
         self._store = store
         self._token = token
         self._threads = threads
+        self._feeds = feeds
         # The lease's thread shows threads beside the steps: it must not bring an old status back.
         self._lock = threading.Lock()
         self._written: dict[str, Any] = {}
@@ -56,6 +59,7 @@ class StatusBoard:
         return {
             **status,
             "threads": self._threads(),
+            "feeds": self._feeds(),
             "failing": self._failing,
             "trouble": self._trouble or status.get("rows_trouble", ""),
         }
@@ -135,4 +139,5 @@ class StatusBoard:
             log.warning("%s could not be shown: %s", kind, error)
 
     def _marks(self) -> list[tuple[str, bool, int]]:
-        return [(t["name"], t["alive"], t["failures"]) for t in self._threads()]
+        threads = [(t["name"], t["alive"], t["failures"]) for t in self._threads()]
+        return threads + [(f["name"], not f["failing"], f["rows"]) for f in self._feeds()]

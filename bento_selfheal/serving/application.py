@@ -7,6 +7,7 @@ import inspect
 import logging
 import os
 import socket
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from bento_selfheal.serving.http.access_rules import (
 )
 from bento_selfheal.serving.http.auth import Tokens, check_address
 from bento_selfheal.serving.http.bad_body import refusal
-from bento_selfheal.serving.http.fast_path import FastPath
+from bento_selfheal.serving.http.fast_path import FastPath, Handler
 from bento_selfheal.serving.http.guard import Guard
 from bento_selfheal.serving.http.request_metrics import by_route
 from bento_selfheal.serving.http.slow_clients import serve_promptly
@@ -44,8 +45,10 @@ from bento_selfheal.serving.predict_service import (
     count_refusal,
     described_page,
     reply_of,
+    reply_to_labels,
 )
 from bento_selfheal.telemetry.otel import sample_rate
+from bento_selfheal.wire.messages import LABEL_TABLES
 
 log = logging.getLogger(__name__)
 
@@ -103,29 +106,46 @@ class SelfHealingService(Service[Any]):
         by_route(app)
         ours = inspect.getattr_static(self.inner, "predict") is vars(PredictBase)["predict"]
         bodies = functools.partial(bodies_of, self.inner) if ours else list[str]
-        answer_refusals(app, functools.partial(refusal, more={self._predict: bodies}))
+        more: dict[str, Callable[[], Sequence[str]]] = {self._path("predict"): bodies}
+        tables = inspect.getattr_static(self.inner, "feedback") is vars(PredictBase)["feedback"]
+        if tables:
+            more[self._path("feedback")] = lambda: LABEL_TABLES
+        answer_refusals(app, functools.partial(refusal, more=more))
         server, cors = f"BentoML Service/{self.name}", _cors_of(app)
+        if tables:
+            answer = functools.partial(reply_to_labels, self.inner)
+            app = self._fast(app, "feedback", answer, settings, server, LABEL_TABLES)
         if ours:
-            app = self._fast(app, settings, server)
+            app = self._fast(
+                app, "predict", functools.partial(reply_of, self.inner), settings, server
+            )
         # Where it is a part of a larger application, only its processes connect, over a socket.
         rule = self._rule(settings, cors) if is_main else None
         count, most = functools.partial(count_refusal, self.inner), settings.body_megabytes
         serve_promptly(settings.request_seconds, count)
         return Guard(app, most=int(most * 1e6), rule=rule, server=server, count=count)
 
-    @property
-    def _predict(self) -> str:
-        return f"{self.path_prefix or ''}/predict"
+    def _path(self, endpoint: str) -> str:
+        return f"{self.path_prefix or ''}/{endpoint}"
 
-    def _fast(self, app: Any, settings: Settings, server: str) -> FastPath:
+    def _fast(
+        self,
+        app: Any,
+        endpoint: str,
+        answer: Handler,
+        settings: Settings,
+        server: str,
+        kinds: Collection[str] | None = None,
+    ) -> FastPath:
         return FastPath(
             app,
-            path=self._predict,
-            answer=functools.partial(reply_of, self.inner),
+            path=self._path(endpoint),
+            answer=answer,
             server=server,
             traced=sample_rate() > 0,
             logged=settings.access_log,
             own_middleware=bool(self.middlewares),
+            kinds=kinds,
         )
 
     def _rule(self, settings: Settings, cors: CORSMiddleware | None) -> AccessRule:

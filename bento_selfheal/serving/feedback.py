@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bento_selfheal.core.ids import KEY_BYTES, IdSigner, is_logged
+from bento_selfheal.core.ids import IdSigner, is_logged
 from bento_selfheal.core.periodic import PeriodicThread
-from bento_selfheal.core.records import WAITS, FeedbackOutcome, FeedbackRecord
+from bento_selfheal.core.records import FeedbackOutcome, FeedbackRecord
 from bento_selfheal.errors import InvalidInput, StoreError
+from bento_selfheal.labelling.classes import LabelReader
+from bento_selfheal.labelling.item import Rejected
+from bento_selfheal.labelling.records import RecordReader
 from bento_selfheal.serving.http.auth import NOBODY
 from bento_selfheal.serving.monitor import DataMonitor, Labelled
 from bento_selfheal.serving.prediction_log import GROUP
 from bento_selfheal.serving.reading.keys import KeyReader
-from bento_selfheal.serving.reading.rows import LabelReader
 from bento_selfheal.store import FeedbackResult, SqlStore
 
 ANSWER_SECONDS = 10.0
@@ -139,6 +141,7 @@ class FeedbackIntake:
         labels: Reads labels, and names the class of a kept one.
         limit: Most items that one request may carry.
         monitor: Collects accepted labels as well.
+        days: How long the log keeps a label.
     """
 
     def __init__(
@@ -150,12 +153,13 @@ class FeedbackIntake:
         labels: LabelReader,
         limit: int,
         monitor: DataMonitor | None = None,
+        *,
+        days: float = math.inf,
     ) -> None:
         self._log = LabelLog(store)
         self._signer = signer
-        self._keys = keys
-        self._read_row = read_row
         self._labels = labels
+        self._records = RecordReader(signer, keys, labels, read_row, days)
         self._limit = limit
         self._monitor = monitor
 
@@ -169,14 +173,20 @@ class FeedbackIntake:
         self._log.stop()
 
     def accept(
-        self, items: Sequence[Any], trace: str | None, token: str = NOBODY
+        self,
+        items: Sequence[Any],
+        trace: str | None,
+        token: str = NOBODY,
+        rejected: list[Rejected] | None = None,
     ) -> FeedbackAnswer:
         """Keep every good item; on return each accepted label is on disk.
 
         Args:
-            items: As `FeedbackItem`.
+            items: As `FeedbackItem` or `LabelItem`.
             trace: W3C traceparent of the request.
             token: Name of the token that it came with; the keys are of its predictions.
+            rejected: Gets each malformed item, and the others are kept; without it, one malformed
+                item refuses all.
 
         Raises:
             InvalidInput: An item is malformed; nothing of the request was kept.
@@ -193,7 +203,13 @@ class FeedbackIntake:
         places: list[int] = []
         now = time.time()
         for i, item in enumerate(items):
-            record = self._record(item, i, now, trace, token)
+            try:
+                record = self._records.read(item, ("items", i), now, token, trace)
+            except InvalidInput as error:
+                if rejected is None:
+                    raise
+                rejected.append(Rejected.of(i, error))
+                continue
             if record is None:
                 answer.counts[FeedbackOutcome.UNKNOWN] += 1
                 answer.unknown.append(item.prediction_id)
@@ -203,30 +219,6 @@ class FeedbackIntake:
         if records:
             self._keep(items, records, places, answer)
         return answer
-
-    def _record(
-        self, item: Any, i: int, now: float, trace: str | None, token: str
-    ) -> FeedbackRecord | None:
-        loc = ("items", i)
-        label = self._labels.read(item.label, (*loc, "label"))
-        by_id, by_row = item.prediction_id is not None, item.features is not None
-        if by_id + (by_row or item.key is not None) != 1:
-            raise InvalidInput(loc, "give one of prediction_id, key and features", "id_or_features")
-        key = None if item.key is None else self._keys.hash_one(item.key, token)
-        if by_id:
-            place = self._signer.read(item.prediction_id)
-        elif key is not None:
-            place = key[:KEY_BYTES], 0 if by_row else WAITS
-        features = self._read_row(item.features, (*loc, "features")) if by_row else None
-        if features is not None and key is None:
-            # A row without an id or a key is known by its content.
-            content = features.tobytes() + (item.source or "").encode()
-            place = hashlib.sha256(content).digest()[:KEY_BYTES], 0
-        if place is None:
-            return None
-        return FeedbackRecord(
-            *place, label, now, item.source, features, corrects=item.corrects, trace=trace, key=key
-        )
 
     def _keep(
         self,

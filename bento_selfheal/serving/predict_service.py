@@ -9,12 +9,10 @@ import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-import anyio.to_thread
 import bentoml
 from pydantic import WrapValidator
 
 from bento_selfheal.config.settings import Settings, load_settings
-from bento_selfheal.core.records import FeedbackOutcome
 from bento_selfheal.deployment.threads import one_thread_a_call
 from bento_selfheal.errors import InvalidInput, Overloaded, PackageError, StoreError
 from bento_selfheal.internals import (
@@ -27,26 +25,24 @@ from bento_selfheal.serving.answering.dispatcher import Dispatcher
 from bento_selfheal.serving.answering.network_dispatcher import NetworkDispatcher
 from bento_selfheal.serving.answering.predictor import Predictor
 from bento_selfheal.serving.answering.threads import usable_cores
-from bento_selfheal.serving.http.auth import ASKED_BY, NOBODY, Role
+from bento_selfheal.serving.http.auth import Role
 from bento_selfheal.serving.http.operator_api import operations_app
-from bento_selfheal.serving.http.own_sources import own_sources
 from bento_selfheal.serving.http.rate_limit import LabelRateLimit
 from bento_selfheal.serving.http.replies import (
     Reply,
     TooManyItems,
     failed,
-    rate_limited,
     refused,
     unavailable,
     unless_too_many,
 )
+from bento_selfheal.serving.label_taker import LabelTaker
 from bento_selfheal.serving.openapi.page import ApiPage, more_bodies, with_inputs
 from bento_selfheal.serving.operations import Operations
 from bento_selfheal.serving.reading.network_inputs import NetworkInputs
 from bento_selfheal.serving.reading.raw_inputs import RawInputs
 from bento_selfheal.serving.worker import Worker
 from bento_selfheal.serving.worker_metrics import WorkerMeters
-from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.logs import log_with_bentoml
 from bento_selfheal.telemetry.metrics import exposition, open_meter, with_threads
 from bento_selfheal.telemetry.otel import open_telemetry
@@ -89,12 +85,15 @@ class PredictBase:
         self._predictor = Predictor(self._worker, self._dispatcher, self._telemetry)
         self._worker.start()
         TooManyItems.limit = settings.max_rows
-        self._rate_limit = LabelRateLimit(
-            settings.source_labels_per_minute, settings.token_labels_per_minute
-        )
         store = self._worker.store
         self._meters = WorkerMeters(
             open_meter("selfheal"), self._worker.describe, lambda: store.leader() is not None
+        )
+        rate_limit = LabelRateLimit(
+            settings.source_labels_per_minute, settings.token_labels_per_minute
+        )
+        self._taker = LabelTaker(
+            self._worker.feedback, rate_limit, self._telemetry, self._meters, settings.max_rows
         )
         type(self)._running = self
         sys.setswitchinterval(SWITCH_SECONDS)
@@ -142,32 +141,16 @@ class PredictBase:
     async def feedback(
         self, items: Annotated[list[FeedbackItem], WrapValidator(unless_too_many)]
     ) -> FeedbackCounts:
-        """Send labels. Accepted labels are on disk when the response arrives."""
-        with self._telemetry.span(names.FEEDBACK, {names.ROWS: len(items)}) as span:
-            try:
-                if (token := ASKED_BY.get()) != NOBODY:
-                    own_sources(items, token)
-                if (limited := self._rate_limit.take(items, token)) is not None:
-                    return rate_limited(limited)  # type: ignore[return-value]
-                answer = await anyio.to_thread.run_sync(
-                    self._worker.feedback.accept, items, self._telemetry.traceparent(), token
-                )
-            except InvalidInput as error:
-                return refused(error)  # type: ignore[return-value]
-            except StoreError as error:
-                return unavailable(error)  # type: ignore[return-value]
-            span.set_attributes({f"{names.ITEMS}.{k}": v for k, v in answer.counts.items()})
-        self._meters.feedback({k.value: v for k, v in answer.counts.items()})
-        return FeedbackCounts(
-            accepted=answer.counts[FeedbackOutcome.ACCEPTED],
-            already_known=answer.counts[FeedbackOutcome.KNOWN],
-            unknown=answer.counts[FeedbackOutcome.UNKNOWN],
-            unmatched=answer.unmatched,
-            waiting=answer.waiting,
-            in_conflict=answer.counts[FeedbackOutcome.CONFLICT],
-            unknown_ids=answer.unknown,
-            conflicts=answer.conflicts,
-        )
+        """Send labels. Accepted labels are on disk when the response arrives.
+
+        Many are faster as CSV, with `Content-Type: text/csv`, as Parquet, with
+        `application/vnd.apache.parquet`, or as an Arrow stream.
+        """
+        return await self._taker.take(items)  # type: ignore[return-value] # BentoML sends it as is
+
+    async def reply_to_labels(self, headers: Mapping[str, str], body: bytes) -> Reply:
+        """Answer `/feedback` where the body is a table."""
+        return await self._taker.take_table(headers, body)
 
     def __metrics__(self, content: str) -> str:
         """BentoML's own metrics, and the service's from the store: the same on every worker."""
@@ -183,6 +166,14 @@ async def reply_of(cls: type[PredictBase], headers: Mapping[str, str], body: byt
     """Answer `/predict` by the worker of this process; None while it starts."""
     running = cls._running
     return None if running is None else await running.reply(headers, body)
+
+
+async def reply_to_labels(
+    cls: type[PredictBase], headers: Mapping[str, str], body: bytes
+) -> Reply | None:
+    """Answer a table of labels by the worker of this process; None while it starts."""
+    running = cls._running
+    return None if running is None else await running.reply_to_labels(headers, body)
 
 
 def described_page(cls: type[PredictBase], page: dict[str, Any]) -> ApiPage | None:

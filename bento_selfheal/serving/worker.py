@@ -19,6 +19,7 @@ from bento_selfheal.core.periodic import ThreadState
 from bento_selfheal.core.records import Label, PredictionRecord
 from bento_selfheal.deployment.locations import open_store, registry_of
 from bento_selfheal.errors import InvalidInput, StoreError
+from bento_selfheal.labelling.classes import LabelReader
 from bento_selfheal.packaging.opening import open_embedder, open_package
 from bento_selfheal.packaging.package import PackageInfo
 from bento_selfheal.serving.answering.computing import Computed, Computing
@@ -30,7 +31,7 @@ from bento_selfheal.serving.prediction_log import INPUT_BYTES, PredictionLog
 from bento_selfheal.serving.reading.keys import KeyReader
 from bento_selfheal.serving.reading.network_inputs import NetworkInputs
 from bento_selfheal.serving.reading.request_embedder import RequestEmbedder
-from bento_selfheal.serving.reading.rows import LabelReader, RowReader
+from bento_selfheal.serving.reading.rows import RowReader
 from bento_selfheal.serving.reading.typed_rows import TypedRowReader
 from bento_selfheal.telemetry.spans import Telemetry
 
@@ -102,7 +103,7 @@ class Worker:
         )  # fmt: skip
         self.feedback = FeedbackIntake(
             self.store, self.signer, self.keys, self._read_one, LabelReader(info.classes),
-            settings.max_rows, self.monitor,
+            settings.max_rows, self.monitor, days=settings.feedback_days,
         )  # fmt: skip
         self.operations = Operations(self.store, registry, self.describe, telemetry)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy import Connection, delete, insert, select, text, update
 
 from bento_selfheal.core.records import Event, Measurement, Promotion, Snapshot
 from bento_selfheal.core.transitions import LEASES, Asker, Grant, lease_at
@@ -16,6 +16,7 @@ from bento_selfheal.errors import LeaseLost, PromotionMoved, StoreError
 from bento_selfheal.store import codec
 from bento_selfheal.store import tables as t
 from bento_selfheal.store.connections import Part
+from bento_selfheal.store.keys import chunks
 from bento_selfheal.store.logs import newest_place
 from bento_selfheal.store.promotions import append_promotions, move_point
 from bento_selfheal.store.schema import get_meta, put_meta
@@ -162,6 +163,40 @@ class Leadership(Part):
                 c.execute(insert(t.measurements), rows)
             return int(c.execute(place).scalar_one())
 
+    def feed_places(self, feed: str) -> dict[str, Any]:
+        """How far the items of a feed are read."""
+        f = t.feed_places.c
+        with self._db.read() as c:
+            rows = c.execute(select(f.item, f.place).where(f.feed == feed))
+            return {row.item: row.place for row in rows}
+
+    def put_places(self, token: int, feed: str, places: Mapping[str, Any]) -> None:
+        """Write how far items of a feed are read, after the labels that were read there.
+
+        Raises:
+            LeaseLost: Another runner leads now; nothing was written.
+        """
+        f = t.feed_places.c
+        with self._db.write() as c:
+            _check_leads(c, token)
+            for item, place in places.items():
+                known = (f.feed == feed) & (f.item == item)
+                values = {"place": place, "time": time.time()}
+                if c.execute(update(t.feed_places).where(known).values(values)).rowcount == 0:
+                    c.execute(insert(t.feed_places).values(feed=feed, item=item, **values))
+
+    def forget_places(self, token: int, feed: str, items: Sequence[str]) -> None:
+        """Forget items of a feed that are no more.
+
+        Raises:
+            LeaseLost: Another runner leads now; nothing was written.
+        """
+        f = t.feed_places.c
+        with self._db.write() as c:
+            _check_leads(c, token)
+            for part in chunks(list(items)):
+                c.execute(delete(t.feed_places).where(f.feed == feed, f.item.in_(part)))
+
 
 def _begin(c: Connection, status: dict[str, Any]) -> None:
     """Make or void the runner's row."""
@@ -184,6 +219,11 @@ def _fenced(c: Connection, token: int, values: dict[str, Any]) -> None:
     """Change the runner's row, if this token still leads."""
     done = c.execute(update(t.runner).where(t.runner.c.token == token).values(values))
     if done.rowcount != 1:
+        raise LeaseLost(f"the lease with token {token} has passed to another runner")
+
+
+def _check_leads(c: Connection, token: int) -> None:
+    if c.execute(select(t.runner.c.token)).scalar() != token:
         raise LeaseLost(f"the lease with token {token} has passed to another runner")
 
 

@@ -203,3 +203,13 @@ runner = Table(
     Column("state", LargeBinary),
     Column("status", JSON, nullable=False),
 )
+
+# How far each feed of labels is read: of a folder by file; under an empty item are its counts.
+feed_places = Table(
+    "feed_places",
+    metadata,
+    Column("feed", String(100), primary_key=True),
+    Column("item", String(500), primary_key=True),
+    Column("place", JSON, nullable=False),
+    Column("time", Float, nullable=False),
+)

@@ -14,6 +14,10 @@ from bento_selfheal.core.records import Label, Snapshot
 
 NPY = "application/x-npy"
 ARROW = "application/vnd.apache.arrow.stream"
+PARQUET = "application/vnd.apache.parquet"
+CSV = "text/csv"
+LABEL_TABLES = (CSV, PARQUET, ARROW)
+"""Bodies of `/feedback` besides JSON."""
 REQUEST_HEADER = "selfheal-request"
 """Of an answer that is a NumPy file: a row's id is its value, a dot, and the row's number."""
 CLASSES_HEADER = "selfheal-classes"
@@ -25,6 +29,9 @@ FACTS_HEADER = "selfheal-facts"
 KEYS_HEADER = "selfheal-keys"
 """Of a request whose body is a NumPy file or one input: the keys of its rows, a JSON list. A column
 of this name holds those of an Arrow stream."""
+BAD_ROWS_HEADER = "selfheal-bad-rows"
+"""Of a table of labels: with the value `report`, its good rows are kept although some are bad."""
+REPORT = "report"
 LONGEST_KEY = 200
 """Characters of a row's own key."""
 NO_NUL = r"^[^\x00]*$"
@@ -147,6 +154,19 @@ class FeedbackItem(BaseModel):
     """Who or what assigned the label; with tokens, a name among the sources of the token."""
     corrects: bool = False
     """Replace a different label that was sent before."""
+    time: float | None = Field(default=None, allow_inf_nan=False)
+    """When the label was known, in seconds since the epoch; now, where it is left out."""
+
+
+class RejectedRow(BaseModel):
+    """A row of a table that is no label of this model."""
+
+    model_config = ConfigDict(frozen=True)
+
+    item: int
+    """Its number, from 0."""
+    reason: str
+    """Names the column and the value."""
 
 
 class FeedbackCounts(BaseModel):
@@ -181,6 +201,13 @@ class FeedbackCounts(BaseModel):
     unknown_ids: list[str]
     conflicts: list[dict[str, Any]]
     """For each: the place of the item, its prediction id or key, the label sent, the one kept."""
+
+
+class TableCounts(FeedbackCounts):
+    """What happened to the rows of a table of labels."""
+
+    rejected: list[RejectedRow] = []
+    """Rows that were left out, where the request asked for that."""
 
 
 class CommandAnswer(BaseModel):

@@ -17,7 +17,7 @@ from page_requests import statuses
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.server import ServedService
 from bento_selfheal.simulation.streams import ARTICLE_FEATURES
-from bento_selfheal.wire.messages import ARROW, NPY
+from bento_selfheal.wire.messages import ARROW, LABEL_TABLES, NPY
 
 MAX_ROWS = 7
 
@@ -90,6 +90,8 @@ def test_bodies_of_tables(server: ServedService, package: Package) -> None:
     page = httpx.get(f"{server.url}/docs.json").json()
     shown = set(page["paths"]["/predict"]["post"]["requestBody"]["content"])
     assert shown == {"application/json", ARROW, *([] if package.info.columns else [NPY])}
+    labels = set(page["paths"]["/feedback"]["post"]["requestBody"]["content"])
+    assert labels == {"application/json", *LABEL_TABLES}
 
 
 def test_gzip_on_both_endpoints(server: ServedService, schemas: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from bento_selfheal.packaging.package import Package
 from bento_selfheal.serving.http.request_metrics import REPORT_SECONDS
 from bento_selfheal.simulation.server import ServedService
 from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows
+from bento_selfheal.wire.messages import LABEL_TABLES
 
 MAX_ROWS = 200
 NPY, JSON = "application/x-npy", "application/json"
@@ -126,10 +127,11 @@ def test_a_body_of_another_type_is_told_what_is_taken(client: Client) -> None:
     """A refusal names every type that this endpoint takes of this model."""
     json_alone = "send application/json"
     all_of_them = f"{json_alone} or application/vnd.apache.arrow.stream or application/x-npy"
-    for path, taken in {"/predict": all_of_them, "/feedback": json_alone}.items():
-        bad = client.post(path, content=b"1,2", headers={"Content-Type": "text/csv"})
+    tables = f"{json_alone} or {' or '.join(LABEL_TABLES)}"
+    for path, taken in {"/predict": all_of_them, "/feedback": tables}.items():
+        bad = client.post(path, content=b"1,2", headers={"Content-Type": "text/xml"})
         assert bad.status_code == 415
-        assert bad.json()["error"] == f"Content-Type: 'text/csv' is not read here; {taken}"
+        assert bad.json()["error"] == f"Content-Type: 'text/xml' is not read here; {taken}"
 
 
 # -- feedback -------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ LAYERS: dict[str, set[str]] = {
     "model": {"core", "experts", "standardize"},
     "inputs": {"core", "errors", "model", "standardize"},
     "wire": {"core"},
+    "labelling": {"core", "errors", "wire"},
     "embedding": {"core", "errors", "model", "wire"},
     "estimators": {"embedding", "errors", "inputs", "model"},
     "client": {"core", "errors", "wire"},
@@ -46,6 +47,7 @@ LAYERS: dict[str, set[str]] = {
         "packaging.package", "rules", "scoring", "standardize", "telemetry",
     },
     "store": {"core", "errors"},
+    "feeds": {"config", "core", "errors", "labelling", "store"},
     "packaging": {
         "config", "core", "embedding", "errors", "estimators", "experts", "inputs", "internals",
         "model", "packaging.experts", "packaging.package", "rules", "scoring", "standardize",
@@ -58,11 +60,11 @@ LAYERS: dict[str, set[str]] = {
     },
     "serving": {
         "config", "core", "dashboard", "deployment", "embedding", "errors", "estimators", "image",
-        "inputs", "internals", "model", "packaging", "packaging.package", "scoring", "store",
-        "telemetry", "wire",
+        "inputs", "internals", "labelling", "model", "packaging", "packaging.package", "scoring",
+        "store", "telemetry", "wire",
     },
     "runner": {
-        "config", "core", "deployment", "errors", "healing", "inputs", "packaging",
+        "config", "core", "deployment", "errors", "feeds", "healing", "inputs", "packaging",
         "packaging.package", "store", "telemetry",
     },
     "service": {"config", "runner", "serving", "telemetry"},
@@ -76,7 +78,7 @@ LAYERS: dict[str, set[str]] = {
         "scoring", "serving", "simulation", "store", "telemetry",
     },
     "cli": {
-        "client", "config", "core", "deployment", "errors", "inputs", "packaging",
+        "client", "config", "core", "deployment", "errors", "inputs", "labelling", "packaging",
         "packaging.package", "reports", "simulation",
     },
     "__init__": {

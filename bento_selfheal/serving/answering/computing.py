@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bento_selfheal.core.records import RawInput
+from bento_selfheal.core.text import shown
 from bento_selfheal.errors import InvalidInput, PackageError
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.probabilities import no_probability, predict_probabilities
 from bento_selfheal.serving.follower import Champion, Follower
 from bento_selfheal.serving.reading.bad_row import by_halves, find_bad_row
-from bento_selfheal.serving.reading.refusals import shown
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from bento_selfheal.core.text import shown
 from bento_selfheal.internals import BAD_FORM
 from bento_selfheal.serving.http.replies import invalid_body
-from bento_selfheal.serving.reading.refusals import shown
 
 INPUT = "Input"
 """What BentoML calls the model that it reads a body into."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bento_selfheal.errors import InvalidInput
+from bento_selfheal.labelling.item import LabelItem
 from bento_selfheal.wire.messages import FeedbackItem
 
 LONGEST = 200
 """Characters of a source that the store keeps."""
 
 
-def own_sources(items: Sequence[FeedbackItem], token: str) -> None:
+def own_sources(items: Sequence[FeedbackItem | LabelItem], token: str) -> None:
     """Name the source of each item as one of a token, in place.
 
     Args:
@@ -22,12 +23,21 @@ def own_sources(items: Sequence[FeedbackItem], token: str) -> None:
         InvalidInput: A source is too long with the token's name before it.
     """
     for i, item in enumerate(items):
-        item.source = own_source(item.source, token)
-        if len(item.source) > LONGEST:
-            most = LONGEST - len(token) - 1
-            raise InvalidInput(
-                ("items", i, "source"), f"at most {most} characters with this token", "too_long"
-            )
+        name_source(item, token, ("items", i))
+
+
+def name_source(item: FeedbackItem | LabelItem, token: str, loc: tuple[str | int, ...]) -> None:
+    """Name the source of an item as one of a token, in place.
+
+    Raises:
+        InvalidInput: The source is too long with the token's name before it.
+    """
+    item.source = own_source(item.source, token)
+    if len(item.source) > LONGEST:
+        most = LONGEST - len(token) - 1
+        raise InvalidInput(
+            (*loc, "source"), f"at most {most} characters with this token", "too_long"
+        )
 
 
 def own_source(source: str | None, token: str) -> str:

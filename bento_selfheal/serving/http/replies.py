@@ -11,6 +11,7 @@ import orjson
 from pydantic import ValidatorFunctionWrapHandler
 from starlette.responses import JSONResponse
 
+from bento_selfheal.core.text import shown
 from bento_selfheal.errors import (
     InvalidInput,
     Overloaded,
@@ -20,7 +21,6 @@ from bento_selfheal.errors import (
     escaped,
 )
 from bento_selfheal.serving.http.rate_limit import RateLimited
-from bento_selfheal.serving.reading.refusals import shown
 from bento_selfheal.wire.messages import FeedbackItem
 
 TOLD = 10

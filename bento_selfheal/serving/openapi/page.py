@@ -10,10 +10,23 @@ from bento_selfheal.embedding.rows import TableRows
 from bento_selfheal.inputs.column import Column
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.serving.openapi.network_schema import bodies, facts_schema, input_schema
-from bento_selfheal.serving.openapi.row_schema import NULL, JsonSchema, RowSchema, table_bodies
+from bento_selfheal.serving.openapi.row_schema import (
+    BINARY,
+    NULL,
+    JsonSchema,
+    RowSchema,
+    table_bodies,
+)
+from bento_selfheal.wire.messages import LABEL_TABLES
 
 VERSION = "3.1.0"
 """Of OpenAPI: BentoML's own, 3.0, knows neither null nor lists of different items."""
+
+LABEL_TABLE: JsonSchema = {
+    **BINARY,
+    "description": "A table of labels: the columns `label` and `key` or `prediction_id`, and where "
+    "you have them `source`, `corrects` and `time`.",
+}
 
 
 @dataclass(frozen=True)
@@ -50,7 +63,7 @@ def with_inputs(page: dict[str, Any], package: Package, max_rows: int) -> ApiPag
     schemas["feedback__Input"]["properties"]["items"] |= {"minItems": 1, "maxItems": max_rows}
     _tell_labels(schemas["FeedbackItem"], row, {"enum": info.classes, "example": info.classes[-1]})
     _refer(page["paths"], "predict", more_bodies(package))
-    _refer(page["paths"], "feedback", {})
+    _refer(page["paths"], "feedback", {kind: {"schema": LABEL_TABLE} for kind in LABEL_TABLES})
     return ApiPage(page | {"openapi": VERSION})
 
 

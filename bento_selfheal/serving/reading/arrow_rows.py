@@ -9,9 +9,10 @@ import anyio.to_thread
 import numpy as np
 from numpy.typing import NDArray
 
+from bento_selfheal.core.text import shown
 from bento_selfheal.errors import InvalidInput
 from bento_selfheal.inputs.schema import Misfit
-from bento_selfheal.serving.reading.refusals import refuse_names, shown
+from bento_selfheal.serving.reading.refusals import refuse_names
 from bento_selfheal.serving.reading.rows import RowReader, check_count
 from bento_selfheal.serving.reading.typed_rows import refusal_of
 from bento_selfheal.wire.messages import KEYS_HEADER

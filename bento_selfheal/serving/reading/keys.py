@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import orjson
 
-from bento_selfheal.core.ids import KEY_HASH_BYTES
+from bento_selfheal.core.text import shown
 from bento_selfheal.errors import InvalidInput
-from bento_selfheal.serving.reading.refusals import shown
+from bento_selfheal.labelling.key_hash import KeyHasher
 from bento_selfheal.wire.messages import KEYS_HEADER, LONGEST_KEY, text_of_key
 
 WANTED = f"a text of 1 to {LONGEST_KEY} characters, or an integer, is needed"
 
 
-class KeyReader:
-    """Checks the keys of requests and hashes them with the store's secret.
-
-    A token's keys are its own: another token's same key has another hash.
-
-    Args:
-        secret: The store's secret, in hexadecimal.
-    """
-
-    def __init__(self, secret: str) -> None:
-        self._secret = bytes.fromhex(secret)
-        self._begun: dict[str, Any] = {}
+class KeyReader(KeyHasher):
+    """Checks the keys of requests and hashes them."""
 
     def read(self, keys: Any, rows: int, token: str) -> bytes:
         """The hash of each row's key, 16 bytes a row; empty where no keys are given.
@@ -54,26 +43,12 @@ class KeyReader:
         texts = keys if _are_good_texts(keys) else [_text(key, i) for i, key in enumerate(keys)]
         if len(set(texts)) < rows:
             _refuse_second(texts)
-        begun, hashes = self._of(token), []
+        begun, hashes = self.of(token), []
         for text in texts:
             one = begun.copy()
             one.update(text.encode())
             hashes.append(one.digest())
         return b"".join(hashes)
-
-    def hash_one(self, key: str, token: str) -> bytes:
-        """The hash of a key that comes with a label."""
-        one = self._of(token).copy()
-        one.update(key.encode())
-        digest: bytes = one.digest()
-        return digest
-
-    def _of(self, token: str) -> Any:
-        """A hash that has begun with the secret and a token's name."""
-        if token not in self._begun:
-            own = hashlib.blake2b(token.encode(), key=self._secret).digest()
-            self._begun[token] = hashlib.blake2b(key=own, digest_size=KEY_HASH_BYTES)
-        return self._begun[token]
 
 
 def keys_in(headers: Mapping[str, str]) -> Any:

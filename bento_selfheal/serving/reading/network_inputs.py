@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from bento_selfheal.core.text import shown
 from bento_selfheal.embedding.packaged import Embedding
 from bento_selfheal.embedding.rows import TableRows
 from bento_selfheal.errors import InvalidInput
@@ -20,7 +21,6 @@ from bento_selfheal.inputs.column import Column
 from bento_selfheal.inputs.schema import Schema
 from bento_selfheal.serving.reading.arrow_rows import read_arrow
 from bento_selfheal.serving.reading.keys import keys_in, keys_of
-from bento_selfheal.serving.reading.refusals import shown
 from bento_selfheal.serving.reading.rows import RowReader, check_count, read_array
 from bento_selfheal.serving.reading.typed_rows import TypedRowReader, read_codes
 from bento_selfheal.wire.messages import ARROW, FACTS_HEADER, NPY

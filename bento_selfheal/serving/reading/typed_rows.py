@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bento_selfheal.core.text import shown
 from bento_selfheal.errors import InvalidInput
 from bento_selfheal.inputs.column import ORDERED, Column
 from bento_selfheal.inputs.schema import Misfit, Schema
-from bento_selfheal.serving.reading.refusals import shown
 from bento_selfheal.serving.reading.rows import RowReader, rows_alone
 
 

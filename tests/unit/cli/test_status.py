@@ -46,3 +46,19 @@ def test_check(
     shown = more.get("one_class", more)
     for reason in shown.values():
         assert not isinstance(reason, str) or reason in printed
+
+
+def test_feeds(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`status` shows how far each feed of labels is, or why it fails."""
+    counts = {"rows": 1200, "accepted": 1100, "rejected": 3, "in_conflict": 1}
+    feeds = [
+        {"name": "desk", **counts, "failing": ""},
+        {"name": "night", **counts, "failing": "feed night: no such folder"},
+    ]
+    monkeypatch.setattr(Client, "status", lambda _: {**CALM, "feeds": feeds})
+    monkeypatch.setattr("sys.argv", ["bento-selfheal", "status"])
+    with pytest.raises(SystemExit):
+        entry.main()
+    printed = capsys.readouterr().out
+    assert "1,200 rows, 1,100 accepted, 4 not kept" in printed
+    assert "no such folder" in printed

@@ -14,10 +14,11 @@ from conftest import wait_for
 from bento_selfheal.core.ids import IdSigner, ids_of
 from bento_selfheal.core.records import FeedbackOutcome, FeedbackRecord, PredictionRecord, RawInput
 from bento_selfheal.errors import InvalidInput, StoreError
+from bento_selfheal.labelling.classes import LabelReader
 from bento_selfheal.serving.feedback import FeedbackIntake
 from bento_selfheal.serving.prediction_log import PredictionLog
 from bento_selfheal.serving.reading.keys import KeyReader
-from bento_selfheal.serving.reading.rows import LabelReader, RowReader
+from bento_selfheal.serving.reading.rows import RowReader
 from bento_selfheal.store import SqlStore
 from bento_selfheal.store.inputs import ROW_BYTES
 
@@ -35,6 +36,7 @@ class Item:
     key: str | None = None
     source: str | None = None
     corrects: bool = False
+    time: float | None = None
 
 
 @pytest.fixture

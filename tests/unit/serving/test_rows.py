@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from bento_selfheal.errors import InvalidInput
-from bento_selfheal.serving.reading.rows import LabelReader, RowReader
+from bento_selfheal.labelling.classes import LabelReader
+from bento_selfheal.serving.reading.rows import RowReader
 
 NAMES = ["a", "b", "V14"]
 READER = RowReader(NAMES, max_rows=5)

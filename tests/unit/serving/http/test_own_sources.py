@@ -12,6 +12,7 @@ from bento_selfheal.errors import InvalidInput
 from bento_selfheal.serving.feedback import FeedbackAnswer
 from bento_selfheal.serving.http.auth import ASKED_BY
 from bento_selfheal.serving.http.own_sources import own_source, own_sources
+from bento_selfheal.serving.label_taker import LabelTaker
 from bento_selfheal.serving.predict_service import PredictBase
 from bento_selfheal.telemetry.spans import Telemetry
 from bento_selfheal.wire.messages import FeedbackItem
@@ -53,11 +54,11 @@ def test_feedback_is_kept_for_its_token(token: str | None, kept: list[str | None
         note(items)
         return FeedbackAnswer()
 
-    running = SimpleNamespace(
-        _telemetry=Telemetry(), _rate_limit=SimpleNamespace(take=note),
-        _worker=SimpleNamespace(feedback=SimpleNamespace(accept=accept)),
-        _meters=SimpleNamespace(feedback=lambda counts: None),
-    )  # fmt: skip
+    intake: Any = SimpleNamespace(accept=accept)
+    limit: Any = SimpleNamespace(take=note)
+    meters: Any = SimpleNamespace(feedback=lambda counts: None)
+    taker = LabelTaker(intake, limit, Telemetry(), meters, 5)
+    running = SimpleNamespace(_taker=taker)
     before = ASKED_BY.set(token) if token else None
     items = [item("desk"), item(None), item("liar")]
     asyncio.run(cast(Any, PredictBase.feedback).func(running, items))

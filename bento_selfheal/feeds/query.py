@@ -1,0 +1,122 @@
+"""A feed that asks a database: the rows of a query from a cursor on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import NullPool, column, create_engine, select, text
+from sqlalchemy.engine import Row
+from sqlalchemy.exc import SQLAlchemyError
+
+from bento_selfheal.config.feeds import Feed
+from bento_selfheal.errors import FeedError
+from bento_selfheal.feeds.source import PART_ROWS, Part, Places
+from bento_selfheal.labelling.table import Rows
+
+ITEM = "query"
+MOST_REMEMBERED = 10_000
+"""Rows of one value of the cursor that are not read twice; of more, each still counts once."""
+READERS: dict[str, Callable[[str], Any]] = {
+    "datetime": datetime.fromisoformat, "date": date.fromisoformat, "decimal": Decimal,
+}  # fmt: skip
+"""Of the types of cursors that JSON has not."""
+
+
+class QuerySource:
+    """Reads the rows of a query whose cursor is at or behind the place, in the cursor's order.
+
+    Rows of the place's own value are read again: some may have come since. Those that were read
+    before are known by their content.
+
+    Args:
+        feed: With the URL, the query and the name of the cursor's column.
+    """
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+
+    def parts(self, places: Places) -> Iterator[Part]:
+        """As `Source.parts`."""
+        place = places.get(ITEM)
+        cursor = None if place is None else _read(place["cursor"])
+        seen = [] if place is None else list(place["seen"])
+        try:
+            for rows in self._pages(cursor):
+                part, cursor, seen = self._part(rows, cursor, seen)
+                if len(part.rows):  # else all were read before
+                    yield part
+        except (SQLAlchemyError, ImportError, TypeError) as error:
+            said = " ".join(str(getattr(error, "orig", None) or error).split())
+            raise FeedError(f"feed {self._feed.name}: the query failed: {said}") from error
+
+    def gone(self, places: Places) -> list[str]:
+        """As `Source.gone`."""
+        return []
+
+    def _pages(self, cursor: Any) -> Iterator[Sequence[Row[Any]]]:
+        feed = self._feed
+        wanted = [feed.cursor or "", *feed.columns.values()]
+        statement = (feed.query or "").strip().rstrip(";")
+        given = text(statement).columns(*(column(n) for n in dict.fromkeys(wanted)))
+        rows = given.subquery("feed")
+        by = rows.c[feed.cursor or ""]
+        query = select(*(rows.c[name].label(f"c{i}") for i, name in enumerate(wanted)))
+        query = query.where(by.is_not(None) if cursor is None else by >= cursor).order_by(by)
+        url = feed.url.get_secret_value() if feed.url else ""
+        engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
+        try:
+            with engine.connect().execution_options(stream_results=True) as c:
+                yield from c.execute(query).partitions(PART_ROWS)
+        finally:
+            engine.dispose()
+
+    def _part(
+        self, found: Sequence[Row[Any]], cursor: Any, seen: list[str]
+    ) -> tuple[Part, Any, list[str]]:
+        """The rows that were not read before, and the cursor behind them."""
+        fresh = []
+        for row in found:
+            mark = _mark(row)
+            if row[0] == cursor and mark in seen:
+                continue
+            fresh.append(row)
+            if row[0] != cursor:
+                cursor, seen = row[0], []
+            if len(seen) < MOST_REMEMBERED:
+                seen.append(mark)
+        names = enumerate(self._feed.columns, start=1)
+        cells = {name: [row[i] for row in fresh] for i, name in names}
+        # A row of a table has no line: its cursor says where it is.
+        rows = Rows([0] * len(fresh), {**cells, "cursor": [row[0] for row in fresh]})
+        place = {"cursor": _written(cursor, self._feed.name), "seen": list(seen)}
+        return Part(rows, ITEM, place), cursor, seen
+
+
+def _mark(row: Row[Any]) -> str:
+    return hashlib.blake2b(repr(tuple(row)).encode(errors="replace"), digest_size=8).hexdigest()
+
+
+def _written(cursor: Any, feed: str) -> Any:
+    """A cursor's value as JSON."""
+    if isinstance(cursor, datetime):
+        return {"datetime": cursor.isoformat()}
+    if isinstance(cursor, date):
+        return {"date": cursor.isoformat()}
+    if isinstance(cursor, Decimal):
+        return {"decimal": str(cursor)}
+    if isinstance(cursor, int | float | str):
+        return cursor
+    raise FeedError(
+        f"feed {feed}: the cursor is {type(cursor).__name__}; a number, a text or a time is needed"
+    )
+
+
+def _read(written: Any) -> Any:
+    if not isinstance(written, dict):
+        return written
+    ((kind, value),) = written.items()
+    return READERS[kind](value)
