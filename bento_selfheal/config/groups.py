@@ -97,6 +97,9 @@ class AccessSettings(Group):
     tokens_file: Path = Path()
     """TOML file with more tokens, in tables `[predict]`, `[feedback]` and `[operate]` of
     `name = "token"`. An edit takes effect within two seconds."""
+    token_sources: dict[str, tuple[str, ...]] = {}
+    """Sources that a token may name, such as `{"shop": ["till-1", "till-2"]}`; any other is refused
+    with 403. A token that is not listed may name what it likes, always as a source of its own."""
     open_to_all: bool = False
     """Listen beyond this machine without any token."""
     open_metrics: bool = False
@@ -177,6 +180,14 @@ class HealingSettings(Group):
     prior_correction: bool = True
     """While there is drift and no labels come, keep the share of flagged rows as it was calibrated
     by moving the decision threshold alone. Answers are then marked unverified."""
+    conflicts: Literal["first", "last", "votes", "priority"] = "first"
+    """Which of several labels of one row stands. `first`: the first one. `last`: the newest.
+    `votes`: what most sources say, each with one vote. `priority`: that of the source that comes
+    first in `source_priority`. Except with `last`, a source changes what it said with `corrects`;
+    with `first`, that replaces any label."""
+    source_priority: Annotated[tuple[str, ...], NoDecode] = ()
+    """Sources of labels, the most trusted one first, for `conflicts=priority`. All others come
+    after them. With tokens, a source begins with the name of its token, such as `shop/till-3`."""
     source_alpha: Chance = 0.001
     """Probability that an honest source of feedback is ever quarantined."""
     source_quota: Annotated[Int, Field(ge=1, le=1000)] = 1000
@@ -186,6 +197,9 @@ class HealingSettings(Group):
     accuracy."""
     retrain_batches: Count = 20
     """Number of labelled batches that decide about `retrain_drop`, and about a lift that fades."""
+    new_class_share: Share = 0.05
+    """The state becomes RETRAIN_NEEDED when more than this share of the newest labels, some
+    thousand, are of classes that the packaged model does not have."""
     heal_share: Annotated[Float, Field(ge=0.001, le=1, allow_inf_nan=False)] = 0.25
     """Share of one core that heals may take on average. The runner rests after each heal."""
     runner_nice: Annotated[Int, Field(ge=0, le=19)] = 15
@@ -195,7 +209,7 @@ class HealingSettings(Group):
     seed: Annotated[Int, Field(ge=0, lt=2**63)] = 42
     """Seed of the random draws of heals."""
 
-    @field_validator("detectors", mode="before")
+    @field_validator("detectors", "source_priority", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
         return split_list(value)

@@ -107,6 +107,8 @@ class Pipeline:
         for row in rows:
             if (batch := self.intake.take(row, entry.time)) is not None:
                 self._learn(batch)
+            elif row.new_class is not None:
+                self._advise_retrain()
 
     def adopt(self, promotion: Promotion) -> None:
         """Serve what the promotion log says: `Promoter.adopt`."""
@@ -133,6 +135,10 @@ class Pipeline:
     def forget(self, source: str, reason: str, by: str = "runner") -> int:
         """Learn from a source no more, drop its rows, and begin a new line without them."""
         return self.judge.forget(source, reason, by)
+
+    def release(self, source: str, by: str = "operator") -> bool:
+        """Learn from a source again; False when it is not quarantined."""
+        return self.judge.release(source, by)
 
     # -- what goes out -----------------------------------------------------------------------
 
@@ -241,8 +247,10 @@ class Pipeline:
         p = self.parts
         if p.controls.paused:
             return
-        before = p.scoreboard.advice.retrain
-        why = p.scoreboard.advice.update(promoted=p.scoreboard.counts.promotions > 0)
-        if why and not before:
-            self.journal.note("retrain_needed", {"reason": why, "rows": len(p.buffer)})
+        advice = p.scoreboard.advice
+        why = advice.update(promoted=p.scoreboard.counts.promotions > 0)
+        if why and not advice.told:
+            rows = len(p.buffer) + len(p.batches.new_classes.rows)
+            self.journal.note("retrain_needed", {"reason": why, "rows": rows})
             self.journal.outcome.export = True
+        advice.told = bool(why)

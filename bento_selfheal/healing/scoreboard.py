@@ -31,6 +31,9 @@ class Counts:
     joined: int = 0
     refused: int = 0
     corrected: int = 0
+    retracted: int = 0
+    new_class: int = 0
+    """Labels of classes that the packaged model does not have."""
     champion: Scores = NOTHING
     baseline: Scores = NOTHING
     challenger: Scores = NOTHING

@@ -16,7 +16,7 @@ from pydantic import WrapValidator
 
 from bento_selfheal.config.settings import Settings, load_settings
 from bento_selfheal.core.records import FeedbackOutcome
-from bento_selfheal.errors import InvalidInput, Overloaded, PackageError, StoreError
+from bento_selfheal.errors import AccessDenied, InvalidInput, Overloaded, PackageError, StoreError
 from bento_selfheal.internals import (
     hide_input,
     mount_below,
@@ -34,6 +34,7 @@ from bento_selfheal.serving.http.rate_limit import LabelRateLimit
 from bento_selfheal.serving.http.replies import (
     Reply,
     TooManyItems,
+    denied,
     failed,
     rate_limited,
     refused,
@@ -92,6 +93,7 @@ class PredictBase:
         self._rate_limit = LabelRateLimit(
             settings.source_labels_per_minute, settings.token_labels_per_minute
         )
+        self._token_sources = settings.token_sources
         store = self._worker.store
         self._meters = WorkerMeters(
             open_meter("selfheal"), self._worker.describe, lambda: store.leader() is not None
@@ -146,7 +148,7 @@ class PredictBase:
         with self._telemetry.span(names.FEEDBACK, {names.ROWS: len(items)}) as span:
             try:
                 if (token := ASKED_BY.get()) != NOBODY:
-                    own_sources(items, token)
+                    own_sources(items, token, self._token_sources)
                 if (limited := self._rate_limit.take(items, token)) is not None:
                     return rate_limited(limited)  # type: ignore[return-value]
                 answer = await anyio.to_thread.run_sync(
@@ -154,6 +156,8 @@ class PredictBase:
                 )
             except InvalidInput as error:
                 return refused(error)  # type: ignore[return-value]
+            except AccessDenied as error:
+                return denied(error)  # type: ignore[return-value]
             except StoreError as error:
                 return unavailable(error)  # type: ignore[return-value]
             span.set_attributes({f"{names.ITEMS}.{k}": v for k, v in answer.counts.items()})

@@ -28,10 +28,12 @@ from bento_selfheal.serving.monitor import DataMonitor, Predicted
 from bento_selfheal.serving.operations import Operations
 from bento_selfheal.serving.prediction_log import INPUT_BYTES, PredictionLog
 from bento_selfheal.serving.reading.keys import KeyReader
+from bento_selfheal.serving.reading.labels import LabelReader
 from bento_selfheal.serving.reading.network_inputs import NetworkInputs
 from bento_selfheal.serving.reading.request_embedder import RequestEmbedder
-from bento_selfheal.serving.reading.rows import LabelReader, RowReader
+from bento_selfheal.serving.reading.rows import RowReader
 from bento_selfheal.serving.reading.typed_rows import TypedRowReader
+from bento_selfheal.store import ConflictRule
 from bento_selfheal.telemetry.spans import Telemetry
 
 SLACK = 1.1
@@ -103,6 +105,7 @@ class Worker:
         self.feedback = FeedbackIntake(
             self.store, self.signer, self.keys, self._read_one, LabelReader(info.classes),
             settings.max_rows, self.monitor,
+            ConflictRule(settings.conflicts, settings.source_priority),
         )  # fmt: skip
         self.operations = Operations(self.store, registry, self.describe, telemetry)
 

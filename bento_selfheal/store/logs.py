@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, literal, select, tuple_
 
 from bento_selfheal.core.ids import issued_at
+from bento_selfheal.core.labels import NO_LABEL
 from bento_selfheal.core.records import (
     WAITS,
     FeedbackOutcome,
@@ -22,6 +23,13 @@ from bento_selfheal.store import tables as t
 from bento_selfheal.store.connections import Part, WriteLock
 from bento_selfheal.store.inputs import append_inputs
 from bento_selfheal.store.keys import bound, chunks, index_keys
+from bento_selfheal.store.labels.conflicts import (
+    MOST_REVISIONS,
+    ConflictRule,
+    Standing,
+    names_of,
+)
+from bento_selfheal.store.labels.same_row import new_class_of, on_labelled_rows
 
 MOST_LABELS = 1024
 """Labels of one read: a promotion among them ends the step, and the rest is read again."""
@@ -30,7 +38,8 @@ IN_BOTH = 2
 
 Labels = dict[tuple[bytes, int], tuple[int, int]]
 """(request, row) → (label, revision); of an own key (key, `WAITS`)."""
-NONE = (-1, -1)
+NONE = (NO_LABEL, -1)
+FIRST = ConflictRule()
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,8 @@ class FeedbackResult:
     """Indices of accepted items whose prediction has been retired from the log."""
     waiting: set[int] = field(default_factory=set)
     """Indices of accepted items whose key has no prediction in the log yet."""
+    full: set[int] = field(default_factory=set)
+    """Indices of items whose row has had as many labels as one may have."""
     rows: list[tuple[bytes, int]] = field(default_factory=list)
     """The request and the row that each item belongs to."""
 
@@ -54,6 +65,7 @@ class FeedbackResult:
             {i - start: label for i, label in self.kept.items() if start <= i < end},
             {i - start for i in self.expired if start <= i < end},
             {i - start for i in self.waiting if start <= i < end},
+            {i - start for i in self.full if start <= i < end},
             self.rows[start:end],
         )
 
@@ -75,19 +87,33 @@ class Logs(Part):
             if any(r.keys for r in records):
                 index_keys(c, records, c.execute(newest_place(t.predictions)).scalar_one())
 
-    def add_feedback(self, records: Sequence[FeedbackRecord]) -> FeedbackResult:
+    def add_feedback(
+        self, records: Sequence[FeedbackRecord], rule: ConflictRule = FIRST
+    ) -> FeedbackResult:
         """Write labels; each counts once, however often it is sent. On disk on return.
+
+        Args:
+            records: The labels.
+            rule: Which of several labels of one row stands.
 
         Raises:
             ValueError: A source holds a character that the store cannot keep; nothing was written.
         """
         with self._db.write(WriteLock.LOGS) as c:
             after = c.execute(newest_place(t.predictions)).scalar_one()
-            labels = bound(c, records)
-            result, fresh = _judge(labels, _newest_labels(c, labels), _horizon(c), after)
+            labels = on_labelled_rows(c, bound(c, records))
+            newest = _newest_labels(c, labels)
+            standing = Standing(c, rule, labels, newest)
+            result, fresh = _judge(labels, newest, _horizon(c), after, standing)
             if fresh:
                 c.execute(insert(t.feedback), fresh)
+            standing.write_votes()
         return result
+
+    def new_class_of(self, request: bytes, row: int) -> str | None:
+        """JSON of the class that a row has and the packaged model does not; None for any other."""
+        with self._db.read() as c:
+            return new_class_of(c, request, row)
 
     def read_log(
         self, predictions_from: int, feedback_from: int, limit: int = 64
@@ -176,7 +202,11 @@ def _horizon(c: Connection) -> Horizon | None:
 
 
 def _judge(
-    records: Sequence[FeedbackRecord], newest: Labels, horizon: Horizon | None, after: int
+    records: Sequence[FeedbackRecord],
+    newest: Labels,
+    horizon: Horizon | None,
+    after: int,
+    standing: Standing,
 ) -> tuple[FeedbackResult, list[dict[str, Any]]]:
     """The outcome of each label, and the rows to write.
 
@@ -185,30 +215,38 @@ def _judge(
         newest: The labels that are kept; gets each accepted one.
         horizon: Where the prediction log begins.
         after: The newest place of the prediction log.
+        standing: Decides which of several labels stands.
     """
     result, fresh = FeedbackResult([], {}, rows=[(r.request, r.row) for r in records]), []
-    for i, r in enumerate(records):
-        names = _names(r)
+    for i, given in enumerate(records):
+        names = names_of(given)
         label, revision = max((newest.get(name, NONE) for name in names), key=_revision)
-        if label == r.label:
-            result.outcomes.append(FeedbackOutcome.KNOWN)
-        elif revision >= 0 and not r.corrects:
-            result.outcomes.append(FeedbackOutcome.CONFLICT)
-            result.kept[i] = label
-        else:
-            newest |= dict.fromkeys(names, (r.label, revision + 1))
-            result.outcomes.append(FeedbackOutcome.ACCEPTED)
-            if r.row == WAITS:
-                result.waiting.add(i)
-            elif r.features is None and horizon is not None and horizon.took(r, after):
-                result.expired.add(i)
-            fresh.append(codec.feedback_row(r, revision + 1, after))
+        r = standing.after(given, label, revision)
+        full = r is not None and r.label != label and _is_full(r, revision)
+        if r is None or full:
+            known = given.label == label
+            result.outcomes.append(FeedbackOutcome.KNOWN if known else FeedbackOutcome.CONFLICT)
+            if not known:
+                result.kept[i] = label
+            if full:
+                result.full.add(i)
+            continue
+        result.outcomes.append(FeedbackOutcome.ACCEPTED)
+        if r.label == label:
+            continue
+        newest |= dict.fromkeys(names, (r.label, revision + 1))
+        standing.wrote(r)
+        if r.row == WAITS:
+            result.waiting.add(i)
+        elif r.features is None and horizon is not None and horizon.took(r, after):
+            result.expired.add(i)
+        fresh.append(codec.feedback_row(r, revision + 1, after))
     return result, fresh
 
 
-def _names(r: FeedbackRecord) -> list[tuple[bytes, int]]:
-    """What a label counts once for: its row, and its key."""
-    return [(r.request, r.row)] if r.key is None else [(r.request, r.row), (r.key, WAITS)]
+def _is_full(r: FeedbackRecord, revision: int) -> bool:
+    """Whether a row has had as many labels as one may have; the last may still be taken back."""
+    return revision + 1 >= MOST_REVISIONS + (r.label == NO_LABEL)
 
 
 def _revision(kept: tuple[int, int]) -> int:

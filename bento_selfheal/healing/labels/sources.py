@@ -143,6 +143,14 @@ class Sources:
         self.known.setdefault(name, Source()).quarantined = reason
         return reason
 
+    def release(self, name: str) -> str:
+        """Trust a source again, with no past that speaks against it; why it was refused, or ""."""
+        source = self.known.get(name)
+        if source is None or not source.quarantined:
+            return ""
+        self.known[name] = Source(given=source.given, over_quota=source.over_quota)
+        return source.quarantined
+
     def state(self) -> dict[str, Any]:
         """All of it as JSON values, for the checkpoint."""
         return {"known": {n: asdict(s) for n, s in self.known.items()}, "recent": self.recent}

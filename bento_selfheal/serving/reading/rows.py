@@ -10,7 +10,6 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from bento_selfheal.core.records import Label
 from bento_selfheal.errors import InvalidInput
 from bento_selfheal.inputs.column import Column
 from bento_selfheal.inputs.schema import Schema
@@ -182,40 +181,6 @@ class RowReader:
         if row.keys() != self._known:
             refuse_names(row, self._features, loc)
         return [row[name] for name in self._features]
-
-
-class LabelReader:
-    """Turns a label as JSON gives it into the index of its class.
-
-    Args:
-        classes: The model's classes, in their order.
-
-    Attributes:
-        classes: The same.
-    """
-
-    def __init__(self, classes: Sequence[Label]) -> None:
-        self.classes = list(classes)
-        self._index = {label: i for i, label in enumerate(classes)}
-        self._by_text: dict[str, list[int]] = {}
-        for i, label in enumerate(classes):
-            self._by_text.setdefault(str(label), []).append(i)
-
-    def read(self, label: Any, loc: tuple[str | int, ...]) -> int:
-        """The index of the class: ``"1"`` is the class 1 too where no other has this text.
-
-        Raises:
-            InvalidInput: It is no class of this model.
-        """
-        if isinstance(label, int | float | str) and not isinstance(label, bool):
-            found = self._index.get(label)  # type: ignore[arg-type]
-            if found is not None:
-                return found
-            alike = self._by_text.get(str(label), [])
-            if len(alike) == 1:
-                return alike[0]
-        known = ", ".join(repr(c) for c in self._index)
-        raise InvalidInput(loc, f"{shown(label)} is not a class; classes are {known}", "label")
 
 
 def rows_alone(body: bytes) -> dict[str, Any] | None:

@@ -17,7 +17,8 @@ from bento_selfheal.errors import InvalidInput, StoreError
 from bento_selfheal.serving.feedback import FeedbackIntake
 from bento_selfheal.serving.prediction_log import PredictionLog
 from bento_selfheal.serving.reading.keys import KeyReader
-from bento_selfheal.serving.reading.rows import LabelReader, RowReader
+from bento_selfheal.serving.reading.labels import LabelReader
+from bento_selfheal.serving.reading.rows import RowReader
 from bento_selfheal.store import SqlStore
 from bento_selfheal.store.inputs import ROW_BYTES
 
@@ -35,6 +36,7 @@ class Item:
     key: str | None = None
     source: str | None = None
     corrects: bool = False
+    retract: bool = False
 
 
 @pytest.fixture
@@ -96,8 +98,8 @@ def test_corrects(intake: FeedbackIntake, signer: IdSigner, store: SqlStore) -> 
 
 
 def test_rows_without_ids(intake: FeedbackIntake, store: SqlStore) -> None:
-    """Without an id a row is known by its content and source, as list or object alike, or by the
-    client's own key."""
+    """Without an id a row is known by its content and source, as list or object alike, and by the
+    client's own key: one row counts once, under however many keys."""
     first = intake.accept([Item("yes", features=[1, 2])], None)
     same = intake.accept([Item("yes", features={"b": 2.0, "a": 1.0})], None)
     other = intake.accept(
@@ -105,7 +107,7 @@ def test_rows_without_ids(intake: FeedbackIntake, store: SqlStore) -> None:
          Item("yes", features=[1, 2], key="row 1"), Item("yes", features=[9, 9], key="row 1"),
          Item("no", features=[1, 2], key="row 2")], None,
     )  # fmt: skip
-    assert [counts(a) for a in (first, same, other)] == [(1, 0, 0, 0), (0, 1, 0, 0), (4, 1, 0, 0)]
+    assert [counts(a) for a in (first, same, other)] == [(1, 0, 0, 0), (0, 1, 0, 0), (2, 2, 0, 1)]
     assert next(r.features.tolist() for r in kept(store) if r.features is not None) == [1.0, 2.0]
     clash = intake.accept([Item("no", features=[1, 2])], None)
     assert clash.conflicts == [{"item": 0, "prediction_id": None, "given": "no", "kept": "yes"}]
@@ -406,7 +408,7 @@ def test_slow_store(
 ) -> None:
     """Feedback that a store takes too long for is refused, and so is what waits behind it; sent
     again later both count once."""
-    monkeypatch.setattr("bento_selfheal.serving.feedback.ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr("bento_selfheal.serving.label_log.ANSWER_SECONDS", 0.1)
     _, ids = issued(signer, 2)
     go, commits, real = threading.Event(), [], store.add_feedback
 
@@ -419,7 +421,7 @@ def test_slow_store(
     for one in ids:
         with pytest.raises(StoreError, match="send the labels again"):
             intake.accept([Item("yes", one)], None)
-    monkeypatch.setattr("bento_selfheal.serving.feedback.ANSWER_SECONDS", 30)
+    monkeypatch.setattr("bento_selfheal.serving.label_log.ANSWER_SECONDS", 30)
     go.set()
     answer = intake.accept([Item("yes", one) for one in ids], None)
     assert counts(answer)[:2] == (1, 1)

@@ -32,9 +32,9 @@ def test_no_source_of_one_token_is_of_another() -> None:
 
 def test_too_long() -> None:
     """A source that the store could not keep with the token's name is refused by its item."""
-    own_sources([item("s" * 195)], "desk")
+    own_sources([item("s" * 195)], "desk", {})
     with pytest.raises(InvalidInput, match="at most 195") as refused:
-        own_sources([item(None), item("s" * 196)], "desk")
+        own_sources([item(None), item("s" * 196)], "desk", {})
     assert refused.value.loc == ("items", 1, "source")
 
 
@@ -54,7 +54,7 @@ def test_feedback_is_kept_for_its_token(token: str | None, kept: list[str | None
         return FeedbackAnswer()
 
     running = SimpleNamespace(
-        _telemetry=Telemetry(), _rate_limit=SimpleNamespace(take=note),
+        _telemetry=Telemetry(), _token_sources={}, _rate_limit=SimpleNamespace(take=note),
         _worker=SimpleNamespace(feedback=SimpleNamespace(accept=accept)),
         _meters=SimpleNamespace(feedback=lambda counts: None),
     )  # fmt: skip
