@@ -54,7 +54,8 @@ def open_store(settings: Settings) -> SqlStore:
     Raises:
         StoreError: Its URL is malformed, or names a database that is not supported.
     """
-    return SqlStore(settings.store_url or sqlite_url(state_dir(settings) / "selfheal.db"))
+    url = settings.store_url or sqlite_url(state_dir(settings) / "selfheal.db")
+    return SqlStore(url, ConflictRule(settings.conflicts, settings.source_priority))
 
 
 def open_existing(settings: Settings) -> SqlStore:

@@ -21,7 +21,7 @@ from bento_selfheal.serving.label_log import LabelLog
 from bento_selfheal.serving.monitor import DataMonitor, Labelled
 from bento_selfheal.serving.reading.keys import KeyReader
 from bento_selfheal.serving.reading.labels import LabelReader
-from bento_selfheal.store import ConflictRule, SqlStore
+from bento_selfheal.store import SqlStore
 from bento_selfheal.store.labels.conflicts import MOST_REVISIONS
 
 @dataclass
@@ -50,7 +50,6 @@ class FeedbackIntake:
         labels: Reads labels, and names the class of a kept one.
         limit: Most items that one request may carry.
         monitor: Collects accepted labels as well.
-        rule: Which of several labels of one row stands.
     """
 
     def __init__(
@@ -62,9 +61,8 @@ class FeedbackIntake:
         labels: LabelReader,
         limit: int,
         monitor: DataMonitor | None = None,
-        rule: ConflictRule | None = None,
     ) -> None:
-        self._log = LabelLog(store, rule or ConflictRule())
+        self._log = LabelLog(store)
         self._signer = signer
         self._keys = keys
         self._read_row = read_row

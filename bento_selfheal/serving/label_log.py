@@ -10,7 +10,7 @@ from bento_selfheal.core.periodic import PeriodicThread
 from bento_selfheal.core.records import FeedbackRecord
 from bento_selfheal.errors import StoreError
 from bento_selfheal.serving.prediction_log import GROUP
-from bento_selfheal.store import ConflictRule, FeedbackResult, SqlStore
+from bento_selfheal.store import FeedbackResult, SqlStore
 
 ANSWER_SECONDS = 10.0
 """How long a feedback request waits for the store before it is refused."""
@@ -21,16 +21,14 @@ class LabelLog:
 
     Args:
         store: Where a thread commits them.
-        rule: Which of several labels of one row stands.
 
     Attributes:
         store: The same.
         thread: Commits the labels; it runs from the start.
     """
 
-    def __init__(self, store: SqlStore, rule: ConflictRule) -> None:
+    def __init__(self, store: SqlStore) -> None:
         self.store = store
-        self._rule = rule
         self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
         self.thread = PeriodicThread(
             "selfheal-labels", self._write, 0.0, at_once=True, at_end=self._refuse_the_rest
@@ -79,7 +77,7 @@ class LabelLog:
         if not group:
             return
         try:
-            whole = self.store.add_feedback([r for one in group for r in one.records], self._rule)
+            whole = self.store.add_feedback([r for one in group for r in one.records])
         except Exception as error:  # each request is told why, and the thread lives on
             for one in group:
                 one.done.set_exception(error)

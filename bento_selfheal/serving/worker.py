@@ -33,7 +33,6 @@ from bento_selfheal.serving.reading.network_inputs import NetworkInputs
 from bento_selfheal.serving.reading.request_embedder import RequestEmbedder
 from bento_selfheal.serving.reading.rows import RowReader
 from bento_selfheal.serving.reading.typed_rows import TypedRowReader
-from bento_selfheal.store import ConflictRule
 from bento_selfheal.telemetry.spans import Telemetry
 
 SLACK = 1.1
@@ -105,7 +104,6 @@ class Worker:
         self.feedback = FeedbackIntake(
             self.store, self.signer, self.keys, self._read_one, LabelReader(info.classes),
             settings.max_rows, self.monitor,
-            ConflictRule(settings.conflicts, settings.source_priority),
         )  # fmt: skip
         self.operations = Operations(self.store, registry, self.describe, telemetry)
 

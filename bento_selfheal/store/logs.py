@@ -39,7 +39,6 @@ IN_BOTH = 2
 Labels = dict[tuple[bytes, int], tuple[int, int]]
 """(request, row) → (label, revision); of an own key (key, `WAITS`)."""
 NONE = (NO_LABEL, -1)
-FIRST = ConflictRule()
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,13 @@ class FeedbackResult:
 
 
 class Logs(Part):
-    """Both logs."""
+    """Both logs.
+
+    Attributes:
+        rule: Which of several labels of one row stands.
+    """
+
+    rule = ConflictRule()
 
     def append_predictions(self, records: Sequence[PredictionRecord]) -> None:
         """Append requests to the prediction log, with the inputs they hold, in one commit."""
@@ -87,14 +92,8 @@ class Logs(Part):
             if any(r.keys for r in records):
                 index_keys(c, records, c.execute(newest_place(t.predictions)).scalar_one())
 
-    def add_feedback(
-        self, records: Sequence[FeedbackRecord], rule: ConflictRule = FIRST
-    ) -> FeedbackResult:
+    def add_feedback(self, records: Sequence[FeedbackRecord]) -> FeedbackResult:
         """Write labels; each counts once, however often it is sent. On disk on return.
-
-        Args:
-            records: The labels.
-            rule: Which of several labels of one row stands.
 
         Raises:
             ValueError: A source holds a character that the store cannot keep; nothing was written.
@@ -103,7 +102,7 @@ class Logs(Part):
             after = c.execute(newest_place(t.predictions)).scalar_one()
             labels = on_labelled_rows(c, bound(c, records))
             newest = _newest_labels(c, labels)
-            standing = Standing(c, rule, labels, newest)
+            standing = Standing(c, self.rule, labels, newest)
             result, fresh = _judge(labels, newest, _horizon(c), after, standing)
             if fresh:
                 c.execute(insert(t.feedback), fresh)

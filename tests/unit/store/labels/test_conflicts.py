@@ -45,7 +45,8 @@ def stands(store: SqlStore) -> tuple[int, str | None]:
 
 def told(store: SqlStore, rule: ConflictRule, *given: FeedbackRecord) -> list[str]:
     """The outcomes of labels that come one after the other."""
-    return [store.add_feedback([one], rule).outcomes[0].value for one in given]
+    store.rule = rule
+    return [store.add_feedback([one]).outcomes[0].value for one in given]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_most_votes(store: SqlStore) -> None:
     assert stands(store)[0] == 1
     assert told(store, rule, says("c", 0, corrects=True)) == ["accepted"]
     assert stands(store)[0] == 0
-    result = store.add_feedback([says("d", 1), says("e", 1)], rule)
+    result = store.add_feedback([says("d", 1), says("e", 1)])
     assert [o.value for o in result.outcomes] == ["conflict", "accepted"]
     assert stands(store) == (1, "e")
 
@@ -111,7 +112,7 @@ def test_priority(store: SqlStore) -> None:
         "accepted", "conflict",
     ]  # fmt: skip
     assert stands(store) == (0, "audit")
-    both = store.add_feedback([says("audit", 1, corrects=True), says(None, 0)], rule)
+    both = store.add_feedback([says("audit", 1, corrects=True), says(None, 0)])
     assert [o.value for o in both.outcomes] == ["accepted", "conflict"]
     assert stands(store) == (1, "audit")
 
@@ -150,28 +151,29 @@ def test_taken_back_by_key(store: SqlStore) -> None:
 def test_revisions_are_bounded(store: SqlStore, policy: Policy) -> None:
     """A row has so many labels at most; then it is named, others go on, and the last label can
     still be taken back."""
-    rule = ConflictRule(policy)
+    store.rule = rule = ConflictRule(policy)
     many = [says("a", i % 2, corrects=True) for i in range(MOST_REVISIONS + 20)]
-    result = store.add_feedback(many, rule)
+    result = store.add_feedback(many)
     assert result.full == set(range(MOST_REVISIONS, MOST_REVISIONS + 20, 2))
     assert result.outcomes[:MOST_REVISIONS] == [FeedbackOutcome.ACCEPTED] * MOST_REVISIONS
     kept = len([e for e in store.read_log(0, 0, 1000) if isinstance(e, FeedbackRecord)])
     assert kept == MOST_REVISIONS
     assert told(store, rule, back("a")) == ["accepted"]
-    assert store.add_feedback([says("a", 1)], rule).full == {0}
+    assert store.add_feedback([says("a", 1)]).full == {0}
 
 
 def test_votes_are_bounded(store: SqlStore) -> None:
     """However many sources are invented, one row has so many votes at most."""
-    rule = ConflictRule("votes")
-    store.add_feedback([says(f"s{i}", 1) for i in range(MOST_VOTES + 50)], rule)
+    store.rule = ConflictRule("votes")
+    store.add_feedback([says(f"s{i}", 1) for i in range(MOST_VOTES + 50)])
     with store._db.read() as c:
         assert c.execute(select(func.count()).select_from(t.votes)).scalar() == MOST_VOTES
 
 
 def test_votes_are_retired_with_labels(store: SqlStore) -> None:
     """Votes stay no longer than labels."""
-    store.add_feedback([says("a", 1)], ConflictRule("votes"))
+    store.rule = ConflictRule("votes")
+    store.add_feedback([says("a", 1)])
     store.retire_feedback(before=2.0, limit=10)
     with store._db.read() as c:
         assert c.execute(select(func.count()).select_from(t.votes)).scalar() == 0
