@@ -81,7 +81,7 @@ class SourceJudge:
         self._journal.note("quarantine", detail)
         if gone:
             self._line.restart(self._lineage.predecessor_model)
-        return gone
+        return gone + new
 
     def release(self, source: str, by: str) -> bool:
         """Learn from a quarantined source again, judged anew; False when it is not quarantined."""

@@ -129,3 +129,16 @@ def test_excess_losses(costs: Thresholds) -> None:
     many = np.float32([[0.2, 0.3, 0.5]])
     each = [excess_losses(many, np.asarray([c]), costs)[0] for c in range(3)]
     assert float(np.dot(many[0], each)) == pytest.approx(0, abs=1e-7)
+
+
+def test_release() -> None:
+    """A source that is released is trusted again and judged anew: it stays while it is honest, and
+    is caught again when it lies again."""
+    sources = Sources(alpha=0.001, quota=1000)
+    assert judge(sources, labelled(ten(100), 0.9, {"s3"}, 1)) == ["s3"]
+    assert not sources.admits("s3")
+    assert "contradict" in sources.release("s3")
+    assert sources.release("s3") == sources.release("nobody") == ""
+    assert sources.admits("s3")
+    assert judge(sources, labelled(ten(200), 0.9, set(), 2)) == []
+    assert judge(sources, labelled(ten(200), 0.9, {"s3"}, 3)) == ["s3"]
