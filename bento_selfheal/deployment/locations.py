@@ -11,7 +11,7 @@ from bento_selfheal.errors import StoreError
 from bento_selfheal.packaging.adapters import Registry
 from bento_selfheal.packaging.model_store import bentoml_home, find_model
 from bento_selfheal.packaging.package import Package
-from bento_selfheal.store import SqlStore
+from bento_selfheal.store import ConflictRule, SqlStore
 from bento_selfheal.store.schema import WHICH_STORE
 
 _pinned: dict[str, str] = {}

@@ -33,6 +33,8 @@ from bento_selfheal.store.labels.same_row import new_class_of, on_labelled_rows
 
 MOST_LABELS = 1024
 """Labels of one read: a promotion among them ends the step, and the rest is read again."""
+MOST_BYTES = 16_000_000
+"""Of the requests of one read; in memory they may take twice as much."""
 IN_BOTH = 2
 """A key stands in the log and in the index of keys."""
 
@@ -120,11 +122,13 @@ class Logs(Part):
         """The next entries of both logs after the two cursors, in their common order.
 
         A prediction stands at its own place, a label after the newest prediction that had been
-        logged when the label was written. The entries are always a prefix of that order.
+        logged when the label was written. The entries are always a prefix of that order. Where
+        requests are large they are fewer than the limit, down to one.
         """
         labels = min(limit * 16, MOST_LABELS)
         with self._db.read() as c:
             p, f = t.predictions.c, t.feedback.c
+            limit = _fitting(c, predictions_from, limit)
             rows = c.execute(
                 select(t.predictions).where(p.seq > predictions_from).order_by(p.seq).limit(limit)
             ).all()
@@ -146,6 +150,17 @@ class Logs(Part):
                 query = select(t.predictions).where(t.predictions.c.request.in_(part))
                 found.update((bytes(r.request), codec.prediction(r)) for r in c.execute(query))
         return found
+
+    def sizes_of(self, requests: set[bytes]) -> dict[bytes, int]:
+        """Bytes of logged predictions by request key; those not in the log are left out."""
+        p = t.predictions.c
+        size = (func.length(p.features) + func.length(p.probabilities)).label("size")
+        sizes: dict[bytes, int] = {}
+        with self._db.read() as c:
+            for part in chunks(sorted(requests)):
+                found = c.execute(select(p.request, size).where(p.request.in_(part)))
+                sizes.update((bytes(r.request), r.size) for r in found)
+        return sizes
 
     def rows_of(self, requests: set[bytes]) -> dict[bytes, int]:
         """How many rows each request has; requests that are not in the log are left out."""
@@ -170,6 +185,15 @@ class Logs(Part):
                 for log in (t.predictions, t.feedback, t.commands)
             ]
         return newest[0], newest[1], newest[2]
+
+
+def _fitting(c: Connection, after: int, limit: int) -> int:
+    """How many of the next requests are read at once: as many as `MOST_BYTES` holds, or one."""
+    p = t.predictions.c
+    places = select(p.seq, p.upto).where(p.seq > after).order_by(p.seq).limit(limit)
+    uptos = [r.upto for r in c.execute(places)]
+    # How large the first one is, its own row says only; it is read in any case.
+    return sum(upto - uptos[0] <= MOST_BYTES for upto in uptos) or limit
 
 
 def newest_place(log: Any) -> Any:

@@ -32,6 +32,8 @@ class Source:
     """What is known of one source, besides its sums."""
 
     given: int = 0
+    heard: int = 0
+    """Labels of all sources when it was last heard."""
     over_quota: int = 0
     quarantined: str = ""
     """Why; empty while it is trusted."""
@@ -56,29 +58,32 @@ class Sums:
         self._rows *= 0.5 ** (1 / MEMORY)
         self._rows[self._names[name]] += values
 
-    def know(self, name: str, columns: int) -> None:
-        """Make room for a source that is new, and for classes."""
+    def know(self, name: str) -> None:
+        """Make room for a source that is new."""
+        self._names[name] = len(self._names)
+        self._rows = np.vstack([self._rows, np.zeros(self._rows.shape[1])])
+
+    def widen(self, columns: int) -> None:
+        """Make room for classes, whose number is not known at first."""
         if self._rows.shape[1] < columns:
             more = np.zeros((len(self._rows), columns - self._rows.shape[1]))
             self._rows = np.hstack([self._rows, more])
-        if name not in self._names:
-            self._names[name] = len(self._names)
-            self._rows = np.vstack([self._rows, np.zeros(self._rows.shape[1])])
 
     def drop(self, name: str) -> None:
         """Forget a source."""
-        if (place := self._names.pop(name, None)) is not None:
-            self._rows = np.delete(self._rows, place, axis=0)
-            self._names = {other: i for i, other in enumerate(self._names)}
+        self._rows = np.delete(self._rows, self._names.pop(name), axis=0)
+        self._names = {other: i for i, other in enumerate(self._names)}
 
     def put(self, name: str, values: Sequence[float]) -> None:
-        """Set the sums of a source."""
+        """Set the sums of a source; those that are not given are 0."""
+        self.widen(len(values))
+        self._rows[self._names[name]] = 0.0
         self._rows[self._names[name], : len(values)] = values
 
     def of(self, name: str) -> list[float]:
-        """The sums of a source; of one that never labelled, no labels and no losses."""
-        place = self._names.get(name)
-        return [0.0, 0.0] if place is None else self._rows[place].tolist()
+        """The sums of a source."""
+        sums: list[float] = self._rows[self._names[name]].tolist()
+        return sums
 
     def all_but(self, names: set[str]) -> NDArray[np.float64]:
         """The sums of the other sources, ``(n, columns)``."""
@@ -110,6 +115,7 @@ class Sources:
         self.known: dict[str, Source] = {}
         self.recent: list[str] = []
         self._sums = Sums()
+        self._clock = 0
 
     def admits(self, name: str | None) -> bool:
         """Whether a label of this source may be learned from; counts it."""
@@ -151,7 +157,7 @@ class Sources:
         """Compare a label with those of the other sources, then add it to its own source's."""
         source = self._heard(name)
         source.hides = source.hides or [EProcess() for _ in unnamed]
-        self._sums.know(name, 2 + len(unnamed))
+        self._sums.widen(2 + len(unnamed))
         if name and not source.quarantined:
             left_out = {other for other, s in self.known.items() if s.quarantined} | {name}
             others = self._sums.all_but(left_out)
@@ -164,17 +170,19 @@ class Sources:
 
     def _heard(self, name: str) -> Source:
         """A source, heard most recently now; of too many, the one that is silent longest goes."""
-        source = self.known.pop(name, None)
-        if source is None:
-            source = Source()
+        if name not in self.known:
             self._make_room(quarantined=False)
-        self.known[name] = source
-        return source
+            self.known[name] = Source()
+            self._sums.know(name)
+        self._clock += 1
+        self.known[name].heard = self._clock
+        return self.known[name]
 
     def _make_room(self, *, quarantined: bool) -> None:
         """Forget the sources of one kind that were silent longest, where there are too many."""
         alike = [n for n, s in self.known.items() if n and bool(s.quarantined) == quarantined]
-        for name in alike[: max(len(alike) - MOST_SOURCES + 1, 0)]:
+        if len(alike) >= MOST_SOURCES:
+            name = min(alike, key=lambda n: self.known[n].heard)
             del self.known[name]
             self._sums.drop(name)
 
@@ -204,8 +212,9 @@ class Sources:
         source = self.known.get(name)
         if source is None or not source.quarantined:
             return ""
-        self._sums.drop(name)
-        self.known[name] = Source(given=source.given, over_quota=source.over_quota)
+        self._sums.put(name, [])
+        own = {"given": source.given, "heard": source.heard, "over_quota": source.over_quota}
+        self.known[name] = Source(**own)
         return source.quarantined
 
     def state(self) -> dict[str, Any]:
@@ -216,16 +225,16 @@ class Sources:
         """Put back what `state` gave."""
         self.recent = list(state["recent"])
         for name, facts in state["known"].items():
-            labels, losses = facts.pop("labels"), facts.pop("losses")
-            sums = [labels, losses, *facts.pop("unnamed", [])]
+            own = {k: v for k, v in facts.items() if k not in ("labels", "losses", "unnamed")}
+            sums = [facts["labels"], facts["losses"], *facts.get("unnamed", [])]
             processes = {
                 "process": EProcess(**facts["process"]),
                 "hides": [EProcess(**one) for one in facts.get("hides", [])],
             }
-            self.known[name] = Source(**{**facts, **processes})
-            if labels:
-                self._sums.know(name, len(sums))
-                self._sums.put(name, sums)
+            self.known[name] = Source(**{**own, **processes})
+            self._sums.know(name)
+            self._sums.put(name, sums)
+        self._clock = max((s.heard for s in self.known.values()), default=0)
 
     def status(self) -> dict[str, dict[str, Any]]:
         """By source: labels given, over quota, mean excess loss, why quarantined."""
@@ -236,7 +245,7 @@ class Sources:
                 "excess_loss": self._mean_loss(name),
                 "quarantined": s.quarantined or None,
             }
-            for name, s in sorted(self.known.items())
+            for name, s in self.known.items()
             if name
         }
 
@@ -258,7 +267,7 @@ def _gap(value: float, usual: float, margin: float) -> NDArray[np.float64]:
 def _medians(others: NDArray[np.float64]) -> list[float]:
     """Medians by labels of what sources have on average: of the excess loss, then of each class
     that is not named. Means of few labels lean on that of all."""
-    labels, sums = others[:, :1], np.ascontiguousarray(others[:, 1:])
+    labels, sums = np.ascontiguousarray(others[:, :1]), np.ascontiguousarray(others[:, 1:])
     means = (sums + FEWEST * sums.sum(axis=0) / labels.sum()) / (labels + FEWEST)
     order = np.argsort(means, axis=0)
     heard = np.cumsum(labels[order, 0], axis=0)
