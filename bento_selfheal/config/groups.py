@@ -106,7 +106,8 @@ class AccessSettings(Group):
     """Answer `/metrics` without a token even where other requests need one."""
     source_labels_per_minute: NotNegativeCount = 0
     """Rate limit: labels per minute and source of feedback. A request with more is refused with
-    429 and none of its labels is kept. Each worker counts for itself. 0 disables the limit."""
+    429 and none of its labels is kept. All workers and replicas count together, in the store. 0
+    disables the limit."""
     token_labels_per_minute: NotNegativeCount = 0
     """Rate limit: labels per minute and token, whatever sources they name; without tokens, labels
     per minute in all. Otherwise like `source_labels_per_minute`."""

@@ -63,6 +63,9 @@ from bento_selfheal.wire.messages import (
 log = logging.getLogger(__name__)
 
 
+FEEDBACK_THREADS = 16
+"""Requests of a worker whose labels wait for the store at a time; the threads that answer operators
+are others, so that labels in plenty hold up no status."""
 SWITCH_SECONDS = 0.0005
 """The longest that the event loop waits for a thread that computes."""
 
@@ -90,11 +93,12 @@ class PredictBase:
         self._predictor = Predictor(self._worker, self._dispatcher, self._telemetry)
         self._worker.start()
         TooManyItems.limit = settings.max_rows
+        store = self._worker.store
         self._rate_limit = LabelRateLimit(
-            settings.source_labels_per_minute, settings.token_labels_per_minute
+            store, settings.source_labels_per_minute, settings.token_labels_per_minute
         )
         self._token_sources = settings.token_sources
-        store = self._worker.store
+        self._feedback_threads = anyio.CapacityLimiter(FEEDBACK_THREADS)
         self._meters = WorkerMeters(
             open_meter("selfheal"), self._worker.describe, lambda: store.leader() is not None
         )
@@ -149,9 +153,12 @@ class PredictBase:
             try:
                 if (token := ASKED_BY.get()) != NOBODY:
                     own_sources(items, token, self._token_sources)
-                if (limited := self._rate_limit.take(items, token)) is not None:
+                in_thread = functools.partial(
+                    anyio.to_thread.run_sync, limiter=self._feedback_threads
+                )
+                if (limited := await in_thread(self._rate_limit.take, items, token)) is not None:
                     return rate_limited(limited)  # type: ignore[return-value]
-                answer = await anyio.to_thread.run_sync(
+                answer = await in_thread(
                     self._worker.feedback.accept, items, self._telemetry.traceparent(), token
                 )
             except InvalidInput as error:

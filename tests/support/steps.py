@@ -23,6 +23,7 @@ class Item:
     features: Any = None
     key: str | None = None
     corrects: bool = False
+    retract: bool = False
 
 
 def send(worker: Worker, rows: Any, labels: Any, *, drain: Runner | None = None) -> list[str]:

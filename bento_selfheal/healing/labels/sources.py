@@ -147,11 +147,13 @@ class Sources:
         """
         for name, loss, rest in zip(names, excess.tolist(), unnamed.tolist(), strict=True):
             self._judge_one(name or "", loss, rest)
+        heard = set(names)
         return [
             (name, self.refuse(name, reason))
             for name, source in list(self.known.items())
-            if name and not source.quarantined and (reason := self._why(name, source))
-        ]
+            if name in heard and name and not source.quarantined
+            and (reason := self._why(name, source))
+        ]  # fmt: skip
 
     def _judge_one(self, name: str, loss: float, unnamed: list[float]) -> None:
         """Compare a label with those of the other sources, then add it to its own source's."""

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from bento_selfheal.errors import InvalidInput
+from bento_selfheal.errors import AccessDenied, InvalidInput
 from bento_selfheal.serving.feedback import FeedbackAnswer
 from bento_selfheal.serving.http.auth import ASKED_BY
 from bento_selfheal.serving.http.own_sources import own_source, own_sources
@@ -38,6 +38,18 @@ def test_too_long() -> None:
     assert refused.value.loc == ("items", 1, "source")
 
 
+def test_a_token_names_its_listed_sources_only() -> None:
+    """A token whose sources are listed may name these and itself; another is refused by its name,
+    and a token that is not listed is free."""
+    listed = {"desk": ["till-1", "till-2"]}
+    good = [item(name) for name in ("till-1", "desk/till-2", None, "desk")]
+    own_sources(good, "desk", listed)
+    assert [one.source for one in good] == ["desk/till-1", "desk/till-2", "desk", "desk"]
+    with pytest.raises(AccessDenied, match=r"items.1.source: the token 'desk' may not name 'till-3'"):
+        own_sources([item("till-1"), item("till-3")], "desk", listed)
+    own_sources([item("till-3")], "web", listed)
+
+
 @pytest.mark.parametrize(
     ("token", "kept"),
     [("liar", ["liar/desk", "liar", "liar"]), (None, ["desk", None, "liar"])],
@@ -54,7 +66,8 @@ def test_feedback_is_kept_for_its_token(token: str | None, kept: list[str | None
         return FeedbackAnswer()
 
     running = SimpleNamespace(
-        _telemetry=Telemetry(), _token_sources={}, _rate_limit=SimpleNamespace(take=note),
+        _telemetry=Telemetry(), _token_sources={}, _feedback_threads=None,
+        _rate_limit=SimpleNamespace(take=note),
         _worker=SimpleNamespace(feedback=SimpleNamespace(accept=accept)),
         _meters=SimpleNamespace(feedback=lambda counts: None),
     )  # fmt: skip
