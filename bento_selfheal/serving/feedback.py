@@ -24,6 +24,7 @@ from bento_selfheal.serving.reading.labels import LabelReader
 from bento_selfheal.store import SqlStore
 from bento_selfheal.store.labels.conflicts import MOST_REVISIONS
 
+
 @dataclass
 class FeedbackAnswer:
     """What happened to the items of one feedback request."""

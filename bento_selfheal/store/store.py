@@ -14,9 +14,7 @@ from bento_selfheal.store.retention import Retirement
 from bento_selfheal.store.schema import Schema
 
 
-class SqlStore(
-    Schema, Logs, LabelRates, LoggedInputs, Promotions, Leadership, Events, Retirement
-):
+class SqlStore(Schema, Logs, LabelRates, LoggedInputs, Promotions, Leadership, Events, Retirement):
     """Both logs, inputs, promotions, snapshots, events, the runner's lease and its checkpoint.
 
     Threads, processes and, on PostgreSQL, machines may share it. Places in a log become visible in

@@ -215,8 +215,7 @@ class Sources:
         if source is None or not source.quarantined:
             return ""
         self._sums.put(name, [])
-        own = {"given": source.given, "heard": source.heard, "over_quota": source.over_quota}
-        self.known[name] = Source(**own)
+        self.known[name] = Source(source.given, source.heard, source.over_quota)
         return source.quarantined
 
     def state(self) -> dict[str, Any]:

@@ -145,4 +145,4 @@ class NewClasses:
 
 
 def _class(name: str) -> Label:
-    return OTHERS if name == OTHERS else json.loads(name)  # type: ignore[no-any-return]
+    return OTHERS if name == OTHERS else json.loads(name)

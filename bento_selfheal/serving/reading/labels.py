@@ -60,7 +60,9 @@ class LabelReader:
         known = ", ".join(repr(c) for c in self._index)
         near = self._alike.get(label.strip().casefold()) if isinstance(label, str) else None
         hint = "" if near is None else f"; did you mean {near!r}?"
-        raise InvalidInput(loc, f"{shown(label)} is not a class; classes are {known}{hint}", "label")
+        raise InvalidInput(
+            loc, f"{shown(label)} is not a class; classes are {known}{hint}", "label"
+        )
 
     def class_of(self, index: int, name: str | None) -> Label | None:
         """The class of an index; None of a label that was taken back.
@@ -71,7 +73,7 @@ class LabelReader:
         """
         if is_class(index, len(self.classes)):
             return self.classes[index]
-        return None if name is None else json.loads(name)  # type: ignore[no-any-return]
+        return None if name is None else json.loads(name)
 
     def _new(self, label: float | str) -> Label | None:
         """A label as a class beside the model's; None where it can be none."""

@@ -122,12 +122,12 @@ class Standing:
         if r.label == NO_LABEL:
             if votes.pop(r.source or "", None) is None:
                 return None
-        elif own is None and len(votes) < MOST_VOTES:
-            votes[r.source or ""] = r
-        elif own is not None and own.label != r.label and r.corrects:
-            votes[r.source or ""] = r
         else:
-            return None
+            fresh = own is None and len(votes) < MOST_VOTES
+            changed = own is not None and own.label != r.label and r.corrects
+            if not (fresh or changed):
+                return None
+            votes[r.source or ""] = r
         self._changed.add(name)
         return _winner(r, votes, kept)
 

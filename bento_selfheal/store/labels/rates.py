@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, select
 
 from bento_selfheal.store import tables as t
 from bento_selfheal.store.connections import Part
@@ -27,9 +27,7 @@ class LabelRates(Part):
     """Counts in a window that slides: of the minute before, the part that is less than a minute
     ago counts in proportion."""
 
-    def count_labels(
-        self, labels: Mapping[str, tuple[int, int]], now: float
-    ) -> OverRate | None:
+    def count_labels(self, labels: Mapping[str, tuple[int, int]], now: float) -> OverRate | None:
         """Count the labels of one request, all or none; None when they are within their limits.
 
         Args:
@@ -50,13 +48,14 @@ class LabelRates(Part):
                 before, here = counts[name]
                 if before * (1 - passed / SECONDS) + here + count > most:
                     return OverRate(name, SECONDS - passed)
-            for name, (count, _) in labels.items():
-                before, here = counts[name]
-                row = {"minute": minute, "now": here + count, "before": before}
-                if name in known:
-                    c.execute(update(t.label_rates).where(r.name == name).values(**row))
-                else:
-                    c.execute(insert(t.label_rates).values(name=name, **row))
+            for part in chunks(list(known)):
+                c.execute(delete(t.label_rates).where(r.name.in_(part)))
+            new = [
+                {"name": n, "minute": minute, "now": counts[n][1] + labels[n][0],
+                 "before": counts[n][0]}
+                for n in labels
+            ]  # fmt: skip
+            c.execute(insert(t.label_rates), new)
         return None
 
 

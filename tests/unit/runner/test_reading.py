@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -40,7 +39,7 @@ class Taker:
 
 
 @pytest.fixture
-def logged(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlStore]:
+def logged(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> SqlStore:
     """40 large requests; the labels of all come after the last of them."""
     for module in (reading, logs):
         monkeypatch.setattr(module, "MOST_BYTES", 4 * REQUEST_BYTES)
@@ -48,7 +47,7 @@ def logged(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlStor
         answers = np.full(len(LARGE), 0.5, np.float32)
         store.append_predictions([PredictionRecord(i.to_bytes(12, "big"), LARGE, answers, 1, 1.0)])
     store.add_feedback([FeedbackRecord(i.to_bytes(12, "big"), i, i % 2, 2.0) for i in range(40)])
-    yield store
+    return store
 
 
 def test_little_is_in_memory_at_once(logged: SqlStore) -> None:

@@ -124,7 +124,9 @@ def test_taken_back(intake: FeedbackIntake, signer: IdSigner, store: SqlStore) -
         {"features": [3, 4], "key": "tx-2"},
     ]  # fmt: skip
     intake.accept([Item("yes", source="a", **name) for name in named], None)
-    other = intake.accept([Item(None, source="b", retract=True, **name) for name in named[:3]], None)
+    other = intake.accept(
+        [Item(None, source="b", retract=True, **name) for name in named[:3]], None
+    )
     # Named by its content, a row of another source is another row.
     assert counts(other) == (0, 1, 0, 2)
     assert [(c["given"], c["kept"]) for c in other.conflicts] == [(None, "yes")] * 2

@@ -1,4 +1,4 @@
-"""Classes that no model was trained on, votes about labels, and labels per minute of all workers."""
+"""Classes that no model was trained on, votes about labels, and labels per minute."""
 
 import sqlalchemy as sa
 from alembic import op
