@@ -128,6 +128,7 @@ class LoggedInput:
     label: int
     """Index of the class."""
     source: str | None
+    new_class: str | None = None  # JSON of a class that the packaged model does not have
 
 
 @dataclass(frozen=True)
@@ -176,8 +177,7 @@ class FeedbackRecord:
     features: NDArray[np.float32] | None = None
     """``(features,)`` where the client keeps no ids, else None."""
     corrects: bool = False  # replaces the label kept before
-    trace: str | None = None
-    """W3C traceparent of the request that brought it."""
+    trace: str | None = None  # W3C traceparent of the request that brought it
     after: int = 0
     """Newest place of the prediction log when this was written: the common order of both logs."""
     seq: int = 0

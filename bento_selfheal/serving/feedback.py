@@ -91,8 +91,8 @@ class FeedbackIntake:
             token: Name of the token that it came with; the keys are of its predictions.
 
         Raises:
-            InvalidInput: An item is malformed, and nothing of the request was kept; or a row has had
-                too many labels, and the other items were kept.
+            InvalidInput: An item is malformed, and nothing of the request was kept; or a row has
+                had too many labels, and the other items were kept.
             StoreError: The store is out of reach; nothing was kept.
         """
         if not items:
@@ -182,7 +182,8 @@ class FeedbackIntake:
                 j for j, o in enumerate(result.outcomes)
                 if o is FeedbackOutcome.ACCEPTED and records[j].label != NO_LABEL
             ]  # fmt: skip
-            labels = [self._labels.class_of(records[j].label, records[j].new_class) for j in new]
+            classes = [self._labels.class_of(records[j].label, records[j].new_class) for j in new]
+            labels = [name for name in classes if name is not None]
             ids = self._ids([items[places[j]] for j in new], [result.rows[j] for j in new])
             self._monitor.append(Labelled(ids, [records[j].features for j in new], labels))
         if result.full:

@@ -45,9 +45,7 @@ def test_a_token_names_its_listed_sources_only() -> None:
     good = [item(name) for name in ("till-1", "desk/till-2", None, "desk")]
     own_sources(good, "desk", listed)
     assert [one.source for one in good] == ["desk/till-1", "desk/till-2", "desk", "desk"]
-    with pytest.raises(
-        AccessDenied, match=r"items.1.source: the token 'desk' may not name 'till-3'"
-    ):
+    with pytest.raises(AccessDenied, match=r"items.1.source: .*'desk' may not name 'till-3'"):
         own_sources([item("till-1"), item("till-3")], "desk", listed)
     own_sources([item("till-3")], "web", listed)
 
