@@ -97,9 +97,6 @@ class AccessSettings(Group):
     tokens_file: Path = Path()
     """TOML file with more tokens, in tables `[predict]`, `[feedback]` and `[operate]` of
     `name = "token"`. An edit takes effect within two seconds."""
-    token_sources: dict[str, tuple[str, ...]] = {}
-    """Sources that a token may name, such as `{"shop": ["till-1", "till-2"]}`; any other is refused
-    with 403. A token that is not listed may name what it likes, always as a source of its own."""
     open_to_all: bool = False
     """Listen beyond this machine without any token."""
     open_metrics: bool = False
@@ -181,6 +178,29 @@ class HealingSettings(Group):
     prior_correction: bool = True
     """While there is drift and no labels come, keep the share of flagged rows as it was calibrated
     by moving the decision threshold alone. Answers are then marked unverified."""
+    retrain_drop: Share = 0.10
+    """The state becomes RETRAIN_NEEDED when the challenger stays this far below the packaged
+    accuracy."""
+    retrain_batches: Count = 20
+    """Number of labelled batches that decide about `retrain_drop`, and about a lift that fades."""
+    heal_share: Annotated[Float, Field(ge=0.001, le=1, allow_inf_nan=False)] = 0.25
+    """Share of one core that heals may take on average. The runner rests after each heal."""
+    runner_nice: Annotated[Int, Field(ge=0, le=19)] = 15
+    """Niceness added to the runner's process, so that a heal yields the CPU to predictions."""
+    lease_seconds: Annotated[Float, Field(ge=0.01, le=3600, allow_inf_nan=False)] = 5.0
+    """Lifetime of the runner's lease. A dead runner is succeeded after at most this long."""
+    seed: Annotated[Int, Field(ge=0, lt=2**63)] = 42
+    """Seed of the random draws of heals."""
+
+    @field_validator("detectors", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return split_list(value)
+
+
+class LabelSettings(Group):
+    """Labels and who sends them."""
+
     conflicts: Literal["first", "last", "votes", "priority"] = "first"
     """Which of several labels of one row stands. `first`: the first one. `last`: the newest.
     `votes`: what most sources say, each with one vote. `priority`: that of the source that comes
@@ -193,26 +213,16 @@ class HealingSettings(Group):
     """Probability that an honest source of feedback is ever quarantined."""
     source_quota: Annotated[Int, Field(ge=1, le=1000)] = 1000
     """Labels out of each 1,000 that one source may teach. 1,000 disables the limit."""
-    retrain_drop: Share = 0.10
-    """The state becomes RETRAIN_NEEDED when the challenger stays this far below the packaged
-    accuracy."""
-    retrain_batches: Count = 20
-    """Number of labelled batches that decide about `retrain_drop`, and about a lift that fades."""
+    token_sources: dict[str, tuple[str, ...]] = {}
+    """Sources that a token may name, such as `{"shop": ["till-1", "till-2"]}`; any other is refused
+    with 403. A token that is not listed may name what it likes, always as a source of its own."""
     new_class_share: Share = 0.05
     """The state becomes RETRAIN_NEEDED when more than this share of the newest labels, some
     thousand, are of classes that the packaged model does not have."""
-    heal_share: Annotated[Float, Field(ge=0.001, le=1, allow_inf_nan=False)] = 0.25
-    """Share of one core that heals may take on average. The runner rests after each heal."""
-    runner_nice: Annotated[Int, Field(ge=0, le=19)] = 15
-    """Niceness added to the runner's process, so that a heal yields the CPU to predictions."""
-    lease_seconds: Annotated[Float, Field(ge=0.01, le=3600, allow_inf_nan=False)] = 5.0
-    """Lifetime of the runner's lease. A dead runner is succeeded after at most this long."""
-    seed: Annotated[Int, Field(ge=0, lt=2**63)] = 42
-    """Seed of the random draws of heals."""
 
-    @field_validator("detectors", "source_priority", mode="before")
+    @field_validator("source_priority", mode="before")
     @classmethod
-    def _listed(cls, value: Any) -> Any:
+    def _split(cls, value: Any) -> Any:
         return split_list(value)
 
 

@@ -136,10 +136,6 @@ class Pipeline:
         """Learn from a source no more, drop its rows, and begin a new line without them."""
         return self.judge.forget(source, reason, by)
 
-    def release(self, source: str, by: str = "operator") -> bool:
-        """Learn from a source again; False when it is not quarantined."""
-        return self.judge.release(source, by)
-
     # -- what goes out -----------------------------------------------------------------------
 
     def collect(self) -> Outcome:
@@ -247,10 +243,7 @@ class Pipeline:
         p = self.parts
         if p.controls.paused:
             return
-        advice = p.scoreboard.advice
-        why = advice.update(promoted=p.scoreboard.counts.promotions > 0)
-        if why and not advice.told:
+        if why := p.scoreboard.advice.begins(promoted=p.scoreboard.counts.promotions > 0):
             rows = len(p.buffer) + len(p.batches.new_classes.rows)
             self.journal.note("retrain_needed", {"reason": why, "rows": rows})
             self.journal.outcome.export = True
-        advice.told = bool(why)

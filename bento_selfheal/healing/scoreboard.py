@@ -32,8 +32,6 @@ class Counts:
     refused: int = 0
     corrected: int = 0
     retracted: int = 0
-    new_class: int = 0
-    """Labels of classes that the packaged model does not have."""
     champion: Scores = NOTHING
     baseline: Scores = NOTHING
     challenger: Scores = NOTHING

@@ -115,7 +115,7 @@ def _labels(p: Parts) -> dict[str, Any]:
         "waiting": joiner.waiting,
         "unmatched": joiner.unmatched,
         "retracted": counts.retracted,
-        "new_class": counts.new_class,
+        "new_class": sum(p.batches.new_classes.counts.values()),
         "refused": counts.refused,
         "delay_seconds": p.scoreboard.delay,
     }

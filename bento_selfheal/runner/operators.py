@@ -76,6 +76,6 @@ def _carry_out(pipeline: Pipeline, command: Command) -> None:
     elif command.kind == "forget":
         pipeline.forget(command.argument or "", "asked for by an operator", command.by)
     elif command.kind == "release":
-        pipeline.release(command.argument or "", command.by)
+        pipeline.judge.release(command.argument or "", command.by)
     else:
         pipeline.apply_command(command.kind, command.by)

@@ -22,7 +22,6 @@ class RetrainAdvice:
     Attributes:
         lifts: Lift of each labelled batch.
         reached: Accuracy of the better of challenger and champion on each labelled batch.
-        told: Whether an event has said that a retrain is needed.
         new_class: Why classes that the model lacks need one; empty while there are few.
     """
 
@@ -32,7 +31,7 @@ class RetrainAdvice:
         self.lifts: list[float] = []
         self.reached: list[float] = []
         self.new_class = ""
-        self.told = False
+        self._told = False
         self._fallen = ""
 
     @property
@@ -44,6 +43,12 @@ class RetrainAdvice:
         """Take one labelled batch."""
         self.lifts = [*self.lifts, lift][-BATCHES_KEPT:]
         self.reached = [*self.reached, reached][-BATCHES_KEPT:]
+
+    def begins(self, *, promoted: bool) -> str:
+        """Judge the newest batches as `update` does; why to retrain, told once, or ""."""
+        why, told = self.update(promoted=promoted), self._told
+        self._told = bool(why)
+        return "" if told else why
 
     def update(self, *, promoted: bool) -> str:
         """Judge the newest batches; why to retrain, or "".
@@ -68,7 +73,7 @@ class RetrainAdvice:
         """As JSON values, for the checkpoint."""
         return {
             "lifts": self.lifts, "reached": self.reached, "retrain": self._fallen,
-            "new_class": self.new_class, "told": self.told,
+            "new_class": self.new_class, "told": self._told,
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -76,4 +81,4 @@ class RetrainAdvice:
         self.lifts, self.reached = state["lifts"], state["reached"]
         self._fallen = state["retrain"]
         self.new_class = state.get("new_class", "")  # older releases knew none
-        self.told = state.get("told", bool(self._fallen))
+        self._told = state.get("told", bool(self._fallen))

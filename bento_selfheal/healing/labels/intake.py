@@ -142,7 +142,6 @@ class LabelIntake:
         if row.corrects:
             counts.corrected += 1
             self._let_go(row.key)
-        counts.new_class += 1
         self._count_in_share(new=True)
         if (seen := p.batches.new_classes.add(row)) is not None:
             self.journal.note("new_class", seen)
