@@ -8,10 +8,11 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
-from bento_selfheal.config.feeds import LabelSettings
+from bento_selfheal.config.feeds import FeedSettings
 from bento_selfheal.config.groups import (
     AccessSettings,
     HealingSettings,
+    LabelSettings,
     ServingSettings,
     StoreSettings,
     Tuning,
@@ -19,7 +20,14 @@ from bento_selfheal.config.groups import (
 from bento_selfheal.config.thresholds import Thresholds
 
 PAGE = Path(__file__).parent / "settings.md"
-GROUPS = (ServingSettings, HealingSettings, LabelSettings, StoreSettings, AccessSettings)
+GROUPS = (
+    ServingSettings,
+    HealingSettings,
+    LabelSettings,
+    FeedSettings,
+    StoreSettings,
+    AccessSettings,
+)
 HEAD = """# Settings
 
 `make docs` writes this page from the docstrings of the settings in `bento_selfheal/config/`.

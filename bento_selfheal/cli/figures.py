@@ -91,3 +91,17 @@ def _table(title: str, *columns: str) -> Table:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
+
+
+def new_classes(counts: dict[str, int]) -> str:
+    """How many rows are of classes that the model was not trained on; empty where none is.
+
+    >>> new_classes({"grey": 3, "blue": 1})
+    'not in the figures: 4 labels of classes that were not trained on: grey 3, blue 1'
+    """
+    if not counts:
+        return ""
+    named = ", ".join(f"{name} {count}" for name, count in counts.items())
+    total = sum(counts.values())
+    words = "label" if total == 1 else "labels"
+    return f"not in the figures: {total} {words} of classes that were not trained on: {named}"

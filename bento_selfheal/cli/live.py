@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bento_selfheal.cli.figures import caught, print_figures
+from bento_selfheal.cli.figures import caught, new_classes, print_figures
 from bento_selfheal.cli.terminal import say
 from bento_selfheal.core.text import counted
 from bento_selfheal.packaging.package import Package
@@ -126,6 +126,8 @@ def print_summary(
         f"serving snapshot {status['serving']['version']}",
     )
     say(console, caught(whole["frozen"], whole["champion"], sought), "bold")
+    if left_out := new_classes(status["new_classes"]["classes"]):
+        say(console, left_out)
 
 
 def _progress(console: Console) -> Progress:

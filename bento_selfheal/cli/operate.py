@@ -154,6 +154,23 @@ def forget(
     )
 
 
+@app.command()
+def release(
+    source: Annotated[str, typer.Option(help="Name of the source, as its feedback gives it.")],
+    url: Url = LOCAL,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Lift the quarantine of a source: its later labels are learned from, and judged anew."""
+    with service(url, token) as client:
+        known = client.status().get("sources", {}).get(source, {})
+        done = client.release(source)
+    note = "" if known.get("quarantined") else ", which is not quarantined"
+    _print(
+        done, as_json, lambda command, console: say(console, f"requested: release {source}{note}")
+    )
+
+
 def _command(kind: str, url: str, token: str | None, as_json: bool, note: str = "") -> None:
     with service(url, token) as client:
         done = getattr(client, kind)()

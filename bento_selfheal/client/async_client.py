@@ -130,6 +130,10 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
         """As `Client.forget`."""
         return await self._send(command_call("/forget", {"source": source}))
 
+    async def release(self, source: str) -> CommandAnswer:
+        """As `Client.release`."""
+        return await self._send(command_call("/release", {"source": source}))
+
     async def _send(self, call: Call[T]) -> T:
         return await AsyncRetrying(**call.policy(self._retry_seconds))(self._once, call)
 

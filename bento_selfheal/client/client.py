@@ -206,6 +206,10 @@ class Client(AbstractContextManager["Client"]):
         """Quarantine a source of labels and remove what it taught."""
         return self._send(command_call("/forget", {"source": source}))
 
+    def release(self, source: str) -> CommandAnswer:
+        """Lift the quarantine of a source; its later labels are learned from."""
+        return self._send(command_call("/release", {"source": source}))
+
     def _send(self, call: Call[T]) -> T:
         answer: T = Retrying(**call.policy(self._retry_seconds))(self._once, call)
         return answer

@@ -43,7 +43,7 @@ class Feed(BaseModel):
         return {name: column for name, column in fields.items() if column is not None}
 
 
-class LabelSettings(Group):
+class FeedSettings(Group):
     """Labels from elsewhere."""
 
     feeds: tuple[Feed, ...] = ()

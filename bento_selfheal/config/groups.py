@@ -103,7 +103,8 @@ class AccessSettings(Group):
     """Answer `/metrics` without a token even where other requests need one."""
     source_labels_per_minute: NotNegativeCount = 0
     """Rate limit: labels per minute and source of feedback. A request with more is refused with
-    429 and none of its labels is kept. Each worker counts for itself. 0 disables the limit."""
+    429 and none of its labels is kept. All workers and replicas count together, in the store. 0
+    disables the limit."""
     token_labels_per_minute: NotNegativeCount = 0
     """Rate limit: labels per minute and token, whatever sources they name; without tokens, labels
     per minute in all. Otherwise like `source_labels_per_minute`."""
@@ -177,10 +178,6 @@ class HealingSettings(Group):
     prior_correction: bool = True
     """While there is drift and no labels come, keep the share of flagged rows as it was calibrated
     by moving the decision threshold alone. Answers are then marked unverified."""
-    source_alpha: Chance = 0.001
-    """Probability that an honest source of feedback is ever quarantined."""
-    source_quota: Annotated[Int, Field(ge=1, le=1000)] = 1000
-    """Labels out of each 1,000 that one source may teach. 1,000 disables the limit."""
     retrain_drop: Share = 0.10
     """The state becomes RETRAIN_NEEDED when the challenger stays this far below the packaged
     accuracy."""
@@ -198,6 +195,34 @@ class HealingSettings(Group):
     @field_validator("detectors", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
+        return split_list(value)
+
+
+class LabelSettings(Group):
+    """Labels and who sends them."""
+
+    conflicts: Literal["first", "last", "votes", "priority"] = "first"
+    """Which of several labels of one row stands. `first`: the first one. `last`: the newest.
+    `votes`: what most sources say, each with one vote. `priority`: that of the source that comes
+    first in `source_priority`. Except with `last`, a source changes what it said with `corrects`;
+    with `first`, that replaces any label."""
+    source_priority: Annotated[tuple[str, ...], NoDecode] = ()
+    """Sources of labels, the most trusted one first, for `conflicts=priority`. All others come
+    after them. With tokens, a source begins with the name of its token, such as `shop/till-3`."""
+    source_alpha: Chance = 0.001
+    """Probability that an honest source of feedback is ever quarantined."""
+    source_quota: Annotated[Int, Field(ge=1, le=1000)] = 1000
+    """Labels out of each 1,000 that one source may teach. 1,000 disables the limit."""
+    token_sources: dict[str, tuple[str, ...]] = {}
+    """Sources that a token may name, such as `{"shop": ["till-1", "till-2"]}`; any other is refused
+    with 403. A token that is not listed may name what it likes, always as a source of its own."""
+    new_class_share: Share = 0.05
+    """The state becomes RETRAIN_NEEDED when more than this share of the newest labels, some
+    thousand, are of classes that the packaged model does not have."""
+
+    @field_validator("source_priority", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
         return split_list(value)
 
 

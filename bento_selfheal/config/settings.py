@@ -18,10 +18,11 @@ import pydantic_settings
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from bento_selfheal.config.feeds import LabelSettings
+from bento_selfheal.config.feeds import FeedSettings
 from bento_selfheal.config.groups import (
     AccessSettings,
     HealingSettings,
+    LabelSettings,
     ServingSettings,
     StoreSettings,
     Tuning,
@@ -43,7 +44,13 @@ CONFIG = "SELFHEAL_CONFIG"
 
 
 class Settings(
-    BaseSettings, ServingSettings, AccessSettings, LabelSettings, StoreSettings, HealingSettings
+    BaseSettings,
+    ServingSettings,
+    AccessSettings,
+    LabelSettings,
+    FeedSettings,
+    StoreSettings,
+    HealingSettings,
 ):
     """Everything a running service needs. Frozen while it runs."""
 

@@ -128,6 +128,7 @@ class LoggedInput:
     label: int
     """Index of the class."""
     source: str | None
+    new_class: str | None = None  # JSON of a class that the packaged model does not have
 
 
 @dataclass(frozen=True)
@@ -170,20 +171,19 @@ class FeedbackRecord:
     row: int
     """Number of the row in the request; `WAITS` until a prediction of its key is logged."""
     label: int
-    """Index of the class."""
+    """Index of the class; `core.labels` has those that are none."""
     time: float
     source: str | None = None
     features: NDArray[np.float32] | None = None
     """``(features,)`` where the client keeps no ids, else None."""
-    corrects: bool = False
-    """Replaces the label kept before."""
-    trace: str | None = None
-    """W3C traceparent of the request that brought it."""
+    corrects: bool = False  # replaces the label kept before
+    trace: str | None = None  # W3C traceparent of the request that brought it
     after: int = 0
     """Newest place of the prediction log when this was written: the common order of both logs."""
     seq: int = 0
     key: bytes | None = None
     """Hash of the row's own key, where it has one: a label counts once for each."""
+    new_class: str | None = None  # JSON of a class that the packaged model does not have
 
 
 @dataclass(frozen=True)
@@ -291,10 +291,10 @@ class Command:
     """What an operator asked the runner to do."""
 
     kind: str
-    """``heal``, ``pause``, ``observe``, ``resume`` or ``forget``."""
+    """``heal``, ``pause``, ``observe``, ``resume``, ``forget`` or ``release``."""
     time: float
     seq: int = 0
     argument: str | None = None
-    """The source to forget."""
+    """The source to forget or release."""
     by: str = "operator"
     """Name of the token that it was asked with; ``operator`` where there are no tokens."""

@@ -1,9 +1,11 @@
-"""Tensors by name: whether they are finite, and their bytes."""
+"""Tensors by name: whether they are finite, and their bytes; and hashes of files."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from safetensors.numpy import save
@@ -22,3 +24,8 @@ def to_bytes(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = No
     # The same bytes as of `safetensors.torch`, in a fifth of the time where there are many.
     # It writes the memory of what is not contiguous as it lies, so such tensors are copied first.
     return save({name: value.contiguous().numpy() for name, value in tensors.items()}, metadata)
+
+
+def hash_file(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

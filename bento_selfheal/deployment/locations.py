@@ -11,7 +11,7 @@ from bento_selfheal.errors import StoreError
 from bento_selfheal.packaging.adapters import Registry
 from bento_selfheal.packaging.model_store import bentoml_home, find_model
 from bento_selfheal.packaging.package import Package
-from bento_selfheal.store import SqlStore
+from bento_selfheal.store import ConflictRule, SqlStore
 from bento_selfheal.store.schema import WHICH_STORE
 
 _pinned: dict[str, str] = {}
@@ -54,7 +54,8 @@ def open_store(settings: Settings) -> SqlStore:
     Raises:
         StoreError: Its URL is malformed, or names a database that is not supported.
     """
-    return SqlStore(settings.store_url or sqlite_url(state_dir(settings) / "selfheal.db"))
+    url = settings.store_url or sqlite_url(state_dir(settings) / "selfheal.db")
+    return SqlStore(url, ConflictRule(settings.conflicts, settings.source_priority))
 
 
 def open_existing(settings: Settings) -> SqlStore:

@@ -107,6 +107,8 @@ class Pipeline:
         for row in rows:
             if (batch := self.intake.take(row, entry.time)) is not None:
                 self._learn(batch)
+            elif row.new_class is not None:
+                self._advise_retrain()
 
     def adopt(self, promotion: Promotion) -> None:
         """Serve what the promotion log says: `Promoter.adopt`."""
@@ -241,8 +243,7 @@ class Pipeline:
         p = self.parts
         if p.controls.paused:
             return
-        before = p.scoreboard.advice.retrain
-        why = p.scoreboard.advice.update(promoted=p.scoreboard.counts.promotions > 0)
-        if why and not before:
-            self.journal.note("retrain_needed", {"reason": why, "rows": len(p.buffer)})
+        if why := p.scoreboard.advice.begins(promoted=p.scoreboard.counts.promotions > 0):
+            rows = len(p.buffer) + len(p.batches.new_classes.rows)
+            self.journal.note("retrain_needed", {"reason": why, "rows": rows})
             self.journal.outcome.export = True

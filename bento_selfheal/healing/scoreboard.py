@@ -31,6 +31,7 @@ class Counts:
     joined: int = 0
     refused: int = 0
     corrected: int = 0
+    retracted: int = 0
     champion: Scores = NOTHING
     baseline: Scores = NOTHING
     challenger: Scores = NOTHING

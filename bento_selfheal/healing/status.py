@@ -19,6 +19,7 @@ def status_of(p: Parts) -> dict[str, Any]:
         "one_class": _one_class(p),
         "agreement": _agreement(p),
         "labels": _labels(p),
+        "new_classes": p.batches.new_classes.status(),
         "cursors": {"predictions": p.cursors.predictions, "feedback": p.cursors.feedback},
         "thresholds": p.controls.thresholds.model_dump(),
     }
@@ -113,6 +114,8 @@ def _labels(p: Parts) -> dict[str, Any]:
         "corrected": counts.corrected,
         "waiting": joiner.waiting,
         "unmatched": joiner.unmatched,
+        "retracted": counts.retracted,
+        "new_class": sum(p.batches.new_classes.counts.values()),
         "refused": counts.refused,
         "delay_seconds": p.scoreboard.delay,
     }

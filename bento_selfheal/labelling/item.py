@@ -21,6 +21,8 @@ class LabelItem:
     """When it was known, in seconds since the epoch."""
     features: Any = None
     """None: tables of labels name their rows."""
+    retract: bool = False
+    """False: tables of labels take none back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bento_selfheal.core.ids import KEY_BYTES, IdSigner
+from bento_selfheal.core.labels import NO_LABEL
 from bento_selfheal.core.records import WAITS, FeedbackRecord
 from bento_selfheal.core.text import shown
 from bento_selfheal.errors import InvalidInput
@@ -62,7 +63,7 @@ class RecordReader:
         Raises:
             InvalidInput: It is malformed; the field is named.
         """
-        label = self._labels.read(item.label, (*loc, "label"))
+        label, new_class = self._label(item, loc)
         by_id, by_row = item.prediction_id is not None, item.features is not None
         if by_id + (by_row or item.key is not None) != 1:
             raise InvalidInput(loc, "give one of prediction_id, key and features", "id_or_features")
@@ -70,18 +71,28 @@ class RecordReader:
         if by_id:
             place = self._signer.read(item.prediction_id)
         elif key is not None:
-            place = key[:KEY_BYTES], 0 if by_row else WAITS
+            place = key[:KEY_BYTES], WAITS
         features = self._read_row(item.features, (*loc, "features")) if by_row else None
-        if features is not None and key is None:
-            # A row without an id or a key is known by its content.
+        if features is not None:
+            # Its content says which row it is, so that one row under many keys counts once.
             content = features.tobytes() + (item.source or "").encode()
             place = hashlib.sha256(content).digest()[:KEY_BYTES], 0
         time = self._time(item.time, loc, now)
         if place is None:
             return None
         return FeedbackRecord(
-            *place, label, time, item.source, features, corrects=item.corrects, trace=trace, key=key
-        )
+            *place, label, time, item.source, features, corrects=item.corrects, trace=trace,
+            key=key, new_class=new_class,
+        )  # fmt: skip
+
+    def _label(self, item: Any, loc: Place) -> tuple[int, str | None]:
+        if not item.retract:
+            return self._labels.read(item.label, (*loc, "label"))
+        if item.label is not None or item.corrects:
+            raise InvalidInput(
+                (*loc, "retract"), "takes a label back: give neither label nor corrects", "retract"
+            )
+        return NO_LABEL, None
 
     def _time(self, known: float | None, loc: Place, now: float) -> float:
         """When a label was known; now, where nothing is said."""

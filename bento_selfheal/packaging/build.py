@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bento_selfheal.core.decision import decide_classes
-from bento_selfheal.core.hashes import hash_file
 from bento_selfheal.core.records import Label
+from bento_selfheal.core.tensors import hash_file
 from bento_selfheal.embedding.source import Source
 from bento_selfheal.errors import PackageError
 from bento_selfheal.experts.race import Race

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from bento_selfheal.core.class_probabilities import columns
-from bento_selfheal.core.hashes import hash_file
+from bento_selfheal.core.tensors import hash_file
 from bento_selfheal.errors import PackageError
 from bento_selfheal.experts.kinds.context import NEWEST
 from bento_selfheal.experts.lesson import Lesson

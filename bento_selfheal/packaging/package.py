@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from bento_selfheal.core.decision import decide_classes
-from bento_selfheal.core.hashes import hash_file
 from bento_selfheal.core.records import Label
+from bento_selfheal.core.tensors import hash_file
 from bento_selfheal.embedding.packaged import Embedding
 from bento_selfheal.embedding.rows import TableRows
 from bento_selfheal.errors import PackageError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import pyarrow.parquet
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.ids import IdSigner
-from bento_selfheal.core.records import LoggedInput, PredictionRecord
+from bento_selfheal.core.records import Label, LoggedInput, PredictionRecord
 from bento_selfheal.deployment.locations import open_existing
 from bento_selfheal.errors import SettingsError, StoreError
 from bento_selfheal.inputs.column import Kind
@@ -140,8 +141,15 @@ class _Writer:
         codes = prediction.features[one.row : one.row + 1, self._hidden :]
         facts = {_free(k): values[0] for k, values in self._facts.values(codes).items()}
         when = datetime.fromtimestamp(one.time, UTC)
-        own = (name, self._classes[one.label], f"{token}.{one.row}", when, one.source)
+        own = (name, self._class_of(one), f"{token}.{one.row}", when, one.source)
         return {**dict(zip(OWN, own, strict=True)), **facts}
+
+    def _class_of(self, one: LoggedInput) -> Label:
+        """Its label; also of a class that the packaged model does not have."""
+        if one.new_class is None:
+            return self._classes[one.label]
+        named: Label = json.loads(one.new_class)
+        return named
 
     def _read_prediction(self, request: bytes) -> PredictionRecord | None:
         return self._store.predictions_of({request}).get(request)

@@ -75,5 +75,7 @@ def _carry_out(pipeline: Pipeline, command: Command) -> None:
         pipeline.heal_now(command.by)
     elif command.kind == "forget":
         pipeline.forget(command.argument or "", "asked for by an operator", command.by)
+    elif command.kind == "release":
+        pipeline.judge.release(command.argument or "", command.by)
     else:
         pipeline.apply_command(command.kind, command.by)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from typing import Any
 
 from bento_selfheal.core.records import FeedbackRecord, PredictionRecord
 from bento_selfheal.healing.pipeline import Pipeline
 from bento_selfheal.store import SqlStore
 
+Entries = list[PredictionRecord | FeedbackRecord]
+Known = dict[bytes, PredictionRecord]
+MOST_BYTES = 16_000_000
+"""Of the requests whose labels came later that are read at once."""
 READ_REQUESTS = 256
 READ_WRITES = 4.0
 """A runner that is behind reads on for this many times as long as its last write took."""
@@ -38,28 +44,46 @@ class LogReader:
             Whether there was anything to read.
         """
         until = time.monotonic() + min(READ_WRITES * write_seconds, MOST_READ_SECONDS)
-        read = more = self._read_part(pipeline)
-        while more >= READ_REQUESTS and time.monotonic() < until:
+        read, behind = self._read_part(pipeline)
+        while behind and time.monotonic() < until:
             if pipeline.journal.outcome.promotions:
                 break
-            more = self._read_part(pipeline)
-        return read > 0
+            _, behind = self._read_part(pipeline)
+        return read
 
-    def _read_part(self, pipeline: Pipeline) -> int:
+    def _read_part(self, pipeline: Pipeline) -> tuple[bool, bool]:
+        """Read a part; whether there was anything, and whether there is surely more."""
         entries = self._store.read_log(
             pipeline.parts.cursors.predictions, pipeline.parts.cursors.feedback, READ_REQUESTS
         )
-        wanted = {
-            e.request for e in entries if isinstance(e, FeedbackRecord) and e.features is None
-        }
+        for part, known, horizon in self._with_predictions(entries):
+            for entry in part:
+                began, heals = time.thread_time(), pipeline.parts.scoreboard.counts.heals
+                pipeline.consume(entry, known.get(entry.request), horizon)
+                if pipeline.parts.scoreboard.counts.heals > heals:
+                    self.heal_seconds += time.thread_time() - began
+                if pipeline.journal.outcome.promotions:
+                    return True, True
+        read = sum(e.features.nbytes for e in entries if isinstance(e, PredictionRecord))
+        return bool(entries), len(entries) >= READ_REQUESTS or read >= MOST_BYTES // 2
+
+    def _with_predictions(self, entries: Entries) -> Iterator[tuple[Entries, Known, Any]]:
+        """Entries in order, in parts whose labels' predictions fit into memory: with these, and
+        with where the prediction log begins, if one of them is not in it."""
         here = {e.request: e for e in entries if isinstance(e, PredictionRecord)}
-        known = {**self._store.predictions_of(wanted - here.keys()), **here}
-        horizon = self._store.horizon() if wanted - known.keys() else None
+        wanted = {e.request for e in entries if _needs_prediction(e)} - here.keys()
+        sizes = self._store.sizes_of(wanted)
+        horizon = self._store.horizon() if wanted - sizes.keys() else None
+        part: Entries = []
+        late: set[bytes] = set()
         for entry in entries:
-            began, heals = time.thread_time(), pipeline.parts.scoreboard.counts.heals
-            pipeline.consume(entry, known.get(entry.request), horizon)
-            if pipeline.parts.scoreboard.counts.heals > heals:
-                self.heal_seconds += time.thread_time() - began
-            if pipeline.journal.outcome.promotions:
-                break
-        return len(entries)
+            more = late | ({entry.request} & sizes.keys())
+            if len(more) > max(len(late), 1) and sum(sizes[r] for r in more) > MOST_BYTES:
+                yield part, {**self._store.predictions_of(late), **here}, horizon
+                part, more = [], {entry.request} & sizes.keys()
+            part, late = [*part, entry], more
+        yield part, {**self._store.predictions_of(late), **here}, horizon
+
+
+def _needs_prediction(entry: PredictionRecord | FeedbackRecord) -> bool:
+    return isinstance(entry, FeedbackRecord) and entry.features is None

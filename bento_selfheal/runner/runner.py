@@ -206,6 +206,7 @@ class Runner:
             board = pipeline.parts.scoreboard
             export_buffer(
                 folder, pipeline.parts.package, pipeline.parts.buffer,
+                pipeline.parts.batches.new_classes,
                 batch=board.counts.labelled_batches, why=str(board.advice.retrain),
             )  # fmt: skip
         if surplus:  # asking the store whose they are after each step would be a read for nothing

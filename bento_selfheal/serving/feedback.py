@@ -1,33 +1,30 @@
-"""Checks feedback and makes it durable before it is acknowledged."""
+"""Checks feedback, has it kept, and says what became of each item."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bento_selfheal.core.ids import IdSigner, is_logged
+from bento_selfheal.core.labels import FIRST_NEW, NO_LABEL
 from bento_selfheal.core.periodic import PeriodicThread
-from bento_selfheal.core.records import FeedbackOutcome, FeedbackRecord
-from bento_selfheal.errors import InvalidInput, StoreError
+from bento_selfheal.core.records import FeedbackOutcome, FeedbackRecord, Label
+from bento_selfheal.errors import InvalidInput
 from bento_selfheal.labelling.classes import LabelReader
 from bento_selfheal.labelling.item import Rejected
 from bento_selfheal.labelling.records import RecordReader
 from bento_selfheal.serving.http.auth import NOBODY
+from bento_selfheal.serving.label_log import LabelLog
 from bento_selfheal.serving.monitor import DataMonitor, Labelled
-from bento_selfheal.serving.prediction_log import GROUP
 from bento_selfheal.serving.reading.keys import KeyReader
-from bento_selfheal.store import FeedbackResult, SqlStore
-
-ANSWER_SECONDS = 10.0
-"""How long a feedback request waits for the store before it is refused."""
+from bento_selfheal.store import SqlStore
+from bento_selfheal.store.labels.conflicts import MOST_REVISIONS
 
 
 @dataclass
@@ -43,91 +40,6 @@ class FeedbackAnswer:
     """Of the accepted ones, those whose prediction is not in the log: expired, or never logged."""
     waiting: int = 0
     """Of the accepted ones, those whose key has no prediction in the log yet."""
-
-
-class LabelLog:
-    """Makes labels durable: what comes from several requests at once is one commit.
-
-    Args:
-        store: Where a thread commits them.
-
-    Attributes:
-        store: The same.
-        thread: Commits the labels; it runs from the start.
-    """
-
-    def __init__(self, store: SqlStore) -> None:
-        self.store = store
-        self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
-        self.thread = PeriodicThread(
-            "selfheal-labels", self._write, 0.0, at_once=True, at_end=self._refuse_the_rest
-        )
-        self.thread.start()
-
-    def stop(self) -> None:
-        """Write what waits and stop."""
-        self._queue.put(None)
-        self.thread.stop()
-
-    def keep(self, records: list[FeedbackRecord]) -> FeedbackResult:
-        """Write labels; returns when they are on disk.
-
-        Raises:
-            StoreError: The store is out of reach or too slow; sent again, each counts once.
-        """
-        done: Future[FeedbackResult] = Future()
-        if not self.thread.alive:
-            raise StoreError("the service is stopping and accepts no feedback; send it again")
-        self._queue.put(Waiting(records, done))
-        try:
-            return done.result(ANSWER_SECONDS)
-        except TimeoutError:
-            done.cancel()
-            raise StoreError(
-                f"the store did not answer within {ANSWER_SECONDS:.0f} s; send the labels again"
-            ) from None
-
-    def _write(self) -> None:
-        group = [self._queue.get()]
-        while len(group) < GROUP and not self._queue.empty():
-            group.append(self._queue.get())
-        if None in group:
-            self._queue.put(None)  # the thread is about to be stopped: do not wait here again
-        # One that was given up in the queue is left out: its client was told so.
-        self._commit([one for one in group if one is not None and one.begin()])
-
-    def _refuse_the_rest(self) -> None:
-        while not self._queue.empty():
-            late = self._queue.get()
-            if late is not None and late.begin():
-                late.done.set_exception(StoreError("the service is stopping; send it again"))
-
-    def _commit(self, group: list[Waiting]) -> None:
-        if not group:
-            return
-        try:
-            whole = self.store.add_feedback([r for one in group for r in one.records])
-        except Exception as error:  # each request is told why, and the thread lives on
-            for one in group:
-                one.done.set_exception(error)
-            return
-        start = 0
-        for one in group:
-            end = start + len(one.records)
-            one.done.set_result(whole.part(start, end))
-            start = end
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """The labels of one request that waits for the store."""
-
-    records: list[FeedbackRecord]
-    done: Future[FeedbackResult]
-
-    def begin(self) -> bool:
-        """Whether the request still waits; from now on it cannot be given up."""
-        return self.done.set_running_or_notify_cancel()
 
 
 class FeedbackIntake:
@@ -189,7 +101,8 @@ class FeedbackIntake:
                 item refuses all.
 
         Raises:
-            InvalidInput: An item is malformed; nothing of the request was kept.
+            InvalidInput: An item is malformed, and nothing of the request was kept; or a row has
+                had too many labels, and the other items were kept.
             StoreError: The store is out of reach; nothing was kept.
         """
         if not items:
@@ -243,14 +156,31 @@ class FeedbackIntake:
                     "prediction_id": item.prediction_id,
                     **({} if item.key is None else {"key": item.key}),
                     "given": item.label,
-                    "kept": self._labels.classes[label],
+                    "kept": self._kept_class(label, result.rows[j]),
                 }
             )
         if self._monitor is not None:
-            new = [j for j, o in enumerate(result.outcomes) if o is FeedbackOutcome.ACCEPTED]
-            labels = [self._labels.classes[records[j].label] for j in new]
+            new = [
+                j for j, o in enumerate(result.outcomes)
+                if o is FeedbackOutcome.ACCEPTED and records[j].label != NO_LABEL
+            ]  # fmt: skip
+            classes = [self._labels.class_of(records[j].label, records[j].new_class) for j in new]
+            labels = [name for name in classes if name is not None]
             ids = self._ids([items[places[j]] for j in new], [result.rows[j] for j in new])
             self._monitor.append(Labelled(ids, [records[j].features for j in new], labels))
+        if result.full:
+            place = places[min(result.full)]
+            name = items[place].key or items[place].prediction_id or "given by its features"
+            raise InvalidInput(
+                ("items", place), f"the row {name} has had {MOST_REVISIONS} labels, the most that "
+                "one row may have; send it no more. The other items are kept", "revisions",
+            )  # fmt: skip
+
+    def _kept_class(self, label: int, row: tuple[bytes, int]) -> Label | None:
+        """The class of a label that is kept; None where it was taken back."""
+        if label < FIRST_NEW:
+            return self._labels.class_of(label, None)
+        return self._labels.class_of(label, self._log.store.new_class_of(*row))
 
     def _ids(self, items: Sequence[Any], rows: Sequence[tuple[bytes, int]]) -> list[str | None]:
         """Prediction ids of labels, of those by key as well where the log has their prediction."""

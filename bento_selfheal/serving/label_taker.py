@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import anyio
 import anyio.to_thread
 from starlette.responses import JSONResponse
 
 from bento_selfheal.core.records import FeedbackOutcome
-from bento_selfheal.errors import InvalidInput, StoreError
+from bento_selfheal.errors import AccessDenied, InvalidInput, StoreError
 from bento_selfheal.labelling.item import Rejected
 from bento_selfheal.serving.feedback import FeedbackAnswer, FeedbackIntake
 from bento_selfheal.serving.http.auth import ASKED_BY, NOBODY
@@ -19,6 +21,7 @@ from bento_selfheal.serving.http.rate_limit import LabelRateLimit
 from bento_selfheal.serving.http.replies import (
     Reply,
     as_reply,
+    denied,
     rate_limited,
     refused,
     refused_bytes,
@@ -36,6 +39,10 @@ from bento_selfheal.wire.messages import (
     TableCounts,
 )
 
+FEEDBACK_THREADS = 16
+"""Requests of a worker whose labels wait for the store at a time; the threads that answer operators
+are others, so that labels in plenty hold up no status."""
+
 
 class LabelTaker:
     """Answers `/feedback`.
@@ -46,6 +53,7 @@ class LabelTaker:
         telemetry: Records spans.
         meters: Counts what became of the items.
         most: Most rows of one table.
+        listed: By token, the sources that it may name; one that is not there may name any.
     """
 
     def __init__(
@@ -55,12 +63,16 @@ class LabelTaker:
         telemetry: Telemetry,
         meters: WorkerMeters,
         most: int,
+        listed: Mapping[str, Sequence[str]],
     ) -> None:
         self._intake = intake
         self._rate_limit = rate_limit
         self._telemetry = telemetry
         self._meters = meters
         self._most = most
+        self._listed = listed
+        limiter = anyio.CapacityLimiter(FEEDBACK_THREADS)
+        self._in_thread = functools.partial(anyio.to_thread.run_sync, limiter=limiter)
 
     async def take(
         self, items: Sequence[Any], rejected: list[Rejected] | None = None
@@ -74,14 +86,17 @@ class LabelTaker:
         with self._telemetry.span(names.FEEDBACK, {names.ROWS: len(items)}) as span:
             try:
                 if (token := ASKED_BY.get()) != NOBODY:
-                    own_sources(items, token)
-                if (limited := self._rate_limit.take(items, token)) is not None:
+                    own_sources(items, token, self._listed)
+                limited = await self._in_thread(self._rate_limit.take, items, token)
+                if limited is not None:
                     return rate_limited(limited)
-                answer = await anyio.to_thread.run_sync(
+                answer = await self._in_thread(
                     self._intake.accept, items, self._telemetry.traceparent(), token, rejected
                 )
             except InvalidInput as error:
                 return refused(error)
+            except AccessDenied as error:
+                return denied(error)
             except StoreError as error:
                 return unavailable(error)
             span.set_attributes({f"{names.ITEMS}.{k}": v for k, v in answer.counts.items()})
@@ -92,7 +107,7 @@ class LabelTaker:
         """Keep the labels of a table; by its row numbers what became of them."""
         bad: list[Rejected] | None = [] if headers.get(BAD_ROWS_HEADER) == REPORT else None
         try:
-            rows = await anyio.to_thread.run_sync(
+            rows = await self._in_thread(
                 LabelRows, media_type(headers), body, self._most, ASKED_BY.get(), bad
             )
         except InvalidInput as error:

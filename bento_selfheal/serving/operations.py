@@ -111,6 +111,11 @@ class Operations:
         """Tell the healing runner to stop learning from a source."""
         return CommandAnswer(command="forget", seq=self._store.add_command("forget", source, by=by))
 
+    def release(self, source: str, by: str = "operator") -> CommandAnswer:
+        """Tell the healing runner to learn from a quarantined source again."""
+        seq = self._store.add_command("release", source, by=by)
+        return CommandAnswer(command="release", seq=seq)
+
     def promotions(self, page: LogPage) -> list[dict[str, Any]]:
         """One page of the promotion log, oldest first."""
         return [asdict(p) for p in self._store.promotions(page.after, page.limit, page.before)]

@@ -90,11 +90,12 @@ class PredictBase:
             open_meter("selfheal"), self._worker.describe, lambda: store.leader() is not None
         )
         rate_limit = LabelRateLimit(
-            settings.source_labels_per_minute, settings.token_labels_per_minute
+            store, settings.source_labels_per_minute, settings.token_labels_per_minute
         )
         self._taker = LabelTaker(
-            self._worker.feedback, rate_limit, self._telemetry, self._meters, settings.max_rows
-        )
+            self._worker.feedback, rate_limit, self._telemetry, self._meters, settings.max_rows,
+            settings.token_sources,
+        )  # fmt: skip
         type(self)._running = self
         sys.setswitchinterval(SWITCH_SECONDS)
         # A full collection walks all of torch's objects, 0.1 s in the middle of a request.

@@ -17,9 +17,11 @@ from torch import Tensor
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.decision import THRESHOLD, decide_classes
+from bento_selfheal.core.labels import name_of_new
 from bento_selfheal.core.records import (
     Event,
     FeedbackRecord,
+    Label,
     NewSnapshot,
     Phase,
     PredictionRecord,
@@ -106,19 +108,22 @@ class Backtest:
                 due, row = place // stream.batch + 1, place % stream.batch
                 if labelled is None or labelled[place]:
                     source = None if sources is None else sources[place]
-                    self._label(asked_at[due], row, int(given[place]), number, source)
+                    label = int(given[place])
+                    new = stream.new_classes.get(label)
+                    self._label(asked_at[due], row, label, number, source, new)
                 if row == stream.batch - 1:
                     del asked_at[due]
             self._forget_surplus()
+            known = labels < len(self.package.info.classes)
             yield BatchReport(
                 number=number,
                 state=self.parts.shown.now.value,
                 z=self.parts.drift.signals.reading.z,
                 conflicts=self.parts.drift.signals.reading.conflicts,
                 version=asked.version,
-                labels=labels,
-                frozen=shadow,
-                served=asked.probabilities,
+                labels=labels[known],
+                frozen=shadow[known],
+                served=asked.probabilities[known],
                 threshold=threshold,
                 action=self._done(actions),
             )
@@ -209,12 +214,23 @@ class Backtest:
     @property
     def labelled(self) -> int:
         """Rows that count in the figures."""
-        return sum(len(part) for part in self._answers["labels"])
+        return int(self._counts().sum())
+
+    @property
+    def new_classes(self) -> dict[str, int]:
+        """Labels of each class that the model was not trained on, by its name."""
+        counts: dict[str, int] = self.parts.batches.new_classes.status()["classes"]
+        return counts
+
+    def _counts(self) -> NDArray[np.bool_]:
+        """Which rows have a class of the model as their label, ``(n,)``: others count nowhere."""
+        labels = np.concatenate(self._answers["labels"] or [np.zeros(0, np.float32)])
+        return np.asarray((labels >= 0) & (labels < len(self.package.info.classes)))
 
     def answers(self, name: str) -> NDArray[np.float32]:
         """All answers of frozen, champion or challenger so far, the labels or the thresholds, in
-        order."""
-        return np.concatenate(self._answers[name])
+        order; without the rows that have no class of the model as their label."""
+        return np.concatenate(self._answers[name])[self._counts()]
 
     def _keep(
         self,
@@ -239,12 +255,19 @@ class Backtest:
         return PredictionRecord(key, rows, probabilities, version, float(number), seq=number)
 
     def _label(
-        self, asked: PredictionRecord, row: int, label: int, now: int, source: str | None
+        self,
+        asked: PredictionRecord,
+        row: int,
+        label: int,
+        now: int,
+        source: str | None,
+        new: Label | None,
     ) -> None:
         self._seq += 1
         given = FeedbackRecord(
-            asked.request, row, label, float(now), source, after=now, seq=self._seq
-        )
+            asked.request, row, label, float(now), source, after=now, seq=self._seq,
+            new_class=None if new is None else name_of_new(new),
+        )  # fmt: skip
         self.pipeline.consume(given, asked)
 
     def _forget_surplus(self) -> None:

@@ -17,7 +17,7 @@ from rich.progress import track
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.deployment.locations import open_existing
-from bento_selfheal.errors import StoreError
+from bento_selfheal.errors import SettingsError, StoreError
 from bento_selfheal.inputs.labelled_table import Table
 from bento_selfheal.packaging.opening import open_package
 from bento_selfheal.scoring.scores import batch_interval
@@ -44,7 +44,8 @@ def backtest_table(
     """Train on the first share of a table and stream the rest offline; returns one JSON object.
 
     Raises:
-        SettingsError: A rule is not of the form that `parse_rule` reads.
+        SettingsError: A rule is not of the form that `parse_rule` reads, or no row is left to
+            score.
     """
     train, rest = table.split(train_fraction)
     with torch.random.fork_rng(devices=[]):
@@ -61,6 +62,8 @@ def backtest_table(
                 disable=not console.is_terminal,
             )  # fmt: skip
             deque(shown, maxlen=0)
+            if not made.labelled:
+                raise SettingsError("no row after the training part is of one of its classes")
             return made
 
         return _side_by_side(run, settings, tries)
@@ -120,6 +123,7 @@ def _backtest(run: Run, settings: Settings) -> tuple[Backtest, dict[str, Any]]:
         "promotions": scoreboard.counts.promotions,
         "rollbacks": scoreboard.counts.rollbacks,
         **({"rules": rules} if rules else {}),
+        **({"new_classes": made.new_classes} if made.new_classes else {}),
         "seconds": time.perf_counter() - started,
     }
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from bento_selfheal.client.client import Client
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.decision import THRESHOLD
+from bento_selfheal.core.records import Label
 from bento_selfheal.errors import SelfHealError
 from bento_selfheal.inputs.schema import Schema
 from bento_selfheal.packaging.package import Package
@@ -35,7 +36,8 @@ class BatchReport:
     """The answers to one batch, and the state of the service after it.
 
     Attributes:
-        labels: The true classes, indices, ``(n,)``.
+        labels: The true classes, indices, ``(n,)``; rows of a class that the model does not have
+            are left out here and below.
         frozen: What the frozen model says, ``(n,)`` or ``(n, classes)``.
         served: What was answered, in the same shape.
         threshold: The threshold that was in force for it.
@@ -95,7 +97,7 @@ class Summary:
     @property
     def lift(self) -> Interval:
         """Mean accuracy gained per batch, with its interval."""
-        return batch_interval([r.lift for r in self.reports])
+        return batch_interval([r.lift for r in self.reports if len(r.labels)])
 
     def figures(self) -> dict[str, Figures]:
         """`figures_of` what the frozen model says and what was served."""
@@ -166,7 +168,7 @@ class Driver:
         self._client = Client(url)
         self._package = package
         self._workers = workers
-        self._owed: deque[tuple[str, int]] = deque()
+        self._owed: deque[tuple[str, Label]] = deque()
         self._sent = 0
         self._version = 0
         self._actions = Actions()
@@ -175,21 +177,24 @@ class Driver:
         """Send the stream batch by batch; one report each."""
         with self._client:
             for number, (rows, labels) in enumerate(stream, start=1):
-                yield self._batch(number, rows, labels, stream.delay)
+                yield self._batch(number, rows, labels, stream)
 
     def status(self) -> dict[str, Any]:
         """The status of the service."""
         return self._client.status()
 
     def _batch(
-        self, number: int, rows: NDArray[np.float32], labels: NDArray[np.int64], delay: int
+        self, number: int, rows: NDArray[np.float32], labels: NDArray[np.int64], stream: Stream
     ) -> BatchReport:
         before = self._package.baseline(rows)
         columns = self._package.info.columns
         sent = Schema(columns).json_rows(rows) if columns else rows
         answer = self._client.predict(sent)
-        self._owed.extend(zip(answer.prediction_ids, labels.tolist(), strict=True))
-        self._give_labels(delay)
+        names = {**dict(enumerate(self._package.info.classes)), **stream.new_classes}
+        given = [names[label] for label in labels.tolist()]
+        self._owed.extend(zip(answer.prediction_ids, given, strict=True))
+        self._give_labels(stream.delay)
+        known = labels < len(self._package.info.classes)
         status = self._settle(number * len(rows))
         serving = status["serving"] or {"version": 0}
         return BatchReport(
@@ -198,9 +203,9 @@ class Driver:
             z=status["signals"]["z"],
             conflicts=status["signals"]["conflicts"],
             version=answer.model_version,
-            labels=labels,
-            frozen=before,
-            served=np.asarray(answer.probabilities, dtype=np.float32),
+            labels=labels[known],
+            frozen=before[known],
+            served=np.asarray(answer.probabilities, dtype=np.float32)[known],
             threshold=answer.threshold,
             action=self._actions.since(
                 status["heals"], status["promotions"], status["rollbacks"], serving["version"]
@@ -211,8 +216,7 @@ class Driver:
         due = [self._owed.popleft() for _ in range(max(len(self._owed) - delay, 0))]
         if not due:
             return
-        classes = self._package.info.classes
-        items = [FeedbackItem(prediction_id=i, label=classes[label]) for i, label in due]
+        items = [FeedbackItem(prediction_id=i, label=label) for i, label in due]
         self._sent += self._client.feedback(items).accepted
 
     def _settle(self, predicted: int) -> dict[str, Any]:

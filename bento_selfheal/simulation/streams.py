@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from bento_selfheal.core.records import Label
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.inputs.column import Column
 from bento_selfheal.inputs.labelled_table import Table, labelled_table
@@ -25,6 +26,8 @@ class Stream:
     delay: int
     """How many rows are predicted between a row and its label."""
     batch: int = 100
+    new_classes: Mapping[int, Label] = field(default_factory=dict)
+    """Classes that the model was not trained on, by the index that their labels have."""
 
     def __len__(self) -> int:
         return len(self.rows) // self.batch

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bento_selfheal.errors import SettingsError
+from bento_selfheal.core.labels import index_of_new, name_of_new
 from bento_selfheal.inputs.column import Column
 from bento_selfheal.inputs.labelled_table import Table
 from bento_selfheal.packaging.build import package_model
@@ -46,21 +46,14 @@ def package_table(
 
 
 def table_stream(table: Table, package: Package, delay: int, limit: int = 0) -> Stream:
-    """A user's table as a stream for a packaged model.
-
-    Raises:
-        SettingsError: A label of the table is not a class of the model.
-    """
+    """A user's table as a stream for a packaged model, which may lack some of its classes."""
     index = {label: i for i, label in enumerate(package.info.classes)}
-    given = [as_label(value) for value in table.labels]
-    strange = sorted({str(label) for label in given if label not in index})
-    if strange:
-        raise SettingsError(
-            f"labels: {strange} do not occur in the training part, whose classes are {list(index)}"
-        )
-    end = limit or len(given)
-    labels = np.asarray([index[label] for label in given[:end]], dtype=np.int64)
-    return Stream(table.rows[:end], labels, delay)
+    end = limit or len(table.labels)
+    given = [as_label(value) for value in table.labels[:end]]
+    new = {label: index_of_new(name_of_new(label)) for label in set(given) - index.keys()}
+    labels = np.asarray([(index | new)[label] for label in given], dtype=np.int64)
+    named = {i: label for label, i in new.items()}
+    return Stream(table.rows[:end], labels, delay, new_classes=named)
 
 
 def suggest_table(table: Table, most: int, seed: int) -> dict[str, Any]:

@@ -113,6 +113,7 @@ def feedback_row(r: FeedbackRecord, revision: int, after: int) -> dict[str, Any]
         "trace": r.trace,
         "after": after,
         "key": r.key,
+        "new_class": r.new_class,
     }
 
 
@@ -130,6 +131,7 @@ def feedback(r: Row[Any]) -> FeedbackRecord:
         after=r.after,
         seq=r.seq,
         key=None if r.key is None else bytes(r.key),
+        new_class=r.new_class,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, func, insert, select
 
+from bento_selfheal.core.labels import NO_LABEL
 from bento_selfheal.core.records import LoggedInput, PredictionRecord
 from bento_selfheal.store import tables as t
 from bento_selfheal.store.connections import Part, WriteLock
@@ -52,10 +53,10 @@ class LoggedInputs(Part):
         )
         labels = and_(f.request == page.c.request, f.row == page.c.row, ~corrected)
         both = page.outerjoin(t.feedback, labels)
-        query = select(page, f.label, f.source).select_from(both).order_by(page.c.seq)
+        query = select(page, f.label, f.source, f.new_class).select_from(both).order_by(page.c.seq)
         with self._db.read() as c:
             rows = c.execute(query).all()
-        found = [LoggedInput(**r._mapping) for r in rows if r.label is not None]
+        found = [LoggedInput(**r._mapping) for r in rows if r.label not in (None, NO_LABEL)]
         return found, rows[-1].seq if rows else after
 
     def input_body(self, seq: int) -> bytes | None:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, text
 
 from bento_selfheal.core.ids import issued_at
+from bento_selfheal.core.labels import NO_LABEL
 from bento_selfheal.core.records import (
     WAITS,
     FeedbackOutcome,
@@ -20,10 +21,19 @@ from bento_selfheal.store import codec
 from bento_selfheal.store import tables as t
 from bento_selfheal.store.connections import Part, WriteLock
 from bento_selfheal.store.inputs import append_inputs
-from bento_selfheal.store.keys import Kept, Labels, Place, bound, chunks, index_keys
+from bento_selfheal.store.keys import Kept, Labels, bound, chunks, index_keys
+from bento_selfheal.store.labels.conflicts import (
+    MOST_REVISIONS,
+    ConflictRule,
+    Standing,
+    names_of,
+)
+from bento_selfheal.store.labels.same_row import new_class_of, on_labelled_rows
 
 MOST_LABELS = 1024
 """Labels of one read: a promotion among them ends the step, and the rest is read again."""
+MOST_BYTES = 16_000_000
+"""Of the requests of one read; in memory they may take twice as much."""
 IN_BOTH = 2
 """A key stands in the log and in the index of keys."""
 
@@ -32,7 +42,7 @@ ADD_LABEL = text(
     f'''insert into feedback ("{'", "'.join(LABEL)}") values (:{", :".join(LABEL)})'''  # noqa: S608
 )
 """As text: what SQLAlchemy does for each value takes as long as the database."""
-NONE = (-1, -1)
+NONE = (NO_LABEL, -1)
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,8 @@ class FeedbackResult:
     """Indices of accepted items whose prediction has been retired from the log."""
     waiting: set[int] = field(default_factory=set)
     """Indices of accepted items whose key has no prediction in the log yet."""
+    full: set[int] = field(default_factory=set)
+    """Indices of items whose row has had as many labels as one may have."""
     rows: list[tuple[bytes, int]] = field(default_factory=list)
     """The request and the row that each item belongs to."""
 
@@ -56,12 +68,19 @@ class FeedbackResult:
             {i - start: label for i, label in self.kept.items() if start <= i < end},
             {i - start for i in self.expired if start <= i < end},
             {i - start for i in self.waiting if start <= i < end},
+            {i - start for i in self.full if start <= i < end},
             self.rows[start:end],
         )
 
 
 class Logs(Part):
-    """Both logs."""
+    """Both logs.
+
+    Attributes:
+        rule: Which of several labels of one row stands.
+    """
+
+    rule = ConflictRule()
 
     def append_predictions(self, records: Sequence[PredictionRecord]) -> None:
         """Append requests to the prediction log, with the inputs they hold, in one commit."""
@@ -86,11 +105,21 @@ class Logs(Part):
         with self._db.write(WriteLock.LOGS) as c:
             after = c.execute(newest_place(t.predictions)).scalar_one()
             labels, kept = bound(c, records)
-            kept |= _kept_by_request(c, [r for r in records if r.row != WAITS])
-            result, fresh = _judge(labels, kept, _horizon(c), after)
+            placed = on_labelled_rows(c, labels)
+            named = [r for r in records if r.row != WAITS]
+            named += [now for now, before in zip(placed, labels, strict=True) if now is not before]
+            kept |= _kept_by_request(c, named)
+            standing = Standing(c, self.rule, placed, kept)
+            result, fresh = _judge(placed, kept, _horizon(c), after, standing)
             if fresh:
                 c.execute(ADD_LABEL, fresh)
+            standing.write_votes()
         return result
+
+    def new_class_of(self, request: bytes, row: int) -> str | None:
+        """JSON of the class that a row has and the packaged model does not; None for any other."""
+        with self._db.read() as c:
+            return new_class_of(c, request, row)
 
     def read_log(
         self, predictions_from: int, feedback_from: int, limit: int = 64
@@ -98,11 +127,13 @@ class Logs(Part):
         """The next entries of both logs after the two cursors, in their common order.
 
         A prediction stands at its own place, a label after the newest prediction that had been
-        logged when the label was written. The entries are always a prefix of that order.
+        logged when the label was written. The entries are always a prefix of that order. Where
+        requests are large they are fewer than the limit, down to one.
         """
         labels = min(limit * 16, MOST_LABELS)
         with self._db.read() as c:
             p, f = t.predictions.c, t.feedback.c
+            limit = _fitting(c, predictions_from, limit)
             rows = c.execute(
                 select(t.predictions).where(p.seq > predictions_from).order_by(p.seq).limit(limit)
             ).all()
@@ -124,6 +155,17 @@ class Logs(Part):
                 query = select(t.predictions).where(t.predictions.c.request.in_(part))
                 found.update((bytes(r.request), codec.prediction(r)) for r in c.execute(query))
         return found
+
+    def sizes_of(self, requests: set[bytes]) -> dict[bytes, int]:
+        """Bytes of logged predictions by request key; those not in the log are left out."""
+        p = t.predictions.c
+        size = (func.length(p.features) + func.length(p.probabilities)).label("size")
+        sizes: dict[bytes, int] = {}
+        with self._db.read() as c:
+            for part in chunks(sorted(requests)):
+                found = c.execute(select(p.request, size).where(p.request.in_(part)))
+                sizes.update((bytes(r.request), r.size) for r in found)
+        return sizes
 
     def rows_of(self, requests: set[bytes]) -> dict[bytes, int]:
         """How many rows each request has; requests that are not in the log are left out."""
@@ -148,6 +190,15 @@ class Logs(Part):
                 for log in (t.predictions, t.feedback, t.commands)
             ]
         return newest[0], newest[1], newest[2]
+
+
+def _fitting(c: Connection, after: int, limit: int) -> int:
+    """How many of the next requests are read at once: as many as `MOST_BYTES` holds, or one."""
+    p = t.predictions.c
+    places = select(p.seq, p.upto).where(p.seq > after).order_by(p.seq).limit(limit)
+    uptos = [r.upto for r in c.execute(places)]
+    # How large the first one is, its own row says only; it is read in any case.
+    return sum(upto - uptos[0] <= MOST_BYTES for upto in uptos) or limit
 
 
 def newest_place(log: Any) -> Any:
@@ -179,7 +230,11 @@ def _horizon(c: Connection) -> Horizon | None:
 
 
 def _judge(
-    records: Sequence[FeedbackRecord], newest: Labels, horizon: Horizon | None, after: int
+    records: Sequence[FeedbackRecord],
+    newest: Labels,
+    horizon: Horizon | None,
+    after: int,
+    standing: Standing,
 ) -> tuple[FeedbackResult, list[dict[str, Any]]]:
     """The outcome of each label, and the rows to write.
 
@@ -188,31 +243,39 @@ def _judge(
         newest: The labels that are kept; gets each accepted one.
         horizon: Where the prediction log begins.
         after: The newest place of the prediction log.
+        standing: Decides which of several labels stands.
     """
     result, fresh = FeedbackResult([], {}, rows=[(r.request, r.row) for r in records]), []
-    for i, r in enumerate(records):
-        names = _names(r)
+    for i, given in enumerate(records):
+        names = names_of(given)
         kept = [newest[name] for name in names if name in newest]
         label, revision = max(kept, key=_revision) if kept else NONE
-        if label == r.label:
-            result.outcomes.append(FeedbackOutcome.KNOWN)
-        elif revision >= 0 and not r.corrects:
-            result.outcomes.append(FeedbackOutcome.CONFLICT)
-            result.kept[i] = label
-        else:
-            newest |= dict.fromkeys(names, (r.label, revision + 1))
-            result.outcomes.append(FeedbackOutcome.ACCEPTED)
-            if r.row == WAITS:
-                result.waiting.add(i)
-            elif r.features is None and horizon is not None and horizon.took(r, after):
-                result.expired.add(i)
-            fresh.append(codec.feedback_row(r, revision + 1, after))
+        r = standing.after(given, label, revision)
+        full = r is not None and r.label != label and _is_full(r, revision)
+        if r is None or full:
+            known = given.label == label
+            result.outcomes.append(FeedbackOutcome.KNOWN if known else FeedbackOutcome.CONFLICT)
+            if not known:
+                result.kept[i] = label
+            if full:
+                result.full.add(i)
+            continue
+        result.outcomes.append(FeedbackOutcome.ACCEPTED)
+        if r.label == label:
+            continue
+        newest |= dict.fromkeys(names, (r.label, revision + 1))
+        standing.wrote(r)
+        if r.row == WAITS:
+            result.waiting.add(i)
+        elif r.features is None and horizon is not None and horizon.took(r, after):
+            result.expired.add(i)
+        fresh.append(codec.feedback_row(r, revision + 1, after))
     return result, fresh
 
 
-def _names(r: FeedbackRecord) -> list[Place]:
-    """What a label counts once for: its row, and its key."""
-    return [(r.request, r.row)] if r.key is None else [(r.request, r.row), (r.key, WAITS)]
+def _is_full(r: FeedbackRecord, revision: int) -> bool:
+    """Whether a row has had as many labels as one may have; the last may still be taken back."""
+    return revision + 1 >= MOST_REVISIONS + (r.label == NO_LABEL)
 
 
 def _revision(kept: tuple[int, int]) -> int:

@@ -82,6 +82,7 @@ class Retirement(Part):
         """Delete the oldest labels of the log, as `retire_predictions` does predictions."""
         f = t.feedback.c
         with self._db.write(WriteLock.LOGS, lasting=False) as c:
+            c.execute(delete(t.votes).where(t.votes.c.time < before))
             oldest = c.execute(select(f.seq, f.time).order_by(f.seq).limit(limit)).all()
             return _delete_first(c, t.feedback, takewhile(lambda r: r.time < before, oldest))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from bento_selfheal.store.connections import Connections
 from bento_selfheal.store.events import Events
 from bento_selfheal.store.inputs import LoggedInputs
+from bento_selfheal.store.labels.conflicts import ConflictRule
+from bento_selfheal.store.labels.rates import LabelRates
 from bento_selfheal.store.leadership import Leadership
 from bento_selfheal.store.logs import Logs
 from bento_selfheal.store.promotions import Promotions
@@ -12,7 +14,7 @@ from bento_selfheal.store.retention import Retirement
 from bento_selfheal.store.schema import Schema
 
 
-class SqlStore(Schema, Logs, LoggedInputs, Promotions, Leadership, Events, Retirement):
+class SqlStore(Schema, Logs, LabelRates, LoggedInputs, Promotions, Leadership, Events, Retirement):
     """Both logs, inputs, promotions, snapshots, events, the runner's lease and its checkpoint.
 
     Threads, processes and, on PostgreSQL, machines may share it. Places in a log become visible in
@@ -21,6 +23,7 @@ class SqlStore(Schema, Logs, LoggedInputs, Promotions, Leadership, Events, Retir
     Args:
         url: SQLAlchemy URL, e.g. ``sqlite:////var/lib/selfheal/selfheal.db`` or
             ``postgresql+psycopg://selfheal@db/selfheal``.
+        rule: Which of several labels of one row stands; without one, the first.
 
     Attributes:
         url: As given.
@@ -30,8 +33,9 @@ class SqlStore(Schema, Logs, LoggedInputs, Promotions, Leadership, Events, Retir
         StoreError: The URL is malformed, or names a database that is not supported.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, rule: ConflictRule | None = None) -> None:
         self.url = url
+        self.rule = rule or ConflictRule()
         super().__init__(Connections(url))
         self.shared = self._db.shared
 

@@ -102,10 +102,34 @@ feedback = Table(
     Column("after", Sequence, nullable=False),
     # The hash of the row's own key; its row is -1 until a prediction of the key is logged.
     Column("key", LargeBinary(16)),
+    # JSON of a class that the packaged model does not have.
+    Column("new_class", String(250)),
     UniqueConstraint("request", "row", "revision"),
     Index("ix_feedback_key", "key", **_where("key is not null")),
     Index("ix_feedback_waiting", "key", **_where("row = -1")),
     sqlite_autoincrement=True,
+)
+
+# What each source says of a row, where the label with most votes stands.
+votes = Table(
+    "votes",
+    metadata,
+    # The row's key, or its request and row.
+    Column("name", LargeBinary(16), primary_key=True),
+    Column("source", String(200), primary_key=True),
+    Column("label", Integer, nullable=False),
+    Column("new_class", String(250)),
+    Column("time", Float, nullable=False, index=True),
+)
+
+# Labels of this minute and the one before, by source and by token, from all workers.
+label_rates = Table(
+    "label_rates",
+    metadata,
+    Column("name", String(230), primary_key=True),
+    Column("minute", BigInteger, nullable=False, index=True),
+    Column("now", Integer, nullable=False),
+    Column("before", Integer, nullable=False),
 )
 
 snapshots = Table(

@@ -136,7 +136,7 @@ class FeedbackItem(BaseModel):
         },
     )  # fmt: skip
 
-    label: LabelValue
+    label: LabelValue = None
     """One of the model's classes."""
     prediction_id: str | None = Field(default=None, pattern=NO_NUL)
     """As returned by `/predict`."""
@@ -154,6 +154,8 @@ class FeedbackItem(BaseModel):
     """Who or what assigned the label; with tokens, a name among the sources of the token."""
     corrects: bool = False
     """Replace a different label that was sent before."""
+    retract: bool = False
+    """Take the label back that the same source gave; there is no `label` then."""
     time: float | None = Field(default=None, allow_inf_nan=False)
     """When the label was known, in seconds since the epoch; now, where it is left out."""
 

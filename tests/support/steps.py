@@ -24,6 +24,7 @@ class Item:
     key: str | None = None
     corrects: bool = False
     time: float | None = None
+    retract: bool = False
 
 
 def send(worker: Worker, rows: Any, labels: Any, *, drain: Runner | None = None) -> list[str]:

@@ -76,12 +76,19 @@ class SourceJudge:
         """Learn from a source no more, drop its rows, and begin a new line without them."""
         self._batches.sources.refuse(source, reason)
         gone = self._buffer.forget(source)
-        self._batches.forget(source)
-        detail = {"source": source, "reason": reason, "rows": gone, "by": by}
+        new = self._batches.forget(source)
+        detail = {"source": source, "reason": reason, "rows": gone + new, "by": by}
         self._journal.note("quarantine", detail)
         if gone:
             self._line.restart(self._lineage.predecessor_model)
-        return gone
+        return gone + new
+
+    def release(self, source: str, by: str) -> bool:
+        """Learn from a quarantined source again, judged anew; False when it is not quarantined."""
+        was = self._batches.sources.release(source)
+        detail = {"source": source, "quarantined": was or None, "by": by}
+        self._journal.note("release", detail)
+        return bool(was)
 
     def _judge(
         self,

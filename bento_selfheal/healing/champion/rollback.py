@@ -134,7 +134,7 @@ class RollbackWatch:
         serving = self._lineage.serving
         if serving is None or serving.phase is Phase.CLEAN:
             return None
-        watched = [self._watches(row.version) for row in batch.rows]
+        watched = [self._watches(version) for version in batch.versions.tolist()]
         own = batch.only(np.flatnonzero(watched))
         if len(own) * 2 < len(batch):
             return None
@@ -182,17 +182,17 @@ class RollbackWatch:
         now = Scores.of(probabilities_or_half(self._lineage.champion, rows.features), rows.labels)
         return better(kept, now, alarm, self._controls.thresholds, self._history.figures)
 
-    def _watches(self, version: int | None) -> bool:
+    def _watches(self, version: int) -> bool:
         """Whether health looks at a row of this version: one of the line that serves.
 
         Without a gate a version serves for one batch only, so there health looks at all of
         them together, as the article does.
         """
         if self.always_promotes:
-            found = self._history.snapshots.get(version or 0)
+            found = self._history.snapshots.get(version)
             return found is not None and found.phase is Phase.POST
         before, serving = self._lineage.predecessor, self._lineage.serving
-        if before is None or serving is None or version is None:
+        if before is None or serving is None:
             return False
         return version == serving.version or version > before.version
 

@@ -22,7 +22,7 @@ class RetrainAdvice:
     Attributes:
         lifts: Lift of each labelled batch.
         reached: Accuracy of the better of challenger and champion on each labelled batch.
-        retrain: Why a retrain is needed; empty while healing is enough.
+        new_class: Why classes that the model lacks need one; empty while there are few.
     """
 
     def __init__(self, target_accuracy: float, batches: int) -> None:
@@ -30,12 +30,25 @@ class RetrainAdvice:
         self._batches = batches
         self.lifts: list[float] = []
         self.reached: list[float] = []
-        self.retrain = ""
+        self.new_class = ""
+        self._told = False
+        self._fallen = ""
+
+    @property
+    def retrain(self) -> str:
+        """Why a retrain is needed; empty while healing is enough."""
+        return self.new_class or self._fallen
 
     def labelled(self, lift: float, reached: float) -> None:
         """Take one labelled batch."""
         self.lifts = [*self.lifts, lift][-BATCHES_KEPT:]
         self.reached = [*self.reached, reached][-BATCHES_KEPT:]
+
+    def begins(self, *, promoted: bool) -> str:
+        """Judge the newest batches as `update` does; why to retrain, told once, or ""."""
+        why, told = self.update(promoted=promoted), self._told
+        self._told = bool(why)
+        return "" if told else why
 
     def update(self, *, promoted: bool) -> str:
         """Judge the newest batches; why to retrain, or "".
@@ -48,19 +61,24 @@ class RetrainAdvice:
             return self.retrain
         reached, lately = float(np.mean(newest)), float(np.mean(newest[-LATELY:]))
         lift = batch_interval(lifts)
-        self.retrain = ""
+        self._fallen = ""
         if max(reached, lately) < self._target_accuracy:
             target = self._target_accuracy
-            self.retrain = f"the challenger's accuracy is {reached:.3f}, {target:.3f} is asked for"
+            self._fallen = f"the challenger's accuracy is {reached:.3f}, {target:.3f} is asked for"
         elif promoted and lift.high < 0:
-            self.retrain = f"lift has faded to {lift}"
+            self._fallen = f"lift has faded to {lift}"
         return self.retrain
 
     def state(self) -> dict[str, Any]:
         """As JSON values, for the checkpoint."""
-        return {"lifts": self.lifts, "reached": self.reached, "retrain": self.retrain}
+        return {
+            "lifts": self.lifts, "reached": self.reached, "retrain": self._fallen,
+            "new_class": self.new_class, "told": self._told,
+        }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` gave."""
         self.lifts, self.reached = state["lifts"], state["reached"]
-        self.retrain = state["retrain"]
+        self._fallen = state["retrain"]
+        self.new_class = state.get("new_class", "")  # older releases knew none
+        self._told = state.get("told", bool(self._fallen))

@@ -16,6 +16,7 @@ from bento_selfheal.core.records import FeedbackRecord
 from bento_selfheal.healing.labels.join import JoinedRow, Joiner
 from bento_selfheal.healing.labels.set_aside import Answers, SetAside, Sorted
 from bento_selfheal.healing.labels.sources import Sources
+from bento_selfheal.healing.labels.unlearnable import NewClasses, TakenBack
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.probabilities import decide_or_half, probabilities_or_half
@@ -41,7 +42,8 @@ class LabelledBatch:
     """What was answered, ``(n,)`` or ``(n, classes)``; where a row was never asked, what the
     champion says."""
     versions: NDArray[np.int64]
-    """Snapshot version that answered each, ``(n,)``; 0 where a row was never asked."""
+    """Snapshot version that answered each, ``(n,)``; where a row was never asked, the one that
+    serves."""
     package: Package = field(repr=False)
     """The packaged model"""
     frozen: Answers | None = field(default=None, repr=False)
@@ -56,15 +58,16 @@ class LabelledBatch:
         champion: SelfHealingModel,
         package: Package,
         frozen: Answers | None = None,
+        version: int = 0,
     ) -> LabelledBatch:
-        """Gather rows, one at least, and have them answered."""
+        """Gather rows, one at least, and have them answered; by ``version`` where none was."""
         features = np.stack([row.features for row in rows]).astype(np.float32)
         return cls(
             tuple(rows),
             features,
             np.asarray([row.label for row in rows], dtype=np.float32),
             served_answers(rows, features, champion),
-            np.asarray([row.version or 0 for row in rows], dtype=np.int64),
+            np.asarray([row.version or version for row in rows], dtype=np.int64),
             package,
             frozen,
         )
@@ -174,6 +177,8 @@ class LabelBatches:
         joiner: Labels that wait for their prediction.
         sources: Who may teach.
         set_aside: Rows that the model cannot answer.
+        new_classes: Labels of classes that the model lacks.
+        taken_back: Rows whose label was taken back.
         open: Rows of the batch that is not full yet.
     """
 
@@ -183,6 +188,8 @@ class LabelBatches:
         self.joiner = Joiner(settings.tuning.pending_labels)
         self.sources = Sources(settings.source_alpha, settings.source_quota)
         self.set_aside = SetAside(package)
+        self.new_classes = NewClasses(settings.new_class_share)
+        self.taken_back = TakenBack()
         self.open: list[JoinedRow] = []
         self._opened_at = 0
         self._opened_time = 0.0
@@ -229,14 +236,24 @@ class LabelBatches:
             if waiting.key == row.key:
                 self.open[i] = replace(waiting, label=row.label, source=row.source)
 
-    def forget(self, source: str) -> None:
-        """Drop what a source labelled of the open batch."""
+    def drop(self, key: bytes) -> bool:
+        """Take a row out of the open batch; False when it is not there."""
+        before = len(self.open)
+        self.open = [row for row in self.open if row.key != key]
+        return len(self.open) < before
+
+    def forget(self, source: str) -> int:
+        """Drop what a source labelled of the open batch, and of new classes; how many of these."""
         self.open = [row for row in self.open if row.source != source]
+        return self.new_classes.forget(source)
 
     def state(self) -> dict[str, Any]:
         """As JSON values and tensors, for the checkpoint."""
-        rows = [row.features for row in self.open]
+        rows, new = [row.features for row in self.open], self.new_classes.state()
         return {
+            "new_class_rows": new.pop("features"),
+            "new_classes": new,
+            "taken_back": self.taken_back.state(),
             "rows": torch.from_numpy(np.stack(rows)) if rows else torch.zeros(0, self._width),
             "open": [_without_features(row) for row in self.open],
             "opened_at": self._opened_at,
@@ -257,6 +274,10 @@ class LabelBatches:
         self.joiner.restore([_label(facts) for facts in state["waiting"]], state["unmatched"])
         self.sources.restore(state["sources"])
         self.set_aside.restore(state["set_aside"])
+        if "new_classes" in state:  # older releases knew none
+            new = {**state["new_classes"], "features": state["new_class_rows"]}
+            self.new_classes.restore(new)
+            self.taken_back.restore(state["taken_back"])
 
 
 def _without_features(row: JoinedRow) -> dict[str, Any]:

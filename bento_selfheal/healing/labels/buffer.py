@@ -126,6 +126,13 @@ class Buffer:
         self.sources[offset] = source
         return True
 
+    def drop(self, key: bytes) -> bool:
+        """Remove a row; False when it is not here."""
+        if key not in self.keys:
+            return False
+        self._keep(np.asarray([other != key for other in self.keys], dtype=bool))
+        return True
+
     def forget(self, source: str) -> int:
         """Remove every row that a source labelled; returns how many."""
         stay = np.asarray([name != source for name in self.sources], dtype=bool)

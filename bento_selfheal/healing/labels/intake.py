@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from bento_selfheal.core.labels import NO_LABEL
 from bento_selfheal.core.records import PredictionRecord
 from bento_selfheal.healing.challenger.judge import SourceJudge
 from bento_selfheal.healing.journal import Journal
@@ -36,21 +37,28 @@ class LabelIntake:
             now: Time of the newest entry of the logs, in seconds since the epoch.
         """
         p, counts = self.parts, self.parts.scoreboard.counts
-        if row.corrects:
-            self._correct(row)
+        if row.label == NO_LABEL:
+            self._take_back(row)
             return None
-        counts.joined += 1
+        if row.new_class is not None:
+            self._keep_new_class(row)
+            return None
+        if row.corrects and not self._is_fresh(row):
+            return None
+        counts.joined += not row.corrects
         p.drift.unlabelled = 0
         if not p.batches.sources.admits(row.source):
             counts.refused += 1
             return None
+        self._count_in_share(new=False)
         p.batches.add(row, counts.predicted, now)
         if not p.batches.is_due(counts.predicted, now, p.line.batch_labels):
             return None
         answers = self._set_aside()
         if not p.batches.is_due(counts.predicted, now, p.line.batch_labels):
             return None
-        return LabelledBatch.of(p.batches.take(), p.lineage.champion, p.package, answers)
+        version = p.lineage.serving_version
+        return LabelledBatch.of(p.batches.take(), p.lineage.champion, p.package, answers, version)
 
     def is_useless(self, asked: PredictionRecord) -> bool:
         """Whether a prediction is of a package that serves no longer, or does not fit the model."""
@@ -85,6 +93,64 @@ class LabelIntake:
         counts.corrected += 1
         if not p.buffer.correct(row.key, row.label, row.source):
             p.batches.correct(row)  # not trained on yet: it is judged with its batch
+
+    def _is_fresh(self, row: JoinedRow) -> bool:
+        """Whether a correction is of a row that has had no label that counted; if not, it is made.
+
+        A row that had its label taken back, or one of a class that the model lacks, gets its first
+        label that can be learned. Where one had counted already, no figure counts the row again.
+        """
+        batches = self.parts.batches
+        new = batches.new_classes.drop(row.key)
+        scored = batches.taken_back.take(row.key)
+        if scored:
+            self._teach_again(row)
+        elif scored is None and not new:
+            self._correct(row)
+        return not scored and (new or scored is not None)
+
+    def _teach_again(self, row: JoinedRow) -> None:
+        """Learn a new label of a row that has counted in the figures."""
+        p, counts = self.parts, self.parts.scoreboard.counts
+        if p.batches.sources.admits(row.source):
+            self.judge.judge_correction(row)
+            if not self.judge.refuses(row):
+                counts.corrected += 1
+                p.buffer.extend(p.batches.set_aside.sort([row]).usable)
+                return
+        counts.refused += 1
+
+    def _take_back(self, row: JoinedRow) -> None:
+        """Let go of a label that its source takes back."""
+        self.parts.scoreboard.counts.retracted += 1
+        self._let_go(row.key)
+
+    def _let_go(self, key: bytes) -> None:
+        """Learn from a row no more; a later label of it is no correction."""
+        p = self.parts
+        waited = p.batches.new_classes.drop(key) or p.batches.drop(key)
+        p.buffer.drop(key)
+        p.batches.taken_back.add(key, scored=not waited)
+
+    def _keep_new_class(self, row: JoinedRow) -> None:
+        """Count a label of a class that the model lacks, and keep its row for a retrain."""
+        p, counts = self.parts, self.parts.scoreboard.counts
+        counts.joined += not row.corrects
+        if not p.batches.sources.admits(row.source):
+            counts.refused += 1
+            return
+        if row.corrects:
+            counts.corrected += 1
+            self._let_go(row.key)
+        self._count_in_share(new=True)
+        if (seen := p.batches.new_classes.add(row)) is not None:
+            self.journal.note("new_class", seen)
+
+    def _count_in_share(self, *, new: bool) -> None:
+        """Count a label in the share of those of new classes."""
+        p = self.parts
+        p.batches.new_classes.saw(new=new)
+        p.scoreboard.advice.new_class = p.batches.new_classes.trouble
 
     def _owner(self, key: bytes) -> str | None:
         """The source that answers for a row that is still here."""

@@ -26,6 +26,7 @@ class JoinedRow:
     features: NDArray[np.float32]
     """``(features,)``"""
     label: int
+    """Index of the class; `core.labels` has those that are none."""
     probability: float | list[float] | None
     """As it was answered; None where the row came with its label and was never predicted."""
     version: int | None
@@ -39,6 +40,8 @@ class JoinedRow:
     asked: int = -1
     """Place of its prediction in the log; -1 where there was none."""
     has_own_key: bool = False
+    new_class: str | None = None
+    """JSON of its class, where the packaged model does not have it."""
 
 
 class Joiner:
@@ -161,7 +164,8 @@ def row_key(request: bytes, row: int) -> bytes:
 def _row(
     label: FeedbackRecord, features: NDArray[np.float32], prediction: PredictionRecord | None
 ) -> JoinedRow:
-    own = label.key if prediction is None else prediction.key_of(label.row)
+    # A row that came with its features is known by its content, whatever its keys are.
+    own = None if prediction is None else prediction.key_of(label.row)
     return JoinedRow(
         key=own or row_key(label.request, label.row),
         features=features,
@@ -173,6 +177,7 @@ def _row(
         source=label.source,
         trace=label.trace,
         feedback_seq=label.seq,
+        new_class=label.new_class,
         asked=-1 if prediction is None else prediction.seq,
         has_own_key=own is not None,
     )

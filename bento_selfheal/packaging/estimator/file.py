@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bento_selfheal.core.hashes import hash_file
+from bento_selfheal.core.tensors import hash_file
 from bento_selfheal.errors import PackageError
 from bento_selfheal.estimators.embedder import OddsEmbedder
 from bento_selfheal.estimators.estimator import Estimator

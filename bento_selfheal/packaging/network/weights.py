@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from bento_selfheal.core.hashes import hash_file
+from bento_selfheal.core.tensors import hash_file
 from bento_selfheal.embedding.embedder import Embedder
 from bento_selfheal.embedding.packaged import Embedding
 from bento_selfheal.embedding.source import DTYPES

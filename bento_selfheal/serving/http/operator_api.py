@@ -33,8 +33,8 @@ class RollbackRequest(BaseModel):
     """A snapshot's version; without one, the snapshot that served before this one."""
 
 
-class ForgetRequest(BaseModel):
-    """The source of feedback to forget."""
+class SourceRequest(BaseModel):
+    """The source of feedback to forget or to release."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -160,9 +160,15 @@ def resume(running: Running) -> CommandAnswer:
 
 
 @router.post("/forget", summary="Forget a source of feedback")
-def forget(running: Running, request: ForgetRequest) -> CommandAnswer:
+def forget(running: Running, request: SourceRequest) -> CommandAnswer:
     """Quarantine a source and remove its labels from the training buffer."""
     return running.forget(request.source, ASKED_BY.get())
+
+
+@router.post("/release", summary="Release a source of feedback")
+def release(running: Running, request: SourceRequest) -> CommandAnswer:
+    """Lift the quarantine of a source: its later labels are learned from, and judged anew."""
+    return running.release(request.source, ASKED_BY.get())
 
 
 @router.post("/heal", summary="Heal now")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from bento_selfheal.errors import InvalidInput
+from bento_selfheal.errors import AccessDenied, InvalidInput
 from bento_selfheal.labelling.item import LabelItem
 from bento_selfheal.wire.messages import FeedbackItem
 
@@ -12,18 +12,26 @@ LONGEST = 200
 """Characters of a source that the store keeps."""
 
 
-def own_sources(items: Sequence[FeedbackItem | LabelItem], token: str) -> None:
+def own_sources(
+    items: Sequence[FeedbackItem | LabelItem], token: str, listed: Mapping[str, Sequence[str]]
+) -> None:
     """Name the source of each item as one of a token, in place.
 
     Args:
         items: Items of feedback.
         token: Name of the token that they were sent with.
+        listed: By token, the sources that it may name; one that is not there may name any.
 
     Raises:
+        AccessDenied: A source is not among those of the token.
         InvalidInput: A source is too long with the token's name before it.
     """
+    own = None if token not in listed else {own_source(s, token) for s in (None, *listed[token])}
     for i, item in enumerate(items):
+        given = item.source
         name_source(item, token, ("items", i))
+        if own is not None and item.source not in own:
+            raise AccessDenied(f"items.{i}.source: the token {token!r} may not name {given!r}")
 
 
 def name_source(item: FeedbackItem | LabelItem, token: str, loc: tuple[str | int, ...]) -> None:

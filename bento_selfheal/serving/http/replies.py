@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 
 from bento_selfheal.core.text import shown
 from bento_selfheal.errors import (
+    AccessDenied,
     InvalidInput,
     Overloaded,
     PackageError,
@@ -23,6 +24,8 @@ from bento_selfheal.errors import (
 from bento_selfheal.serving.http.rate_limit import RateLimited
 from bento_selfheal.wire.messages import FeedbackItem
 
+STATUS = {"too_many": 413, "revisions": 409}
+"""Of input that is wrong, by its kind; otherwise 400."""
 TOLD = 10
 """Most errors of one request that its answer tells."""
 
@@ -67,13 +70,19 @@ def as_reply(response: JSONResponse) -> Reply:
 
 
 def refused(error: InvalidInput) -> JSONResponse:
-    """The answer to input that is wrong: 400, or 413 where it is too much."""
+    """The answer to input that is wrong: 400, 413 where it is too much, or 409 where a row has had
+    too many labels."""
     return JSONResponse(error.body(), _status(error))
 
 
 def refused_bytes(error: InvalidInput) -> Reply:
     """The same as `refused`, as bytes."""
     return Reply(orjson.dumps(error.body()), _status(error))
+
+
+def denied(error: AccessDenied) -> JSONResponse:
+    """The answer to a token that names a source which is not its own: 403."""
+    return JSONResponse({"error": str(error)}, 403)
 
 
 def failed(error: PackageError) -> JSONResponse:
@@ -138,4 +147,4 @@ def _line(place: Sequence[str | int], said: str) -> str:
 
 
 def _status(error: InvalidInput) -> int:
-    return 413 if error.kind == "too_many" else 400
+    return STATUS.get(error.kind, 400)

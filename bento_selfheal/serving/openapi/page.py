@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bento_selfheal.core.records import Label
 from bento_selfheal.embedding.rows import TableRows
 from bento_selfheal.inputs.column import Column
+from bento_selfheal.labelling.classes import LONGEST, MOST
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.serving.openapi.network_schema import bodies, facts_schema, input_schema
 from bento_selfheal.serving.openapi.row_schema import (
@@ -19,6 +21,11 @@ from bento_selfheal.serving.openapi.row_schema import (
 )
 from bento_selfheal.wire.messages import LABEL_TABLES
 
+KINDS: dict[type, JsonSchema] = {
+    int: {"type": "integer", "exclusiveMinimum": -MOST, "exclusiveMaximum": MOST},
+    str: {"type": "string", "minLength": 1, "maxLength": LONGEST},
+}
+"""What a label is, by the type of the model's classes."""
 VERSION = "3.1.0"
 """Of OpenAPI: BentoML's own, 3.0, knows neither null nor lists of different items."""
 
@@ -61,7 +68,7 @@ def with_inputs(page: dict[str, Any], package: Package, max_rows: int) -> ApiPag
         given["properties"]["facts"] = facts_schema(facts) | {"title": "Facts"}
         given["properties"]["rows"]["description"] = "Inputs of the network, a value for each."
     schemas["feedback__Input"]["properties"]["items"] |= {"minItems": 1, "maxItems": max_rows}
-    _tell_labels(schemas["FeedbackItem"], row, {"enum": info.classes, "example": info.classes[-1]})
+    _tell_labels(schemas["FeedbackItem"], row, info.classes)
     _refer(page["paths"], "predict", more_bodies(package))
     _refer(page["paths"], "feedback", {kind: {"schema": LABEL_TABLE} for kind in LABEL_TABLES})
     return ApiPage(page | {"openapi": VERSION})
@@ -95,13 +102,24 @@ def _tell_rows(rows: JsonSchema, row: RowSchema, max_rows: int) -> None:
         rows["example"] = [row.example]
 
 
-def _tell_labels(item: JsonSchema, row: RowSchema, label: JsonSchema) -> None:
-    """An item names its row by a key or an id, or gives it."""
+def _tell_labels(item: JsonSchema, row: RowSchema, classes: Sequence[Label]) -> None:
+    """An item names its row by a key or an id, or gives it; it has a label or takes one back."""
+    named = ", ".join(map(repr, classes))
     fields = item["properties"]
     del fields["label"]["oneOf"], fields["features"]["oneOf"]
-    fields["label"] |= label
+    fields["label"] |= {
+        "description": f"A class of the model, {named}, or one of their type that it never saw.",
+        "anyOf": [KINDS[kind] for kind in KINDS if kind in set(map(type, classes))] + [NULL],
+        "example": classes[-1],
+    }
     fields["features"]["anyOf"] = [*row.forms, NULL]
-    item["example"] = item["example"] | {"label": label["example"]}
+    item["example"] = item["example"] | {"label": classes[-1]}
+    labelled = {"label": {"not": NULL}, "retract": {"const": False}}
+    taken_back = {"label": NULL, "retract": {"const": True}, "corrects": {"const": False}}
+    item["oneOf"] = [
+        {"title": "Label", "required": ["label"], "properties": labelled},
+        {"title": "Taken back", "required": ["retract"], "properties": taken_back},
+    ]
     text = {"type": "string"}
     by_key = {"properties": {"key": {"not": NULL}, "prediction_id": NULL, "features": NULL}}
     by_id = {"properties": {"prediction_id": text, "features": NULL, "key": NULL}}

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from bento_selfheal.core.hashes import hash_file
+from bento_selfheal.core.tensors import hash_file
 from bento_selfheal.errors import PackageError
 from bento_selfheal.experts.table import make_experts
 from bento_selfheal.healing.drift.fidi import calibrated_fidi

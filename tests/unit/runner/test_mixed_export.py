@@ -19,7 +19,9 @@ def test_values_come_out(tmp_path: Path) -> None:
     ran, (rows, labels) = Live(Rig(package)), flights(200, seed=9)
     ran.send(codes(rows), np.asarray([label == "late" for label in labels], dtype=np.int64))
     file = tmp_path / "labelled.parquet"
-    written = write_labelled(file, package, ran.rig.pipeline.parts.buffer)
+    written = write_labelled(
+        file, package, ran.rig.pipeline.parts.buffer, ran.rig.pipeline.parts.batches.new_classes
+    )
     told = pq.read_table(file).to_pylist()
     assert len(told) == written > 100
     for row, out in zip(rows, told, strict=False):
@@ -38,7 +40,9 @@ def test_hidden_vectors_come_out(tmp_path: Path) -> None:
     rows, labels = package.reference_rows, package.reference_labels.astype(np.int64)
     ran.send(np.tile(rows, (3, 1)), np.tile(labels, 3))
     file = tmp_path / "labelled.parquet"
-    written = write_labelled(file, package, ran.rig.pipeline.parts.buffer)
+    written = write_labelled(
+        file, package, ran.rig.pipeline.parts.buffer, ran.rig.pipeline.parts.batches.new_classes
+    )
     told = pq.read_table(file)
     assert told.num_rows == written > 0
     assert told.column_names == [*package.info.features, "label", "source", "weight"]

@@ -12,6 +12,7 @@ import pytest
 from conftest import wait_for
 
 from bento_selfheal.core.ids import IdSigner, ids_of
+from bento_selfheal.core.labels import FIRST_NEW, NO_LABEL
 from bento_selfheal.core.records import FeedbackOutcome, FeedbackRecord, PredictionRecord, RawInput
 from bento_selfheal.errors import InvalidInput, StoreError
 from bento_selfheal.labelling.classes import LabelReader
@@ -21,6 +22,7 @@ from bento_selfheal.serving.reading.keys import KeyReader
 from bento_selfheal.serving.reading.rows import RowReader
 from bento_selfheal.store import SqlStore
 from bento_selfheal.store.inputs import ROW_BYTES
+from bento_selfheal.store.labels.conflicts import MOST_REVISIONS
 
 NAMES, CLASSES = ["a", "b"], ["no", "yes"]
 KEYS = KeyReader("ab" * 32)
@@ -37,6 +39,7 @@ class Item:
     source: str | None = None
     corrects: bool = False
     time: float | None = None
+    retract: bool = False
 
 
 @pytest.fixture
@@ -98,8 +101,8 @@ def test_corrects(intake: FeedbackIntake, signer: IdSigner, store: SqlStore) -> 
 
 
 def test_rows_without_ids(intake: FeedbackIntake, store: SqlStore) -> None:
-    """Without an id a row is known by its content and source, as list or object alike, or by the
-    client's own key."""
+    """Without an id a row is known by its content and source, as list or object alike, and by the
+    client's own key: one row counts once, under however many keys."""
     first = intake.accept([Item("yes", features=[1, 2])], None)
     same = intake.accept([Item("yes", features={"b": 2.0, "a": 1.0})], None)
     other = intake.accept(
@@ -107,16 +110,91 @@ def test_rows_without_ids(intake: FeedbackIntake, store: SqlStore) -> None:
          Item("yes", features=[1, 2], key="row 1"), Item("yes", features=[9, 9], key="row 1"),
          Item("no", features=[1, 2], key="row 2")], None,
     )  # fmt: skip
-    assert [counts(a) for a in (first, same, other)] == [(1, 0, 0, 0), (0, 1, 0, 0), (4, 1, 0, 0)]
+    assert [counts(a) for a in (first, same, other)] == [(1, 0, 0, 0), (0, 1, 0, 0), (2, 2, 0, 1)]
     assert next(r.features.tolist() for r in kept(store) if r.features is not None) == [1.0, 2.0]
     clash = intake.accept([Item("no", features=[1, 2])], None)
     assert clash.conflicts == [{"item": 0, "prediction_id": None, "given": "no", "kept": "yes"}]
 
 
+def test_taken_back(intake: FeedbackIntake, signer: IdSigner, store: SqlStore) -> None:
+    """A source takes its own label back, by id, by key and by features alike; another's is in
+    conflict, which says what is kept."""
+    _, ids = issued(signer, 1)
+    named: list[dict[str, Any]] = [
+        {"prediction_id": ids[0]}, {"key": "tx-1"}, {"features": [1, 2]},
+        {"features": [3, 4], "key": "tx-2"},
+    ]  # fmt: skip
+    intake.accept([Item("yes", source="a", **name) for name in named], None)
+    other = intake.accept(
+        [Item(None, source="b", retract=True, **name) for name in named[:3]], None
+    )
+    # Named by its content, a row of another source is another row.
+    assert counts(other) == (0, 1, 0, 2)
+    assert [(c["given"], c["kept"]) for c in other.conflicts] == [(None, "yes")] * 2
+    named[3] = {"key": "tx-2"}
+    own = [Item(None, source="a", retract=True, **name) for name in named]
+    assert [counts(intake.accept(own, None)) for _ in range(2)] == [(4, 0, 0, 0), (0, 4, 0, 0)]
+    gone = kept(store)[-1]
+    assert (gone.label, gone.corrects) == (NO_LABEL, True)
+    assert gone.features is not None
+    assert gone.features.tolist() == [3.0, 4.0]
+
+
+def test_one_row_under_many_keys(intake: FeedbackIntake, store: SqlStore) -> None:
+    """However many keys a sender gives one row, it counts once; another sender's is its own."""
+    for token in ("shop", "till"):
+        told = [
+            intake.accept(
+                [Item("yes", features=[1, 2], key=str(5 * n + i), source=token) for i in range(5)],
+                None, token,
+            )
+            for n in range(20)
+        ]  # fmt: skip
+        assert sum(counts(one)[0] for one in told) == 1
+    assert len(kept(store)) == 2
+
+
+def test_keys_of_senders_do_not_collide(intake: FeedbackIntake, store: SqlStore) -> None:
+    """Two tokens may give their rows the same keys."""
+    for token, row in (("shop", [1, 2]), ("till", [3, 4])):
+        answer = intake.accept([Item("yes", features=row, key="1", source=token)], None, token)
+        assert counts(answer) == (1, 0, 0, 0)
+        taken = Item(None, key="1", source=token, retract=True)
+        assert counts(intake.accept([taken], None, token)) == (1, 0, 0, 0)
+    assert [r.label for r in kept(store)] == [1, NO_LABEL, 1, NO_LABEL]
+
+
+def test_a_new_class_is_kept(intake: FeedbackIntake, signer: IdSigner, store: SqlStore) -> None:
+    """A class that the model never saw is kept with its name; a label of the same row that differs
+    is told what is kept."""
+    _, ids = issued(signer, 2)
+    answer = intake.accept([Item("maybe", ids[0]), Item("maybe", ids[1])], None)
+    assert counts(answer) == (2, 0, 0, 0)
+    assert {(r.label >= FIRST_NEW, r.new_class) for r in kept(store)} == {(True, '"maybe"')}
+    clash = intake.accept([Item("perhaps", ids[0]), Item("maybe", ids[1])], None)
+    assert counts(clash) == (0, 1, 0, 1)
+    assert (clash.conflicts[0]["given"], clash.conflicts[0]["kept"]) == ("perhaps", "maybe")
+
+
+def test_too_many_labels_of_a_row(intake: FeedbackIntake, signer: IdSigner) -> None:
+    """A row whose label is changed on and on is refused by its id; the other items are kept."""
+    _, ids = issued(signer, 2)
+    for n in range(MOST_REVISIONS // 5):
+        five = [Item(CLASSES[(5 * n + i) % 2], ids[0], corrects=True) for i in range(5)]
+        assert counts(intake.accept(five, None)) == (5, 0, 0, 0)
+    with pytest.raises(InvalidInput, match=f"the row {ids[0]} has had 100 labels") as refused:
+        intake.accept([Item("yes", ids[1]), Item("no", ids[0], corrects=True)], None)
+    assert (refused.value.loc, refused.value.kind) == (("items", 1), "revisions")
+    assert counts(intake.accept([Item("yes", ids[1])], None)) == (0, 1, 0, 0)
+
+
 @pytest.mark.parametrize(
     ("bad", "loc"),
     [
-        (Item("maybe", "x"), ("items", 1, "label")),
+        (Item("Yes", "x"), ("items", 1, "label")),
+        (Item(None, "x"), ("items", 1, "label")),
+        (Item("yes", "x", retract=True), ("items", 1, "retract")),
+        (Item(None, "x", retract=True, corrects=True), ("items", 1, "retract")),
         (Item(1, "x"), ("items", 1, "label")),
         (Item("yes"), ("items", 1)),
         (Item("yes", "x", features=[1, 2]), ("items", 1)),
@@ -408,7 +486,7 @@ def test_slow_store(
 ) -> None:
     """Feedback that a store takes too long for is refused, and so is what waits behind it; sent
     again later both count once."""
-    monkeypatch.setattr("bento_selfheal.serving.feedback.ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr("bento_selfheal.serving.label_log.ANSWER_SECONDS", 0.1)
     _, ids = issued(signer, 2)
     go, commits, real = threading.Event(), [], store.add_feedback
 
@@ -421,7 +499,7 @@ def test_slow_store(
     for one in ids:
         with pytest.raises(StoreError, match="send the labels again"):
             intake.accept([Item("yes", one)], None)
-    monkeypatch.setattr("bento_selfheal.serving.feedback.ANSWER_SECONDS", 30)
+    monkeypatch.setattr("bento_selfheal.serving.label_log.ANSWER_SECONDS", 30)
     go.set()
     answer = intake.accept([Item("yes", one) for one in ids], None)
     assert counts(answer)[:2] == (1, 1)

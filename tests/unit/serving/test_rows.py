@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from bento_selfheal.errors import InvalidInput
-from bento_selfheal.labelling.classes import LabelReader
 from bento_selfheal.serving.reading.rows import RowReader
 
 NAMES = ["a", "b", "V14"]
@@ -145,28 +144,6 @@ def test_any_json(rows: Any) -> None:
     else:
         assert table.shape == (len(rows), 3)
         assert np.isfinite(table).all()
-
-
-def test_labels() -> None:
-    """A label is read as the index of its class; 1.0 is 1, and so is "1", but True is not."""
-    numbers, words = LabelReader([0, 1]), LabelReader(["no", "yes"])
-    assert [numbers.read(v, ()) for v in (0, 1, 1.0)] == [0, 1, 1]
-    assert [words.read(v, ()) for v in ("no", "yes")] == [0, 1]
-    assert [numbers.read(v, ()) for v in ("0", "1")] == [0, 1]
-    assert [LabelReader(["0", "1"]).read(v, ()) for v in (0, 1, "1")] == [0, 1, 1]
-    for reader, value in [(numbers, True), (numbers, "01"), (numbers, 2), (numbers, math.nan),
-                          (numbers, None), (numbers, [1]), (words, "maybe"), (words, 1),
-                          (words, {})]:  # fmt: skip
-        with pytest.raises(InvalidInput, match="is not a class") as refused:
-            reader.read(value, ("items", 3, "label"))
-        assert refused.value.loc == ("items", 3, "label")
-        assert repr(value) in refused.value.msg
-
-
-def test_a_text_of_two_classes() -> None:
-    """Where a number and its text are both classes, each label is the one that it is."""
-    both = LabelReader([1, "1", "1.5"])
-    assert [both.read(v, ()) for v in (1, 1.0, "1", 1.5)] == [0, 0, 1, 2]
 
 
 def outcome(read: Callable[[], Any]) -> Any:

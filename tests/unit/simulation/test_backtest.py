@@ -142,3 +142,21 @@ def test_wrong_try(file: Path, given: str, said: str) -> None:
     done = run(str(file), "--label", "answer", "--try", given)
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_a_class_that_nobody_trained_on(file: Path, tmp_path: Path) -> None:
+    """A stream in which a new class appears runs through; the figures leave its rows out and say
+    how many there are, as text too."""
+    lines = file.read_text().splitlines()
+    lines[1500::10] = [line.rpartition(",")[0] + ",late" for line in lines[1500::10]]
+    path = tmp_path / "new.csv"
+    path.write_text("\n".join(lines) + "\n")
+    done = run(str(path), "--label", "answer", "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    # The labels of the newest 100 rows have not come.
+    assert result["new_classes"] == {"late": 141}
+    assert 0.5 < result["champion"]["accuracy"] <= 1
+    out = io.StringIO()
+    print_backtest(result, Console(file=out, width=200))
+    assert "141 labels of classes that were not trained on: late 141" in out.getvalue()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 from bento_selfheal.config.thresholds import Thresholds
-from bento_selfheal.healing.labels.sources import Sources
+from bento_selfheal.healing.labels.sources import MOST_SOURCES, Sources
 from bento_selfheal.scoring.losses import excess_losses, row_losses, unnamed_shares
 
 COSTS = Thresholds()
@@ -86,7 +88,7 @@ def test_hard_rows_accuse_nobody() -> None:
     hard = labelled(["hard"] * 5000, 0.55, set(), 2)
     mixed = (one for pair in zip(easy, hard, strict=True) for one in pair)
     assert judge(sources, mixed) == []
-    assert sources.known["hard"].labels > 100
+    assert sources.state()["known"]["hard"]["labels"] > 100
 
 
 @pytest.mark.parametrize("small", [300, pytest.param(2000, marks=pytest.mark.slow)])
@@ -129,3 +131,53 @@ def test_excess_losses(costs: Thresholds) -> None:
     many = np.float32([[0.2, 0.3, 0.5]])
     each = [excess_losses(many, np.asarray([c]), costs)[0] for c in range(3)]
     assert float(np.dot(many[0], each)) == pytest.approx(0, abs=1e-7)
+
+
+def test_release() -> None:
+    """A source that is released is trusted again and judged anew: it stays while it is honest, and
+    is caught again when it lies again."""
+    sources = Sources(alpha=0.001, quota=1000)
+    assert judge(sources, labelled(ten(100), 0.9, {"s3"}, 1)) == ["s3"]
+    assert not sources.admits("s3")
+    assert "contradict" in sources.release("s3")
+    assert sources.release("s3") == sources.release("nobody") == ""
+    assert sources.admits("s3")
+    assert judge(sources, labelled(ten(200), 0.9, set(), 2)) == []
+    assert judge(sources, labelled(ten(200), 0.9, {"s3"}, 3)) == ["s3"]
+
+
+def test_invented_sources_are_bounded() -> None:
+    """Of any number of invented names few are known; those that are heard on, and the quarantined
+    ones, stay, and a label costs little."""
+    sources = Sources(alpha=0.001, quota=1000)
+    assert judge(sources, labelled(ten(100), 0.9, {"s3"}, 1)) == ["s3"]
+    before = sources.status()["s1"]["labels"]
+    began, count = time.process_time(), 1500
+    for i in range(count):
+        for name in (f"invented-{i}", "s1") if i % 100 == 0 else (f"invented-{i}",):
+            sources.admits(name)
+            answer = np.float32([0.5])
+            excess = excess_losses(answer, np.asarray([1]), COSTS)
+            sources.judge([name], excess, unnamed_shares(answer, np.asarray([1])))
+    spent = (time.process_time() - began) / count
+    told = sources.status()
+    assert len(told) == MOST_SOURCES + 1
+    assert told["s1"]["labels"] == before + count // 100
+    assert told["s3"]["quarantined"]
+    assert spent < 5e-3
+    assert len(json.dumps(told)) < 100_000
+
+
+def test_restored_sources_judge_alike() -> None:
+    """From a checkpoint the sources are judged to the bit as without a restart, whichever were
+    forgotten, released or quarantined."""
+    sources = Sources(alpha=0.001, quota=1000)
+    judge(sources, labelled(ten(60), 0.8, {"s3"}, 1))
+    sources.release("s3")
+    sources.refuse("s5", "asked")
+    judge(sources, labelled([f"n{i}" for i in range(MOST_SOURCES)], 0.8, set(), 2))
+    other = Sources(alpha=0.001, quota=1000)
+    other.restore(json.loads(json.dumps(sources.state())))
+    for each in (sources, other):
+        judge(each, labelled(ten(60), 0.8, {"s4"}, 3))
+    assert other.state() == sources.state()
