@@ -18,6 +18,7 @@ from bento_selfheal.simulation.server import ServedService
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 SHOP, ANNA = "shop-0123456789abcdef", "anna-0123456789abcdef"
+SOURCES = '{"shop": ["a", "b", "c"]}'
 ROWS = np.random.default_rng(5).normal(size=(60, WIDTH)).round(3).tolist()
 
 
@@ -51,7 +52,7 @@ def test_a_day_of_disagreement(serve: Callable[..., ServedService]) -> None:
     server = serve(
         workers=2, predict_tokens=f"shop={SHOP}", feedback_tokens=f"shop={SHOP}",
         operate_tokens=f"anna={ANNA}", conflicts="votes",
-        token_sources='{"shop": ["a", "b", "c"]}',
+        token_sources=SOURCES,
     )  # fmt: skip
     keys = [f"tx-{i}" for i in range(len(ROWS))]
     assert ask(server, "/predict", {"rows": ROWS, "keys": keys}).status_code == 200
