@@ -36,6 +36,15 @@ TELLS: Mapping[str, Callable[[Detail], str]] = {
     "quarantine": lambda d: (
         f"source {d['source']} quarantined, {counted(d['rows'], 'row')} forgotten: {d['reason']}"
     ),
+    "release": lambda d: (
+        f"source {d['source']} released"
+        if d["quarantined"]
+        else f"source {d['source']} was not quarantined: nothing to release"
+    ),
+    "new_class": lambda d: (
+        f"labels of the class {d['class']}, which was not trained on: {d['share']:.1%} of the "
+        "newest are of such classes"
+    ),
     "refused": _refused,
     "operating_point": lambda d: (
         f"decision threshold {d['threshold']:.3f} ({d['kind']}): {d['reason']}"

@@ -108,10 +108,7 @@ def predict_call(
 
 def feedback_call(items: Items) -> Call[FeedbackCounts]:
     """Send labels."""
-    given = [
-        item.model_dump(exclude_none=True) if isinstance(item, FeedbackItem) else dict(item)
-        for item in items
-    ]
+    given = [_item(item) if isinstance(item, FeedbackItem) else dict(item) for item in items]
     return _post("/feedback", {"items": given}, _model(FeedbackCounts))
 
 
@@ -221,3 +218,8 @@ def _pause(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     asked = error.retry_after if isinstance(error, ServiceUnavailable) else None
     return _backoff(state) if asked is None else asked
+
+
+def _item(item: FeedbackItem) -> dict[str, Any]:
+    """An item as JSON values; services of earlier releases know no ``retract``."""
+    return item.model_dump(exclude_none=True, exclude=None if item.retract else {"retract"})

@@ -216,9 +216,6 @@ class LabelSettings(Group):
     token_sources: dict[str, tuple[str, ...]] = {}
     """Sources that a token may name, such as `{"shop": ["till-1", "till-2"]}`; any other is refused
     with 403. A token that is not listed may name what it likes, always as a source of its own."""
-    new_class_share: Share = 0.05
-    """The state becomes RETRAIN_NEEDED when more than this share of the newest labels, some
-    thousand, are of classes that the packaged model does not have."""
 
     @field_validator("source_priority", mode="before")
     @classmethod
@@ -237,6 +234,9 @@ class Tuning(HealParameters):
     """Probability, per test of 3,000 rows, that a line that is no worse is rolled back."""
     reference_floor: Share = 0.0
     """A challenger is not promoted when its accuracy on the reference set is below this."""
+    new_class_share: Share = 0.05
+    """The state becomes RETRAIN_NEEDED when more than this share of the newest labels, some
+    thousand, are of classes that the packaged model does not have."""
     detector_run_length: Annotated[Int, Field(ge=100, le=100_000)] = 10_000
     """Average number of rows until a detector's first false alarm while nothing drifts."""
     unlabelled_batches: Count = 5

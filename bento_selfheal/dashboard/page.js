@@ -285,6 +285,8 @@ const TELLS = {
   undecided: (d) => `snapshot ${d.version}'s trial ended undecided after ${d.rows} labels`,
   promotion_withheld: (d) => `snapshot ${d.version} is not promoted: ${d.reason}`,
   quarantine: (d) => `source ${d.source} quarantined, ${d.rows} rows forgotten: ${d.reason}`,
+  release: (d) => d.quarantined ? `source ${d.source} released` : `source ${d.source} was not quarantined: nothing to release`,
+  new_class: (d) => `labels of the class ${d.class}, which was not trained on: ${(100 * d.share).toFixed(1)}% of the newest are of such classes`,
   refused: (d) => `refused ${d.version ? `snapshot ${d.version}` : `heal ${d.heal}`}: ${d.reason}`,
   operating_point: (d) => `decision threshold ${number(d.threshold, 3)} (${d.kind}): ${d.reason}`,
   prediction_set_aside: (d) => `a logged prediction was set aside: ${d.error}`,
@@ -322,7 +324,11 @@ function drawEvents() {
 function drawSources(sources) {
   const rows = Object.entries(sources).map(([name, s]) => {
     const row = make("tr", make("td", name, "wrap")), action = make("td", null);
-    if (!s.quarantined) {
+    if (s.quarantined) {
+      const button = make("button", "Release", "small");
+      button.addEventListener("click", () => ask(`Release ${name}?`, "Its later labels are learned from, and judged anew.", "Release", "release", { source: name }));
+      action.append(button);
+    } else {
       const button = make("button", "Forget", "small");
       button.addEventListener("click", () => ask(`Forget ${name}?`, "Its labels are removed from the training buffer, and its new labels are ignored.", "Forget", "forget", { source: name }));
       action.append(button);

@@ -8,7 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from bento_selfheal.core.records import Label, Snapshot
 
@@ -136,7 +145,9 @@ class FeedbackItem(BaseModel):
         },
     )  # fmt: skip
 
-    label: LabelValue = None
+    retract: bool = False
+    """Take the label back that the same source gave; there is no `label` then."""
+    label: LabelValue = Field(default=None, validate_default=True)
     """One of the model's classes."""
     prediction_id: str | None = Field(default=None, pattern=NO_NUL)
     """As returned by `/predict`."""
@@ -154,10 +165,16 @@ class FeedbackItem(BaseModel):
     """Who or what assigned the label; with tokens, a name among the sources of the token."""
     corrects: bool = False
     """Replace a different label that was sent before."""
-    retract: bool = False
-    """Take the label back that the same source gave; there is no `label` then."""
     time: float | None = Field(default=None, allow_inf_nan=False)
     """When the label was known, in seconds since the epoch; now, where it is left out."""
+
+    @field_validator("label")
+    @classmethod
+    def _is_there(cls, label: Any, info: ValidationInfo) -> Any:
+        """A label may be missing only where one is taken back."""
+        if label is None and not info.data.get("retract"):
+            raise PydanticCustomError("label", "a label is needed, or retract")
+        return label
 
 
 class RejectedRow(BaseModel):

@@ -82,7 +82,11 @@ def test_the_example_is_answered_and_labels_are_classes(
         "By id",
         "By row",
     ]
-    assert schemas["FeedbackItem"]["properties"]["label"]["enum"] == package.info.classes
+    label = schemas["FeedbackItem"]["properties"]["label"]
+    assert label["example"] == package.info.classes[-1]
+    assert all(repr(name) in label["description"] for name in package.info.classes)
+    ways = [way["title"] for way in schemas["FeedbackItem"]["oneOf"]]
+    assert ways == ["Label", "Taken back"]
 
 
 def test_bodies_of_tables(server: ServedService, package: Package) -> None:

@@ -49,7 +49,7 @@ MEGABYTES, SECONDS = 4, 2.0
 ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - to be refused
 ROW = [0.1] * WIDTH
 READS = ("/status", "/snapshots", "/promotions", "/events", "/history", "/metrics")
-COMMANDS = ("/rollback", "/heal", "/pause", "/observe", "/resume", "/forget")
+COMMANDS = ("/rollback", "/heal", "/pause", "/observe", "/resume", "/forget", "/release")
 
 
 @pytest.fixture(scope="module")

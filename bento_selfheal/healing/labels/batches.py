@@ -188,7 +188,7 @@ class LabelBatches:
         self.joiner = Joiner(settings.tuning.pending_labels)
         self.sources = Sources(settings.source_alpha, settings.source_quota)
         self.set_aside = SetAside(package)
-        self.new_classes = NewClasses(settings.new_class_share)
+        self.new_classes = NewClasses(settings.tuning.new_class_share)
         self.taken_back = TakenBack()
         self.open: list[JoinedRow] = []
         self._opened_at = 0

@@ -77,7 +77,11 @@ def send(app: Any, path: str, **request: Any) -> httpx.Response:
         ("/predict", '{"row": [[0.1]]}', ["rows: missing, got the fields ['row']"]),
         ("/predict", "[1]", ["body: ", "got [1]"]),
         ("/predict", "", ["rows: missing"]),
-        ("/feedback", {"items": [GOOD, {"prediction_id": "b.0"}]}, ["items.1.label: missing"]),
+        (
+            "/feedback",
+            {"items": [GOOD, {"prediction_id": "b.0"}]},
+            ["items.1.label: a label is needed, or retract"],
+        ),
         ("/feedback", {"items": [{**GOOD, "corrects": "maybe"}]}, ["items.0.corrects", "'maybe'"]),
         ("/predict", {"rows": [[0.1]], "ids": [5]}, ["ids: unknown field, got [5]"]),
         ("/feedback", {"items": [GOOD], "now": 1}, ["now: unknown field, got 1"]),
