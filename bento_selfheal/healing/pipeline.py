@@ -94,6 +94,7 @@ class Pipeline:
         cursors, joiner = self.parts.cursors, self.parts.batches.joiner
         if isinstance(entry, PredictionRecord):
             cursors.predictions = forward("predictions", cursors.predictions, entry.seq)
+            self.parts.batches.maturity.answered(entry)
             if self.intake.set_prediction_aside(entry):
                 return
             self._watch(entry)
@@ -104,8 +105,29 @@ class Pipeline:
                 joiner.unmatched += 1
                 return
             rows = joiner.label(entry, prediction, horizon)
-        for row in rows:
-            if (batch := self.intake.take(row, entry.time)) is not None:
+        for row in map(self.parts.batches.maturity.hold, rows):
+            if row is not None and (batch := self.intake.take(row, entry.time)) is not None:
+                self._learn(batch)
+
+    def mature(
+        self, asked: PredictionRecord, labels: Sequence[FeedbackRecord], now: float, lost: int = 0
+    ) -> None:
+        """Take the oldest request that waits, once it is old enough (`Maturity.is_mature`).
+
+        Args:
+            asked: The request.
+            labels: All labels of its rows, and of their keys where they are bound to others.
+            now: Time of the prediction with which it is mature.
+            lost: Requests before it that retention took.
+        """
+        maturity = self.parts.batches.maturity
+        if maturity.pass_over(asked, lost):
+            reason = "requests were removed from the log before they matured: see waiting_megabytes"
+            self.journal.note("unreported_lost", {"reason": reason, "requests": lost})
+        if self.intake.is_useless(asked):
+            return
+        for row in maturity.rows(asked, labels, self.parts.cursors.feedback, now):
+            if (batch := self.intake.mature(row, now)) is not None:
                 self._learn(batch)
 
     def adopt(self, promotion: Promotion) -> None:

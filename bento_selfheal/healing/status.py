@@ -19,6 +19,7 @@ def status_of(p: Parts) -> dict[str, Any]:
         "one_class": _one_class(p),
         "agreement": _agreement(p),
         "labels": _labels(p),
+        "unreported": p.batches.maturity.status(),
         "cursors": {"predictions": p.cursors.predictions, "feedback": p.cursors.feedback},
         "thresholds": p.controls.thresholds.model_dump(),
     }

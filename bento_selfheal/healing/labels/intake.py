@@ -52,6 +52,15 @@ class LabelIntake:
             return None
         return LabelledBatch.of(p.batches.take(), p.lineage.champion, p.package, answers)
 
+    def mature(self, row: JoinedRow, now: float) -> LabelledBatch | None:
+        """Take a row that is old enough to count, as `take` does; a key that was asked again counts
+        once while its row is here."""
+        if row.has_own_key and self._is_here(row.key):
+            if row.unreported:
+                return None
+            row = replace(row, corrects=True)
+        return self.take(row, now)
+
     def is_useless(self, asked: PredictionRecord) -> bool:
         """Whether a prediction is of a package that serves no longer, or does not fit the model."""
         return asked.seq <= self.parts.cursors.start_from or bool(self._misfit(asked))
@@ -85,6 +94,10 @@ class LabelIntake:
         counts.corrected += 1
         if not p.buffer.correct(row.key, row.label, row.source):
             p.batches.correct(row)  # not trained on yet: it is judged with its batch
+
+    def _is_here(self, key: bytes) -> bool:
+        p = self.parts
+        return key in p.buffer.keys or any(row.key == key for row in p.batches.open)
 
     def _owner(self, key: bytes) -> str | None:
         """The source that answers for a row that is still here."""

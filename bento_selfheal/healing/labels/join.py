@@ -39,6 +39,8 @@ class JoinedRow:
     asked: int = -1
     """Place of its prediction in the log; -1 where there was none."""
     has_own_key: bool = False
+    unreported: bool = False
+    """Whether its label is the class of rows that nobody reports."""
 
 
 class Joiner:
@@ -73,9 +75,9 @@ class Joiner:
             horizon: What the log no longer has.
         """
         if label.features is not None:
-            return [_row(label, label.features, None)]
+            return [joined_row(label, label.features, None)]
         if prediction is not None and prediction.seq <= label.after:
-            return [_row(label, prediction.features[label.row], prediction)]
+            return [joined_row(label, prediction.features[label.row], prediction)]
         if _is_gone(label, prediction, horizon):
             self.unmatched += 1
             return []
@@ -96,7 +98,7 @@ class Joiner:
             if joined and not label.corrects:
                 self.unmatched += 1  # one by id and one by key, both before the row was logged
             else:
-                joined.append(_row(label, prediction.features[label.row], prediction))
+                joined.append(joined_row(label, prediction.features[label.row], prediction))
         return sorted((r for joined in rows.values() for r in joined), key=_place)
 
     def drop(self, prediction: PredictionRecord) -> None:
@@ -158,9 +160,10 @@ def row_key(request: bytes, row: int) -> bytes:
     return request + row.to_bytes(4, "big")
 
 
-def _row(
+def joined_row(
     label: FeedbackRecord, features: NDArray[np.float32], prediction: PredictionRecord | None
 ) -> JoinedRow:
+    """A label with its row, ``(features,)``, and what was answered to it."""
     own = label.key if prediction is None else prediction.key_of(label.row)
     return JoinedRow(
         key=own or row_key(label.request, label.row),
