@@ -164,6 +164,7 @@ def print_status(status: dict[str, Any], console: Console) -> None:
         "done": f"{counted(status['heals'], 'heal')}, {_changes(status)}",
         **{name: status[name] for name in ("retrain", "trouble") if status.get(name)},
         **_one_class(status),
+        **_one_sided(status),
     }
     for name, value in rows.items():
         add_row(grid, literal(name, "bold"), value)
@@ -196,6 +197,30 @@ def _worth(status: Mapping[str, Any]) -> dict[str, str]:
 def _one_class(status: Mapping[str, Any]) -> dict[str, str]:
     reason = status.get("one_class", {}).get("reason")
     return {"one class": reason} if reason else {}
+
+
+def _one_sided(status: Mapping[str, Any]) -> dict[str, str]:
+    """What labels are missing, and how old the rows are that count where others wait."""
+    reason = status.get("one_sided", {}).get("reason")
+    waits = status.get("unreported")
+    return {
+        **({"one-sided labels": reason} if reason else {}),
+        **({"unreported": _waits(waits)} if waits else {}),
+    }
+
+
+def _waits(waits: Mapping[str, Any]) -> str:
+    age = waits["age_seconds"]
+    newest = "none is old enough yet" if age is None else f"the newest is {_age(age)} old"
+    lost = f", {counted(waits['lost'], 'request')} lost before that" if waits["lost"] else ""
+    return (
+        f"{counted(waits['rows'], 'row')} counted, {newest}; {waits['unreported']} of them as class "
+        f"{waits['class']}, {counted(waits['early'], 'label')} wait, {waits['late']} came late{lost}"
+    )
+
+
+def _age(seconds: float) -> str:
+    return f"{seconds / 86_400:.1f} days" if seconds >= 86_400 else f"{seconds:.0f} s"
 
 
 def _labels(status: Mapping[str, Any]) -> str:

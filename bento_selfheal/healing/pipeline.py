@@ -177,6 +177,7 @@ class Pipeline:
     def _watch(self, entry: PredictionRecord) -> None:
         p = self.parts
         p.scoreboard.counts.predicted += len(entry.probabilities)
+        p.one_sided.answered(entry.probabilities)
         p.line.newest.take(entry.features, entry.time)
         for batch in p.drift.add(entry):
             self._read_signals(batch)
@@ -226,6 +227,11 @@ class Pipeline:
     def _learn(self, batch: LabelledBatch) -> None:
         """Test, then train: score on labels that nothing has trained on, then heal."""
         p = self.parts
+        if began := p.one_sided.labelled(batch.labels):
+            self.journal.note("one_sided", began)
+        if p.one_sided.holds:
+            p.buffer.extend(list(batch.rows), batch.hidden, batch.baseline)
+            return
         batch = replace(batch, context=p.line.challenger.context(batch.asked))
         challenger = p.scoreboard.begin_batch()
         facts = {names.ROWS: len(batch), names.BATCH: p.scoreboard.counts.labelled_batches}

@@ -17,6 +17,7 @@ def status_of(p: Parts) -> dict[str, Any]:
         **_healing(p),
         "signals": _signals(p),
         "one_class": _one_class(p),
+        "one_sided": {"alarm": bool(p.one_sided.reason), "reason": p.one_sided.reason},
         "agreement": _agreement(p),
         "labels": _labels(p),
         "unreported": p.batches.maturity.status(),

@@ -6,7 +6,7 @@ answers given before their label was known.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -32,6 +32,7 @@ from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.probabilities import decide_probabilities, predict_probabilities
 from bento_selfheal.scoring.scores import majority_accuracy
 from bento_selfheal.simulation.driver import Actions, BatchReport
+from bento_selfheal.simulation.labels_owed import LabelsOwed
 from bento_selfheal.simulation.figures import Figures, alarm_shares, figures_of
 from bento_selfheal.simulation.memory_snapshots import MemorySnapshots
 from bento_selfheal.simulation.streams import Stream
@@ -69,7 +70,9 @@ class Backtest:
             Promotion(PromotionKind.INITIAL, 1, clean.tag, clean.sha256, "packaged", 0.0, seq=1)
         )
         self.events: list[Event] = []
-        self._seq = 0
+        self._seq, self._seconds = 0, 1.0
+        self._waiting: deque[PredictionRecord] = deque()
+        self._labels: dict[bytes, list[FeedbackRecord]] = defaultdict(list)
         self._answers: dict[str, list[NDArray[np.float32]]] = {
             name: [] for name in ("frozen", "champion", "challenger", "labels", "thresholds")
         }
@@ -81,6 +84,7 @@ class Backtest:
         labelled: NDArray[np.bool_] | None = None,
         sources: Sequence[str] | None = None,
         told: NDArray[np.int64] | None = None,
+        delays: NDArray[np.int64] | None = None,
     ) -> Iterator[BatchReport]:
         """Answer, watch, give late labels, heal; one report a batch.
 
@@ -89,25 +93,28 @@ class Backtest:
             labelled: Which rows a label comes for, ``(n,)``; all when not given.
             sources: Who gives each label, ``(n,)``.
             told: The labels that are given, where they are not the true ones, ``(n,)``.
+            delays: How many rows are predicted between each row and its label, ``(n,)``; all as the
+                stream says when not given.
         """
         given, actions = stream.labels if told is None else told, Actions()
-        owed: deque[int] = deque()
+        owed = LabelsOwed(stream, delays)
         asked_at: dict[int, PredictionRecord] = {}
+        self._seconds = stream.seconds
         for number, (rows, labels) in enumerate(stream, start=1):
             hidden, shadow = self.package.embed_checked(rows)  # every model has this backbone
             asked = self._answer(number, rows, hidden, shadow)
             threshold = self.parts.policy.point.threshold
             self._keep(hidden, labels, shadow, asked)
+            self._mature(asked.time)
             self.pipeline.consume(asked)
+            self._waiting.append(asked)
             asked_at[number] = asked
-            owed.extend(range((number - 1) * stream.batch, number * stream.batch))
-            while len(owed) > stream.delay:
-                place = owed.popleft()
+            for place in owed.due(number * stream.batch):
                 due, row = place // stream.batch + 1, place % stream.batch
                 if labelled is None or labelled[place]:
                     source = None if sources is None else sources[place]
                     self._label(asked_at[due], row, int(given[place]), number, source)
-                if row == stream.batch - 1:
+                if owed.is_last_of(due):
                     del asked_at[due]
             self._forget_surplus()
             yield BatchReport(
@@ -140,10 +147,14 @@ class Backtest:
             for entry in entries:
                 if isinstance(entry, PredictionRecord):
                     predictions_from = entry.seq
+                    self._mature(entry.time)
                     asked[entry.request] = self._answer_again(entry)
                     self.pipeline.consume(asked[entry.request][0])
+                    self._waiting.append(asked[entry.request][0])
                 else:
                     feedback_from = entry.seq
+                    if self.parts.batches.maturity.waits:
+                        self._labels[entry.request].append(entry)
                     known = asked.get(entry.request)
                     self._count(entry, known[1] if known else None, counted)
                     self.pipeline.consume(entry, known[0] if known else None)
@@ -235,17 +246,28 @@ class Backtest:
         champion = self.parts.lineage.champion
         probabilities = decide_probabilities(champion, hidden, frozen=shadow)
         version = self.parts.lineage.serving_version
-        key = number.to_bytes(12, "big")
-        return PredictionRecord(key, rows, probabilities, version, float(number), seq=number)
+        key, time = number.to_bytes(12, "big"), number * self._seconds
+        return PredictionRecord(key, rows, probabilities, version, time, seq=number)
 
     def _label(
         self, asked: PredictionRecord, row: int, label: int, now: int, source: str | None
     ) -> None:
         self._seq += 1
         given = FeedbackRecord(
-            asked.request, row, label, float(now), source, after=now, seq=self._seq
+            asked.request, row, label, now * self._seconds, source, after=now, seq=self._seq
         )
+        if self.parts.batches.maturity.waits:
+            self._labels[asked.request].append(given)
         self.pipeline.consume(given, asked)
+
+    def _mature(self, now: float) -> None:
+        """Let requests mature that are old enough by the time of the next one."""
+        maturity = self.parts.batches.maturity
+        while self._waiting and (not maturity.waits or maturity.is_mature(self._waiting[0], now)):
+            asked = self._waiting.popleft()
+            labels = self._labels.pop(asked.request, [])
+            if maturity.waits:
+                self.pipeline.mature(asked, labels, now)
 
     def _forget_surplus(self) -> None:
         self.events += self.pipeline.collect().events

@@ -25,6 +25,8 @@ class Stream:
     delay: int
     """How many rows are predicted between a row and its label."""
     batch: int = 100
+    seconds: float = 1.0
+    """Between two batches, by the times of the log."""
 
     def __len__(self) -> int:
         return len(self.rows) // self.batch

@@ -181,15 +181,15 @@ class Healer:
         champion: NDArray[np.float32],
         challenger: NDArray[np.float32],
     ) -> Verdict:
-        """What the gate says, and what speaks against it: the ranking, or the floor of the
-        reference set."""
+        """What the gate says, and what speaks against it: labels of one class, the ranking, or
+        the floor of the reference set."""
         p, costs = self._parts, self._parts.controls.thresholds
         losses = row_losses(champion, batch.labels, costs)
         with self._telemetry.span(names.GATE, {names.VERSION: trial.version}) as span:
             gains = losses - row_losses(challenger, batch.labels, costs)
             rarity = p.buffer.rows().rarity
             p.line.ranking.add(challenger, champion, batch.baseline, batch.labels, rarity)
-            verdict = p.line.judge(gains, rarity)
+            verdict = p.line.judge(gains, rarity, p.one_sided.objection)
             span.set_attribute(names.OUTCOME, "promote" if verdict.promote else "wait")
             span.set_attribute(names.REASON, verdict.reason)
             span.set_attributes({f"{names.EVIDENCE}.{k}": v for k, v in verdict.evidence.items()})
