@@ -28,9 +28,7 @@ LATEST_DAYS = 14.0
 ASKED = 0.97
 
 
-def served_precision(
-    run: Backtest, scored: NDArray[np.bool_]
-) -> tuple[float, float]:
+def served_precision(run: Backtest, scored: NDArray[np.bool_]) -> tuple[float, float]:
     """Average precision of what was served, and of the frozen model, on the rows that count."""
     truth = run.answers("labels")
     counted = scored[: len(truth)]

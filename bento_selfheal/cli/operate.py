@@ -45,8 +45,8 @@ def status(
         bool,
         typer.Option(
             "--check",
-            help="Exit with code 1 if the runner is dead or in trouble, a retrain is due, every row "
-            "is given the same class, or labels come for one class only.",
+            help="Exit with code 1 if the runner is dead or in trouble, a retrain is due, every "
+            "row is given the same class, or labels come for one class only.",
         ),
     ] = False,
     as_json: AsJson = False,

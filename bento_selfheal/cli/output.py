@@ -214,8 +214,9 @@ def _waits(waits: Mapping[str, Any]) -> str:
     newest = "none is old enough yet" if age is None else f"the newest is {_age(age)} old"
     lost = f", {counted(waits['lost'], 'request')} lost before that" if waits["lost"] else ""
     return (
-        f"{counted(waits['rows'], 'row')} counted, {newest}; {waits['unreported']} of them as class "
-        f"{waits['class']}, {counted(waits['early'], 'label')} wait, {waits['late']} came late{lost}"
+        f"{counted(waits['rows'], 'row')} counted, {newest}; {waits['unreported']} of them as "
+        f"class {waits['class']}, {counted(waits['early'], 'label')} wait, {waits['late']} came "
+        f"late{lost}"
     )
 
 

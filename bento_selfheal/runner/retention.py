@@ -67,9 +67,7 @@ class Retention:
         s = self._settings
         oldest, room = now - s.log_days * DAY, int(s.log_megabytes * 1e6)
         waiting = self._waiting()
-        gone = self._steps(
-            lambda: self._store.retire_predictions(oldest, room, STEP_ROWS, waiting)
-        )
+        gone = self._steps(lambda: self._store.retire_predictions(oldest, room, STEP_ROWS, waiting))
         left = max(room - self._store.logged()[0], 0)  # healing needs predictions
         gone += self._steps(lambda: self._store.retire_inputs(oldest, left, STEP_ROWS))
         given = now - s.feedback_days * DAY
