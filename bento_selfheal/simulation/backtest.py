@@ -6,7 +6,6 @@ answers given before their label was known.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -36,6 +35,7 @@ from bento_selfheal.simulation.figures import Figures, alarm_shares, figures_of
 from bento_selfheal.simulation.labels_owed import LabelsOwed
 from bento_selfheal.simulation.memory_snapshots import MemorySnapshots
 from bento_selfheal.simulation.streams import Stream
+from bento_selfheal.simulation.waiting_rows import WaitingRows
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry.spans import Telemetry
 
@@ -71,8 +71,7 @@ class Backtest:
         )
         self.events: list[Event] = []
         self._seq, self._seconds = 0, 1.0
-        self._waiting: deque[PredictionRecord] = deque()
-        self._labels: dict[bytes, list[FeedbackRecord]] = defaultdict(list)
+        self._waiting = WaitingRows(self.parts.batches.maturity)
         self._answers: dict[str, list[NDArray[np.float32]]] = {
             name: [] for name in ("frozen", "champion", "challenger", "labels", "thresholds")
         }
@@ -105,9 +104,10 @@ class Backtest:
             asked = self._answer(number, rows, hidden, shadow)
             threshold = self.parts.policy.point.threshold
             self._keep(hidden, labels, shadow, asked)
-            self._mature(asked.time)
+            for ready, labels_given in self._waiting.due(asked.time):
+                self.pipeline.mature(ready, labels_given, asked.time)
             self.pipeline.consume(asked)
-            self._waiting.append(asked)
+            self._waiting.ask(asked)
             asked_at[number] = asked
             for place in owed.due(number * stream.batch):
                 due, row = place // stream.batch + 1, place % stream.batch
@@ -147,17 +147,20 @@ class Backtest:
             for entry in entries:
                 if isinstance(entry, PredictionRecord):
                     predictions_from = entry.seq
-                    self._mature(entry.time)
+                    for ready, labels in self._waiting.due(entry.time):
+                        known = asked[ready.request]
+                        self._count_matured(ready, labels, known[1], counted)
+                        self.pipeline.mature(ready, labels, entry.time)
                     asked[entry.request] = self._answer_again(entry)
                     self.pipeline.consume(asked[entry.request][0])
-                    self._waiting.append(asked[entry.request][0])
+                    self._waiting.ask(asked[entry.request][0])
                 else:
                     feedback_from = entry.seq
-                    if self.parts.batches.maturity.waits:
-                        self._labels[entry.request].append(entry)
-                    known = asked.get(entry.request)
-                    self._count(entry, known[1] if known else None, counted)
-                    self.pipeline.consume(entry, known[0] if known else None)
+                    self._waiting.label(entry)
+                    answered = asked.get(entry.request)
+                    if not self.parts.batches.maturity.keeps_back(entry, answered and answered[0]):
+                        self._count(entry, answered[1] if answered else None, counted)
+                    self.pipeline.consume(entry, answered[0] if answered else None)
                 self._forget_surplus()
 
     def _answer_again(
@@ -171,6 +174,17 @@ class Backtest:
         }
         version = self.parts.lineage.serving_version
         return replace(entry, probabilities=said["champion"], version=version), said
+
+    def _count_matured(
+        self,
+        asked: PredictionRecord,
+        labels: Sequence[FeedbackRecord],
+        said: dict[str, NDArray[np.float32]],
+        counted: dict[bytes, int],
+    ) -> None:
+        """Keep what was said of the rows of a request that is old enough."""
+        for given in self.parts.batches.maturity.labels(asked, labels):
+            self._count(given, said, counted)
 
     def _count(
         self,
@@ -256,18 +270,8 @@ class Backtest:
         given = FeedbackRecord(
             asked.request, row, label, now * self._seconds, source, after=now, seq=self._seq
         )
-        if self.parts.batches.maturity.waits:
-            self._labels[asked.request].append(given)
+        self._waiting.label(given)
         self.pipeline.consume(given, asked)
-
-    def _mature(self, now: float) -> None:
-        """Let requests mature that are old enough by the time of the next one."""
-        maturity = self.parts.batches.maturity
-        while self._waiting and (not maturity.waits or maturity.is_mature(self._waiting[0], now)):
-            asked = self._waiting.popleft()
-            labels = self._labels.pop(asked.request, [])
-            if maturity.waits:
-                self.pipeline.mature(asked, labels, now)
 
     def _forget_surplus(self) -> None:
         self.events += self.pipeline.collect().events

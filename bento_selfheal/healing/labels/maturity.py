@@ -115,6 +115,10 @@ class Maturity:
         self.counts.late += 1
         return replace(row, corrects=True)
 
+    def keeps_back(self, label: FeedbackRecord, asked: PredictionRecord | None) -> bool:
+        """Whether a label waits for its row to be old enough."""
+        return label.features is None and asked is not None and asked.seq > self.places.matured
+
     def pass_over(self, asked: PredictionRecord, lost: int) -> bool:
         """Let a request mature: it is handed over once. Whether it is the first after a loss.
 
@@ -141,22 +145,37 @@ class Maturity:
             place: Place in the log of labels up to which they are known.
             now: Time of the newest prediction.
         """
-        known = sorted((one for one in labels if one.seq <= place), key=lambda one: one.seq)
+        known = [one for one in labels if one.seq <= place]
+        given = {one.row for one in known if one.request == asked.request}
+        self.counts.early -= min(len(given), self.counts.early)
+        for label in self.labels(asked, known):
+            reported = label.row in given
+            self.counts.rows += 1
+            self.counts.unreported += not reported
+            yield replace(
+                joined_row(label, asked.features[label.row], asked),
+                delay=max(now - asked.time, 0.0), corrects=False, unreported=not reported,
+                feedback_seq=label.seq or place,
+            )  # fmt: skip
+
+    def labels(
+        self, asked: PredictionRecord, known: Sequence[FeedbackRecord]
+    ) -> Iterator[FeedbackRecord]:
+        """What each row of a request counts as once it is old enough; none where its key has its
+        label on another row.
+
+        Args:
+            asked: The request.
+            known: Its labels and its keys' labels that are known by then.
+        """
+        known = sorted(known, key=_place)
         given = {one.row: one for one in known if one.request == asked.request}
         elsewhere = {one.key for one in known if one.request != asked.request}
-        self.counts.early -= min(len(given), self.counts.early)
         for row in range(len(asked.probabilities)):
-            label = given.get(row)
-            if label is None:
-                if self._class is None or asked.key_of(row) in elsewhere:
-                    continue
-                label = FeedbackRecord(asked.request, row, self._class, 0.0, seq=place)
-                self.counts.unreported += 1
-            self.counts.rows += 1
-            yield replace(
-                joined_row(label, asked.features[row], asked),
-                delay=max(now - asked.time, 0.0), corrects=False, unreported=row not in given,
-            )  # fmt: skip
+            if row in given:
+                yield given[row]
+            elif self._class is not None and asked.key_of(row) not in elsewhere:
+                yield FeedbackRecord(asked.request, row, self._class, 0.0)
 
     def status(self) -> dict[str, Any] | None:
         """As JSON values; None where no row waits or ever did."""
@@ -192,3 +211,7 @@ class Maturity:
         """Put back what `state` gave; an empty state is that of an earlier release."""
         self.counts = MaturityCounts(**state.get("counts", {}))
         self.places = Places(**state.get("places", {}))
+
+
+def _place(label: FeedbackRecord) -> int:
+    return label.seq
