@@ -39,7 +39,7 @@ class LabelIntake:
         if row.corrects:
             self._correct(row)
             return None
-        counts.joined += 1
+        counts.joined += not row.unreported
         p.drift.unlabelled = 0
         if not p.batches.sources.admits(row.source):
             counts.refused += 1

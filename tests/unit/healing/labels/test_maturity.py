@@ -6,12 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from rigs import BATCH, Rig
 
+from bento_selfheal.config.settings import Settings
 from bento_selfheal.config.unreported import Unreported
 from bento_selfheal.core.records import FeedbackRecord, PredictionRecord
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.healing.labels.join import joined_row
 from bento_selfheal.healing.labels.maturity import Maturity
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.simulation.backtest import Backtest
+from bento_selfheal.simulation.demo import demo_stream
 
 SETTING = Unreported.model_validate({"class": "no", "after": "10s"})
 
@@ -131,6 +136,46 @@ def test_checkpoint(maturity: Maturity) -> None:
     fresh = Maturity(SETTING, ["no", "yes"])
     fresh.take_up(shown, newest=4)
     assert (fresh.places.since, fresh.places.matured, fresh.places.newest) == (0, 3, 4)
+
+
+def test_late_label_reaches_what_is_trained_on(package: Package) -> None:
+    """A fraud that is reported after its row has matured stands in the buffer, or in the batch that
+    is open, from then on; anybody may report it, and nobody is judged by rows nobody reported."""
+    rig = Rig(package, unreported={"class": 0, "after": "10s"})
+    rows = package.reference_rows[: 2 * BATCH]
+    asked = PredictionRecord(b"a" * 12, rows, package.baseline(rows), 1, 1.0, seq=1)
+    rig.take((asked, None))
+    rig.pipeline.mature(asked, [label_of(asked, 3, 1, seq=0)], now=11.0)
+    p = rig.pipeline.parts
+    assert len(p.buffer) + len(p.batches.open) == 2 * BATCH
+    assert p.scoreboard.counts.joined == 1
+    before = p.buffer.labels.copy()
+    assert before[0] == 0
+    late = replace(label_of(asked, 0, 1, seq=1), source="desk")
+    rig.take((late, asked))
+    assert p.buffer.labels[0] == 1
+    assert p.buffer.sources[0] == "desk"
+    np.testing.assert_array_equal(p.buffer.labels[1:], before[1:])
+    assert rig.status()["labels"]["corrected"] == 1
+    assert "quarantine" not in rig.kinds()
+
+
+def test_classes_that_come_at_different_times(package: Package) -> None:
+    """Frauds are known 100 rows after their answer and all others 2,000 after. With the setting all
+    rows count in the order in which they were answered, at the same age."""
+    stream = demo_stream(40, 5, 2.2, 42)
+    run = Backtest(package, Settings(batch_size=100, unreported={"class": 0, "after": "21s"}))
+    late = np.where(stream.labels == 1, 100, 2000)
+    for _ in run.run(stream, delays=late):
+        pass
+    asked = run.parts.buffer.rows().asked
+    assert asked is not None
+    assert len(asked) > 0
+    assert (np.diff(asked) >= 0).all()
+    status = run.pipeline.status()
+    assert status["unreported"]["age_seconds"] == 21.0
+    assert (status["unreported"]["unreported"], status["unreported"]["late"]) == (0, 0)
+    assert not status["one_sided"]["alarm"]
 
 
 def test_unknown_class() -> None:
