@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from bento_selfheal.cli.terminal import add_row, say
+from bento_selfheal.core.text import counted
 
 if TYPE_CHECKING:  # torch comes with it, and no command waits for torch to print
     from bento_selfheal.simulation.figures import Figures
@@ -91,3 +92,19 @@ def _table(title: str, *columns: str) -> Table:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
+
+
+def matured(waits: Mapping[str, Any]) -> str:
+    """Which rows count where one class is never reported, and how old they are."""
+    age = waits["age_seconds"]
+    newest = "none is old enough yet" if age is None else f"the newest is {_age(age)} old"
+    lost = f", {counted(waits['lost'], 'request')} lost before that" if waits["lost"] else ""
+    return (
+        f"{counted(waits['rows'], 'row')} counted, {newest}; {waits['unreported']} of them as "
+        f"class {waits['class']}, {counted(waits['early'], 'label')} wait, {waits['late']} came "
+        f"late{lost}"
+    )
+
+
+def _age(seconds: float) -> str:
+    return f"{seconds / 86_400:.1f} days" if seconds >= 86_400 else f"{seconds:.0f} s"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from bento_selfheal.cli.figures import caught, print_figures
+from bento_selfheal.cli.figures import caught, matured, print_figures
 from bento_selfheal.cli.terminal import add_row, literal, say
 from bento_selfheal.cli.told import told
 from bento_selfheal.core.text import counted
@@ -205,23 +205,8 @@ def _one_sided(status: Mapping[str, Any]) -> dict[str, str]:
     waits = status.get("unreported")
     return {
         **({"one-sided labels": reason} if reason else {}),
-        **({"unreported": _waits(waits)} if waits else {}),
+        **({"unreported": matured(waits)} if waits else {}),
     }
-
-
-def _waits(waits: Mapping[str, Any]) -> str:
-    age = waits["age_seconds"]
-    newest = "none is old enough yet" if age is None else f"the newest is {_age(age)} old"
-    lost = f", {counted(waits['lost'], 'request')} lost before that" if waits["lost"] else ""
-    return (
-        f"{counted(waits['rows'], 'row')} counted, {newest}; {waits['unreported']} of them as "
-        f"class {waits['class']}, {counted(waits['early'], 'label')} wait, {waits['late']} came "
-        f"late{lost}"
-    )
-
-
-def _age(seconds: float) -> str:
-    return f"{seconds / 86_400:.1f} days" if seconds >= 86_400 else f"{seconds:.0f} s"
 
 
 def _labels(status: Mapping[str, Any]) -> str:

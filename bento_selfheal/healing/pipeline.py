@@ -94,8 +94,7 @@ class Pipeline:
         cursors, joiner = self.parts.cursors, self.parts.batches.joiner
         if isinstance(entry, PredictionRecord):
             cursors.predictions = forward("predictions", cursors.predictions, entry.seq)
-            self.parts.batches.maturity.answered(entry)
-            if self.intake.set_prediction_aside(entry):
+            if not self.intake.take_prediction(entry):
                 return
             self._watch(entry)
             rows = joiner.prediction(entry)
@@ -105,30 +104,15 @@ class Pipeline:
                 joiner.unmatched += 1
                 return
             rows = joiner.label(entry, prediction, horizon)
-        for row in map(self.parts.batches.maturity.hold, rows):
-            if row is not None and (batch := self.intake.take(row, entry.time)) is not None:
-                self._learn(batch)
+        for batch in self.intake.take_labels(rows, entry.time):
+            self._learn(batch)
 
     def mature(
         self, asked: PredictionRecord, labels: Sequence[FeedbackRecord], now: float, lost: int = 0
     ) -> None:
-        """Take the oldest request that waits, once it is old enough (`Maturity.is_mature`).
-
-        Args:
-            asked: The request.
-            labels: All labels of its rows, and of their keys where they are bound to others.
-            now: Time of the prediction with which it is mature.
-            lost: Requests before it that retention took.
-        """
-        maturity = self.parts.batches.maturity
-        if maturity.pass_over(asked, lost):
-            reason = "requests were removed from the log before they matured: see waiting_megabytes"
-            self.journal.note("unreported_lost", {"reason": reason, "requests": lost})
-        if self.intake.is_useless(asked):
-            return
-        for row in maturity.rows(asked, labels, self.parts.cursors.feedback, now):
-            if (batch := self.intake.mature(row, now)) is not None:
-                self._learn(batch)
+        """Take the oldest request that waits, once it is old enough: `LabelIntake.mature`."""
+        for batch in self.intake.mature(asked, labels, now, lost):
+            self._learn(batch)
 
     def adopt(self, promotion: Promotion) -> None:
         """Serve what the promotion log says: `Promoter.adopt`."""
@@ -177,7 +161,6 @@ class Pipeline:
     def _watch(self, entry: PredictionRecord) -> None:
         p = self.parts
         p.scoreboard.counts.predicted += len(entry.probabilities)
-        p.one_sided.answered(entry.probabilities)
         p.line.newest.take(entry.features, entry.time)
         for batch in p.drift.add(entry):
             self._read_signals(batch)
@@ -227,11 +210,6 @@ class Pipeline:
     def _learn(self, batch: LabelledBatch) -> None:
         """Test, then train: score on labels that nothing has trained on, then heal."""
         p = self.parts
-        if began := p.one_sided.labelled(batch.labels):
-            self.journal.note("one_sided", began)
-        if p.one_sided.holds:
-            p.buffer.extend(list(batch.rows), batch.hidden, batch.baseline)
-            return
         batch = replace(batch, context=p.line.challenger.context(batch.asked))
         challenger = p.scoreboard.begin_batch()
         facts = {names.ROWS: len(batch), names.BATCH: p.scoreboard.counts.labelled_batches}
@@ -246,7 +224,7 @@ class Pipeline:
         if advice := p.rollback.check(batch, p.policy.point.threshold, batches):
             self.promoter.roll_back(advice, batch.traces)
         p.policy.follow_labels(batch.served, batch.labels, p.controls.thresholds)
-        self._advise_retrain()
+        self.healer.advise_retrain()
         p.scoreboard.end_batch(challenger)
         self.journal.measure(measurement_of(p, scored=True))
 
@@ -263,14 +241,3 @@ class Pipeline:
         )
         wrong = decide_classes(batch.served, p.policy.point.threshold) != batch.labels
         self._changed(p.drift.labelled(served.accuracy, wrong))
-
-    def _advise_retrain(self) -> None:
-        """Say when healing stays far from what is asked, or is worth nothing any more."""
-        p = self.parts
-        if p.controls.paused:
-            return
-        before = p.scoreboard.advice.retrain
-        why = p.scoreboard.advice.update(promoted=p.scoreboard.counts.promotions > 0)
-        if why and not before:
-            self.journal.note("retrain_needed", {"reason": why, "rows": len(p.buffer)})
-            self.journal.outcome.export = True

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 from bento_selfheal.core.records import FeedbackRecord, PredictionRecord
 from bento_selfheal.healing.pipeline import Pipeline
+from bento_selfheal.runner.waiting import WaitingRequests
 from bento_selfheal.store import SqlStore
-from bento_selfheal.store.waiting import WaitingRequests
 
 READ_REQUESTS = 256
 READ_WRITES = 4.0

@@ -32,10 +32,8 @@ from bento_selfheal.scoring.probabilities import decide_probabilities, predict_p
 from bento_selfheal.scoring.scores import majority_accuracy
 from bento_selfheal.simulation.driver import Actions, BatchReport
 from bento_selfheal.simulation.figures import Figures, alarm_shares, figures_of
-from bento_selfheal.simulation.labels_owed import LabelsOwed
-from bento_selfheal.simulation.memory_snapshots import MemorySnapshots
-from bento_selfheal.simulation.streams import Stream
-from bento_selfheal.simulation.waiting_rows import WaitingRows
+from bento_selfheal.simulation.memory import MemorySnapshots, WaitingRows
+from bento_selfheal.simulation.streams import LabelsOwed, Stream
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry.spans import Telemetry
 

@@ -88,6 +88,17 @@ class Healer:
         rolled_back = before is State.ROLLED_BACK
         p.shown.become(Cause.HEALED, before if rolled_back else p.calm_state())
 
+    def advise_retrain(self) -> None:
+        """Say when healing stays far from what is asked, or is worth nothing any more."""
+        p = self._parts
+        if p.controls.paused:
+            return
+        before = p.scoreboard.advice.retrain
+        why = p.scoreboard.advice.update(promoted=p.scoreboard.counts.promotions > 0)
+        if why and not before:
+            self._journal.note("retrain_needed", {"reason": why, "rows": len(p.buffer)})
+            self._journal.outcome.export = True
+
     def _refuse(self, number: int, batch: LabelledBatch, reason: str) -> None:
         """Give up a challenger that cannot be trained or kept; its labels stay."""
         p = self._parts

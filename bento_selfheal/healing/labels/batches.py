@@ -231,8 +231,9 @@ class LabelBatches:
         """Replace a label of the open batch; who corrects it answers for the row from now on."""
         for i, waiting in enumerate(self.open):
             if waiting.key == row.key:
-                told = {"label": row.label, "source": row.source, "unreported": row.unreported}
-                self.open[i] = replace(waiting, **told)
+                self.open[i] = replace(
+                    waiting, label=row.label, source=row.source, unreported=row.unreported
+                )
 
     def forget(self, source: str) -> None:
         """Drop what a source labelled of the open batch."""

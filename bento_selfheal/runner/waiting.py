@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from bento_selfheal.core.records import FeedbackRecord, PredictionRecord
-from bento_selfheal.store.store import SqlStore
+from bento_selfheal.store import SqlStore
 
 READ_AHEAD = 64
 """Requests that are read at once; labels of those that are old enough are read together."""
