@@ -1,6 +1,10 @@
-"""What own keys cost: predictions with and without them, and labels by key.
+"""What own keys cost: predictions with and without them, and labels by key; and what is served
+where only one class is ever reported (`unreported`).
 
-    make bench-labels             minutes
+    make bench-labels             hours: the last row streams 700,000 rows twice
+    python benchmarks/labels.py requests labels      minutes
+
+Names of rows may follow the command; the others stay as they are.
 
 One server is asked with keys and without in turn, in short bursts, so that what else the machine
 does weighs on both alike; medians over the bursts. No key comes twice. Writes
@@ -13,9 +17,10 @@ import json
 import os
 import platform
 import sqlite3
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from statistics import median
@@ -25,6 +30,7 @@ import numpy as np
 from durable import BATCH
 from readme import update
 from serving import json_body, npy_body, ours, package_article, wrk
+from unreported import positives_only
 from wire import post, send
 
 from bento_selfheal.packaging.model_store import use_home
@@ -139,17 +145,26 @@ def _items(keys: list[str]) -> Iterator[bytes]:
         yield post("/feedback", json.dumps({"items": items}).encode())
 
 
+ROWS: dict[str, Callable[[Path], Any]] = {
+    "requests": requests,
+    "labels": labels,
+    "unreported": lambda _: positives_only(),
+}
+
+
 def main() -> None:
+    wanted = sys.argv[1:] or list(ROWS)
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results |= {
+        "command": "make bench-labels", "machine": f"{platform.machine()}, {os.cpu_count()} cores"
+    }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         use_home(home)
         os.environ["BENCH_TAG"] = package_article(42)
-        results = {
-            "requests": requests(home), "labels": labels(home),
-            "command": "make bench-labels",
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        }  # fmt: skip
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+        for name in wanted:
+            results[name] = ROWS[name](home)
+            RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     update("labels")
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from bento_selfheal.cli.terminal import add_row, say
+from bento_selfheal.core.text import counted
 
 if TYPE_CHECKING:  # torch comes with it, and no command waits for torch to print
     from bento_selfheal.simulation.figures import Figures
@@ -105,3 +106,19 @@ def new_classes(counts: dict[str, int]) -> str:
     total = sum(counts.values())
     words = "label" if total == 1 else "labels"
     return f"not in the figures: {total} {words} of classes that were not trained on: {named}"
+
+
+def matured(waits: Mapping[str, Any]) -> str:
+    """Which rows count where one class is never reported, and how old they are."""
+    age = waits["age_seconds"]
+    newest = "none is old enough yet" if age is None else f"the newest is {_age(age)} old"
+    lost = f", {counted(waits['lost'], 'request')} lost before that" if waits["lost"] else ""
+    return (
+        f"{counted(waits['rows'], 'row')} counted, {newest}; {waits['unreported']} of them as "
+        f"class {waits['class']}, {counted(waits['early'], 'label')} wait, {waits['late']} came "
+        f"late{lost}"
+    )
+
+
+def _age(seconds: float) -> str:
+    return f"{seconds / 86_400:.1f} days" if seconds >= 86_400 else f"{seconds:.0f} s"

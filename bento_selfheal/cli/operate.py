@@ -45,8 +45,8 @@ def status(
         bool,
         typer.Option(
             "--check",
-            help="Exit with code 1 if the runner is dead or in trouble, a retrain is due, or every "
-            "row is given the same class.",
+            help="Exit with code 1 if the runner is dead or in trouble, a retrain is due, every "
+            "row is given the same class, or labels come for one class only.",
         ),
     ] = False,
     as_json: AsJson = False,
@@ -58,7 +58,8 @@ def status(
         found = client.status()
     _print(found, as_json, print_status)
     bad = found.get("retrain") or found.get("trouble") or not found.get("runner_alive")
-    if check and (bad or found.get("one_class", {}).get("alarm")):
+    alarms = [found.get(name, {}).get("alarm") for name in ("one_class", "one_sided")]
+    if check and (bad or any(alarms)):
         raise typer.Exit(1)
 
 

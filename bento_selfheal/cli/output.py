@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from bento_selfheal.cli.figures import caught, new_classes, print_figures
+from bento_selfheal.cli.figures import caught, matured, new_classes, print_figures
 from bento_selfheal.cli.terminal import add_row, literal, say
 from bento_selfheal.cli.told import told
 from bento_selfheal.core.text import counted
@@ -167,6 +167,7 @@ def print_status(status: dict[str, Any], console: Console) -> None:
         **{name: status[name] for name in ("retrain", "trouble") if status.get(name)},
         **_one_class(status),
         **_feeds(status),
+        **_one_sided(status),
     }
     for name, value in rows.items():
         add_row(grid, literal(name, "bold"), value)
@@ -208,6 +209,16 @@ def _worth(status: Mapping[str, Any]) -> dict[str, str]:
 def _one_class(status: Mapping[str, Any]) -> dict[str, str]:
     reason = status.get("one_class", {}).get("reason")
     return {"one class": reason} if reason else {}
+
+
+def _one_sided(status: Mapping[str, Any]) -> dict[str, str]:
+    """What labels are missing, and how old the rows are that count where others wait."""
+    reason = status.get("one_sided", {}).get("reason")
+    waits = status.get("unreported")
+    return {
+        **({"one-sided labels": reason} if reason else {}),
+        **({"unreported": matured(waits)} if waits else {}),
+    }
 
 
 def _labels(status: Mapping[str, Any]) -> str:

@@ -62,6 +62,8 @@ TELLS: Mapping[str, Callable[[Detail], str]] = {
     "dropped": lambda d: f"{counted(d['rows'], 'prediction')} not logged: {d['reason']}",
     "inputs_dropped": lambda d: f"{counted(d['rows'], 'input')} not kept: {d['reason']}",
     "one_class": lambda d: str(d["reason"]),
+    "one_sided": lambda d: str(d["reason"]),
+    "unreported_lost": lambda d: f"{counted(d['requests'], 'request')} lost: {d['reason']}",
     "retrain_needed": lambda d: (
         f"a retraining is due: {d['reason']}; {counted(d['rows'], 'row')} exported"
     ),

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, fi
 from pydantic_settings import NoDecode
 
 from bento_selfheal.config.parameters import DetectorName, HealParameters
+from bento_selfheal.config.unreported import Unreported
 from bento_selfheal.config.validation import (
     Chance,
     Count,
@@ -133,13 +134,17 @@ class StoreSettings(Group):
     log_megabytes: Positive = 10_000.0
     """Size of the features and answers that the log may hold, in units of 10^6 bytes. The oldest
     are removed first. Inputs that `log_inputs` keeps have what these leave of it."""
+    waiting_megabytes: Positive = 10_000.0
+    """Size of the features and answers of rows that wait for `unreported`, in units of 10^6 bytes.
+    They stay in the log beyond `log_days` and `log_megabytes` until they mature. The oldest are
+    removed first; the status counts requests that are removed before they mature."""
     log_inputs: Share = 0.0
     """Share of the logged requests to a network whose inputs are kept as they came: images, texts,
     tensors or JSON values, to retrain from with `bento-selfheal export-inputs`. 0 keeps none, 1
     keeps all. Rows of a table need no such setting: the log holds their values anyway."""
     feedback_days: Days = 365.0
     """Days that a label stays in the log. Until then, sending it again counts as known. At least
-    `log_days`."""
+    `log_days`, and the age in `unreported`."""
     history_days: Days = 90.0
     """Days that the figures for charts and exports stay in the store. Those of signals alone are
     thinned out after one day."""
@@ -155,6 +160,12 @@ class StoreSettings(Group):
     def _outlives_predictions(cls, value: float, info: ValidationInfo) -> float:
         if value < info.data.get("log_days", 0.0):
             raise ValueError("less than log_days: a label sent again would count twice")
+        waits: Unreported | None = info.data.get("unreported")  # `HealingSettings` come first
+        if waits is not None and value < waits.days:
+            raise ValueError(
+                f"less than unreported.after ({waits.after}): a label would be gone before its row "
+                "matures"
+            )
         return value
 
 
@@ -178,6 +189,11 @@ class HealingSettings(Group):
     prior_correction: bool = True
     """While there is drift and no labels come, keep the share of flagged rows as it was calibrated
     by moving the decision threshold alone. Answers are then marked unverified."""
+    unreported: Unreported | None = None
+    """Where only some classes are ever reported: the class of a row that nobody reports, and the
+    age from which on it counts, such as `{"class": 0, "after": "30d"}`. All rows then count at that
+    age, those with a label too, and a label that comes later replaces the class. See
+    [Labels](labels.md#only-one-class-is-reported)."""
     retrain_drop: Share = 0.10
     """The state becomes RETRAIN_NEEDED when the challenger stays this far below the packaged
     accuracy."""

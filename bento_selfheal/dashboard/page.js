@@ -187,6 +187,7 @@ function drawHead(s) {
   if (s.runner_alive === false) alarm("The healing runner is not running: predictions go on, but nothing heals.");
   else if (s.trouble) alarm(s.trouble);
   else if (s.one_class?.alarm) alarm(`The service no longer tells rows apart: ${s.one_class.reason}.`);
+  else if (s.one_sided?.alarm) alarm(`Nothing is promoted: ${s.one_sided.reason}.`);
   else if (s.worker.dropped_rows) alarm(`${s.worker.dropped_rows} predictions were not logged: the store was too slow.`);
   at("pause").textContent = s.paused ? "Resume" : "Pause";
   at("observe").textContent = s.mode === "observe" && !s.paused ? "Promote again" : "Observe";
@@ -203,6 +204,14 @@ function verdict(s) {
   if (!s.promotions) return "nothing healed serves yet";
   if (s.lift.low > 0) return `healing helps: ${signed(s.lift.mean)} accuracy`;
   return s.lift.high < 0 ? `healing hurts: ${signed(s.lift.mean)} accuracy` : "no proven difference from the baseline";
+}
+
+/** Rows that wait until they are old enough, where one class is never reported. */
+function waits(unreported) {
+  if (!unreported) return "";
+  const age = unreported.age_seconds == null ? "no row is old enough yet" : `rows count ${span(unreported.age_seconds)} after their answer`;
+  const lost = unreported.lost ? `, ${counted(unreported.lost, "request")} lost before that` : "";
+  return `; ${age}, ${counted(unreported.early, "label")} held until then, ${unreported.late} late${lost}`;
 }
 
 /** How far categories, missing values and hidden vectors are from training, and which too far. */
@@ -228,7 +237,7 @@ function drawTiles(s) {
   text("serving", s.serving ? `snapshot ${s.serving.version}` : "–");
   text("serving-why", `${s.serving?.phase ?? ""}, since ${ago(s.worker.serving_since)}. ${counted(s.heals, "heal")}, ${counted(s.promotions, "promotion")}, ${counted(s.rollbacks, "rollback")}`);
   text("labels", share == null ? "–" : `${(100 * share).toFixed(0)} %`);
-  text("labels-why", `${s.labels?.joined ?? 0} joined, ${s.labels?.delay_seconds == null ? "no delay known" : `${span(s.labels.delay_seconds)} late`}, ${s.labels?.waiting ?? 0} waiting, ${s.labels?.unmatched ?? 0} unmatched${s.unread?.labels ? `, ${s.unread.labels} unread` : ""}`);
+  text("labels-why", `${s.labels?.joined ?? 0} joined, ${s.labels?.delay_seconds == null ? "no delay known" : `${span(s.labels.delay_seconds)} late`}, ${s.labels?.waiting ?? 0} waiting, ${s.labels?.unmatched ?? 0} unmatched${s.unread?.labels ? `, ${s.unread.labels} unread` : ""}${waits(s.unreported)}`);
   const cost = s.cost;
   text("cost", last ? number(1000 * cost.champion, 0) : "–", last && cost.champion > cost.shadow ? "bad" : "");
   text("cost-why", last ? `baseline ${number(1000 * cost.shadow, 0)}; ${mistakes(s)}` : "");
@@ -294,6 +303,8 @@ const TELLS = {
   step_failing: (d) => d.reason,
   step_recovered: () => "the healing step works again",
   one_class: (d) => d.reason,
+  one_sided: (d) => d.reason,
+  unreported_lost: (d) => `${counted(d.requests, "request")} lost: ${d.reason}`,
   retrain_needed: (d) => `a retraining is due: ${d.reason}; ${counted(d.rows, "row")} exported`,
   deployed: (d) => `${d.package} was deployed as snapshot ${d.version}`,
   heal_skipped: (d) => `no heal: ${d.reason}`,

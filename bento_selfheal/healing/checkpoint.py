@@ -25,6 +25,8 @@ FORMAT = 6
 SUMMED_FROM = 5
 """The first format that ends with a checksum: a database does not say that a bit has flipped."""
 SUM_BYTES = 4
+LATER = ("one_sided",)
+"""Parts that checkpoints of this format did not have at first; they begin afresh."""
 SEPARATOR = "/"
 """Between the name of a part and that of its tensor."""
 
@@ -63,7 +65,8 @@ def restore(parts: Parts, blob: bytes) -> None:
         tensors = load(blob[:-SUM_BYTES] if summed else blob)
         states = _states(facts, tensors)
         for name, part in parts.stateful().items():
-            part.restore(states[name])
+            if name in states or name not in LATER:
+                part.restore(states[name])
     except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"the runner's checkpoint cannot be read: {error!r}") from error
 

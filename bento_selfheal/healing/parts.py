@@ -15,6 +15,7 @@ from bento_selfheal.healing.champion.rollback import RollbackWatch
 from bento_selfheal.healing.champion.snapshots import SnapshotHistory, SnapshotStore
 from bento_selfheal.healing.controls import Controls, Cursors
 from bento_selfheal.healing.drift.watch import DriftWatch
+from bento_selfheal.healing.evidence.one_sided import OneSided
 from bento_selfheal.healing.evidence.retrain import RetrainAdvice
 from bento_selfheal.healing.evidence.rule_record import RuleRecord
 from bento_selfheal.healing.journal import Journal
@@ -50,6 +51,7 @@ class Parts:
     scoreboard: Scoreboard
     drift: DriftWatch
     batches: LabelBatches
+    one_sided: OneSided
     buffer: Buffer
     history: SnapshotHistory
     lineage: Lineage
@@ -77,6 +79,7 @@ class Parts:
             "scoreboard": self.scoreboard,
             "drift": self.drift,
             "batches": self.batches,
+            "one_sided": self.one_sided,
             "buffer": self.buffer,
             "history": self.history,
             "lineage": self.lineage,
@@ -120,6 +123,7 @@ def make_parts(
         scoreboard=scoreboard,
         drift=drift,
         batches=LabelBatches(package, settings),
+        one_sided=OneSided(package, settings.unreported),
         buffer=buffer,
         history=history,
         lineage=lineage,

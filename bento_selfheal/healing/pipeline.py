@@ -94,7 +94,7 @@ class Pipeline:
         cursors, joiner = self.parts.cursors, self.parts.batches.joiner
         if isinstance(entry, PredictionRecord):
             cursors.predictions = forward("predictions", cursors.predictions, entry.seq)
-            if self.intake.set_prediction_aside(entry):
+            if not self.intake.take_prediction(entry):
                 return
             self._watch(entry)
             rows = joiner.prediction(entry)
@@ -104,11 +104,17 @@ class Pipeline:
                 joiner.unmatched += 1
                 return
             rows = joiner.label(entry, prediction, horizon)
-        for row in rows:
-            if (batch := self.intake.take(row, entry.time)) is not None:
-                self._learn(batch)
-            elif row.new_class is not None:
-                self._advise_retrain()
+        for batch in self.intake.take_labels(rows, entry.time):
+            self._learn(batch)
+        if any(row.new_class is not None for row in rows):
+            self.healer.advise_retrain()
+
+    def mature(
+        self, asked: PredictionRecord, labels: Sequence[FeedbackRecord], now: float, lost: int = 0
+    ) -> None:
+        """Take the oldest request that waits, once it is old enough: `LabelIntake.mature`."""
+        for batch in self.intake.mature(asked, labels, now, lost):
+            self._learn(batch)
 
     def adopt(self, promotion: Promotion) -> None:
         """Serve what the promotion log says: `Promoter.adopt`."""
@@ -220,7 +226,7 @@ class Pipeline:
         if advice := p.rollback.check(batch, p.policy.point.threshold, batches):
             self.promoter.roll_back(advice, batch.traces)
         p.policy.follow_labels(batch.served, batch.labels, p.controls.thresholds)
-        self._advise_retrain()
+        self.healer.advise_retrain()
         p.scoreboard.end_batch(challenger)
         self.journal.measure(measurement_of(p, scored=True))
 
@@ -237,13 +243,3 @@ class Pipeline:
         )
         wrong = decide_classes(batch.served, p.policy.point.threshold) != batch.labels
         self._changed(p.drift.labelled(served.accuracy, wrong))
-
-    def _advise_retrain(self) -> None:
-        """Say when healing stays far from what is asked, or is worth nothing any more."""
-        p = self.parts
-        if p.controls.paused:
-            return
-        if why := p.scoreboard.advice.begins(promoted=p.scoreboard.counts.promotions > 0):
-            rows = len(p.buffer) + len(p.batches.new_classes.rows)
-            self.journal.note("retrain_needed", {"reason": why, "rows": rows})
-            self.journal.outcome.export = True

@@ -17,9 +17,11 @@ def status_of(p: Parts) -> dict[str, Any]:
         **_healing(p),
         "signals": _signals(p),
         "one_class": _one_class(p),
+        "one_sided": {"alarm": bool(p.one_sided.reason), "reason": p.one_sided.reason},
         "agreement": _agreement(p),
         "labels": _labels(p),
         "new_classes": p.batches.new_classes.status(),
+        "unreported": p.batches.maturity.status(),
         "cursors": {"predictions": p.cursors.predictions, "feedback": p.cursors.feedback},
         "thresholds": p.controls.thresholds.model_dump(),
     }

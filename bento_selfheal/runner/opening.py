@@ -89,6 +89,8 @@ class PipelineOpener:
         """
         _begin(pipeline, start)
         pipeline.parts.cursors.predictions, pipeline.parts.cursors.feedback, _ = self._store.ends()
+        shown = self._store.status().get("unreported") or {}
+        pipeline.parts.batches.maturity.take_up(shown, pipeline.parts.cursors.predictions)
         kept = self._store.snapshots()
         pipeline.parts.history.take_up(kept, next_version=self._store.newest_version() + 1)
         pipeline.parts.scoreboard.counts.heals = max((s.heal for s in kept), default=0)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from bento_selfheal.core.records import FeedbackRecord, PredictionRecord
 from bento_selfheal.healing.pipeline import Pipeline
+from bento_selfheal.runner.waiting import WaitingRequests
 from bento_selfheal.store import SqlStore
 
 Entries = list[PredictionRecord | FeedbackRecord]
@@ -30,6 +32,7 @@ class LogReader:
 
     def __init__(self, store: SqlStore) -> None:
         self._store = store
+        self._waiting = WaitingRequests(store)
         self.heal_seconds = 0.0
         """Seconds of a core that heals took since this was last set to 0."""
 
@@ -56,12 +59,15 @@ class LogReader:
         entries = self._store.read_log(
             pipeline.parts.cursors.predictions, pipeline.parts.cursors.feedback, READ_REQUESTS
         )
+        matured = 0
         for part, known, horizon in self._with_predictions(entries):
             for entry in part:
-                began, heals = time.thread_time(), pipeline.parts.scoreboard.counts.heals
-                pipeline.consume(entry, known.get(entry.request), horizon)
-                if pipeline.parts.scoreboard.counts.heals > heals:
-                    self.heal_seconds += time.thread_time() - began
+                if isinstance(entry, PredictionRecord):
+                    matured += self._mature(pipeline, entry.time, READ_REQUESTS - matured)
+                    if matured >= READ_REQUESTS or pipeline.journal.outcome.promotions:
+                        return True, True
+                with self._timed(pipeline):
+                    pipeline.consume(entry, known.get(entry.request), horizon)
                 if pipeline.journal.outcome.promotions:
                     return True, True
         read = sum(e.features.nbytes for e in entries if isinstance(e, PredictionRecord))
@@ -83,6 +89,40 @@ class LogReader:
                 part, more = [], {entry.request} & sizes.keys()
             part, late = [*part, entry], more
         yield part, {**self._store.predictions_of(late), **here}, horizon
+
+    def _mature(self, pipeline: Pipeline, now: float, most: int) -> int:
+        """Let requests mature that are old enough by the time of the next one, before it is read.
+
+        Args:
+            pipeline: What takes them.
+            now: Time of the next prediction.
+            most: Requests after which to stop; the next part goes on.
+
+        Returns:
+            How many requests have matured.
+        """
+        maturity, done = pipeline.parts.batches.maturity, 0
+        if not maturity.waits:
+            return 0
+        due = self._waiting.due(
+            maturity.places.matured,
+            maturity.places.newest,
+            lambda asked: maturity.is_mature(asked, now),
+        )
+        for done, ready in enumerate(due, start=1):
+            with self._timed(pipeline):
+                pipeline.mature(ready.asked, ready.labels, now, ready.lost)
+            if done >= most or pipeline.journal.outcome.promotions:
+                break
+        return done
+
+    @contextmanager
+    def _timed(self, pipeline: Pipeline) -> Iterator[None]:
+        """Count the seconds of what is done here where it heals."""
+        began, heals = time.thread_time(), pipeline.parts.scoreboard.counts.heals
+        yield
+        if pipeline.parts.scoreboard.counts.heals > heals:
+            self.heal_seconds += time.thread_time() - began
 
 
 def _needs_prediction(entry: PredictionRecord | FeedbackRecord) -> bool:

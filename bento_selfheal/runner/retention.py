@@ -10,6 +10,7 @@ from functools import partial
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.periodic import PeriodicThread
 from bento_selfheal.store import SqlStore
+from bento_selfheal.store.retention import Waiting
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +32,8 @@ class Retention:
 
     Args:
         store: What is kept within bounds.
-        settings: The bounds: ``log_days``, ``log_megabytes``, ``feedback_days``, ``history_days``
-            and ``record_days``.
+        settings: The bounds: ``log_days``, ``log_megabytes``, ``feedback_days``, ``history_days``,
+            ``record_days`` and ``waiting_megabytes``.
     """
 
     def __init__(self, store: SqlStore, settings: Settings) -> None:
@@ -65,8 +66,9 @@ class Retention:
         """
         s = self._settings
         oldest, room = now - s.log_days * DAY, int(s.log_megabytes * 1e6)
-        gone = self._steps(lambda: self._store.retire_predictions(oldest, room, STEP_ROWS))
-        left = room - self._store.logged()[0]  # healing needs predictions: inputs have the rest
+        waiting = self._waiting()
+        gone = self._steps(lambda: self._store.retire_predictions(oldest, room, STEP_ROWS, waiting))
+        left = max(room - self._store.logged()[0], 0)  # healing needs predictions
         gone += self._steps(lambda: self._store.retire_inputs(oldest, left, STEP_ROWS))
         given = now - s.feedback_days * DAY
         gone += self._steps(lambda: self._store.retire_feedback(given, STEP_ROWS))
@@ -77,6 +79,15 @@ class Retention:
         if self._store.shared:
             self._store.retire_adapters(now - ADAPTER_SECONDS)
         return gone
+
+    def _waiting(self) -> Waiting | None:
+        """Requests that have to mature first, by what the runner has written last."""
+        if self._settings.unreported is None:
+            return None
+        shown = self._store.status().get("unreported") or {}
+        if "matured" not in shown:
+            return None
+        return Waiting(shown["matured"], int(self._settings.waiting_megabytes * 1e6))
 
     def _retire_records(self, before: float) -> int:
         """Retire events, then promotions, then the snapshots that no promotion names any more."""

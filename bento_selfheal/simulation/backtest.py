@@ -6,7 +6,6 @@ answers given before their label was known.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -35,8 +34,8 @@ from bento_selfheal.scoring.probabilities import decide_probabilities, predict_p
 from bento_selfheal.scoring.scores import majority_accuracy
 from bento_selfheal.simulation.driver import Actions, BatchReport
 from bento_selfheal.simulation.figures import Figures, alarm_shares, figures_of
-from bento_selfheal.simulation.memory_snapshots import MemorySnapshots
-from bento_selfheal.simulation.streams import Stream
+from bento_selfheal.simulation.memory import MemorySnapshots, WaitingRows
+from bento_selfheal.simulation.streams import LabelsOwed, Stream
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry.spans import Telemetry
 
@@ -71,7 +70,8 @@ class Backtest:
             Promotion(PromotionKind.INITIAL, 1, clean.tag, clean.sha256, "packaged", 0.0, seq=1)
         )
         self.events: list[Event] = []
-        self._seq = 0
+        self._seq, self._seconds = 0, 1.0
+        self._waiting = WaitingRows(self.parts.batches.maturity)
         self._answers: dict[str, list[NDArray[np.float32]]] = {
             name: [] for name in ("frozen", "champion", "challenger", "labels", "thresholds")
         }
@@ -83,6 +83,7 @@ class Backtest:
         labelled: NDArray[np.bool_] | None = None,
         sources: Sequence[str] | None = None,
         told: NDArray[np.int64] | None = None,
+        delays: NDArray[np.int64] | None = None,
     ) -> Iterator[BatchReport]:
         """Answer, watch, give late labels, heal; one report a batch.
 
@@ -91,27 +92,31 @@ class Backtest:
             labelled: Which rows a label comes for, ``(n,)``; all when not given.
             sources: Who gives each label, ``(n,)``.
             told: The labels that are given, where they are not the true ones, ``(n,)``.
+            delays: How many rows are predicted between each row and its label, ``(n,)``; all as the
+                stream says when not given.
         """
         given, actions = stream.labels if told is None else told, Actions()
-        owed: deque[int] = deque()
+        owed = LabelsOwed(stream, delays)
         asked_at: dict[int, PredictionRecord] = {}
+        self._seconds = stream.seconds
         for number, (rows, labels) in enumerate(stream, start=1):
             hidden, shadow = self.package.embed_checked(rows)  # every model has this backbone
             asked = self._answer(number, rows, hidden, shadow)
             threshold = self.parts.policy.point.threshold
             self._keep(hidden, labels, shadow, asked)
+            for ready, labels_given in self._waiting.due(asked.time):
+                self.pipeline.mature(ready, labels_given, asked.time)
             self.pipeline.consume(asked)
+            self._waiting.ask(asked)
             asked_at[number] = asked
-            owed.extend(range((number - 1) * stream.batch, number * stream.batch))
-            while len(owed) > stream.delay:
-                place = owed.popleft()
+            for place in owed.due(number * stream.batch):
                 due, row = place // stream.batch + 1, place % stream.batch
                 if labelled is None or labelled[place]:
                     source = None if sources is None else sources[place]
                     label = int(given[place])
                     new = stream.new_classes.get(label)
                     self._label(asked_at[due], row, label, number, source, new)
-                if row == stream.batch - 1:
+                if owed.is_last_of(due):
                     del asked_at[due]
             self._forget_surplus()
             known = labels < len(self.package.info.classes)
@@ -145,13 +150,20 @@ class Backtest:
             for entry in entries:
                 if isinstance(entry, PredictionRecord):
                     predictions_from = entry.seq
+                    for ready, labels in self._waiting.due(entry.time):
+                        known = asked[ready.request]
+                        self._count_matured(ready, labels, known[1], counted)
+                        self.pipeline.mature(ready, labels, entry.time)
                     asked[entry.request] = self._answer_again(entry)
                     self.pipeline.consume(asked[entry.request][0])
+                    self._waiting.ask(asked[entry.request][0])
                 else:
                     feedback_from = entry.seq
-                    known = asked.get(entry.request)
-                    self._count(entry, known[1] if known else None, counted)
-                    self.pipeline.consume(entry, known[0] if known else None)
+                    self._waiting.label(entry)
+                    answered = asked.get(entry.request)
+                    if not self.parts.batches.maturity.keeps_back(entry, answered and answered[0]):
+                        self._count(entry, answered[1] if answered else None, counted)
+                    self.pipeline.consume(entry, answered[0] if answered else None)
                 self._forget_surplus()
 
     def _answer_again(
@@ -165,6 +177,17 @@ class Backtest:
         }
         version = self.parts.lineage.serving_version
         return replace(entry, probabilities=said["champion"], version=version), said
+
+    def _count_matured(
+        self,
+        asked: PredictionRecord,
+        labels: Sequence[FeedbackRecord],
+        said: dict[str, NDArray[np.float32]],
+        counted: dict[bytes, int],
+    ) -> None:
+        """Keep what was said of the rows of a request that is old enough."""
+        for given in self.parts.batches.maturity.labels(asked, labels):
+            self._count(given, said, counted)
 
     def _count(
         self,
@@ -251,8 +274,8 @@ class Backtest:
         champion = self.parts.lineage.champion
         probabilities = decide_probabilities(champion, hidden, frozen=shadow)
         version = self.parts.lineage.serving_version
-        key = number.to_bytes(12, "big")
-        return PredictionRecord(key, rows, probabilities, version, float(number), seq=number)
+        key, time = number.to_bytes(12, "big"), number * self._seconds
+        return PredictionRecord(key, rows, probabilities, version, time, seq=number)
 
     def _label(
         self,
@@ -265,9 +288,10 @@ class Backtest:
     ) -> None:
         self._seq += 1
         given = FeedbackRecord(
-            asked.request, row, label, float(now), source, after=now, seq=self._seq,
+            asked.request, row, label, now * self._seconds, source, after=now, seq=self._seq,
             new_class=None if new is None else name_of_new(new),
         )  # fmt: skip
+        self._waiting.label(given)
         self.pipeline.consume(given, asked)
 
     def _forget_surplus(self) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, text
 
-from bento_selfheal.core.ids import issued_at
+from bento_selfheal.core.ids import KEY_HASH_BYTES, issued_at
 from bento_selfheal.core.labels import NO_LABEL
 from bento_selfheal.core.records import (
     WAITS,
@@ -166,6 +167,33 @@ class Logs(Part):
                 found = c.execute(select(p.request, size).where(p.request.in_(part)))
                 sizes.update((bytes(r.request), r.size) for r in found)
         return sizes
+
+    def requests_after(self, place: int, upto: int, limit: int) -> list[PredictionRecord]:
+        """The oldest requests of the prediction log after a place, up to another."""
+        p = t.predictions.c
+        between = p.seq > place, p.seq <= upto
+        with self._db.read() as c:
+            rows = c.execute(select(t.predictions).where(*between).order_by(p.seq).limit(limit))
+            return [codec.prediction(r) for r in rows]
+
+    def labels_of(self, asked: Sequence[PredictionRecord]) -> dict[bytes, list[FeedbackRecord]]:
+        """All labels by request key: those of its rows, and of its rows' own keys where they are
+        bound to the row of another request."""
+        f = t.feedback.c
+        found: dict[bytes, list[FeedbackRecord]] = defaultdict(list)
+        by_key = {key: a.request for a in asked for row in range(len(a.keys) // KEY_HASH_BYTES)
+                  if (key := a.key_of(row))}  # fmt: skip
+        with self._db.read() as c:
+            for part in chunks(sorted({a.request for a in asked})):
+                for r in c.execute(select(t.feedback).where(f.request.in_(part))):
+                    found[bytes(r.request)].append(codec.feedback(r))
+            for keys in chunks(sorted(by_key)):
+                bound_rows = select(t.feedback).where(f.key.in_(keys), f.row != WAITS)
+                for label in map(codec.feedback, c.execute(bound_rows)):
+                    request = by_key[label.key or b""]
+                    if label.request != request:
+                        found[request].append(label)
+        return found
 
     def rows_of(self, requests: set[bytes]) -> dict[bytes, int]:
         """How many rows each request has; requests that are not in the log are left out."""

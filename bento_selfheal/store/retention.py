@@ -7,6 +7,7 @@ returns 0.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, takewhile
 from typing import Any
 
@@ -34,6 +35,16 @@ KEY_BYTES = 320_000
 """Keys of one step of retention: each lies elsewhere in their index, and labels wait meanwhile."""
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """Requests that stay whatever their age, until they have matured or are too much."""
+
+    place: int
+    """Those after it in the log wait."""
+    bytes_kept: int
+    """Bytes of features and answers that they may take."""
+
+
 class Retirement(Part):
     """Deletes what is too old or too much."""
 
@@ -51,13 +62,16 @@ class Retirement(Part):
             before = oldest[0].upto - oldest[0].size
             return logged_bytes(c) - before, oldest[0].time
 
-    def retire_predictions(self, before: float, bytes_kept: int, limit: int) -> int:
+    def retire_predictions(
+        self, before: float, bytes_kept: int, limit: int, waiting: Waiting | None = None
+    ) -> int:
         """Delete the oldest requests of the log: those that are too old or too much.
 
         Args:
             before: Seconds since the epoch.
             bytes_kept: Bytes of features and answers that may stay.
             limit: Most requests to delete.
+            waiting: Those with a bound of their own.
 
         Returns:
             How many requests were deleted.
@@ -69,10 +83,14 @@ class Retirement(Part):
             in_hand = accumulate(r.key_bytes for r in oldest)
 
             def goes(r: Row[Any]) -> bool:
-                too_much = upto - (r.upto - r.size) > bytes_kept
                 enough = next(in_hand) > KEY_BYTES and r is not oldest[0]
+                behind = upto - (r.upto - r.size)
+                if waiting is not None and r.seq > waiting.place:
+                    due = behind > waiting.bytes_kept
+                else:
+                    due = r.time < before or behind > bytes_kept
                 # The newest request always stays: it says where the log stands.
-                return bool(r.upto != upto and (r.time < before or too_much) and not enough)
+                return bool(r.upto != upto and due and not enough)
 
             gone = list(takewhile(goes, oldest))
             _drop_keys(c, gone)

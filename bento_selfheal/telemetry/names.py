@@ -141,6 +141,8 @@ METRICS = (
            "missing values, or of the hidden vector, from training", ("signals", "distance")),
     Metric("selfheal.one_class", "{alarm}", "1 while every row is given the same class, which the "
            "packaged model would not do, else 0", ("one_class", "alarm")),
+    Metric("selfheal.one_sided", "{alarm}", "1 while labels come for one class only, so that "
+           "nothing is promoted on them, else 0", ("one_sided", "alarm")),
     Metric("selfheal.threshold.z", "{sigma}", "z above which a feature has drifted",
            ("signals", "fidi_threshold")),
     Metric("selfheal.threshold.distance", "{sigma}", "Distance above which they differ; none where "
@@ -166,6 +168,13 @@ METRICS = (
            ("labels", "delay_seconds")),
     Metric("selfheal.label.waiting", "{label}", "Labels whose prediction has not been read yet",
            ("labels", "waiting"), kind="updowncounter"),
+    Metric("selfheal.label.early", "{label}", "Labels held until their row is old enough, where "
+           "one class is never reported", ("unreported", "early"), kind="updowncounter"),
+    Metric("selfheal.label.age", "s", "Age of the newest row that counts there",
+           ("unreported", "age_seconds")),
+    Metric("selfheal.label.lost", "{request}",
+           "Requests that left the log before they were old enough",
+           ("unreported", "lost"), kind="counter"),
     Metric("selfheal.label.joined", "{label}", "Labels joined with their row",
            ("labels", "joined"), kind="counter"),
     Metric("selfheal.label.unmatched", "{label}",

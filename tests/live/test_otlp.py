@@ -43,7 +43,7 @@ GAUGES = {
     "selfheal.lift.low": "1", "selfheal.lift.high": "1",
     "selfheal.label.delay": "s", "selfheal.serving.version": "{version}",
     "selfheal.thread.alive": "{thread}", "selfheal.one_class": "{alarm}",
-    "selfheal.majority.accuracy": "1",
+    "selfheal.one_sided": "{alarm}", "selfheal.majority.accuracy": "1",
 }  # fmt: skip
 COUNTERS = {
     "selfheal.heals": "{heal}", "selfheal.rollbacks": "{rollback}",

@@ -88,6 +88,16 @@ class Healer:
         rolled_back = before is State.ROLLED_BACK
         p.shown.become(Cause.HEALED, before if rolled_back else p.calm_state())
 
+    def advise_retrain(self) -> None:
+        """Say when healing stays far from what is asked, or is worth nothing any more."""
+        p = self._parts
+        if p.controls.paused:
+            return
+        if why := p.scoreboard.advice.begins(promoted=p.scoreboard.counts.promotions > 0):
+            rows = len(p.buffer) + len(p.batches.new_classes.rows)
+            self._journal.note("retrain_needed", {"reason": why, "rows": rows})
+            self._journal.outcome.export = True
+
     def _refuse(self, number: int, batch: LabelledBatch, reason: str) -> None:
         """Give up a challenger that cannot be trained or kept; its labels stay."""
         p = self._parts
@@ -181,15 +191,15 @@ class Healer:
         champion: NDArray[np.float32],
         challenger: NDArray[np.float32],
     ) -> Verdict:
-        """What the gate says, and what speaks against it: the ranking, or the floor of the
-        reference set."""
+        """What the gate says, and what speaks against it: labels of one class, the ranking, or
+        the floor of the reference set."""
         p, costs = self._parts, self._parts.controls.thresholds
         losses = row_losses(champion, batch.labels, costs)
         with self._telemetry.span(names.GATE, {names.VERSION: trial.version}) as span:
             gains = losses - row_losses(challenger, batch.labels, costs)
             rarity = p.buffer.rows().rarity
             p.line.ranking.add(challenger, champion, batch.baseline, batch.labels, rarity)
-            verdict = p.line.judge(gains, rarity)
+            verdict = p.line.judge(gains, rarity, p.one_sided.objection)
             span.set_attribute(names.OUTCOME, "promote" if verdict.promote else "wait")
             span.set_attribute(names.REASON, verdict.reason)
             span.set_attributes({f"{names.EVIDENCE}.{k}": v for k, v in verdict.evidence.items()})

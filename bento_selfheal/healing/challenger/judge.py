@@ -49,7 +49,10 @@ class SourceJudge:
         """Judge rows that nothing has trained on; those that may be learned from."""
         if any(batch.sources) and not self._controls.paused:
             answers = batch.answers(self._line.challenger.answers)
-            self._judge(batch.sources, answers, batch.labels)
+            # Who reports one class alone surprises more than rows that nobody reports ever can.
+            told = np.flatnonzero([not row.unreported for row in batch.rows])
+            sources = [batch.sources[i] for i in told]
+            self._judge(sources, answers[told], batch.labels[told])
         return batch.only(np.flatnonzero([not self.refuses(row) for row in batch.rows]))
 
     def judge_correction(self, row: JoinedRow) -> None:

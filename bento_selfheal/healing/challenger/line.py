@@ -129,16 +129,18 @@ class ChallengerLine:
         """What the challenger says of rows ``(n, features)``."""
         return probabilities_or_half(self.challenger.answers, rows)
 
-    def judge(self, gains: NDArray[np.float64], rarity: float) -> Verdict:
+    def judge(self, gains: NDArray[np.float64], rarity: float, objection: str = "") -> Verdict:
         """Let the gate look at newly labelled rows.
 
         Args:
             gains: The champion's losses less the challenger's, ``(n,)``.
             rarity: How rare the rarest class is (`LabelledRows.rarity`).
+            objection: Why nothing may be promoted on these labels (`OneSided.objection`).
         """
         before, proven = self.position, self.gate.proven
         verdict = self.gate.update(gains, rarity, self.challenger.rows_per_label)
-        if verdict.promote and (refused := self._below_floor() or self.ranking.refusal()):
+        refused = verdict.promote and (objection or self._below_floor() or self.ranking.refusal())
+        if refused:
             self.gate.proven = proven  # what has not served yet has not proven itself
             verdict = replace(verdict, promote=False, withheld=True, reason=refused)
         follow(LINES, before, Turn.JUDGE, self.position)

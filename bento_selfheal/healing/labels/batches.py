@@ -14,6 +14,7 @@ from torch import Tensor
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.records import FeedbackRecord
 from bento_selfheal.healing.labels.join import JoinedRow, Joiner
+from bento_selfheal.healing.labels.maturity import Maturity
 from bento_selfheal.healing.labels.set_aside import Answers, SetAside, Sorted
 from bento_selfheal.healing.labels.sources import Sources
 from bento_selfheal.healing.labels.unlearnable import NewClasses, TakenBack
@@ -167,7 +168,8 @@ def served_answers(
 
 
 class LabelBatches:
-    """Labels on their way to a batch: they wait for their prediction, then for each other.
+    """Labels on their way to a batch: they wait for their prediction, until it is old enough where
+    one class is never reported, then for each other.
 
     Args:
         package: The packaged model.
@@ -175,6 +177,7 @@ class LabelBatches:
 
     Attributes:
         joiner: Labels that wait for their prediction.
+        maturity: Labels whose rows are not old enough yet.
         sources: Who may teach.
         set_aside: Rows that the model cannot answer.
         new_classes: Labels of classes that the model lacks.
@@ -186,6 +189,7 @@ class LabelBatches:
         self._width = len(package.info.features)
         self._batch_size = settings.tuning.batch_size
         self.joiner = Joiner(settings.tuning.pending_labels)
+        self.maturity = Maturity(settings.unreported, package.info.classes)
         self.sources = Sources(settings.source_alpha, settings.source_quota)
         self.set_aside = SetAside(package)
         self.new_classes = NewClasses(settings.tuning.new_class_share)
@@ -234,7 +238,9 @@ class LabelBatches:
         """Replace a label of the open batch; who corrects it answers for the row from now on."""
         for i, waiting in enumerate(self.open):
             if waiting.key == row.key:
-                self.open[i] = replace(waiting, label=row.label, source=row.source)
+                self.open[i] = replace(
+                    waiting, label=row.label, source=row.source, unreported=row.unreported
+                )
 
     def drop(self, key: bytes) -> bool:
         """Take a row out of the open batch; False when it is not there."""
@@ -260,6 +266,7 @@ class LabelBatches:
             "opened_time": self._opened_time,
             "waiting": [_label_facts(label) for label in self.joiner.pending()],
             "unmatched": self.joiner.unmatched,
+            "maturity": self.maturity.state(),
             "sources": self.sources.state(),
             "set_aside": self.set_aside.state(),
         }
@@ -272,6 +279,7 @@ class LabelBatches:
         ]
         self._opened_at, self._opened_time = state["opened_at"], state["opened_time"]
         self.joiner.restore([_label(facts) for facts in state["waiting"]], state["unmatched"])
+        self.maturity.restore(state.get("maturity", {}))
         self.sources.restore(state["sources"])
         self.set_aside.restore(state["set_aside"])
         if "new_classes" in state:  # older releases knew none

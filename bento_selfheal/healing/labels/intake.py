@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from bento_selfheal.core.labels import NO_LABEL
-from bento_selfheal.core.records import PredictionRecord
+from bento_selfheal.core.records import FeedbackRecord, PredictionRecord
 from bento_selfheal.healing.challenger.judge import SourceJudge
 from bento_selfheal.healing.journal import Journal
 from bento_selfheal.healing.labels.batches import LabelledBatch
@@ -29,7 +30,59 @@ class LabelIntake:
     journal: Journal
     judge: SourceJudge
 
-    def take(self, row: JoinedRow, now: float) -> LabelledBatch | None:
+    def take_labels(self, rows: Iterable[JoinedRow], now: float) -> Iterator[LabelledBatch]:
+        """Take labels with their rows, oldest first; each batch that is due, before the next label
+        is taken. Labels whose rows are not old enough yet only wait.
+
+        Args:
+            rows: The rows.
+            now: Time of the newest entry of the logs, in seconds since the epoch.
+        """
+        for row in map(self.parts.batches.maturity.hold, rows):
+            if row is not None and (batch := self._evidence(self._take(row, now))) is not None:
+                yield batch
+
+    def mature(
+        self, asked: PredictionRecord, labels: Sequence[FeedbackRecord], now: float, lost: int
+    ) -> Iterator[LabelledBatch]:
+        """Take the rows of the oldest request that waits, once it is old enough
+        (`Maturity.is_mature`); each batch that is due.
+
+        A key that was asked again counts once while its row is here.
+
+        Args:
+            asked: The request.
+            labels: All labels of its rows, and of their keys where they are bound to others.
+            now: Time of the prediction with which it is mature.
+            lost: Requests before it that retention took.
+        """
+        maturity = self.parts.batches.maturity
+        if maturity.pass_over(asked, lost):
+            reason = "requests were removed from the log before they matured: see waiting_megabytes"
+            self.journal.note("unreported_lost", {"reason": reason, "requests": lost})
+        if self.is_useless(asked):
+            return
+        for row in maturity.rows(asked, labels, self.parts.cursors.feedback, now):
+            again = row.has_own_key and self._is_here(row.key)
+            if again and row.unreported:
+                continue
+            taken = self._take(replace(row, corrects=again), now)
+            if (batch := self._evidence(taken)) is not None:
+                yield batch
+
+    def _evidence(self, batch: LabelledBatch | None) -> LabelledBatch | None:
+        """A batch to learn from; None where its labels are one-sided: its rows are kept."""
+        if batch is None:
+            return None
+        p = self.parts
+        if began := p.one_sided.labelled(batch.labels):
+            self.journal.note("one_sided", began)
+        if not p.one_sided.holds:
+            return batch
+        p.buffer.extend(list(batch.rows), batch.hidden, batch.baseline)
+        return None
+
+    def _take(self, row: JoinedRow, now: float) -> LabelledBatch | None:
         """Take a labelled row; the batch that is due with it, or None.
 
         Args:
@@ -45,7 +98,7 @@ class LabelIntake:
             return None
         if row.corrects and not self._is_fresh(row):
             return None
-        counts.joined += not row.corrects
+        counts.joined += not (row.corrects or row.unreported)
         p.drift.unlabelled = 0
         if not p.batches.sources.admits(row.source):
             counts.refused += 1
@@ -64,15 +117,17 @@ class LabelIntake:
         """Whether a prediction is of a package that serves no longer, or does not fit the model."""
         return asked.seq <= self.parts.cursors.start_from or bool(self._misfit(asked))
 
-    def set_prediction_aside(self, asked: PredictionRecord) -> bool:
-        """Give up a prediction that does not fit the model, with its labels; False where it does.
-
-        An event names it.
-        """
-        if not (why := self._misfit(asked)):
+    def take_prediction(self, asked: PredictionRecord) -> bool:
+        """Take note of a prediction. One that does not fit the model is given up with its labels,
+        and an event names it; False for such a one."""
+        p = self.parts
+        p.batches.maturity.answered(asked)
+        if why := self._misfit(asked):
+            detail = {"request": asked.request.hex(), "error": why}
+            self.journal.note("prediction_set_aside", detail)
+            p.batches.joiner.drop(asked)
             return False
-        self.journal.note("prediction_set_aside", {"request": asked.request.hex(), "error": why})
-        self.parts.batches.joiner.drop(asked)
+        p.one_sided.answered(asked.probabilities)
         return True
 
     def _misfit(self, asked: PredictionRecord) -> str:
@@ -151,6 +206,10 @@ class LabelIntake:
         p = self.parts
         p.batches.new_classes.saw(new=new)
         p.scoreboard.advice.new_class = p.batches.new_classes.trouble
+
+    def _is_here(self, key: bytes) -> bool:
+        p = self.parts
+        return key in p.buffer.keys or any(row.key == key for row in p.batches.open)
 
     def _owner(self, key: bytes) -> str | None:
         """The source that answers for a row that is still here."""

@@ -42,6 +42,8 @@ class JoinedRow:
     has_own_key: bool = False
     new_class: str | None = None
     """JSON of its class, where the packaged model does not have it."""
+    unreported: bool = False
+    """Whether its label is the class of rows that nobody reports."""
 
 
 class Joiner:
@@ -76,9 +78,9 @@ class Joiner:
             horizon: What the log no longer has.
         """
         if label.features is not None:
-            return [_row(label, label.features, None)]
+            return [joined_row(label, label.features, None)]
         if prediction is not None and prediction.seq <= label.after:
-            return [_row(label, prediction.features[label.row], prediction)]
+            return [joined_row(label, prediction.features[label.row], prediction)]
         if _is_gone(label, prediction, horizon):
             self.unmatched += 1
             return []
@@ -99,7 +101,7 @@ class Joiner:
             if joined and not label.corrects:
                 self.unmatched += 1  # one by id and one by key, both before the row was logged
             else:
-                joined.append(_row(label, prediction.features[label.row], prediction))
+                joined.append(joined_row(label, prediction.features[label.row], prediction))
         return sorted((r for joined in rows.values() for r in joined), key=_place)
 
     def drop(self, prediction: PredictionRecord) -> None:
@@ -161,9 +163,10 @@ def row_key(request: bytes, row: int) -> bytes:
     return request + row.to_bytes(4, "big")
 
 
-def _row(
+def joined_row(
     label: FeedbackRecord, features: NDArray[np.float32], prediction: PredictionRecord | None
 ) -> JoinedRow:
+    """A label with its row, ``(features,)``, and what was answered to it."""
     # A row that came with its features is known by its content, whatever its keys are.
     own = None if prediction is None else prediction.key_of(label.row)
     return JoinedRow(

@@ -27,6 +27,28 @@ def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+def test_unreported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`unreported` is JSON in a variable and a table in the file; what is wrong in it is named."""
+    monkeypatch.setenv("SELFHEAL_UNREPORTED", '{"class": "ok", "after": "90m"}')
+    found = load_settings()
+    assert found.unreported is not None
+    assert (found.unreported.label, found.unreported.seconds) == ("ok", 5400.0)
+    assert Settings.model_validate(found.model_dump()) == found
+    assert found.by_name()["unreported"] == {"class": "ok", "after": "90m"}
+    for wrong, message in (
+        ('{"class": 0, "after": "30"}', "unreported.after: .*a number and a unit"),
+        ('{"class": true, "after": "30d"}', "unreported.class: .*a number or a text"),
+        ('{"class": 0}', "unreported.after: Field required"),
+        ('{"class": 0, "after": "400d"}', "feedback_days: .*less than unreported.after"),
+    ):
+        monkeypatch.setenv("SELFHEAL_UNREPORTED", wrong)
+        with pytest.raises(SettingsError, match=message):
+            load_settings()
+    monkeypatch.delenv("SELFHEAL_UNREPORTED")
+    Path("selfheal.toml").write_text('unreported = { class = 0, after = "7d" }\n')
+    assert load_settings().by_name()["unreported"] == {"class": 0, "after": "7d"}
+
+
 def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """`SELFHEAL_<NAME>` sets a setting, as its own type."""
     monkeypatch.setenv("SELFHEAL_WORKERS", "3")
