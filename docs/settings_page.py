@@ -11,6 +11,7 @@ from pydantic_core import PydanticUndefined
 from bento_selfheal.config.groups import (
     AccessSettings,
     HealingSettings,
+    ReviewSettings,
     ServingSettings,
     StoreSettings,
     Tuning,
@@ -18,7 +19,7 @@ from bento_selfheal.config.groups import (
 from bento_selfheal.config.thresholds import Thresholds
 
 PAGE = Path(__file__).parent / "settings.md"
-GROUPS = (ServingSettings, HealingSettings, StoreSettings, AccessSettings)
+GROUPS = (ServingSettings, HealingSettings, ReviewSettings, StoreSettings, AccessSettings)
 HEAD = """# Settings
 
 `make docs` writes this page from the docstrings of the settings in `bento_selfheal/config/`.

@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from bento_selfheal.config.groups import (
     AccessSettings,
     HealingSettings,
+    ReviewSettings,
     ServingSettings,
     StoreSettings,
     Tuning,
@@ -41,7 +42,9 @@ CONFIG = "SELFHEAL_CONFIG"
 """Variable that names another file."""
 
 
-class Settings(BaseSettings, ServingSettings, AccessSettings, StoreSettings, HealingSettings):
+class Settings(
+    BaseSettings, ServingSettings, AccessSettings, StoreSettings, HealingSettings, ReviewSettings
+):
     """Everything a running service needs. Frozen while it runs."""
 
     model_config = SettingsConfigDict(

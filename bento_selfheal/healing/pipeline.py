@@ -217,7 +217,7 @@ class Pipeline:
         batches = p.scoreboard.counts.labelled_batches
         if advice := p.rollback.check(batch, p.policy.point.threshold, batches):
             self.promoter.roll_back(advice, batch.traces)
-        p.policy.follow_labels(batch.served, batch.labels, p.controls.thresholds)
+        p.policy.follow_labels(batch.served, batch.labels, p.controls.thresholds, batch.reviewed.weights)
         self._advise_retrain()
         p.scoreboard.end_batch(challenger)
         self.journal.measure(measurement_of(p, scored=True))
@@ -225,7 +225,7 @@ class Pipeline:
     def _score(self, batch: LabelledBatch) -> None:
         p = self.parts
         p.history.measure_served(batch, p.policy.point.threshold)
-        served = p.policy.score(batch.served, batch.labels)
+        served = p.policy.score(batch.served, batch.labels, batch.reviewed.weights)
         p.scoreboard.score(
             batch,
             served,

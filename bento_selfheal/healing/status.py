@@ -6,7 +6,7 @@ from typing import Any
 
 from bento_selfheal.healing.parts import Parts
 from bento_selfheal.scoring.losses import cost_of
-from bento_selfheal.scoring.scores import batch_interval, majority_accuracy
+from bento_selfheal.scoring.scores import majority_accuracy
 
 
 def status_of(p: Parts) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def _standing(p: Parts) -> dict[str, Any]:
 def _worth(p: Parts) -> dict[str, Any]:
     """What was answered, and what it was worth."""
     counts, costs = p.scoreboard.counts, p.controls.thresholds
-    lift = batch_interval(p.scoreboard.advice.lifts)
+    lift = p.scoreboard.advice.lift
     return {
         "predicted_rows": counts.predicted,
         "batches": counts.batches,

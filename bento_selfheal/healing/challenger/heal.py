@@ -142,7 +142,7 @@ class Healer:
         challenger = batch.answers(p.line.challenger.answers)
         if trial is None or p.controls.paused:
             # The threshold follows the labels also while nothing heals.
-            p.policy.labelled(champion, challenger, batch.labels)
+            p.policy.labelled(champion, challenger, batch.labels, batch.reviewed.weights)
             return
         self._note_scores(trial, batch, champion, challenger)
         verdict = self._verdict(trial, batch, champion, challenger)
@@ -165,14 +165,14 @@ class Healer:
     ) -> None:
         """Keep what champion and challenger said before they trained on these rows."""
         p = self._parts
-        scores = p.policy.score(challenger, batch.labels)
+        scores = p.policy.score(challenger, batch.labels, batch.reviewed.weights)
         trial.scores += scores
         trial.first_label = trial.first_label or batch.rows[0].feedback_seq
         trial.last_label = batch.rows[-1].feedback_seq
         p.scoreboard.counts.challenger += scores
         if trial.fresh:
             p.history.measure(trial.version, scores)
-        p.policy.labelled(champion, challenger, batch.labels)
+        p.policy.labelled(champion, challenger, batch.labels, batch.reviewed.weights)
 
     def _verdict(
         self,
@@ -186,10 +186,10 @@ class Healer:
         p, costs = self._parts, self._parts.controls.thresholds
         losses = row_losses(champion, batch.labels, costs)
         with self._telemetry.span(names.GATE, {names.VERSION: trial.version}) as span:
-            gains = losses - row_losses(challenger, batch.labels, costs)
+            gains = (losses - row_losses(challenger, batch.labels, costs)) * batch.reviewed.scale
             rarity = p.buffer.rows().rarity
             p.line.ranking.add(challenger, champion, batch.baseline, batch.labels, rarity)
-            verdict = p.line.judge(gains, rarity)
+            verdict = p.line.judge(gains[batch.reviewed.proves], rarity)
             span.set_attribute(names.OUTCOME, "promote" if verdict.promote else "wait")
             span.set_attribute(names.REASON, verdict.reason)
             span.set_attributes({f"{names.EVIDENCE}.{k}": v for k, v in verdict.evidence.items()})

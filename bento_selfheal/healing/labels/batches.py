@@ -14,6 +14,7 @@ from torch import Tensor
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.records import FeedbackRecord
 from bento_selfheal.healing.labels.join import JoinedRow, Joiner
+from bento_selfheal.healing.labels.reviewed import Reviewed
 from bento_selfheal.healing.labels.set_aside import Answers, SetAside, Sorted
 from bento_selfheal.healing.labels.sources import Sources
 from bento_selfheal.model import SelfHealingModel
@@ -114,6 +115,11 @@ class LabelledBatch:
         if self.frozen is not None:
             return self.frozen[1]
         return self.package.answer(self.hidden).numpy() if len(self) else self.package.no_answers
+
+    @cached_property
+    def reviewed(self) -> Reviewed:
+        """What the labels stand for."""
+        return Reviewed.of(self.rows)
 
     def answers(self, model: SelfHealingModel) -> NDArray[np.float32]:
         """What a model over the same backbone says of the rows, in the shape of ``served``.
