@@ -144,7 +144,8 @@ def main() -> None:
         home = Path(folder)
         use_home(home)
         os.environ["BENCH_TAG"] = package_article(42)
-        results = {
+        results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        results |= {
             "requests": requests(home), "labels": labels(home),
             "command": "make bench-labels",
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",

@@ -463,14 +463,40 @@ def labels_table(results: dict[str, Any]) -> str:
     rows += [
         f"| requests/s with keys, {name}, relative to none | at least 0.90 "
         f"| {seen['ratio']:.2f} ({seen['with_keys']:,} and {seen['without']:,}) |"
-        for name, seen in results["requests"].items()
+        for name, seen in results.get("requests", {}).items()
     ]
-    rate = results["labels"]["labels_a_second"]
-    return "\n".join([*rows, f"| durable labels/s by key, SQLite | at least 15,000 | {rate:,} |"])
+    if "labels" in results:
+        rate = results["labels"]["labels_a_second"]
+        rows.append(f"| durable labels/s by key, SQLite | at least 15,000 | {rate:,} |")
+    return "\n".join(rows)
+
+
+def review_table(results: dict[str, Any]) -> str:
+    """What is shown, learned and let through where few rows are looked at."""
+    rows = ["| measured | target | measured |", "|---|---|---|"]
+    for world, one in results.get("review", {}).items():
+        if "truth" not in one:
+            share, without = one["share"], one["share_without_weights"]
+            rows.append(
+                f"| {one['streams']:,} {world}: share with a false promotion (without weights) "
+                f"| at most {one['alpha']:g} | {share:.4f} ({without:.3f}) |"
+            )
+            continue
+        for name in one["truth"]:
+            rows.append(
+                f"| {world}: mean error of {name}, points (of one draw, typically; naive) "
+                f"| at most 0.5; naive at least 3 | {one['mean_error'][name]:+.2f} "
+                f"({one['typical_error'][name]:.2f}; {one['naive_mean_error'][name]:+.1f}) |"
+            )
+        rows.append(
+            f"| {world}: served average precision over that with all labels | at least 0.90 "
+            f"| {one['ratio']:.3f} |"
+        )
+    return "\n".join(rows)
 
 
 TABLES = {
-    "labels": {"labels": labels_table},
+    "labels": {"labels": labels_table, "review": review_table},
     "inputs": {
         "inputs": inputs_table,
         "behind": behind_table,

@@ -13,7 +13,11 @@ from bento_selfheal.healing.evidence.retrain import RetrainAdvice
 from bento_selfheal.healing.evidence.rule_record import RuleRecord
 from bento_selfheal.healing.labels.batches import LabelledBatch
 from bento_selfheal.scoring.losses import cost_of
+from bento_selfheal.scoring.review import Review
 from bento_selfheal.scoring.scores import NOTHING, Scores, log_loss_gain
+
+
+REVIEWED = ("asked", "by_chance", "never")
 
 
 @dataclass
@@ -36,6 +40,15 @@ class Counts:
     challenger: Scores = NOTHING
     classes: list[float] = field(default_factory=list)
     """Labelled rows of each class that was seen, by its index."""
+    review: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REVIEWED, 0))
+    """Rows of which only some are looked at: asked for in any case, by chance, and never."""
+
+    def answered(self, request: bytes, review: Review) -> None:
+        """Count the rows of a request of which only some are looked at."""
+        certain, asked = int(review.certain.sum()), int(review.asked(request).sum())
+        others = len(review.certain) - certain
+        known = certain, asked - certain, 0 if review.explored else others
+        self.review = {name: self.review[name] + n for name, n in zip(REVIEWED, known, strict=True)}
 
     def label(self, labels: NDArray[np.float32], weights: NDArray[np.float64] | None) -> None:
         """Count labels by their class, ``(n,)``, each for one or for its weight."""

@@ -19,6 +19,7 @@ def status_of(p: Parts) -> dict[str, Any]:
         "one_class": _one_class(p),
         "agreement": _agreement(p),
         "labels": _labels(p),
+        "review": _review(p),
         "cursors": {"predictions": p.cursors.predictions, "feedback": p.cursors.feedback},
         "thresholds": p.controls.thresholds.model_dump(),
     }
@@ -116,3 +117,18 @@ def _labels(p: Parts) -> dict[str, Any]:
         "refused": counts.refused,
         "delay_seconds": p.scoreboard.delay,
     }
+
+
+def _review(p: Parts) -> dict[str, Any]:
+    """Which rows are looked at, and for which of them the figures speak."""
+    s, rows = p.settings, p.scoreboard.counts.review
+    if s.review == "all":
+        known = "every row's label is asked for"
+    elif s.review_explored:
+        known = f"figures speak for all rows: {s.review_explored:.1%} of the others are asked for"
+    else:
+        known = (
+            "figures speak only for rows that are looked at: of the others nothing is known, and "
+            "nothing is promoted; set review_explored"
+        )
+    return {"rule": s.review, "explored": s.review_explored, "rows": rows, "known": known}

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from bento_selfheal.core.decision import THRESHOLD, Numbers, decide_classes
 from bento_selfheal.scoring.probabilities import cross_entropy, targets
 
-
 TINY = 1e-12
 
 
@@ -38,8 +37,8 @@ class Scores:
     ) -> Scores:
         """Count decisions against labels, indices of classes, ``(n,)``.
 
-        The threshold is one for all rows, or one for each, ``(n,)``. Each row counts for one, or for
-        its weight, ``(n,)``.
+        The threshold is one for all rows, or one for each, ``(n,)``. Each row counts for one, or
+        for its weight, ``(n,)``.
 
         Of many classes the first is the negative one: an answer that names it counts as ``tn`` or
         ``fn``, any other as ``tp`` or ``fp``.

@@ -39,7 +39,6 @@ from bento_selfheal.simulation.streams import Stream
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry.spans import Telemetry
 
-
 SEEDS, MOST_BATCHES = 256, 2**32
 """Of the keys of requests, which make each seed draw other rows to look at."""
 

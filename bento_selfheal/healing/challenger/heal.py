@@ -186,10 +186,13 @@ class Healer:
         p, costs = self._parts, self._parts.controls.thresholds
         losses = row_losses(champion, batch.labels, costs)
         with self._telemetry.span(names.GATE, {names.VERSION: trial.version}) as span:
-            gains = (losses - row_losses(challenger, batch.labels, costs)) * batch.reviewed.scale
-            rarity = p.buffer.rows().rarity
-            p.line.ranking.add(challenger, champion, batch.baseline, batch.labels, rarity)
-            verdict = p.line.judge(gains[batch.reviewed.proves], rarity)
+            gains = losses - row_losses(challenger, batch.labels, costs)
+            rarity, reviewed = p.buffer.rows().rarity, batch.reviewed
+            said = challenger, champion, batch.baseline
+            p.line.ranking.add(*said, batch.labels, rarity, reviewed.weights)
+            proves = reviewed.proves
+            scale = None if reviewed.weights is None else reviewed.scale[proves]
+            verdict = p.line.judge(gains[proves], rarity, scale)
             span.set_attribute(names.OUTCOME, "promote" if verdict.promote else "wait")
             span.set_attribute(names.REASON, verdict.reason)
             span.set_attributes({f"{names.EVIDENCE}.{k}": v for k, v in verdict.evidence.items()})

@@ -129,15 +129,18 @@ class ChallengerLine:
         """What the challenger says of rows ``(n, features)``."""
         return probabilities_or_half(self.challenger.answers, rows)
 
-    def judge(self, gains: NDArray[np.float64], rarity: float) -> Verdict:
+    def judge(
+        self, gains: NDArray[np.float64], rarity: float, scale: NDArray[np.float64] | None = None
+    ) -> Verdict:
         """Let the gate look at newly labelled rows.
 
         Args:
             gains: The champion's losses less the challenger's, ``(n,)``.
             rarity: How rare the rarest class is (`LabelledRows.rarity`).
+            scale: What each counts where only some rows are looked at, ``(n,)``.
         """
         before, proven = self.position, self.gate.proven
-        verdict = self.gate.update(gains, rarity, self.challenger.rows_per_label)
+        verdict = self.gate.update(gains, rarity, self.challenger.rows_per_label, scale)
         if verdict.promote and (refused := self._below_floor() or self.ranking.refusal()):
             self.gate.proven = proven  # what has not served yet has not proven itself
             verdict = replace(verdict, promote=False, withheld=True, reason=refused)

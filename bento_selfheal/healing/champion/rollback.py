@@ -118,7 +118,8 @@ class RollbackWatch:
         costs = self._controls.thresholds
         would = own.answers(self._lineage.predecessor_model)
         losses = row_losses(own.served, own.labels, costs)
-        why = self.regret.update((losses - row_losses(would, own.labels, costs)) * own.reviewed.watched)
+        regrets = losses - row_losses(would, own.labels, costs)
+        why = self.regret.update(regrets * own.reviewed.watched)
         if not why or self._controls.paused:
             return None
         self.regret.restart()

@@ -21,7 +21,7 @@ COMMON = 0.75
 KEY_BYTES = 16
 NEWEST = 4
 """One part in so many is never thinned, and goes when the oldest rows are dropped."""
-MOST_TAUGHT = 10.0
+MOST_TAUGHT = 3.0
 """Most rows that one label stands for in training: a few rows that were looked at by chance must
 not drown all others. What a row is depends on its features, by which others are chosen, so a lower
 weight loses little there; figures and tests of what serves weigh each row in full."""
