@@ -482,12 +482,12 @@ def review_table(results: dict[str, Any]) -> str:
                 f"| at most {one['alpha']:g} | {share:.4f} ({without:.3f}) |"
             )
             continue
-        for name in one["truth"]:
-            rows.append(
-                f"| {world}: mean error of {name}, points (of one draw, typically; naive) "
-                f"| at most 0.5; naive at least 3 | {one['mean_error'][name]:+.2f} "
-                f"({one['typical_error'][name]:.2f}; {one['naive_mean_error'][name]:+.1f}) |"
-            )
+        rows += [
+            f"| {world}: mean error of {name}, points (of one draw, typically; naive) "
+            f"| at most 0.5; naive at least 3 | {one['mean_error'][name]:+.2f} "
+            f"({one['typical_error'][name]:.2f}; {one['naive_mean_error'][name]:+.1f}) |"
+            for name in one["truth"]
+        ]
         rows.append(
             f"| {world}: served average precision over that with all labels | at least 0.90 "
             f"| {one['ratio']:.3f} |"

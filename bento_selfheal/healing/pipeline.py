@@ -35,7 +35,6 @@ from bento_selfheal.healing.measurements import measurement_of
 from bento_selfheal.healing.parts import make_parts, make_scoreboard
 from bento_selfheal.healing.status import status_of
 from bento_selfheal.packaging.package import Package
-from bento_selfheal.scoring.review import Review
 from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.spans import Telemetry
 
@@ -155,10 +154,7 @@ class Pipeline:
 
     def _watch(self, entry: PredictionRecord) -> None:
         p = self.parts
-        p.scoreboard.counts.predicted += len(entry.probabilities)
-        if entry.review:
-            review = Review.unpack(entry.review, len(entry.probabilities))
-            p.scoreboard.counts.answered(entry.request, review)
+        p.scoreboard.counts.answered(entry)
         p.line.newest.take(entry.features, entry.time)
         for batch in p.drift.add(entry):
             self._read_signals(batch)
@@ -221,8 +217,8 @@ class Pipeline:
         batches = p.scoreboard.counts.labelled_batches
         if advice := p.rollback.check(batch, p.policy.point.threshold, batches):
             self.promoter.roll_back(advice, batch.traces)
-        costs, weights = p.controls.thresholds, batch.reviewed.weights
-        p.policy.follow_labels(batch.served, batch.labels, costs, weights)
+        told = batch.served, batch.labels
+        p.policy.follow_labels(*told, p.controls.thresholds, batch.reviewed.weights)
         self._advise_retrain()
         p.scoreboard.end_batch(challenger)
         self.journal.measure(measurement_of(p, scored=True))

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bento_selfheal.config.thresholds import Thresholds
+from bento_selfheal.core.records import PredictionRecord
 from bento_selfheal.healing.evidence.retrain import RetrainAdvice
 from bento_selfheal.healing.evidence.rule_record import RuleRecord
 from bento_selfheal.healing.labels.batches import LabelledBatch
 from bento_selfheal.scoring.losses import cost_of
 from bento_selfheal.scoring.review import Review
 from bento_selfheal.scoring.scores import NOTHING, Scores, log_loss_gain
-
 
 REVIEWED = ("asked", "by_chance", "never")
 
@@ -43,9 +43,13 @@ class Counts:
     review: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REVIEWED, 0))
     """Rows of which only some are looked at: asked for in any case, by chance, and never."""
 
-    def answered(self, request: bytes, review: Review) -> None:
-        """Count the rows of a request of which only some are looked at."""
-        certain, asked = int(review.certain.sum()), int(review.asked(request).sum())
+    def answered(self, entry: PredictionRecord) -> None:
+        """Count the rows of a request."""
+        self.predicted += len(entry.probabilities)
+        if not entry.review:
+            return
+        review = Review.unpack(entry.review, len(entry.probabilities))
+        certain, asked = int(review.certain.sum()), int(review.asked(entry.request).sum())
         others = len(review.certain) - certain
         known = certain, asked - certain, 0 if review.explored else others
         self.review = {name: self.review[name] + n for name, n in zip(REVIEWED, known, strict=True)}
