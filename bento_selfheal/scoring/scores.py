@@ -191,8 +191,9 @@ def log_loss_gain(
     def loss(p: NDArray[np.floating[Any]]) -> float:
         each = torch.from_numpy(np.asarray(p, dtype=np.float32))
         if weights is not None:
-            rows = zip(each.split(1), truth.split(1), weights, strict=True)
-            return sum(float(cross_entropy(q, targets(y, q))) * w for q, y, w in rows)
+            rows = ((each[i : i + 1], truth[i : i + 1]) for i in range(len(each)))
+            lost = [float(cross_entropy(q, targets(y, q))) for q, y in rows]
+            return float(np.dot(lost, weights))
         return float(cross_entropy(each, targets(truth, each))) * len(truth)
 
     return loss(shadow) - loss(champion)

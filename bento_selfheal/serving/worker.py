@@ -33,6 +33,7 @@ from bento_selfheal.serving.reading.network_inputs import NetworkInputs
 from bento_selfheal.serving.reading.request_embedder import RequestEmbedder
 from bento_selfheal.serving.reading.rows import LabelReader, RowReader
 from bento_selfheal.serving.reading.typed_rows import TypedRowReader
+from bento_selfheal.serving.review_queue import ReviewQueue
 from bento_selfheal.telemetry.spans import Telemetry
 
 SLACK = 1.1
@@ -113,7 +114,8 @@ class Worker:
             self.store, self.signer, self.keys, self._read_one, LabelReader(info.classes),
             settings.max_rows, self.monitor,
         )  # fmt: skip
-        self.operations = Operations(self.store, registry, self.describe, telemetry)
+        queue = ReviewQueue(self.store, self.signer, info, lambda: self.follower.champion.threshold)
+        self.operations = Operations(self.store, registry, self.describe, telemetry, queue)
 
     def start(self) -> None:
         """Follow promotions and write the log from now on."""

@@ -83,8 +83,9 @@ class RankingGuard:
         """As tensors, for the checkpoint; nothing before the first row."""
         if self._said is None:
             return {}
-        kept = {"said": self._said, "labels": self._labels, "weights": self._weights}
-        return {name: torch.from_numpy(values.copy()) for name, values in kept.items()}
+        kept = (self._said, self._labels, self._weights)
+        said, labels, weights = (torch.from_numpy(values.copy()) for values in kept)
+        return {"said": said, "labels": labels, "weights": weights}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned."""
