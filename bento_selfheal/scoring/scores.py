@@ -115,7 +115,7 @@ def recalls_of(decided: NDArray[np.generic], labels: NDArray[np.generic]) -> dic
     return {int(i): float((decided[labels == i] == i).mean()) for i in np.unique(labels)}
 
 
-def majority_accuracy(counts: Sequence[int]) -> float:
+def majority_accuracy(counts: Sequence[float]) -> float:
     """Accuracy of always answering the commonest class, which is known only afterwards.
 
     Args:
