@@ -38,7 +38,7 @@ def test_review(package: Package, tmp_path: Path) -> None:
         assert found[0]["why"] == "drawn by chance"
 
         item = FeedbackItem(prediction_id=found[0]["prediction_id"], label=1)
-        assert worker.feedback.accept([item]).unmatched == 0
+        assert worker.feedback.accept([item], None).unmatched == 0
         assert worker.operations.review(3) == found[1:4]
 
 
