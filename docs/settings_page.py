@@ -13,6 +13,7 @@ from bento_selfheal.config.groups import (
     AccessSettings,
     HealingSettings,
     LabelSettings,
+    ReviewSettings,
     ServingSettings,
     StoreSettings,
     Tuning,
@@ -25,6 +26,7 @@ GROUPS = (
     HealingSettings,
     LabelSettings,
     FeedSettings,
+    ReviewSettings,
     StoreSettings,
     AccessSettings,
 )

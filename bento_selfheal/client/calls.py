@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar
 
 import httpx
+import numpy as np
 from pydantic import TypeAdapter
 from tenacity import RetryCallState, retry_if_exception, stop_before_delay, wait_random_exponential
 
@@ -32,6 +34,7 @@ from bento_selfheal.wire.messages import (
     NPY,
     REPORT,
     REQUEST_HEADER,
+    REVIEW_HEADER,
     THRESHOLD_HEADER,
     VERIFIED_HEADER,
     VERSION_HEADER,
@@ -163,7 +166,21 @@ def _from_file(response: httpx.Response) -> Predictions:
         threshold=threshold,
         verified=said[VERIFIED_HEADER] == "true",
         model_version=int(said[VERSION_HEADER]),
+        **_review(said.get(REVIEW_HEADER), len(probabilities)),
     )
+
+
+def _review(said: str | None, rows: int) -> dict[str, list[Any]]:
+    """Which rows are looked at, as a header says it; nothing where all are."""
+    if said is None:
+        return {}
+    told = json.loads(said)
+    certain, asked = (
+        np.unpackbits(np.frombuffer(b64decode(told[name]), dtype=np.uint8), count=rows).astype(bool)
+        for name in ("certain", "asked")
+    )
+    chances = np.where(certain, 1.0, told["explored"])
+    return {"review": asked.tolist(), "review_probability": chances.tolist()}
 
 
 def _checked(response: httpx.Response) -> httpx.Response:

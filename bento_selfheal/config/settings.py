@@ -23,6 +23,7 @@ from bento_selfheal.config.groups import (
     AccessSettings,
     HealingSettings,
     LabelSettings,
+    ReviewSettings,
     ServingSettings,
     StoreSettings,
     Tuning,
@@ -49,6 +50,7 @@ class Settings(
     AccessSettings,
     LabelSettings,
     FeedSettings,
+    ReviewSettings,
     StoreSettings,
     HealingSettings,
 ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 
 def _number(value: Any) -> Any:
@@ -19,6 +19,17 @@ Float = Annotated[float, BeforeValidator(_number)]
 # Bounds far beyond any use: what lies outside is a slip, and infinity stops whatever it reaches.
 MOST = 1_000_000_000
 Share = Annotated[Float, Field(ge=0, le=1, allow_inf_nan=False)]
+LEAST_EXPLORED = 0.001
+"""Each label of an explored row stands for one part in so many rows, which bounds its weight."""
+
+
+def _explored(value: float) -> float:
+    if 0 < value < LEAST_EXPLORED:
+        raise ValueError(f"0 or at least {LEAST_EXPLORED} is needed")
+    return value
+
+
+Explored = Annotated[Share, AfterValidator(_explored)]
 Chance = Annotated[Float, Field(gt=0, lt=1, allow_inf_nan=False)]
 Positive = Annotated[Float, Field(gt=0, le=MOST, allow_inf_nan=False)]
 NotNegative = Annotated[Float, Field(ge=0, le=MOST, allow_inf_nan=False)]

@@ -29,12 +29,8 @@ class Horizon:
     """When that one was answered, in seconds since the epoch."""
 
     def took(self, given: FeedbackRecord, after: int) -> bool:
-        """Whether retention has taken the prediction of a label, which is not in the log.
-
-        Args:
-            given: The label.
-            after: The newest place of the prediction log when it was written.
-        """
+        """Whether retention has taken the prediction of a label, which is not in the log and was
+        written when ``after`` was the log's newest place."""
         answered = issued_at(given.request)
         late = given.time - answered > EARLY_SECONDS
         return after < self.seq or (late and answered < self.issued)
@@ -151,6 +147,8 @@ class PredictionRecord:
     """The input of each row, where they are to be kept; empty when it is read from the log."""
     keys: bytes = b""
     """The hash of each row's own key, `KEY_HASH_BYTES` a row; empty where rows have none."""
+    review: bytes = b""
+    """Which rows are looked at, a packed `scoring.review.Review`; empty where all are."""
 
     @property
     def input_bytes(self) -> int:

@@ -7,7 +7,6 @@ from typing import Any
 
 from bento_selfheal.core.records import Measurement
 from bento_selfheal.healing.parts import Parts
-from bento_selfheal.scoring.scores import batch_interval
 
 
 def measurement_of(p: Parts, *, scored: bool) -> Measurement:
@@ -32,7 +31,7 @@ def _signals(p: Parts) -> dict[str, Any]:
 
 def _scores(p: Parts) -> dict[str, Any]:
     board, gate = p.scoreboard, p.line.gate
-    lift, last = batch_interval(board.advice.lifts), board.last
+    lift, last = board.advice.lift, board.last
     champion, baseline = last["champion"], last["shadow"]
     challenger = last.get("challenger") or {}
     evidence = gate.evidence() if p.line.trial is not None else {}

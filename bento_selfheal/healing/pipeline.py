@@ -162,7 +162,7 @@ class Pipeline:
 
     def _watch(self, entry: PredictionRecord) -> None:
         p = self.parts
-        p.scoreboard.counts.predicted += len(entry.probabilities)
+        p.scoreboard.counts.answered(entry)
         p.line.newest.take(entry.features, entry.time)
         for batch in p.drift.add(entry):
             self._read_signals(batch)
@@ -225,7 +225,8 @@ class Pipeline:
         batches = p.scoreboard.counts.labelled_batches
         if advice := p.rollback.check(batch, p.policy.point.threshold, batches):
             self.promoter.roll_back(advice, batch.traces)
-        p.policy.follow_labels(batch.served, batch.labels, p.controls.thresholds)
+        told = batch.served, batch.labels
+        p.policy.follow_labels(*told, p.controls.thresholds, batch.reviewed.weights)
         self.healer.advise_retrain()
         p.scoreboard.end_batch(challenger)
         self.journal.measure(measurement_of(p, scored=True))
@@ -233,7 +234,7 @@ class Pipeline:
     def _score(self, batch: LabelledBatch) -> None:
         p = self.parts
         p.history.measure_served(batch, p.policy.point.threshold)
-        served = p.policy.score(batch.served, batch.labels)
+        served = p.policy.score(batch.served, batch.labels, batch.reviewed.weights)
         p.scoreboard.score(
             batch,
             served,

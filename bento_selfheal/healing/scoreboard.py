@@ -9,11 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bento_selfheal.config.thresholds import Thresholds
+from bento_selfheal.core.records import PredictionRecord
 from bento_selfheal.healing.evidence.retrain import RetrainAdvice
 from bento_selfheal.healing.evidence.rule_record import RuleRecord
 from bento_selfheal.healing.labels.batches import LabelledBatch
 from bento_selfheal.scoring.losses import cost_of
+from bento_selfheal.scoring.review import Review
 from bento_selfheal.scoring.scores import NOTHING, Scores, log_loss_gain
+
+REVIEWED = ("asked", "by_chance", "never")
 
 
 @dataclass
@@ -35,13 +39,27 @@ class Counts:
     champion: Scores = NOTHING
     baseline: Scores = NOTHING
     challenger: Scores = NOTHING
-    classes: list[int] = field(default_factory=list)
+    classes: list[float] = field(default_factory=list)
     """Labelled rows of each class that was seen, by its index."""
+    review: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REVIEWED, 0))
+    """Rows of which only some are looked at: asked for in any case, by chance, and never."""
 
-    def label(self, labels: NDArray[np.float32]) -> None:
-        """Count labels by their class, ``(n,)``."""
-        new = np.bincount(labels.astype(np.int64), minlength=len(self.classes))
-        new[: len(self.classes)] += np.asarray(self.classes, dtype=np.int64)
+    def answered(self, entry: PredictionRecord) -> None:
+        """Count the rows of a request."""
+        self.predicted += len(entry.probabilities)
+        if not entry.review:
+            return
+        review = Review.unpack(entry.review, len(entry.probabilities))
+        certain, asked = int(review.certain.sum()), int(review.asked(entry.request).sum())
+        others = len(review.certain) - certain
+        known = certain, asked - certain, 0 if review.explored else others
+        self.review = {name: self.review[name] + n for name, n in zip(REVIEWED, known, strict=True)}
+
+    def label(self, labels: NDArray[np.float32], weights: NDArray[np.float64] | None) -> None:
+        """Count labels by their class, ``(n,)``, each for one or for its weight."""
+        new = np.bincount(labels.astype(np.int64), weights, minlength=len(self.classes))
+        known = np.asarray(self.classes, dtype=np.float64)
+        new = new + np.pad(known, (0, len(new) - len(known))).astype(new.dtype)
         self.classes = new.tolist()
 
 
@@ -87,17 +105,20 @@ class Scoreboard:
             champion_answers: What serves now says of it.
             costs: What mistakes cost.
         """
-        baseline = Scores.of(batch.baseline, batch.labels)
+        weights = batch.reviewed.weights
+        baseline = Scores.of(batch.baseline, batch.labels, weights=weights)
         self.counts.champion += champion
         self.counts.baseline += baseline
-        self.counts.label(batch.labels)
+        self.counts.label(batch.labels, weights)
         lift = champion.accuracy - baseline.accuracy
         both = (challenger_answers, champion_answers)
-        reached = max(Scores.of(answers, batch.labels).accuracy for answers in both)
-        self.advice.labelled(lift, reached)
+        reached = max(Scores.of(a, batch.labels, weights=weights).accuracy for a in both)
+        self.advice.labelled(lift, reached, None if weights is None else champion.rows)
         self.delay = batch.delay
         self.rules.update(batch.features, batch.labels)
-        self.counts.log_loss_gain += log_loss_gain(batch.served, batch.baseline, batch.labels)
+        self.counts.log_loss_gain += log_loss_gain(
+            batch.served, batch.baseline, batch.labels, weights
+        )
         self.last = {
             "batch": self.counts.labelled_batches,
             "champion": champion.as_dict(),

@@ -6,7 +6,7 @@ from typing import Any
 
 from bento_selfheal.healing.parts import Parts
 from bento_selfheal.scoring.losses import cost_of
-from bento_selfheal.scoring.scores import batch_interval, majority_accuracy
+from bento_selfheal.scoring.scores import majority_accuracy
 
 
 def status_of(p: Parts) -> dict[str, Any]:
@@ -22,6 +22,7 @@ def status_of(p: Parts) -> dict[str, Any]:
         "labels": _labels(p),
         "new_classes": p.batches.new_classes.status(),
         "unreported": p.batches.maturity.status(),
+        "review": _review(p),
         "cursors": {"predictions": p.cursors.predictions, "feedback": p.cursors.feedback},
         "thresholds": p.controls.thresholds.model_dump(),
     }
@@ -47,7 +48,7 @@ def _standing(p: Parts) -> dict[str, Any]:
 def _worth(p: Parts) -> dict[str, Any]:
     """What was answered, and what it was worth."""
     counts, costs = p.scoreboard.counts, p.controls.thresholds
-    lift = batch_interval(p.scoreboard.advice.lifts)
+    lift = p.scoreboard.advice.lift
     return {
         "predicted_rows": counts.predicted,
         "batches": counts.batches,
@@ -121,3 +122,18 @@ def _labels(p: Parts) -> dict[str, Any]:
         "refused": counts.refused,
         "delay_seconds": p.scoreboard.delay,
     }
+
+
+def _review(p: Parts) -> dict[str, Any]:
+    """Which rows are looked at, and for which of them the figures speak."""
+    s, rows = p.settings, p.scoreboard.counts.review
+    if s.review == "all":
+        known = "every row's label is asked for"
+    elif s.review_explored:
+        known = f"figures speak for all rows: {s.review_explored:.1%} of the others are asked for"
+    else:
+        known = (
+            "figures speak only for rows that are looked at: of the others nothing is known, and "
+            "nothing is promoted; set review_explored"
+        )
+    return {"rule": s.review, "explored": s.review_explored, "rows": rows, "known": known}

@@ -14,15 +14,18 @@ from numpy.typing import NDArray
 from bento_selfheal.core.decision import THRESHOLD, Numbers, decide_classes
 from bento_selfheal.scoring.probabilities import cross_entropy, targets
 
+TINY = 1e-12
+
 
 @dataclass(frozen=True)
 class Scores:
-    """The four counts of a binary decision, and the figures computed from them."""
+    """The four counts of a binary decision, and the figures computed from them; sums of weights
+    where rows stand for others."""
 
-    tp: int
-    tn: int
-    fp: int
-    fn: int
+    tp: float
+    tn: float
+    fp: float
+    fn: float
 
     @classmethod
     def of(
@@ -30,17 +33,19 @@ class Scores:
         probabilities: NDArray[np.float32],
         labels: NDArray[np.generic],
         threshold: float | Numbers = THRESHOLD,
+        weights: NDArray[np.float64] | None = None,
     ) -> Scores:
         """Count decisions against labels, indices of classes, ``(n,)``.
 
-        The threshold is one for all rows, or one for each, ``(n,)``.
+        The threshold is one for all rows, or one for each, ``(n,)``. Each row counts for one, or
+        for its weight, ``(n,)``.
 
         Of many classes the first is the negative one: an answer that names it counts as ``tn`` or
         ``fn``, any other as ``tp`` or ``fp``.
         """
         said, true = decide_classes(np.asarray(probabilities), threshold), np.asarray(labels)
         kinds = 2 * (said > 0) + (said == true)
-        fn, tn, fp, tp = np.bincount(kinds, minlength=4).tolist()
+        fn, tn, fp, tp = np.bincount(kinds, weights, minlength=4).tolist()
         return cls(tp=tp, tn=tn, fp=fp, fn=fn)
 
     def __add__(self, other: Scores) -> Scores:
@@ -54,7 +59,7 @@ class Scores:
         )
 
     @property
-    def rows(self) -> int:
+    def rows(self) -> float:
         """How many rows were counted."""
         return self.tp + self.tn + self.fp + self.fn
 
@@ -110,7 +115,7 @@ def recalls_of(decided: NDArray[np.generic], labels: NDArray[np.generic]) -> dic
     return {int(i): float((decided[labels == i] == i).mean()) for i in np.unique(labels)}
 
 
-def majority_accuracy(counts: Sequence[int]) -> float:
+def majority_accuracy(counts: Sequence[float]) -> float:
     """Accuracy of always answering the commonest class, which is known only afterwards.
 
     Args:
@@ -135,8 +140,10 @@ class Interval:
         return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
 
 
-def batch_interval(values: Sequence[float]) -> Interval:
+def batch_interval(values: Sequence[float], weights: Sequence[float] | None = None) -> Interval:
     """Mean of per-batch values with a 95 % interval from non-overlapping batch means.
+
+    Each batch counts for one, or for its weight: the rows that its labels stand for.
 
     Neighbouring batches of a stream resemble each other, so they are first joined into at
     most 20 blocks, whose means are nearly independent (batch means, Law & Kelton). The
@@ -148,8 +155,16 @@ def batch_interval(values: Sequence[float]) -> Interval:
     count = min(20, len(each))
     sizes = np.full(count, len(each) // count)
     sizes[: len(each) % count] += 1
-    blocks = np.add.reduceat(each, np.cumsum(sizes) - sizes) / sizes
-    mean = float(each.mean())
+    starts = np.cumsum(sizes) - sizes
+    if weights is None:
+        blocks, mean = np.add.reduceat(each, starts) / sizes, float(each.mean())
+    else:
+        counts = np.asarray(weights, dtype=np.float64)
+        within = np.maximum(np.add.reduceat(counts, starts), TINY)
+        mean = float(each @ counts / max(counts.sum(), TINY))
+        # Blocks of few rows say less: each counts as far as its rows move the mean.
+        shares = within / within.sum() * count
+        blocks = mean + shares * (np.add.reduceat(each * counts, starts) / within - mean)
     half = _student_975(count - 1) * float(blocks.std(ddof=1)) / math.sqrt(count)
     return Interval(mean, mean - half, mean + half)
 
@@ -167,12 +182,18 @@ def log_loss_gain(
     champion: NDArray[np.floating[Any]],
     shadow: NDArray[np.floating[Any]],
     labels: NDArray[np.floating[Any]],
+    weights: NDArray[np.float64] | None = None,
 ) -> float:
-    """Sum of the shadow's log loss less the champion's over labelled rows, in nats."""
+    """Sum of the shadow's log loss less the champion's over labelled rows, in nats; each row counts
+    for one, or for its weight, ``(n,)``."""
     truth = torch.from_numpy(np.asarray(labels, dtype=np.float32))
 
     def loss(p: NDArray[np.floating[Any]]) -> float:
         each = torch.from_numpy(np.asarray(p, dtype=np.float32))
+        if weights is not None:
+            rows = ((each[i : i + 1], truth[i : i + 1]) for i in range(len(each)))
+            lost = [float(cross_entropy(q, targets(y, q))) for q, y in rows]
+            return float(np.dot(lost, weights))
         return float(cross_entropy(each, targets(truth, each))) * len(truth)
 
     return loss(shadow) - loss(champion)

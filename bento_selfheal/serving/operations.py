@@ -13,6 +13,7 @@ from bento_selfheal.core.going_back import previous_snapshot
 from bento_selfheal.core.records import Event, Promotion, PromotionKind, Snapshot
 from bento_selfheal.errors import CommandError
 from bento_selfheal.packaging.adapters import Registry
+from bento_selfheal.serving.review_queue import ReviewQueue
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.spans import Telemetry
@@ -43,6 +44,7 @@ class Operations:
         registry: Verifies and loads snapshots.
         worker: Describes this worker.
         telemetry: Records spans.
+        queue: Finds rows for people to look at.
     """
 
     def __init__(
@@ -51,7 +53,9 @@ class Operations:
         registry: Registry,
         worker: Callable[[], dict[str, Any]],
         telemetry: Telemetry,
+        queue: ReviewQueue,
     ) -> None:
+        self._queue = queue
         self._telemetry = telemetry
         self._store = store
         self._registry = registry
@@ -75,6 +79,10 @@ class Operations:
             asdict(KeptSnapshot(**vars(s), serving=s.version == serving, previous=s == previous))
             for s in snapshots
         ]
+
+    def review(self, limit: int) -> list[dict[str, Any]]:
+        """Rows whose labels are asked for and have not come yet."""
+        return self._queue.rows(limit)
 
     def rollback(self, version: int | None, by: str = "operator") -> Promotion:
         """Promote an older snapshot, verified first; workers follow even if no runner is alive.

@@ -22,6 +22,7 @@ from bento_selfheal.errors import InvalidInput, StoreError
 from bento_selfheal.labelling.classes import LabelReader
 from bento_selfheal.packaging.opening import open_embedder, open_package
 from bento_selfheal.packaging.package import PackageInfo
+from bento_selfheal.scoring.review import Review, Reviewer
 from bento_selfheal.serving.answering.computing import Computed, Computing
 from bento_selfheal.serving.feedback import FeedbackIntake
 from bento_selfheal.serving.follower import Champion, Follower
@@ -33,6 +34,7 @@ from bento_selfheal.serving.reading.network_inputs import NetworkInputs
 from bento_selfheal.serving.reading.request_embedder import RequestEmbedder
 from bento_selfheal.serving.reading.rows import RowReader
 from bento_selfheal.serving.reading.typed_rows import TypedRowReader
+from bento_selfheal.serving.review_queue import ReviewQueue
 from bento_selfheal.telemetry.spans import Telemetry
 
 SLACK = 1.1
@@ -51,6 +53,10 @@ class Answer:
     """``(n,)`` of two classes, ``(n, classes)`` of more."""
     champion: Champion
     """The model that answered, with its threshold."""
+    review: Review | None = None
+    """Which rows are looked at; None where all are."""
+    request: bytes = b""
+    """The request's key."""
 
     @property
     def ids(self) -> list[str]:
@@ -94,6 +100,10 @@ class Worker:
             self.store, registry, interval=settings.tuning.follow_interval, telemetry=telemetry
         )
         self.computing = Computing(self.follower, self.package)
+        self._reviewer = Reviewer(
+            settings.review, settings.review_share, settings.review_explored,
+            self.package.baseline(self.package.reference_rows),
+        )  # fmt: skip
         self.monitor = (
             DataMonitor(
                 info.features, info.classes, columns=info.columns, hidden=info.hidden_columns,
@@ -105,7 +115,8 @@ class Worker:
             self.store, self.signer, self.keys, self._read_one, LabelReader(info.classes),
             settings.max_rows, self.monitor, days=settings.feedback_days,
         )  # fmt: skip
-        self.operations = Operations(self.store, registry, self.describe, telemetry)
+        queue = ReviewQueue(self.store, self.signer, info, lambda: self.follower.champion.threshold)
+        self.operations = Operations(self.store, registry, self.describe, telemetry, queue)
 
     def start(self) -> None:
         """Follow promotions and write the log from now on."""
@@ -156,18 +167,20 @@ class Worker:
         champion, rows, probabilities = computed.champion, computed.rows, computed.probabilities
         logged = self.sample_rate >= 1 or self._draw.random() < self.sample_rate
         request, token = self.signer.issue(len(rows), logged=logged)
+        review = self._reviewer.review(probabilities, champion.threshold)
         if logged:
             self.log.append(
                 PredictionRecord(
                     request, rows, probabilities, champion.version, time.time(),
                     inputs=computed.inputs, keys=keys,
+                    review=b"" if review is None else review.pack(),
                 )
             )  # fmt: skip
         if self.monitor is not None:
             self.monitor.append(
                 Predicted(token, rows, probabilities, champion.threshold, champion.version)
             )
-        return Answer(token, probabilities, champion)
+        return Answer(token, probabilities, champion, review, request)
 
     def decide(self, answer: Answer) -> list[Label]:
         """The class of each row at the threshold of the champion that answered."""

@@ -31,6 +31,7 @@ from bento_selfheal.healing.labels.join import row_key
 from bento_selfheal.healing.pipeline import Pipeline
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.probabilities import decide_probabilities, predict_probabilities
+from bento_selfheal.scoring.review import Review, Reviewer
 from bento_selfheal.scoring.scores import majority_accuracy
 from bento_selfheal.simulation.driver import Actions, BatchReport
 from bento_selfheal.simulation.figures import Figures, alarm_shares, figures_of
@@ -38,6 +39,9 @@ from bento_selfheal.simulation.memory import MemorySnapshots, WaitingRows
 from bento_selfheal.simulation.streams import LabelsOwed, Stream
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry.spans import Telemetry
+
+SEEDS, MOST_BATCHES = 256, 2**32
+"""Of the keys of requests, which make each seed draw other rows to look at."""
 
 
 class Backtest:
@@ -72,6 +76,11 @@ class Backtest:
         self.events: list[Event] = []
         self._seq, self._seconds = 0, 1.0
         self._waiting = WaitingRows(self.parts.batches.maturity)
+        self._seed = settings.seed
+        self._reviewer = Reviewer(
+            settings.review, settings.review_share, settings.review_explored,
+            package.baseline(package.reference_rows),
+        )  # fmt: skip
         self._answers: dict[str, list[NDArray[np.float32]]] = {
             name: [] for name in ("frozen", "champion", "challenger", "labels", "thresholds")
         }
@@ -89,7 +98,7 @@ class Backtest:
 
         Args:
             stream: Rows with their true labels.
-            labelled: Which rows a label comes for, ``(n,)``; all when not given.
+            labelled: Which rows a label comes for, ``(n,)``; all that are asked for when not given.
             sources: Who gives each label, ``(n,)``.
             told: The labels that are given, where they are not the true ones, ``(n,)``.
             delays: How many rows are predicted between each row and its label, ``(n,)``; all as the
@@ -111,7 +120,7 @@ class Backtest:
             asked_at[number] = asked
             for place in owed.due(number * stream.batch):
                 due, row = place // stream.batch + 1, place % stream.batch
-                if labelled is None or labelled[place]:
+                if asked_of(asked_at[due])[row] and (labelled is None or labelled[place]):
                     source = None if sources is None else sources[place]
                     label = int(given[place])
                     new = stream.new_classes.get(label)
@@ -274,8 +283,12 @@ class Backtest:
         champion = self.parts.lineage.champion
         probabilities = decide_probabilities(champion, hidden, frozen=shadow)
         version = self.parts.lineage.serving_version
-        key, time = number.to_bytes(12, "big"), number * self._seconds
-        return PredictionRecord(key, rows, probabilities, version, time, seq=number)
+        key = (self._seed % SEEDS * MOST_BATCHES + number).to_bytes(12, "big")
+        review = self._reviewer.review(probabilities, self.parts.policy.point.threshold)
+        return PredictionRecord(
+            key, rows, probabilities, version, number * self._seconds, seq=number,
+            review=b"" if review is None else review.pack(),
+        )  # fmt: skip
 
     def _label(
         self,
@@ -298,3 +311,11 @@ class Backtest:
         self.events += self.pipeline.collect().events
         for snapshot in self.pipeline.surplus():
             self._snapshots.delete(snapshot.tag)
+
+
+def asked_of(asked: PredictionRecord) -> NDArray[np.bool_]:
+    """For which rows of a request a label is asked for, ``(n,)``."""
+    rows = len(asked.probabilities)
+    if not asked.review:
+        return np.ones(rows, dtype=bool)
+    return Review.unpack(asked.review, rows).asked(asked.request)

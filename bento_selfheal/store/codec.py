@@ -76,6 +76,7 @@ def prediction_row(r: PredictionRecord) -> dict[str, Any]:
         "features": pack(r.features),
         "probabilities": pack(r.probabilities),
         "own_keys": r.keys or None,
+        "review": r.review or None,
     }
 
 
@@ -91,6 +92,7 @@ def prediction(r: Row[Any]) -> PredictionRecord:
         time=r.time,
         seq=r.seq,
         keys=bytes(r.own_keys or b""),
+        review=bytes(r.review or b""),
     )
 
 

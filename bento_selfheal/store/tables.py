@@ -58,6 +58,8 @@ predictions = Table(
     Column("probabilities", LargeBinary, nullable=False),
     # The hash of each row's own key, 16 bytes a row.
     Column("own_keys", LargeBinary),
+    # Which rows are looked at: the chance of the others, 8 bytes, and a bit a row; null: all are.
+    Column("review", LargeBinary),
     sqlite_autoincrement=True,
 )
 

@@ -33,6 +33,10 @@ CLASSES_HEADER = "selfheal-classes"
 THRESHOLD_HEADER = "selfheal-threshold"
 VERIFIED_HEADER = "selfheal-verified"
 VERSION_HEADER = "selfheal-model-version"
+REVIEW_HEADER = "selfheal-review"
+"""Of an answer that is a NumPy file, where only some rows are looked at: a JSON object with
+`explored`, the probability of most rows, and two bitmaps in base64, a bit a row, the first row in
+the highest bit: `certain`, whether it is 1, and `asked`, whether the label is asked for."""
 FACTS_HEADER = "selfheal-facts"
 """Of a request whose body is one input: its facts, a JSON object."""
 KEYS_HEADER = "selfheal-keys"
@@ -100,6 +104,10 @@ LabelValue = Annotated[
 ]
 
 
+def _is_missing(value: Any) -> bool:
+    return value is None
+
+
 class Predictions(BaseModel):
     """One entry per row, in the order of the rows."""
 
@@ -130,6 +138,11 @@ class Predictions(BaseModel):
     """False while no label has confirmed the threshold."""
     model_version: int
     """Version of the snapshot that answered."""
+    review: list[bool] | None = Field(default=None, exclude_if=_is_missing)
+    """Whether the row's label is asked for. Like the next field, there where the setting `review`
+    is not `all`."""
+    review_probability: list[float] | None = Field(default=None, exclude_if=_is_missing)
+    """How likely that was."""
 
 
 class FeedbackItem(BaseModel):

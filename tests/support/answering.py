@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.deployment.deploy import prepare
@@ -16,9 +17,9 @@ from bento_selfheal.telemetry.spans import Telemetry
 
 
 @contextmanager
-def quiet_worker(package: Package, state: Path) -> Iterator[Worker]:
+def quiet_worker(package: Package, state: Path, **more: Any) -> Iterator[Worker]:
     """A worker that is not followed or logged by any thread."""
-    settings = Settings(model=package.tag, state_dir=state, monitor=True)
+    settings = Settings(model=package.tag, state_dir=state, monitor=True, **more)
     prepare(settings)
     worker = Worker(settings, Telemetry())
     yield worker

@@ -152,7 +152,7 @@ class Healer:
         challenger = batch.answers(p.line.challenger.answers)
         if trial is None or p.controls.paused:
             # The threshold follows the labels also while nothing heals.
-            p.policy.labelled(champion, challenger, batch.labels)
+            p.policy.labelled(champion, challenger, batch.labels, batch.reviewed.weights)
             return
         self._note_scores(trial, batch, champion, challenger)
         verdict = self._verdict(trial, batch, champion, challenger)
@@ -175,14 +175,14 @@ class Healer:
     ) -> None:
         """Keep what champion and challenger said before they trained on these rows."""
         p = self._parts
-        scores = p.policy.score(challenger, batch.labels)
+        scores = p.policy.score(challenger, batch.labels, batch.reviewed.weights)
         trial.scores += scores
         trial.first_label = trial.first_label or batch.rows[0].feedback_seq
         trial.last_label = batch.rows[-1].feedback_seq
         p.scoreboard.counts.challenger += scores
         if trial.fresh:
             p.history.measure(trial.version, scores)
-        p.policy.labelled(champion, challenger, batch.labels)
+        p.policy.labelled(champion, challenger, batch.labels, batch.reviewed.weights)
 
     def _verdict(
         self,
@@ -197,9 +197,12 @@ class Healer:
         losses = row_losses(champion, batch.labels, costs)
         with self._telemetry.span(names.GATE, {names.VERSION: trial.version}) as span:
             gains = losses - row_losses(challenger, batch.labels, costs)
-            rarity = p.buffer.rows().rarity
-            p.line.ranking.add(challenger, champion, batch.baseline, batch.labels, rarity)
-            verdict = p.line.judge(gains, rarity, p.one_sided.objection)
+            rarity, reviewed = p.buffer.rows().rarity, batch.reviewed
+            said = challenger, champion, batch.baseline
+            p.line.ranking.add(*said, batch.labels, rarity, reviewed.weights)
+            proves = reviewed.proves
+            scale = None if reviewed.weights is None else reviewed.scale[proves]
+            verdict = p.line.judge(gains[proves], rarity, scale, p.one_sided.objection)
             span.set_attribute(names.OUTCOME, "promote" if verdict.promote else "wait")
             span.set_attribute(names.REASON, verdict.reason)
             span.set_attributes({f"{names.EVIDENCE}.{k}": v for k, v in verdict.evidence.items()})

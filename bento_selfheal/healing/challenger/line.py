@@ -129,16 +129,23 @@ class ChallengerLine:
         """What the challenger says of rows ``(n, features)``."""
         return probabilities_or_half(self.challenger.answers, rows)
 
-    def judge(self, gains: NDArray[np.float64], rarity: float, objection: str = "") -> Verdict:
+    def judge(
+        self,
+        gains: NDArray[np.float64],
+        rarity: float,
+        scale: NDArray[np.float64] | None = None,
+        objection: str = "",
+    ) -> Verdict:
         """Let the gate look at newly labelled rows.
 
         Args:
             gains: The champion's losses less the challenger's, ``(n,)``.
             rarity: How rare the rarest class is (`LabelledRows.rarity`).
+            scale: What each counts where only some rows are looked at, ``(n,)``.
             objection: Why nothing may be promoted on these labels (`OneSided.objection`).
         """
         before, proven = self.position, self.gate.proven
-        verdict = self.gate.update(gains, rarity, self.challenger.rows_per_label)
+        verdict = self.gate.update(gains, rarity, self.challenger.rows_per_label, scale)
         refused = verdict.promote and (objection or self._below_floor() or self.ranking.refusal())
         if refused:
             self.gate.proven = proven  # what has not served yet has not proven itself

@@ -33,8 +33,9 @@ class ThresholdCalibration:
     """
 
     def __init__(self) -> None:
-        # The champion's answers, the challenger's and the labels.
+        # The champion's answers, the challenger's and the labels, and what each row stands for.
         self._columns: tuple[deque[float], ...] = tuple(deque(maxlen=HISTORY) for _ in range(3))
+        self._weights: deque[float] = deque(maxlen=HISTORY)
         self.unlabelled: deque[float] = deque(maxlen=NEWEST_ROWS)
 
     def __len__(self) -> int:
@@ -44,21 +45,29 @@ class ThresholdCalibration:
         """Take answers of the champion whose labels are not known."""
         self.unlabelled.extend(float(p) for p in probabilities)
 
-    def labelled(self, champion: Numbers, challenger: Numbers, labels: Numbers) -> None:
-        """Take newly labelled rows, each ``(n,)``."""
+    def labelled(
+        self,
+        champion: Numbers,
+        challenger: Numbers,
+        labels: Numbers,
+        weights: Numbers | None = None,
+    ) -> None:
+        """Take newly labelled rows, each ``(n,)``; without weights each stands for itself."""
         for column, fresh in zip(self._columns, (champion, challenger, labels), strict=True):
             column.extend(fresh.tolist())
+        self._weights.extend([1.0] * len(labels) if weights is None else weights.tolist())
 
     def of_challenger(self) -> ThresholdCalibration:
         """What it would be if the challenger served: its answers are the champion's."""
         out = ThresholdCalibration()
         _, challenger, labels = self._columns
         out._columns = challenger.copy(), challenger.copy(), labels.copy()
+        out._weights = self._weights.copy()
         return out
 
     def rescored(self, champion: Numbers, challenger: Numbers, labels: Numbers) -> None:
         """Another model serves now: these rows, that it was not trained on, are all that counts."""
-        for column in (*self._columns, self.unlabelled):
+        for column in (*self._columns, self._weights, self.unlabelled):
             column.clear()
         self.labelled(champion, challenger, labels)
 
@@ -71,7 +80,8 @@ class ThresholdCalibration:
         champion, _, known = self._columns
         answers, labels = (torch.tensor(c, dtype=torch.float64) for c in (champion, known))
         age = torch.arange(len(answers) - 1, -1, -1, dtype=torch.float64)
-        weights = torch.pow(0.5, age / HALF_LIFE)
+        stands_for = torch.tensor(self._weights, dtype=torch.float64)
+        weights = torch.pow(0.5, age / HALF_LIFE) * stands_for
         said = Recalibration(answers, labels, weights)(answers)
         # Halfway in log odds: at the dear end of the scale a recalibration rests on few labels.
         risk = from_logits((logits(said) + logits(answers)) / 2)
@@ -83,15 +93,29 @@ class ThresholdCalibration:
         newest = [*list(self._columns[0])[-LATEST:], *self.unlabelled][-NEWEST_ROWS:]
         if len(newest) < FIRST_ROWS:
             return OperatingPoint()
-        at = float(np.quantile(np.asarray(newest), 1 - flagged, method="higher"))
+        own = [*list(self._weights)[-LATEST:], *[1.0] * len(self.unlabelled)][-NEWEST_ROWS:]
+        if set(own) == {1.0}:
+            at = float(np.quantile(np.asarray(newest), 1 - flagged, method="higher"))
+        else:
+            at = float(np.quantile(newest, 1 - flagged, weights=own, method="inverted_cdf"))
         return OperatingPoint(float(np.nextafter(np.float32(at), np.float32(2))), kind)
 
     def state(self) -> dict[str, Any]:
         """As JSON values, for the checkpoint."""
-        return {"rows": list(zip(*self._columns, strict=True)), "unlabelled": list(self.unlabelled)}
+        return {
+            "rows": list(zip(*self._columns, strict=True)),
+            "unlabelled": list(self.unlabelled),
+            "weights": list(self._weights),
+        }
 
-    def restore(self, rows: Sequence[Sequence[float]], unlabelled: Sequence[float]) -> None:
-        """Put back what a checkpoint kept."""
+    def restore(
+        self,
+        rows: Sequence[Sequence[float]],
+        unlabelled: Sequence[float],
+        weights: Sequence[float] | None = None,
+    ) -> None:
+        """Put back what a checkpoint kept; those of earlier releases know no weights."""
+        self._weights.extend([1.0] * len(rows) if weights is None else weights)
         for column, kept in zip(self._columns, zip(*rows, strict=True), strict=False):
             column.extend(kept)  # without rows there are no columns
         self.unlabelled.extend(unlabelled)
@@ -122,9 +146,14 @@ class ThresholdPolicy:
             self._journal.note("operating_point", {**point.as_dict(), "reason": reason})
         self.point = point
 
-    def score(self, answers: NDArray[np.float32], labels: NDArray[np.float32]) -> Scores:
-        """What answers are worth at the threshold in force."""
-        return Scores.of(answers, labels, self.point.threshold)
+    def score(
+        self,
+        answers: NDArray[np.float32],
+        labels: NDArray[np.float32],
+        weights: NDArray[np.float64] | None = None,
+    ) -> Scores:
+        """What answers are worth at the threshold in force, each for one or for its weight."""
+        return Scores.of(answers, labels, self.point.threshold, weights)
 
     def answered(self, answers: NDArray[np.float32]) -> None:
         """Take answers of the champion whose labels are not known."""
@@ -136,10 +165,11 @@ class ThresholdPolicy:
         champion: NDArray[np.float32],
         challenger: NDArray[np.float32],
         labels: NDArray[np.float32],
+        weights: NDArray[np.float64] | None = None,
     ) -> None:
         """Take what both models say of newly labelled rows, before either trains on them."""
         if self._binary:
-            self.calibration.labelled(champion, challenger, labels)
+            self.calibration.labelled(champion, challenger, labels, weights)
 
     def hold_share(self, share: float) -> None:
         """While the world drifts and no label comes, hold the share of flags; nothing else."""
@@ -147,13 +177,18 @@ class ThresholdPolicy:
         self.put(point, "no label comes")
 
     def follow_labels(
-        self, served: NDArray[np.float32], labels: NDArray[np.float32], costs: Thresholds
+        self,
+        served: NDArray[np.float32],
+        labels: NDArray[np.float32],
+        costs: Thresholds,
+        weights: NDArray[np.float64] | None = None,
     ) -> None:
         """Let the threshold follow costs and capacity; end what no label had verified."""
         if not self._binary:
             return
         if self.point.kind is PointKind.UNVERIFIED:
-            corrected, plain = self.score(served, labels), Scores.of(served, labels)
+            corrected = self.score(served, labels, weights)
+            plain = Scores.of(served, labels, weights=weights)
             if corrected.accuracy >= plain.accuracy:
                 return
             self.put(

@@ -118,7 +118,8 @@ class RollbackWatch:
         costs = self._controls.thresholds
         would = own.answers(self._lineage.predecessor_model)
         losses = row_losses(own.served, own.labels, costs)
-        why = self.regret.update(losses - row_losses(would, own.labels, costs))
+        regrets = losses - row_losses(would, own.labels, costs)
+        why = self.regret.update(regrets * own.reviewed.watched)
         if not why or self._controls.paused:
             return None
         self.regret.restart()
@@ -138,7 +139,7 @@ class RollbackWatch:
         own = batch.only(np.flatnonzero(watched))
         if len(own) * 2 < len(batch):
             return None
-        scores = Scores.of(own.served, own.labels, threshold)
+        scores = Scores.of(own.served, own.labels, threshold, own.reviewed.weights)
         self.health.begin(scores.accuracy, scores.f1)
         alarm = self.health.update(scores.accuracy, scores.f1, self._controls.thresholds)
         if alarm is None or self._controls.paused:

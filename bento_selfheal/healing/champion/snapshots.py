@@ -167,14 +167,17 @@ class SnapshotHistory:
             return
         total = self.measured[version] = self.measured.get(version, NOTHING) + scores
         self.snapshots[version] = self.changed[version] = replace(
-            self.snapshots[version], accuracy=total.accuracy, f1=total.f1, rows=total.rows
+            self.snapshots[version], accuracy=total.accuracy, f1=total.f1, rows=round(total.rows)
         )
 
     def measure_served(self, batch: LabelledBatch, threshold: float) -> None:
         """Add what each version answered of a labelled batch."""
         for version in sorted({int(v) for v in batch.versions} & self.snapshots.keys()):
             own = batch.versions == version
-            self.measure(version, Scores.of(batch.served[own], batch.labels[own], threshold))
+            stands_for = batch.reviewed.weights
+            weights = None if stands_for is None else stands_for[own]
+            scores = Scores.of(batch.served[own], batch.labels[own], threshold, weights)
+            self.measure(version, scores)
 
     def collect(self) -> dict[int, Snapshot]:
         """Hand over what changed, once."""

@@ -68,6 +68,8 @@ class Gate:
     trial_rows: int
     advance_rows: int = 100
     process: EProcess = field(default_factory=EProcess)
+    proof: float = 0.0
+    """Rows of the running evidence, those that stand for few others for a part of one."""
     trials: int = 1
     """Number of the trial that runs."""
     proven: bool = False
@@ -82,6 +84,7 @@ class Gate:
         gains: NDArray[np.floating[Any]],
         rarity: float = 1.0,
         rows_per_label: float = 1.0,
+        scale: NDArray[np.float64] | None = None,
     ) -> Verdict:
         """Take the champion's losses less the challenger's on newly labelled rows, ``(n,)``.
 
@@ -90,16 +93,20 @@ class Gate:
         ``rows_per_label`` rows are answered for each label, an advance takes as many fewer labels,
         5 at the least: a line that waited for as many as ever would serve what the world has left
         behind.
+
+        Where only some rows are looked at, ``scale`` is what each difference counts, ``(n,)`` in
+        [0, 1] (`Reviewed.scale`), and an advance waits for as many rows of full scale.
         """
-        self.process.update(gains, MEMORY * rarity)
+        self.process.update(gains if scale is None else gains * scale, MEMORY * rarity)
+        self.proof += len(gains) if scale is None else float(scale.sum())
         evidence = self.evidence()
         by = "lower" if self.process.mean >= 0 else "higher"
         gain = f"loss {by} by {abs(self.process.mean):.4f} on {self.process.count} new labels"
         if self.proven:
             wanted = max(self.advance_rows * rarity / rows_per_label, LEAST_ADVANCE)
-            if self.process.count < wanted and not self.process.reaches(self.alpha):
+            if self.proof < wanted and not self.process.reaches(self.alpha):
                 return Verdict(False, "too few labels since the last look", evidence)
-            fewer = max(self.advance_rows * rarity / self.process.count, 1.0)
+            fewer = max(self.advance_rows * rarity / self.proof, 1.0)
             if self.process.mean >= -self.process.error * math.sqrt(fewer):
                 return Verdict(True, f"a proven line goes on: {gain}", evidence)
             self.restart()  # an old loss must not outweigh a new gain
@@ -127,7 +134,7 @@ class Gate:
 
     def restart(self) -> None:
         """Begin to compare anew."""
-        self.process = EProcess()
+        self.process, self.proof = EProcess(), 0.0
 
     def renew(self) -> None:
         """Another line begins, which has yet to prove itself; its trial has its own share."""
@@ -137,12 +144,14 @@ class Gate:
 
     def state(self) -> dict[str, Any]:
         """As JSON values, for the checkpoint."""
-        return {"process": asdict(self.process), "trials": self.trials, "proven": self.proven}
+        own = {"proof": self.proof, "trials": self.trials, "proven": self.proven}
+        return {"process": asdict(self.process), **own}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` gave."""
         self.process = EProcess(**state["process"])
         self.trials, self.proven = state["trials"], state["proven"]
+        self.proof = state.get("proof", self.process.count)
 
 
 @dataclass

@@ -31,6 +31,7 @@ class RankingGuard:
     def __init__(self) -> None:
         self._said: NDArray[np.float32] | None = None
         self._labels: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
+        self._weights: NDArray[np.float64] = np.zeros(0)
 
     def add(
         self,
@@ -39,6 +40,7 @@ class RankingGuard:
         baseline: NDArray[np.float32],
         labels: NDArray[np.float32],
         rarity: float,
+        weights: NDArray[np.float64] | None = None,
     ) -> None:
         """Take what three models say of newly labelled rows.
 
@@ -48,6 +50,7 @@ class RankingGuard:
             baseline: Those of the frozen model.
             labels: Indices of classes, ``(n,)``.
             rarity: How rare the rarest class is.
+            weights: Rows that each stands for, ``(n,)``; for its own alone where there are none.
         """
         said = np.stack([challenger, champion, baseline]).astype(np.float32)
         if self._said is not None:
@@ -55,16 +58,19 @@ class RankingGuard:
         kept = min(int(WINDOW * rarity), MOST_ROWS)
         self._said = said[:, -kept:]
         self._labels = np.concatenate([self._labels, labels]).astype(np.float32)[-kept:]
+        own = np.ones(len(labels)) if weights is None else weights
+        self._weights = np.concatenate([self._weights, own])[-kept:]
 
     def refusal(self) -> str:
         """Why the challenger may not serve now; empty where it ranks no worse."""
         if self._said is None:
             return ""
         ours, labels = self._said[CHALLENGER], self._labels
-        by_champion = auc_gap(ours, self._said[CHAMPION], labels)
+        weights = None if (self._weights == 1).all() else self._weights
+        by_champion = auc_gap(ours, self._said[CHAMPION], labels, weights)
         if by_champion is None or by_champion[0] > 0:
             return ""
-        by_baseline = auc_gap(ours, self._said[BASELINE], labels)
+        by_baseline = auc_gap(ours, self._said[BASELINE], labels, weights)
         for model, found in (("what serves", by_champion), ("the frozen model", by_baseline)):
             if found is not None and found[0] < -found[1]:
                 return (
@@ -77,10 +83,13 @@ class RankingGuard:
         """As tensors, for the checkpoint; nothing before the first row."""
         if self._said is None:
             return {}
-        said, labels = self._said.copy(), self._labels.copy()
-        return {"said": torch.from_numpy(said), "labels": torch.from_numpy(labels)}
+        kept = (self._said, self._labels, self._weights)
+        said, labels, weights = (torch.from_numpy(values.copy()) for values in kept)
+        return {"said": said, "labels": labels, "weights": weights}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned."""
         if state:
             self._said, self._labels = state["said"].numpy(), state["labels"].numpy()
+            ones = torch.ones(len(self._labels), dtype=torch.float64)  # earlier releases knew none
+            self._weights = state.get("weights", ones).numpy()

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from bento_selfheal.scoring.scores import batch_interval
+from bento_selfheal.scoring.scores import Interval, batch_interval
 
 BATCHES_KEPT = 2000
 LATELY = 5
+LABELS = 25.0
+"""Labels of a batch of before rows stood for others, about."""
 
 
 class RetrainAdvice:
@@ -23,6 +25,7 @@ class RetrainAdvice:
         lifts: Lift of each labelled batch.
         reached: Accuracy of the better of challenger and champion on each labelled batch.
         new_class: Why classes that the model lacks need one; empty while there are few.
+        rows: Rows that the labels of each batch stand for; None while each stands for its own.
     """
 
     def __init__(self, target_accuracy: float, batches: int) -> None:
@@ -30,6 +33,7 @@ class RetrainAdvice:
         self._batches = batches
         self.lifts: list[float] = []
         self.reached: list[float] = []
+        self.rows: list[float] | None = None
         self.new_class = ""
         self._told = False
         self._fallen = ""
@@ -39,8 +43,12 @@ class RetrainAdvice:
         """Why a retrain is needed; empty while healing is enough."""
         return self.new_class or self._fallen
 
-    def labelled(self, lift: float, reached: float) -> None:
-        """Take one labelled batch."""
+    def labelled(self, lift: float, reached: float, rows: float | None = None) -> None:
+        """Take one labelled batch; ``rows`` is what its labels stand for, where that is not their
+        number."""
+        if rows is not None or self.rows is not None:
+            before = self.rows if self.rows is not None else [LABELS] * len(self.lifts)
+            self.rows = [*before, LABELS if rows is None else rows][-BATCHES_KEPT:]
         self.lifts = [*self.lifts, lift][-BATCHES_KEPT:]
         self.reached = [*self.reached, reached][-BATCHES_KEPT:]
 
@@ -59,8 +67,9 @@ class RetrainAdvice:
         newest, lifts = self.reached[-self._batches :], self.lifts[-self._batches :]
         if len(newest) < self._batches:
             return self.retrain
-        reached, lately = float(np.mean(newest)), float(np.mean(newest[-LATELY:]))
-        lift = batch_interval(lifts)
+        rows = None if self.rows is None else self.rows[-self._batches :]
+        reached, lately = _mean(newest, rows), _mean(newest[-LATELY:], rows and rows[-LATELY:])
+        lift = batch_interval(lifts, rows)
         self._fallen = ""
         if max(reached, lately) < self._target_accuracy:
             target = self._target_accuracy
@@ -69,16 +78,29 @@ class RetrainAdvice:
             self._fallen = f"lift has faded to {lift}"
         return self.retrain
 
+    @property
+    def lift(self) -> Interval:
+        """Mean lift of all batches that are kept."""
+        return batch_interval(self.lifts, self.rows)
+
     def state(self) -> dict[str, Any]:
         """As JSON values, for the checkpoint."""
+        kept = {} if self.rows is None else {"rows": self.rows}
         return {
             "lifts": self.lifts, "reached": self.reached, "retrain": self._fallen,
-            "new_class": self.new_class, "told": self._told,
+            "new_class": self.new_class, "told": self._told, **kept,
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` gave."""
         self.lifts, self.reached = state["lifts"], state["reached"]
-        self._fallen = state["retrain"]
+        self._fallen, self.rows = state["retrain"], state.get("rows")
         self.new_class = state.get("new_class", "")  # older releases knew none
         self._told = state.get("told", bool(self._fallen))
+
+
+def _mean(values: list[float], rows: list[float] | None) -> float:
+    """The mean, of each for one or for its rows."""
+    if rows is None or not sum(rows):
+        return float(np.mean(values))
+    return float(np.average(values, weights=rows))

@@ -15,6 +15,7 @@ from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.records import FeedbackRecord
 from bento_selfheal.healing.labels.join import JoinedRow, Joiner
 from bento_selfheal.healing.labels.maturity import Maturity
+from bento_selfheal.healing.labels.reviewed import Reviewed
 from bento_selfheal.healing.labels.set_aside import Answers, SetAside, Sorted
 from bento_selfheal.healing.labels.sources import Sources
 from bento_selfheal.healing.labels.unlearnable import NewClasses, TakenBack
@@ -118,6 +119,11 @@ class LabelledBatch:
         if self.frozen is not None:
             return self.frozen[1]
         return self.package.answer(self.hidden).numpy() if len(self) else self.package.no_answers
+
+    @cached_property
+    def reviewed(self) -> Reviewed:
+        """What the labels stand for."""
+        return Reviewed.of(self.rows)
 
     def answers(self, model: SelfHealingModel) -> NDArray[np.float32]:
         """What a model over the same backbone says of the rows, in the shape of ``served``.

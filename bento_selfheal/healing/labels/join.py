@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bento_selfheal.core.ids import is_logged, issued_at
 from bento_selfheal.core.records import WAITS, FeedbackRecord, Horizon, PredictionRecord
+from bento_selfheal.scoring.review import Review
 
 LATE_SECONDS = 3600.0
 """A prediction that is not in the log so long after its answer never comes."""
@@ -44,6 +45,11 @@ class JoinedRow:
     """JSON of its class, where the packaged model does not have it."""
     unreported: bool = False
     """Whether its label is the class of rows that nobody reports."""
+    weight: float = 1.0
+    """Rows that it stands for in figures: one through how likely it was to be asked for; 0 where
+    it was not asked for."""
+    explored: float = 1.0
+    """Share of the rows around it that are asked for at least; 0 where nothing is known of some."""
 
 
 class Joiner:
@@ -169,6 +175,7 @@ def joined_row(
     """A label with its row, ``(features,)``, and what was answered to it."""
     # A row that came with its features is known by its content, whatever its keys are.
     own = None if prediction is None else prediction.key_of(label.row)
+    weight, explored = (1.0, 1.0) if prediction is None else _reviewed(prediction, label.row)
     return JoinedRow(
         key=own or row_key(label.request, label.row),
         features=features,
@@ -183,4 +190,15 @@ def joined_row(
         new_class=label.new_class,
         asked=-1 if prediction is None else prediction.seq,
         has_own_key=own is not None,
+        weight=weight,
+        explored=explored,
     )
+
+
+def _reviewed(prediction: PredictionRecord, row: int) -> tuple[float, float]:
+    """What the label of a row stands for, and the share of rows around it that is asked for."""
+    if not prediction.review:
+        return 1.0, 1.0
+    review = Review.unpack(prediction.review, len(prediction.probabilities))
+    asked = bool(review.asked(prediction.request)[row])
+    return (1 / float(review.chances[row]) if asked else 0.0), review.explored

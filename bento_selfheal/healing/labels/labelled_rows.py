@@ -62,7 +62,7 @@ class LabelledRows:
         """Each row as often as it stands for rows of its class, without weights."""
         if self.weights is None:
             return self
-        times = self.weights.astype(np.int64)
+        times = self.weights.round().astype(np.int64)
         return LabelledRows(self.features.repeat(times, axis=0), self.labels.repeat(times))
 
     def since(self, age: float) -> LabelledRows:

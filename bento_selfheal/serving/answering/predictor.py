@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ import orjson
 from numpy.typing import NDArray
 
 from bento_selfheal.errors import InvalidInput, Overloaded, PackageError
+from bento_selfheal.scoring.review import Review
 from bento_selfheal.serving.http.auth import ASKED_BY
 from bento_selfheal.serving.http.replies import Reply, as_reply, failed, refused_bytes, unavailable
 from bento_selfheal.serving.reading.arrow_rows import read_arrow
@@ -25,6 +27,7 @@ from bento_selfheal.wire.messages import (
     CLASSES_HEADER,
     NPY,
     REQUEST_HEADER,
+    REVIEW_HEADER,
     THRESHOLD_HEADER,
     VERIFIED_HEADER,
     VERSION_HEADER,
@@ -130,7 +133,7 @@ class Predictor:
 
     def _fields(self, answer: Answer) -> dict[str, Any]:
         """The fields of `Predictions`."""
-        return {
+        fields = {
             "prediction_ids": answer.ids,
             "probabilities": answer.probabilities,
             "decisions": self._worker.decide(answer),
@@ -138,6 +141,10 @@ class Predictor:
             "verified": answer.champion.verified,
             "model_version": answer.champion.version,
         }
+        if answer.review is not None:
+            fields["review"] = answer.review.asked(answer.request).tolist()
+            fields["review_probability"] = answer.review.chances.tolist()
+        return fields
 
     def _numbers(self, answer: Answer) -> Reply:
         """The probabilities as a NumPy file; everything else is in headers."""
@@ -148,4 +155,13 @@ class Predictor:
             VERIFIED_HEADER: str(answer.champion.verified).lower(),
             VERSION_HEADER: str(answer.champion.version),
         }
+        if answer.review is not None:
+            headers[REVIEW_HEADER] = _told(answer.review, answer.request)
         return Reply(npy.dump(answer.probabilities), media_type=NPY, headers=headers)
+
+
+def _told(review: Review, request: bytes) -> str:
+    """Which rows are looked at, as a header says it."""
+    masks = {"certain": review.certain, "asked": review.asked(request)}
+    bits = {name: b64encode(np.packbits(mask).tobytes()).decode() for name, mask in masks.items()}
+    return json.dumps({"explored": review.explored, **bits})

@@ -144,6 +144,7 @@ def needs(prefix: str, *, metrics: bool) -> dict[str, frozenset[Role]]:
         "/schema.json": ANY,  # BentoML puts no prefix here
         f"{prefix}/predict": frozenset({Role.PREDICT}),
         f"{prefix}/feedback": frozenset({Role.FEEDBACK}),
+        f"{prefix}/review": frozenset({Role.FEEDBACK}),
     }
 
 

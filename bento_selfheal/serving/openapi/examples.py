@@ -18,6 +18,11 @@ STATUS = {
     "worker": {"pid": 71, "serving_version": 7, "serving_since": 1795442638.0,
                "threshold": 0.5, "queue_rows": 0, "dropped_rows": 0},
 }  # fmt: skip
+REVIEW = {
+    "prediction_id": "jBVCu9BvFXxJTBuyAAABRbGnIJZ6vM1N.0", "features": {"amount": 12.5},
+    "probability": 0.12, "decision": 0, "review_probability": 0.01, "why": "drawn by chance",
+    "time": 1795442638.0,
+}  # fmt: skip
 SNAPSHOT = {
     "version": 7, "tag": "selfheal-demo-adapter:1a565b-000007-post-heal", "phase": "post-heal",
     "sha256": "9f2c…", "heal": 3, "batch": 8, "reason": "z=0.54 on V14, conflicts=8",

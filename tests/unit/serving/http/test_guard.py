@@ -79,6 +79,7 @@ def by_token(prefix: str = "", *, metrics: bool = False, cors: bool = False) -> 
     ("path", "need"),
     [
         ("/predict", PREDICT), ("/feedback", FEEDBACK), ("/status", OPERATE), ("/events", OPERATE),
+        ("/review", FEEDBACK),
         ("/rollback", OPERATE), ("/heal", OPERATE), ("/metrics", OPERATE), ("/nowhere", OPERATE),
         ("/predict/", OPERATE), ("/x//predict", OPERATE), ("/selfhealing", OPERATE),
         ("/selfheal/page.js", OPEN), ("/selfheal", OPEN), ("/livez", OPEN), ("/readyz", OPEN),
