@@ -224,8 +224,8 @@ class LabelSettings(Group):
     first in `source_priority`. Except with `last`, a source changes what it said with `corrects`;
     with `first`, that replaces any label."""
     source_priority: Annotated[tuple[str, ...], NoDecode] = ()
-    """Sources of labels, the most trusted one first, for `conflicts=priority`. All others come
-    after them. With tokens, a source begins with the name of its token, such as `shop/till-3`."""
+    """Sources of labels for `conflicts=priority`, the most trusted one first; all others come last.
+    With tokens, a source begins with the name of its token, such as `shop/till-3`."""
     source_alpha: Chance = 0.001
     """Probability that an honest source of feedback is ever quarantined."""
     source_quota: Annotated[Int, Field(ge=1, le=1000)] = 1000
@@ -246,13 +246,12 @@ class ReviewSettings(Group):
     review: Literal["all", "flagged", "capacity"] = "all"
     """Which rows' labels will be asked for. `all`: every row's. `flagged`: those of rows that are
     flagged. `capacity`: those of the most suspicious rows, `review_share` of all. Answers say for
-    each row whether its label is asked for, and figures, training and the gate weigh what comes by
-    how likely that was."""
+    each row whether its label is asked for; figures, training and the gate weigh by its chance."""
     review_share: Annotated[Float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.05
     """Share of the rows that `review=capacity` asks for."""
     review_explored: Explored = 0.0
-    """Share of the other rows whose labels are asked for as well, drawn at random: 0, or 0.001 and
-    more. Without, nothing is known of rows that are never looked at, and nothing is promoted."""
+    """Share of the other rows whose labels are asked for, drawn at random: 0, or 0.001 and more.
+    Without, nothing is known of rows that are never looked at, and nothing is promoted."""
 
 
 class Tuning(HealParameters):

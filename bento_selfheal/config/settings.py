@@ -72,6 +72,15 @@ class Settings(
     def _into_groups(cls, given: Any) -> Any:
         return into_groups(given) if isinstance(given, Mapping) else given
 
+    @model_validator(mode="after")
+    def _one_way_to_label(self) -> Self:
+        if self.unreported is not None and self.review != "all":
+            raise ValueError(
+                f"unreported cannot stand beside review={self.review!r}: rows that are not looked "
+                "at would count as if nobody had reported them"
+            )
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -29,8 +29,8 @@ from bento_selfheal.healing.champion.promoter import Promoter
 from bento_selfheal.healing.champion.snapshots import SnapshotStore
 from bento_selfheal.healing.drift.watch import Rows
 from bento_selfheal.healing.journal import Journal, Outcome
-from bento_selfheal.healing.labels.batches import LabelledBatch
 from bento_selfheal.healing.labels.intake import LabelIntake
+from bento_selfheal.healing.labels.labelled_batch import LabelledBatch
 from bento_selfheal.healing.measurements import measurement_of
 from bento_selfheal.healing.parts import make_parts, make_scoreboard
 from bento_selfheal.healing.status import status_of
@@ -162,7 +162,7 @@ class Pipeline:
 
     def _watch(self, entry: PredictionRecord) -> None:
         p = self.parts
-        p.scoreboard.counts.answered(entry)
+        p.scoreboard.answered(entry)
         p.line.newest.take(entry.features, entry.time)
         for batch in p.drift.add(entry):
             self._read_signals(batch)

@@ -12,7 +12,7 @@ from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.records import PredictionRecord
 from bento_selfheal.healing.evidence.retrain import RetrainAdvice
 from bento_selfheal.healing.evidence.rule_record import RuleRecord
-from bento_selfheal.healing.labels.batches import LabelledBatch
+from bento_selfheal.healing.labels.labelled_batch import LabelledBatch
 from bento_selfheal.scoring.losses import cost_of
 from bento_selfheal.scoring.review import Review
 from bento_selfheal.scoring.scores import NOTHING, Scores, log_loss_gain
@@ -41,19 +41,6 @@ class Counts:
     challenger: Scores = NOTHING
     classes: list[float] = field(default_factory=list)
     """Labelled rows of each class that was seen, by its index."""
-    review: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REVIEWED, 0))
-    """Rows of which only some are looked at: asked for in any case, by chance, and never."""
-
-    def answered(self, entry: PredictionRecord) -> None:
-        """Count the rows of a request."""
-        self.predicted += len(entry.probabilities)
-        if not entry.review:
-            return
-        review = Review.unpack(entry.review, len(entry.probabilities))
-        certain, asked = int(review.certain.sum()), int(review.asked(entry.request).sum())
-        others = len(review.certain) - certain
-        known = certain, asked - certain, 0 if review.explored else others
-        self.review = {name: self.review[name] + n for name, n in zip(REVIEWED, known, strict=True)}
 
     def label(self, labels: NDArray[np.float32], weights: NDArray[np.float64] | None) -> None:
         """Count labels by their class, ``(n,)``, each for one or for its weight."""
@@ -79,6 +66,7 @@ class Scoreboard:
         last: Figures of the newest labelled batch; empty before the first.
         delay: Mean seconds from answer to label in it; None where no row of it was answered.
         actions: What was done about it, in words.
+        review: Rows of which only some are looked at: asked for in any case, by chance, and never.
     """
 
     advice: RetrainAdvice
@@ -87,6 +75,18 @@ class Scoreboard:
     last: dict[str, Any] = field(default_factory=dict)
     delay: float | None = None
     actions: list[str] = field(default_factory=list)
+    review: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REVIEWED, 0))
+
+    def answered(self, entry: PredictionRecord) -> None:
+        """Count the rows of a request."""
+        self.counts.predicted += len(entry.probabilities)
+        if not entry.review:
+            return
+        review = Review.unpack(entry.review, len(entry.probabilities))
+        certain, asked = int(review.certain.sum()), int(review.asked(entry.request).sum())
+        others = len(review.certain) - certain
+        known = certain, asked - certain, 0 if review.explored else others
+        self.review = {name: self.review[name] + n for name, n in zip(REVIEWED, known, strict=True)}
 
     def score(
         self,
@@ -147,6 +147,7 @@ class Scoreboard:
             "delay": self.delay,
             "advice": self.advice.state(),
             "rules": self.rules.state(),
+            "review": self.review,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -156,3 +157,4 @@ class Scoreboard:
         self.last, self.delay = state["last"], state["delay"]
         self.advice.restore(state["advice"])
         self.rules.restore(state["rules"])
+        self.review = state.get("review", self.review)  # older releases knew none

@@ -126,7 +126,7 @@ def _labels(p: Parts) -> dict[str, Any]:
 
 def _review(p: Parts) -> dict[str, Any]:
     """Which rows are looked at, and for which of them the figures speak."""
-    s, rows = p.settings, p.scoreboard.counts.review
+    s, rows = p.settings, p.scoreboard.review
     if s.review == "all":
         known = "every row's label is asked for"
     elif s.review_explored:

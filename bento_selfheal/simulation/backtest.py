@@ -31,11 +31,11 @@ from bento_selfheal.healing.labels.join import row_key
 from bento_selfheal.healing.pipeline import Pipeline
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.probabilities import decide_probabilities, predict_probabilities
-from bento_selfheal.scoring.review import Review, Reviewer
+from bento_selfheal.scoring.review import Reviewer
 from bento_selfheal.scoring.scores import majority_accuracy
 from bento_selfheal.simulation.driver import Actions, BatchReport
 from bento_selfheal.simulation.figures import Figures, alarm_shares, figures_of
-from bento_selfheal.simulation.memory import MemorySnapshots, WaitingRows
+from bento_selfheal.simulation.memory import MemorySnapshots, WaitingRows, is_asked_for
 from bento_selfheal.simulation.streams import LabelsOwed, Stream
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry.spans import Telemetry
@@ -120,7 +120,7 @@ class Backtest:
             asked_at[number] = asked
             for place in owed.due(number * stream.batch):
                 due, row = place // stream.batch + 1, place % stream.batch
-                if asked_of(asked_at[due])[row] and (labelled is None or labelled[place]):
+                if is_asked_for(asked_at[due], row) and (labelled is None or labelled[place]):
                     source = None if sources is None else sources[place]
                     label = int(given[place])
                     new = stream.new_classes.get(label)
@@ -160,8 +160,8 @@ class Backtest:
                 if isinstance(entry, PredictionRecord):
                     predictions_from = entry.seq
                     for ready, labels in self._waiting.due(entry.time):
-                        known = asked[ready.request]
-                        self._count_matured(ready, labels, known[1], counted)
+                        for given in self.parts.batches.maturity.labels(ready, labels):
+                            self._count(given, asked[ready.request][1], counted)
                         self.pipeline.mature(ready, labels, entry.time)
                     asked[entry.request] = self._answer_again(entry)
                     self.pipeline.consume(asked[entry.request][0])
@@ -186,17 +186,6 @@ class Backtest:
         }
         version = self.parts.lineage.serving_version
         return replace(entry, probabilities=said["champion"], version=version), said
-
-    def _count_matured(
-        self,
-        asked: PredictionRecord,
-        labels: Sequence[FeedbackRecord],
-        said: dict[str, NDArray[np.float32]],
-        counted: dict[bytes, int],
-    ) -> None:
-        """Keep what was said of the rows of a request that is old enough."""
-        for given in self.parts.batches.maturity.labels(asked, labels):
-            self._count(given, said, counted)
 
     def _count(
         self,
@@ -251,8 +240,7 @@ class Backtest:
     @property
     def new_classes(self) -> dict[str, int]:
         """Labels of each class that the model was not trained on, by its name."""
-        counts: dict[str, int] = self.parts.batches.new_classes.status()["classes"]
-        return counts
+        return dict(self.parts.batches.new_classes.status()["classes"])
 
     def _counts(self) -> NDArray[np.bool_]:
         """Which rows have a class of the model as their label, ``(n,)``: others count nowhere."""
@@ -272,8 +260,7 @@ class Backtest:
         asked: PredictionRecord,
     ) -> None:
         challenger = decide_probabilities(self.parts.line.challenger.answers, hidden, frozen=shadow)
-        thresholds = self._in_force(len(labels))
-        answers = (shadow, asked.probabilities, challenger, labels, thresholds)
+        answers = shadow, asked.probabilities, challenger, labels, self._in_force(len(labels))
         for kept, answer in zip(self._answers.values(), answers, strict=True):
             kept.append(np.asarray(answer, dtype=np.float32))
 
@@ -311,11 +298,3 @@ class Backtest:
         self.events += self.pipeline.collect().events
         for snapshot in self.pipeline.surplus():
             self._snapshots.delete(snapshot.tag)
-
-
-def asked_of(asked: PredictionRecord) -> NDArray[np.bool_]:
-    """For which rows of a request a label is asked for, ``(n,)``."""
-    rows = len(asked.probabilities)
-    if not asked.review:
-        return np.ones(rows, dtype=bool)
-    return Review.unpack(asked.review, rows).asked(asked.request)

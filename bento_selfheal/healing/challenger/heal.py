@@ -16,7 +16,7 @@ from bento_selfheal.healing.challenger.judge import SourceJudge
 from bento_selfheal.healing.challenger.recipe_table import make_recipe
 from bento_selfheal.healing.champion.promoter import Promoter, Traces
 from bento_selfheal.healing.evidence.gate import Trial, Verdict
-from bento_selfheal.healing.labels.batches import LabelledBatch
+from bento_selfheal.healing.labels.labelled_batch import LabelledBatch
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.scoring.losses import row_losses
 from bento_selfheal.scoring.scores import NOTHING

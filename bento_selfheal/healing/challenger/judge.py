@@ -11,9 +11,10 @@ from bento_selfheal.healing.challenger.line import ChallengerLine
 from bento_selfheal.healing.champion.lineage import Lineage
 from bento_selfheal.healing.controls import Controls
 from bento_selfheal.healing.journal import Journal
-from bento_selfheal.healing.labels.batches import LabelBatches, LabelledBatch, served_answers
+from bento_selfheal.healing.labels.batches import LabelBatches
 from bento_selfheal.healing.labels.buffer import Buffer
 from bento_selfheal.healing.labels.join import JoinedRow
+from bento_selfheal.healing.labels.labelled_batch import LabelledBatch, served_answers
 from bento_selfheal.scoring.losses import excess_losses, unnamed_shares
 
 

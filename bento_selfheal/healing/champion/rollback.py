@@ -16,8 +16,8 @@ from bento_selfheal.healing.evidence.e_process import EProcess
 from bento_selfheal.healing.evidence.gate import Regret
 from bento_selfheal.healing.evidence.health import Alarm, Health, better
 from bento_selfheal.healing.journal import Journal
-from bento_selfheal.healing.labels.batches import LabelledBatch
 from bento_selfheal.healing.labels.buffer import Buffer
+from bento_selfheal.healing.labels.labelled_batch import LabelledBatch
 from bento_selfheal.scoring.losses import row_losses
 from bento_selfheal.scoring.probabilities import probabilities_or_half
 from bento_selfheal.scoring.scores import Scores

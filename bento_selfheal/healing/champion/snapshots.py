@@ -12,7 +12,7 @@ from torch import Tensor
 from bento_selfheal.core.records import NewSnapshot, Phase, Promotion, Snapshot, best_healed
 from bento_selfheal.errors import SnapshotError
 from bento_selfheal.healing.journal import Journal
-from bento_selfheal.healing.labels.batches import LabelledBatch
+from bento_selfheal.healing.labels.labelled_batch import LabelledBatch
 from bento_selfheal.healing.labels.labelled_rows import LabelledRows
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.scoring.probabilities import probabilities_or_half

@@ -9,8 +9,8 @@ from bento_selfheal.core.labels import NO_LABEL
 from bento_selfheal.core.records import FeedbackRecord, PredictionRecord
 from bento_selfheal.healing.challenger.judge import SourceJudge
 from bento_selfheal.healing.journal import Journal
-from bento_selfheal.healing.labels.batches import LabelledBatch
 from bento_selfheal.healing.labels.join import JoinedRow
+from bento_selfheal.healing.labels.labelled_batch import LabelledBatch
 from bento_selfheal.healing.labels.set_aside import Answers
 from bento_selfheal.healing.labels.sources import UNNAMED
 from bento_selfheal.healing.parts import Parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,11 +46,20 @@ class JoinedRow:
     """JSON of its class, where the packaged model does not have it."""
     unreported: bool = False
     """Whether its label is the class of rows that nobody reports."""
-    weight: float = 1.0
-    """Rows that it stands for in figures: one through how likely it was to be asked for; 0 where
-    it was not asked for."""
-    explored: float = 1.0
-    """Share of the rows around it that are asked for at least; 0 where nothing is known of some."""
+    stands_for: Sequence[float] = (1.0, 1.0)
+    """Its weight, and the share of the rows around it that are asked for."""
+
+    @property
+    def weight(self) -> float:
+        """Rows that it stands for in figures: one through how likely it was to be asked for; 0
+        where it was not asked for."""
+        return self.stands_for[0]
+
+    @property
+    def explored(self) -> float:
+        """Share of the rows around it that are asked for at least; 0 where nothing is known of
+        some."""
+        return self.stands_for[1]
 
 
 class Joiner:
@@ -175,7 +185,6 @@ def joined_row(
     """A label with its row, ``(features,)``, and what was answered to it."""
     # A row that came with its features is known by its content, whatever its keys are.
     own = None if prediction is None else prediction.key_of(label.row)
-    weight, explored = (1.0, 1.0) if prediction is None else _reviewed(prediction, label.row)
     return JoinedRow(
         key=own or row_key(label.request, label.row),
         features=features,
@@ -190,8 +199,7 @@ def joined_row(
         new_class=label.new_class,
         asked=-1 if prediction is None else prediction.seq,
         has_own_key=own is not None,
-        weight=weight,
-        explored=explored,
+        stands_for=(1.0, 1.0) if prediction is None else _reviewed(prediction, label.row),
     )
 
 

@@ -25,7 +25,7 @@ from bento_selfheal.healing.challenger.challenger import Challenger
 from bento_selfheal.healing.checkpoint import dump, restore
 from bento_selfheal.healing.evidence.e_process import EProcess
 from bento_selfheal.healing.journal import Outcome
-from bento_selfheal.healing.labels.batches import LabelledBatch
+from bento_selfheal.healing.labels.labelled_batch import LabelledBatch
 from bento_selfheal.healing.labels.labelled_rows import LabelledRows
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.rules import RuleSet

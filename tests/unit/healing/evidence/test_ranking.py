@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from bento_selfheal.healing.checkpoint import dump, restore
 from bento_selfheal.healing.evidence.ranking import MOST_ROWS, WINDOW, RankingGuard
-from bento_selfheal.healing.labels.batches import LabelledBatch
+from bento_selfheal.healing.labels.labelled_batch import LabelledBatch
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.auc import auc_gap
