@@ -71,12 +71,12 @@ def test_tables_and_files(serve: Callable[..., ServedService], tmp_path: Path) -
     file = tmp_path / "night.parquet"
     later = pd.DataFrame({"tx": [f"u-{n}" for n in range(4000)], "fraud": [0] * 4000})
     mine = pd.DataFrame({"tx": keys, "fraud": labels})
-    pd.concat([mine, later, pd.DataFrame({"tx": ["v"], "fraud": [9]})]).to_parquet(file)
+    pd.concat([mine, later, pd.DataFrame({"tx": ["v"], "fraud": [0.5]})]).to_parquet(file)
     code, found = label(server, file, "--source", "night")
     assert (code, found["rows"], found["rejected"]) == (1, ROWS + 4001, 1)
     assert found["accepted"] == ROWS - 20 + 4000
     assert (found["already_known"], found["waiting"]) == (20, 4000)
-    assert "9 is not a class" in (tmp_path / "night.parquet.rejected.csv").read_text()
+    assert "0.5 is not a class" in (tmp_path / "night.parquet.rejected.csv").read_text()
     assert label(server, file)[1]["already_known"] == ROWS + 4000
     assert stored(tmp_path) == (ROWS + 4000, ROWS + 4000)
 
@@ -90,7 +90,7 @@ def test_feeds_over_a_killed_runner(serve: Callable[..., ServedService], tmp_pat
         rows = [(n, f"d-{n}", n % 2) for n in range(20_000)]
         db.executemany("insert into labels values (?, ?, ?)", rows)
     lines = "".join(f"f-{n},{n % 2}\n" for n in range(20_000))
-    (tmp_path / "in" / "night.csv").write_text(f"tx,fraud\n{lines}bad,9\n")
+    (tmp_path / "in" / "night.csv").write_text(f"tx,fraud\n{lines}bad,maybe\n")
     columns = {"key": "tx", "label": "fraud", "seconds": 0.2}
     desk = {"url": f"sqlite:///{tmp_path / 'desk.db'}", "query": "select * from labels"}
     feeds = [

@@ -115,12 +115,12 @@ def test_a_query(led: SqlStore, desk: sqlite3.Connection, tmp_path: Path) -> Non
 def test_bad_rows_are_set_aside(led: SqlStore, desk: sqlite3.Connection, tmp_path: Path) -> None:
     """Bad and conflicting rows are counted, written to a file once, and told in an event; the
     others are kept."""
-    put(desk, (1, "a", 1), (2, "b", 7), (3, None, 1), (4, "a", 0), (5, "c", 0))
+    put(desk, (1, "a", 1), (2, "b", 0.5), (3, None, 1), (4, "a", 0), (5, "c", 0))
     feed = opened(led, tmp_path, query_feed(tmp_path))
     state = look(feed)
     assert (state["accepted"], state["rejected"], state["in_conflict"]) == (2, 2, 1)
     assert [key for key, _ in aside(tmp_path)] == ["b", "", "a"]
-    assert "7 is not a class" in aside(tmp_path)[0][1]
+    assert "0.5 is not a class" in aside(tmp_path)[0][1]
     look(opened(led, tmp_path, query_feed(tmp_path)))
     assert len(aside(tmp_path)) == 3
     told = [e for e in led.events() if e.kind == "feed_rejected"]
@@ -177,7 +177,7 @@ def test_killed_anywhere(
     is set aside."""
     for module in (query_module, folder_module):
         monkeypatch.setattr(module, "PART_ROWS", 7)
-    rows = [(n // 3, f"t{n}", 7 if n % 10 == 0 else n % 2) for n in range(40)]
+    rows = [(n // 3, f"t{n}", 0.5 if n % 10 == 0 else n % 2) for n in range(40)]
     put(desk, *rows)
     feed = query_feed(tmp_path) if kind == "query" else folder_feed(tmp_path)
     lines = "".join(f"{key},{label}\n" for _, key, label in rows)
@@ -193,7 +193,7 @@ def test_killed_anywhere(
         else:
             break
     assert crashes > 5
-    expected = keys_of(led, *(key for _, key, label in rows if label != 7))
+    expected = keys_of(led, *(key for _, key, label in rows if label != 0.5))
     assert sorted(r.key or b"" for r in kept(led)) == sorted(expected)
     assert [key for key, _ in aside(tmp_path)] == ["t0", "t10", "t20", "t30"]
 

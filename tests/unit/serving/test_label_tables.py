@@ -39,7 +39,9 @@ def worker(package: Package, tmp_path: Path) -> Iterator[Worker]:
 @pytest.fixture
 def taker(worker: Worker) -> LabelTaker:
     meters: Any = SimpleNamespace(feedback=lambda counts: None)
-    return LabelTaker(worker.feedback, LabelRateLimit(0, 0), Telemetry(), meters, 5)
+    return LabelTaker(
+        worker.feedback, LabelRateLimit(worker.store, 0, 0), Telemetry(), meters, 5, {}
+    )
 
 
 def csv_of(table: dict[str, list[Any]]) -> bytes:
@@ -86,7 +88,7 @@ def test_a_table_counts_as_json_does(taker: LabelTaker, worker: Worker, kind: st
 def test_bad_rows(taker: LabelTaker, worker: Worker, kind: str) -> None:
     """One bad cell refuses all with its row and value; asked to, the good rows are kept and the
     others told by their numbers."""
-    table = {"key": ["a", "", "c", "d"], "label": ["1", "1", "5", "0"]}
+    table = {"key": ["a", "", "c", "d"], "label": ["1", "1", "maybe", "0"]}
     status, answer = send(taker, kind, BODIES[kind](table))
     assert (status, answer["detail"][0]["loc"]) == (400, ["items", 1])
     assert kept(worker) == []
@@ -94,18 +96,18 @@ def test_bad_rows(taker: LabelTaker, worker: Worker, kind: str) -> None:
     assert (status, answer["accepted"]) == (200, 2)
     assert answer["rejected"] == [
         {"item": 1, "reason": "give one of prediction_id, key and features"},
-        {"item": 2, "reason": "label: '5' is not a class; classes are 0, 1"},
+        {"item": 2, "reason": "label: 'maybe' is not a class; classes are 0, 1"},
     ]
 
 
 def test_numbers_of_rows_behind_bad_ones(taker: LabelTaker) -> None:
     """Rows that cannot be read shift no number: of the conflicts and of what is rejected later."""
     send(taker, CSV, b"key,label\nb,0\n")
-    body = b"key,label\na,1,2\nb,1\nc,5\n"
+    body = b"key,label\na,1,2\nb,1\nc,x\n"
     _, answer = send(taker, CSV, body, **{BAD_ROWS_HEADER: REPORT})
     assert [one["item"] for one in answer["conflicts"]] == [1]
     assert [(r["item"], r["reason"][:9]) for r in answer["rejected"]] == [
-        (0, "3 cells w"), (2, "label: '5"),
+        (0, "3 cells w"), (2, "label: 'x"),
     ]  # fmt: skip
 
 
