@@ -138,8 +138,8 @@ def test_bad_input_is_named(client: Client) -> None:
     with pytest.raises(InvalidInput, match="9 values"):
         client.predict([[0.0] * 9])
     (one,) = client.predict(rows(1)).prediction_ids
-    with pytest.raises(InvalidInput, match=r"items\.0\.label: 7 is not a class"):
-        client.feedback(items([one], label=7))
+    with pytest.raises(InvalidInput, match=r"items\.0\.label: 0.5 is not a class"):
+        client.feedback(items([one], label=0.5))
     with pytest.raises(InvalidInput, match=r"items\.0\.weight"):
         client.feedback([{"prediction_id": one, "label": 1, "weight": 2}])
     with pytest.raises(InvalidInput, match="source"):

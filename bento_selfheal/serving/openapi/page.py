@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ KINDS: dict[type, JsonSchema] = {
     str: {"type": "string", "minLength": 1, "maxLength": LONGEST},
 }
 """What a label is, by the type of the model's classes."""
+DAY = 86_400.0
+"""Age of labels that the page shows as taken: few keep them for less."""
 VERSION = "3.1.0"
 """Of OpenAPI: BentoML's own, 3.0, knows neither null nor lists of different items."""
 
@@ -112,6 +115,8 @@ def _tell_labels(item: JsonSchema, row: RowSchema, classes: Sequence[Label]) -> 
         "anyOf": [KINDS[kind] for kind in KINDS if kind in set(map(type, classes))] + [NULL],
         "example": classes[-1],
     }
+    now = time.time()
+    fields["time"]["anyOf"] = [{"type": "number", "minimum": now - DAY, "maximum": now}, NULL]
     fields["features"]["anyOf"] = [*row.forms, NULL]
     item["example"] = item["example"] | {"label": classes[-1]}
     labelled = {"label": {"not": NULL}, "retract": {"const": False}}

@@ -19,7 +19,7 @@ from bento_selfheal.simulation.driver import BatchReport, Summary
 
 STATUS: dict[str, Any] = {
     "heals": 1, "promotions": 2, "rollbacks": 0, "serving": {"version": 1},
-    "thresholds": Thresholds().model_dump(),
+    "thresholds": Thresholds().model_dump(), "new_classes": {"classes": {}},
 }  # fmt: skip
 LABELS = np.arange(100) % 10 // 9
 RIGHT = np.where(LABELS == 1, 0.9, 0.1).astype(np.float32)

@@ -35,7 +35,7 @@ def parquet(**columns: Any) -> bytes:
         b"id,y,z\na,1,x\nb,0,x\nc,1,x\n",
         b"\xef\xbb\xbfid;y;z\r\na;1;x\r\nb;0;x\r\nc;1;x",
         "id\ty\tz\na\t1\tx\nb\t0\tx\nc\t1\tx\n".encode("utf-16"),
-        gzip.compress(b"id,y,z\na,1,x\nb,0,x\nc,1,x\n"),
+        gzip.compress(b"id,y,z\na,1,x\nb,0,x\nc,1,x\n", mtime=0),
         parquet(id=["a", "b", "c"], y=["1", "0", "1"], z=["x", "x", "x"]),
     ],
     ids=["comma", "semicolon and mark", "utf-16", "gzip", "parquet"],
@@ -71,7 +71,7 @@ def test_wrong_rows() -> None:
         (b"", "it is empty"),
         (b"PK\x03\x04...", "a zip or Excel file"),
         (b"PAR1 and nothing else", "cannot be read as Parquet"),
-        (gzip.compress(b"id,y\n" + b"a,1\n" * 99)[:20], "cannot be read"),
+        (gzip.compress(b"id,y\n" + b"a,1\n" * 99, mtime=0)[:20], "cannot be read"),
     ],
 )
 def test_no_table(data: bytes, said: str) -> None:
@@ -127,7 +127,7 @@ def test_bad_cells(cells: dict[str, Any], place: str) -> None:
 
 def test_labels_of_tools() -> None:
     """``1.0``, as tools write 1 beside gaps, is the class 1, unless another class has that text."""
-    assert LabelReader([0, 1]).read("1.0", ()) == 1
-    assert LabelReader([1, "1.0"]).read("1.0", ()) == 1
+    assert LabelReader([0, 1]).read("1.0", ()) == (1, None)
+    assert LabelReader([1, "1.0"]).read("1.0", ()) == (1, None)
     with pytest.raises(InvalidInput):
         LabelReader([0, 1]).read("1.5", ())

@@ -24,7 +24,8 @@ class Taker:
     def __init__(self) -> None:
         cursors = SimpleNamespace(predictions=0, feedback=0)
         board = SimpleNamespace(counts=SimpleNamespace(heals=0))
-        self.parts = SimpleNamespace(cursors=cursors, scoreboard=board)
+        batches = SimpleNamespace(maturity=SimpleNamespace(waits=False))
+        self.parts = SimpleNamespace(cursors=cursors, scoreboard=board, batches=batches)
         self.journal = SimpleNamespace(outcome=SimpleNamespace(promotions=[]))
         self.taken: list[tuple[int, int]] = []
 
