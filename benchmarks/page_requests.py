@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import requests
 import schemathesis
 from hypothesis import HealthCheck, given, settings, strategies
 
 from bento_selfheal.wire import arrow, npy
-from bento_selfheal.wire.messages import ARROW, NPY
+from bento_selfheal.wire.messages import ARROW, CSV, NPY, PARQUET
 
 
 def statuses(url: str, path: str, count: int) -> Counter[int]:
     """How requests are answered that the page calls valid, by status."""
-    for kind, body in _example_bodies(requests.get(f"{url}/docs.json", timeout=30).json()).items():
+    page = requests.get(f"{url}/docs.json", timeout=30).json()
+    bodies = _label_tables(page) if path == "/feedback" else _example_bodies(page)
+    for kind, body in bodies.items():
         schemathesis.openapi.media_type(kind, strategies.just(body))
     schema = schemathesis.openapi.from_url(f"{url}/docs.json")
     valid = schema[path]["POST"].as_strategy(generation_mode=schemathesis.GenerationMode.POSITIVE)
@@ -55,3 +59,13 @@ def _example_bodies(page: dict[str, Any]) -> dict[str, bytes]:
     if all(isinstance(value, int | float) for value in values.values()):
         bodies[NPY] = npy.dump(np.asarray([list(values.values())], np.float64))
     return bodies
+
+
+def _label_tables(page: dict[str, Any]) -> dict[str, bytes]:
+    """The page's example label as the tables that no schema of JSON describes."""
+    example = page["components"]["schemas"]["FeedbackItem"]["example"]
+    table = pa.table({name: [example[name]] for name in ("key", "label")})
+    parquet = io.BytesIO()
+    pq.write_table(table, parquet)
+    csv = f"key,label\n{example['key']},{example['label']}\n".encode()
+    return {CSV: csv, PARQUET: parquet.getvalue(), ARROW: arrow.dump(table)}

@@ -22,9 +22,12 @@ from bento_selfheal.serving.openapi.row_schema import (
 )
 from bento_selfheal.wire.messages import LABEL_TABLES
 
+SIGN = "[!-~¡-¬®-ɏЀ-џ一-龥]"
+TEXT = f"^{SIGN}+( {SIGN}+)*$"
+"""Printable text without spaces around it, in the letters that every library knows."""
 KINDS: dict[type, JsonSchema] = {
     int: {"type": "integer", "exclusiveMinimum": -MOST, "exclusiveMaximum": MOST},
-    str: {"type": "string", "minLength": 1, "maxLength": LONGEST},
+    str: {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": TEXT},
 }
 """What a label is, by the type of the model's classes."""
 DAY = 86_400.0
