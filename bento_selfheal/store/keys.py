@@ -196,7 +196,7 @@ def _on_its_row(
     # `dataclasses.replace` takes four times as long, for each of thousands of labels a second.
     return FeedbackRecord(
         *row, label.label, label.time, label.source, corrects=label.corrects, trace=label.trace,
-        key=label.key,
+        key=label.key, new_class=label.new_class,
     )  # fmt: skip
 
 

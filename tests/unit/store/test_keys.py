@@ -187,3 +187,11 @@ def test_a_step_of_retention_deletes_few_keys(
     store.append_predictions([asked(n, f"{n}", f"{n}b") for n in range(1, 5)])
     step = [store.retire_predictions(before=50.0, bytes_kept=10**9, limit=100) for _ in range(4)]
     assert (step, indexed(store)) == ([1, 1, 1, 0], 2)
+
+
+def test_a_new_class_keeps_its_name(store: SqlStore) -> None:
+    """A label by key of a class that the model lacks is on the row of its key, with its name."""
+    store.append_predictions([asked(1, "a", "b")])
+    new = replace(by_key("b", 1344408122), new_class="7")
+    assert store.add_feedback([new]).outcomes == [ACCEPTED]
+    assert store.new_class_of(request(1), 1) == "7"
