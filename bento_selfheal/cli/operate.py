@@ -146,12 +146,9 @@ def forget(
     as_json: AsJson = False,
 ) -> None:
     """Quarantine a source of labels and remove what it taught."""
-    with service(url, token) as client:
-        known = source in client.status().get("sources", {})
-        done = client.forget(source)
-    note = "" if known else ", of which no label is known yet; none will be learned from"
-    _print(
-        done, as_json, lambda command, console: say(console, f"requested: forget {source}{note}")
+    unknown = ", of which no label is known yet; none will be learned from"
+    _of_source(
+        "forget", source, url, token, as_json, lambda known: unknown if known is None else ""
     )
 
 
@@ -163,12 +160,27 @@ def release(
     as_json: AsJson = False,
 ) -> None:
     """Lift the quarantine of a source: its later labels are learned from, and judged anew."""
+    free = ", which is not quarantined"
+    _of_source(
+        "release", source, url, token, as_json,
+        lambda known: "" if known is not None and known.get("quarantined") else free,
+    )  # fmt: skip
+
+
+def _of_source(
+    kind: str,
+    source: str,
+    url: str,
+    token: str | None,
+    as_json: bool,
+    note_of: Callable[[dict[str, Any] | None], str],
+) -> None:
+    """Ask for something to be done with a source; the note is on what is known of it before."""
     with service(url, token) as client:
-        known = client.status().get("sources", {}).get(source, {})
-        done = client.release(source)
-    note = "" if known.get("quarantined") else ", which is not quarantined"
+        note = note_of(client.status().get("sources", {}).get(source))
+        done = getattr(client, kind)(source)
     _print(
-        done, as_json, lambda command, console: say(console, f"requested: release {source}{note}")
+        done, as_json, lambda command, console: say(console, f"requested: {kind} {source}{note}")
     )
 
 

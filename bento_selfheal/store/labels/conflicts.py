@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, insert, select, tuple_
 from bento_selfheal.core.labels import NO_LABEL
 from bento_selfheal.core.records import WAITS, FeedbackRecord
 from bento_selfheal.store import tables as t
-from bento_selfheal.store.keys import chunks
+from bento_selfheal.store.keys import Labels, Place, chunks
 
 MOST_REVISIONS = 100
 """Labels that one row may have had: whoever changes it more often holds up everybody else."""
@@ -19,12 +19,8 @@ MOST_VOTES = 100
 """Sources that may vote about one row."""
 
 Policy = Literal["first", "last", "votes", "priority"]
-Name = tuple[bytes, int]
-"""What a label counts once for: (request, row), or (key, `WAITS`)."""
 Owner = tuple[str | None, str | None]
 """Who gave a label, and its class where the packaged model does not have it."""
-Kept = dict[Name, tuple[int, int]]
-"""The label that is kept of each name, and its revision."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,7 @@ class ConflictRule:
         return self.priority.index(source) if source in self.priority else len(self.priority)
 
 
-def names_of(r: FeedbackRecord) -> list[Name]:
+def names_of(r: FeedbackRecord) -> list[Place]:
     """What a label counts once for: its row, and its key."""
     return [(r.request, r.row)] if r.key is None else [(r.request, r.row), (r.key, WAITS)]
 
@@ -56,7 +52,7 @@ class Standing:
     """
 
     def __init__(
-        self, c: Connection, rule: ConflictRule, labels: Sequence[FeedbackRecord], kept: Kept
+        self, c: Connection, rule: ConflictRule, labels: Sequence[FeedbackRecord], kept: Labels
     ) -> None:
         self._c, self._rule = c, rule
         told = rule.policy in ("votes", "priority")
@@ -177,13 +173,13 @@ def _votes(c: Connection, labels: Sequence[FeedbackRecord]) -> dict[bytes, dict[
     return votes
 
 
-def _owners(c: Connection, names: set[Name], kept: Kept) -> dict[Name, Owner]:
+def _owners(c: Connection, names: set[Place], kept: Labels) -> dict[Place, Owner]:
     """Who gave each label that is kept."""
     f = t.feedback.c
     known = {name: kept[name][1] for name in names if name in kept}
     rows = [(*name, revision) for name, revision in known.items() if name[1] != WAITS]
     keys = [(name[0], revision) for name, revision in known.items() if name[1] == WAITS]
-    owners: dict[Name, Owner] = {}
+    owners: dict[Place, Owner] = {}
     given = (f.source, f.new_class)
     for part in chunks(sorted(rows)):
         query = select(f.request, f.row, *given)
