@@ -51,6 +51,7 @@ COUNTERS = {
     "selfheal.predictions": "{row}", "selfheal.label.joined": "{label}",
     "selfheal.label.unmatched": "{label}", "selfheal.dropped": "{row}",
     "selfheal.refused": "{request}", "selfheal.thread.failures": "{failure}",
+    "selfheal.label.retracted": "{label}", "selfheal.label.new_class": "{label}",
 }  # fmt: skip
 LEVELS = {
     "selfheal.state": "1",
