@@ -21,7 +21,7 @@ from bento_selfheal.store import codec
 from bento_selfheal.store import tables as t
 from bento_selfheal.store.connections import WriteLock
 from bento_selfheal.store.inputs import append_inputs
-from bento_selfheal.store.keys import Kept, Labels, bound, chunks, index_keys
+from bento_selfheal.store.keys import Kept, Labels, bound, chunks, log_keys
 from bento_selfheal.store.labels.conflicts import (
     MOST_REVISIONS,
     ConflictRule,
@@ -95,7 +95,7 @@ class Logs(RequestQueries):
             c.execute(insert(t.predictions), rows)
             append_inputs(c, records)
             if any(r.keys for r in records):
-                index_keys(c, records, c.execute(newest_place(t.predictions)).scalar_one())
+                log_keys(c, records, c.execute(newest_place(t.predictions)).scalar_one())
 
     def add_feedback(self, records: Sequence[FeedbackRecord]) -> FeedbackResult:
         """Write labels; each counts once, however often it is sent. On disk on return.

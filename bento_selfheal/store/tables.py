@@ -73,6 +73,15 @@ prediction_keys = Table(
     sqlite_with_rowid=False,
 )
 
+# One row: how many keys of the newest requests are not in the index yet, and after which place.
+unindexed_keys = Table(
+    "unindexed_keys",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("after", BigInteger, nullable=False),
+    Column("waiting", BigInteger, nullable=False),
+)
+
 # Inputs as they came, where they are logged; none without its request in the prediction log.
 inputs = Table(
     "inputs",

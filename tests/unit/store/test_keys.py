@@ -17,6 +17,7 @@ from bento_selfheal.core.records import (
 )
 from bento_selfheal.store import SqlStore
 from bento_selfheal.store import tables as t
+from bento_selfheal.store.labels.key_index import index_new_keys
 
 ACCEPTED, KNOWN, CONFLICT = (
     FeedbackOutcome.ACCEPTED,
@@ -67,7 +68,8 @@ def labels_of(store: SqlStore) -> list[tuple[bytes, int, int]]:
 
 
 def indexed(store: SqlStore) -> int:
-    with store._db.read() as c:
+    with store._db.write() as c:
+        index_new_keys(c)
         return int(c.execute(select(func.count()).select_from(t.prediction_keys)).scalar_one())
 
 
@@ -155,6 +157,31 @@ def test_rows_that_bring_features_and_key(store: SqlStore) -> None:
     assert store.add_feedback([other, by_key("b"), by_key("b", 0)]).outcomes == [
         ACCEPTED, KNOWN, CONFLICT,
     ]  # fmt: skip
+
+
+def test_many_keys_are_indexed_at_once(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys wait for the index until they are many; it points at the newest prediction of each, also
+    of those that look alike in their first eight bytes, and of those that came before and after."""
+    monkeypatch.setattr("bento_selfheal.store.labels.key_index.MOST_NEW", 5)
+    store.append_predictions([asked(1, "lookalike-a", "lookalike-b"), asked(2, "c", "lookalike-a")])
+    with store._db.read() as c:
+        assert c.execute(select(t.prediction_keys)).all() == []
+    store.append_predictions([asked(3, rows=2), asked(4, "c")])
+    with store._db.read() as c:
+        assert len(c.execute(select(t.prediction_keys)).all()) == 3
+    store.append_predictions([asked(5, "d"), asked(6, rows=1)])
+    store.append_predictions([asked(7, "c")])
+    names = ("lookalike-a", "lookalike-b", "c", "d")
+    result = store.add_feedback([by_key(name) for name in names])
+    assert result.rows == [(request(2), 1), (request(1), 1), (request(7), 0), (request(5), 0)]
+
+
+def test_retired_before_they_are_indexed(store: SqlStore) -> None:
+    """Keys whose requests are retired before a label looks for them are in no index."""
+    store.append_predictions([asked(1, "a"), replace(asked(2, "b"), time=99.0)])
+    assert store.retire_predictions(before=50.0, bytes_kept=10**9, limit=100) == 1
+    result = store.add_feedback([by_key("a"), by_key("b")])
+    assert (result.waiting, result.rows[1], indexed(store)) == ({0}, (request(2), 0), 1)
 
 
 def test_retention_drops_keys(store: SqlStore) -> None:
