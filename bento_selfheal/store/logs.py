@@ -28,6 +28,7 @@ from bento_selfheal.store.labels.conflicts import (
     Standing,
     names_of,
 )
+from bento_selfheal.store.labels.key_index import index_part
 from bento_selfheal.store.labels.requests import RequestQueries
 from bento_selfheal.store.labels.same_row import new_class_of, on_labelled_rows
 
@@ -96,6 +97,14 @@ class Logs(RequestQueries):
             append_inputs(c, records)
             if any(r.keys for r in records):
                 log_keys(c, records, c.execute(newest_place(t.predictions)).scalar_one())
+
+    def index_keys(self) -> int:
+        """Index the keys of the oldest requests that wait for it; returns how many keys are left.
+
+        Labels find their keys without it, but wait for it then.
+        """
+        with self._db.write(WriteLock.LOGS, lasting=False) as c:
+            return index_part(c)
 
     def add_feedback(self, records: Sequence[FeedbackRecord]) -> FeedbackResult:
         """Write labels; each counts once, however often it is sent. On disk on return.

@@ -1,13 +1,13 @@
 """The index of own keys, which is written late: many keys at once, in the order of the index.
 
-Keys that are logged are only counted. They are indexed before a label looks for one, and whenever
-enough have come. Hashes lie anywhere in the index: one commit's few touch a page each, and writing
+Keys that are logged are only counted. The runner indexes them, and what it has not come to is
+indexed before a label looks for a key. Hashes lie anywhere in the index: one commit's few touch a page each, and writing
 those pages would cost more than the predictions do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import orjson
@@ -19,8 +19,10 @@ from bento_selfheal.store import tables as t
 
 ROWS = 2**24
 """Rows that a place has room for, as ids have."""
-MOST_NEW = 200_000
-"""Keys that may wait for the index; a label that comes then waits for it some 0.2 s."""
+PART = 50_000
+"""Keys that are indexed at once, in some 50 ms; labels and predictions wait for that long."""
+MOST_NEW = 500_000
+"""Keys that may wait for the index where no runner leads."""
 POINT_AT = "on conflict (key) do update set place = excluded.place"
 INDEX = {
     "sqlite": text(f"""insert into prediction_keys (key, place)
@@ -38,7 +40,7 @@ Logged = Sequence[tuple[int, bytes]]
 
 
 def count_keys(c: Connection, keys: int, before: int) -> None:
-    """Note that keys have been logged; index those that wait once they are many.
+    """Note that keys have been logged; index some where nobody else does, so that they stay few.
 
     Args:
         c: The transaction that has logged them.
@@ -49,22 +51,38 @@ def count_keys(c: Connection, keys: int, before: int) -> None:
     since = case((u.waiting == 0, before), else_=u.after)
     c.execute(update(t.unindexed_keys).values(after=since, waiting=u.waiting + keys))
     if c.execute(select(u.waiting)).scalar_one() >= MOST_NEW:
-        index_new_keys(c)
+        index_part(c)
 
 
-def index_new_keys(c: Connection) -> None:
-    """Point every key that was logged since the last time at its newest prediction."""
+def index_part(c: Connection) -> int:
+    """Point the keys of the oldest new requests at their newest predictions.
+
+    Returns:
+        How many keys are left.
+    """
     new = c.execute(select(t.unindexed_keys)).one()
     if not new.waiting:
-        return
-    for part in _parts(c, new.after):
+        return 0
+    part = _oldest(c, new.after)
+    if part:
         keys, places = _in_order(part)
         if c.dialect.name == "sqlite":
             given = orjson.dumps(places, option=orjson.OPT_SERIALIZE_NUMPY).decode()
         else:
             given = places.tolist()
         c.execute(INDEX[c.dialect.name], {"keys": keys, "places": given})
-    c.execute(update(t.unindexed_keys).values(waiting=0))
+    done = sum(len(keys) for _, keys in part) // KEY_HASH_BYTES
+    # Where retention was faster, fewer are there than were counted.
+    left = max(new.waiting - done, 0) if done >= PART else 0
+    after = part[-1][0] if part else new.after
+    c.execute(update(t.unindexed_keys).values(after=after, waiting=left))
+    return int(left)
+
+
+def index_new_keys(c: Connection) -> None:
+    """Point every key that was logged at its newest prediction."""
+    while index_part(c):
+        pass
 
 
 def any_keys(c: Connection) -> bool:
@@ -74,19 +92,18 @@ def any_keys(c: Connection) -> bool:
     return c.execute(indexed).first() is not None or c.execute(new).first() is not None
 
 
-def _parts(c: Connection, after: int) -> Iterator[Logged]:
-    """Requests with keys after a place, in order, as many at a time as memory should hold."""
+def _oldest(c: Connection, after: int) -> Logged:
+    """The first requests with keys after a place: as many as have `PART` keys together."""
     p = t.predictions.c
     query = select(p.seq, p.own_keys).where(p.seq > after, p.own_keys.is_not(None)).order_by(p.seq)
-    part, size = [], 0
-    for r in c.execute(query):
-        part.append((r.seq, bytes(r.own_keys)))
-        size += len(part[-1][1])
-        if size >= MOST_NEW * KEY_HASH_BYTES:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part
+    part, keys = [], 0
+    with c.execute(query) as found:
+        for r in found:
+            part.append((r.seq, bytes(r.own_keys)))
+            keys += len(part[-1][1]) // KEY_HASH_BYTES
+            if keys >= PART:
+                break
+    return part
 
 
 def _in_order(part: Logged) -> tuple[bytes, NDArray[np.int64]]:

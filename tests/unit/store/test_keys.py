@@ -160,9 +160,10 @@ def test_rows_that_bring_features_and_key(store: SqlStore) -> None:
 
 
 def test_many_keys_are_indexed_at_once(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keys wait for the index until they are many; it points at the newest prediction of each, also
+    """Keys wait for the index until they are many or the runner writes it; it points at the newest prediction of each, also
     of those that look alike in their first eight bytes, and of those that came before and after."""
     monkeypatch.setattr("bento_selfheal.store.labels.key_index.MOST_NEW", 5)
+    monkeypatch.setattr("bento_selfheal.store.labels.key_index.PART", 5)
     store.append_predictions([asked(1, "lookalike-a", "lookalike-b"), asked(2, "c", "lookalike-a")])
     with store._db.read() as c:
         assert c.execute(select(t.prediction_keys)).all() == []
