@@ -60,6 +60,8 @@ predictions = Table(
     Column("own_keys", LargeBinary),
     # Which rows are looked at: the chance of the others, 8 bytes, and a bit a row; null: all are.
     Column("review", LargeBinary),
+    # Whether it was sent before, a moment ago, so that its rows have counted; null: no.
+    Column("retried", Boolean),
     sqlite_autoincrement=True,
 )
 
@@ -80,6 +82,16 @@ unindexed_keys = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("after", BigInteger, nullable=False),
     Column("waiting", BigInteger, nullable=False),
+)
+
+# Where the newest requests with keys are, by ten minutes and by the begin of their first key's hash.
+recent_requests = Table(
+    "recent_requests",
+    metadata,
+    Column("period", BigInteger, primary_key=True, autoincrement=False),
+    Column("first_key", BigInteger, primary_key=True, autoincrement=False),
+    Column("place", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # Inputs as they came, where they are logged; none without its request in the prediction log.

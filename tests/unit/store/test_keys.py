@@ -160,8 +160,9 @@ def test_rows_that_bring_features_and_key(store: SqlStore) -> None:
 
 
 def test_many_keys_are_indexed_at_once(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keys wait for the index until they are many or the runner writes it; it points at the newest prediction of each, also
-    of those that look alike in their first eight bytes, and of those that came before and after."""
+    """Keys wait for the index until they are many or the runner writes it; it points at the newest
+    prediction of each, also of those that look alike in their first eight bytes, and of those that
+    came before and after."""
     monkeypatch.setattr("bento_selfheal.store.labels.key_index.MOST_NEW", 5)
     monkeypatch.setattr("bento_selfheal.store.labels.key_index.PART", 5)
     store.append_predictions([asked(1, "lookalike-a", "lookalike-b"), asked(2, "c", "lookalike-a")])
@@ -223,3 +224,27 @@ def test_a_new_class_keeps_its_name(store: SqlStore) -> None:
     new = replace(by_key("b", 1344408122), new_class="7")
     assert store.add_feedback([new]).outcomes == [ACCEPTED]
     assert store.new_class_of(request(1), 1) == "7"
+
+
+def test_a_request_that_is_sent_again(store: SqlStore) -> None:
+    """The same keys with the same rows, within ten minutes, in one commit or in another, are the
+    same request; the same keys with other rows, later, or in other company are not."""
+    first = asked(1, "a", "b")
+    again = [replace(first, request=request(n), time=first.time + 60) for n in (2, 3)]
+    store.append_predictions([first, again[0], asked(4, rows=2)])
+    store.append_predictions([again[1], replace(asked(5, "a"), features=first.features[:1])])
+    late = replace(first, request=request(6), time=first.time + 700)
+    store.append_predictions([asked(7, "a", "b"), late, replace(late, request=request(8))])
+    log = [e for e in log_of(store) if isinstance(e, PredictionRecord)]
+    retried = [int.from_bytes(e.request, "big") for e in log if e.retried]
+    assert retried == [2, 3, 8]
+    assert store.add_feedback([by_key("b")]).rows == [(request(8), 1)]
+
+
+def test_old_requests_are_forgotten(store: SqlStore) -> None:
+    """What is kept to know requests that are sent again is kept for minutes, not for the log's
+    days."""
+    for n in range(5):
+        store.append_predictions([replace(asked(n + 1, f"{n}"), time=1000.0 * n)])
+    with store._db.read() as c:
+        assert len(c.execute(select(t.recent_requests)).all()) <= 2
