@@ -84,7 +84,7 @@ unindexed_keys = Table(
     Column("waiting", BigInteger, nullable=False),
 )
 
-# Where the newest requests with keys are, by ten minutes and by the begin of their first key's hash.
+# Where the newest requests with keys are, by ten minutes and the begin of their first key's hash.
 recent_requests = Table(
     "recent_requests",
     metadata,

@@ -212,8 +212,8 @@ def test_nothing_is_read_twice(serve: Callable[..., Service]) -> None:
 
 
 def test_requests_that_are_sent_again(serve: Callable[..., Service]) -> None:
-    """A client that sends every request twice is counted as one that sends each once: rows, signals,
-    labels, and rows that mature with either label."""
+    """A client that sends every request twice is counted as one that sends each once: rows,
+    signals, labels, and rows that mature with either label."""
     once, twice = serve(), serve()
     table = article_rows(REQUESTS * ROWS, 1.0, np.random.default_rng(5))
     for second in range(REQUESTS):
