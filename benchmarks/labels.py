@@ -45,8 +45,8 @@ ROUNDS = 3
 LABELS = 100_000
 ASKED = 1000
 """Rows of a request that makes keys known."""
-BULK, FULL = 1_000_000, 10_000
-"""Rows of a file of labels, and of the requests that make its keys known."""
+BULK = 1_000_000
+"""Rows of a file of labels."""
 
 
 def keys_of(rows: int, start: int = 0) -> list[str]:
@@ -143,12 +143,10 @@ def bulk(home: Path) -> dict[str, Any]:
             ours(home, workers=2, state_dir=folder, store_url=url) as port,
             closing(SqlStore(url)) as store,
         ):
-            rows = json.loads(json_body(FULL))["rows"]
-            parts = [keys_of(FULL, start) for start in range(0, BULK, FULL)]
-            asked = (
-                post("/predict", json.dumps({"rows": rows, "keys": p}).encode()) for p in parts
-            )
-            if send(port, list(asked)).failed:
+            rows = json.loads(json_body(ASKED))["rows"]
+            parts = list(_parts(keys_of(BULK), ASKED))
+            asked = [json.dumps({"rows": rows, "keys": part}).encode() for part in parts]
+            if send(port, [post("/predict", body) for body in asked], connections=2).failed:
                 raise RuntimeError("predictions failed")
             wait_until(lambda: store.ends()[0] >= len(parts), 120)
             file = Path(folder) / "labels.csv"

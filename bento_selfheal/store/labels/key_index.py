@@ -1,8 +1,8 @@
 """The index of own keys, which is written late: many keys at once, in the order of the index.
 
 Keys that are logged are only counted. The runner indexes them, and what it has not come to is
-indexed before a label looks for a key. Hashes lie anywhere in the index: one commit's few touch a page each, and writing
-those pages would cost more than the predictions do.
+indexed before a label looks for a key. Hashes lie anywhere in the index: one commit's few touch a
+page each, and writing those pages would cost more than the predictions do.
 """
 
 from __future__ import annotations
