@@ -2,7 +2,7 @@
 where only one class is ever reported (`unreported`).
 
     make bench-labels             hours: the last row streams 700,000 rows twice
-    python benchmarks/labels.py requests labels      minutes
+    python benchmarks/labels.py requests labels bulk   minutes
 
 Names of rows may follow the command; the others stay as they are.
 
@@ -17,19 +17,21 @@ import json
 import os
 import platform
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+import psutil
 from durable import BATCH
 from readme import update
-from serving import json_body, npy_body, ours, package_article, wrk
+from serving import BIN, json_body, npy_body, ours, package_article, wrk
 from unreported import positives_only
 from wire import post, send
 
@@ -43,6 +45,8 @@ ROUNDS = 3
 LABELS = 100_000
 ASKED = 1000
 """Rows of a request that makes keys known."""
+BULK = 1_000_000
+"""Rows of a file of labels."""
 
 
 def keys_of(rows: int, start: int = 0) -> list[str]:
@@ -118,11 +122,7 @@ def _labels_a_second(port: int, store: SqlStore, seed: int) -> float:
     asked = [{"rows": rows, "keys": part} for part in _parts(keys, ASKED)]
     if send(port, [post("/predict", json.dumps(one).encode()) for one in asked]).failed:
         raise RuntimeError("predictions failed")
-    deadline = time.monotonic() + 60
-    while store.ends()[0] < len(asked):
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"{store.ends()[0]} of {len(asked)} requests are logged")
-        time.sleep(0.1)
+    wait_until(lambda: store.ends()[0] >= len(asked), 60)
     draw = np.random.default_rng(seed + 1)
     given = list(_items([str(key) for key in draw.permutation(keys)]))
     timings = send(port, given, connections=16)
@@ -132,6 +132,83 @@ def _labels_a_second(port: int, store: SqlStore, seed: int) -> float:
         raise RuntimeError(f"{timings.failed} requests failed; {kept} labels kept, and waiting")
     print(round(LABELS / timings.seconds), "labels a second", flush=True)
     return LABELS / timings.seconds
+
+
+def bulk(home: Path) -> dict[str, Any]:
+    """Seconds of `bento-selfheal label FILE` for a million rows of CSV whose predictions are in the
+    log, and the peak memory of the command, the workers and the runner. On SQLite."""
+    with tempfile.TemporaryDirectory(dir=home) as folder:
+        url = f"sqlite:///{Path(folder) / 'selfheal.db'}"
+        with (
+            ours(home, workers=2, state_dir=folder, store_url=url) as port,
+            closing(SqlStore(url)) as store,
+        ):
+            rows = json.loads(json_body(ASKED))["rows"]
+            parts = list(_parts(keys_of(BULK), ASKED))
+            asked = [json.dumps({"rows": rows, "keys": part}).encode() for part in parts]
+            if send(port, [post("/predict", body) for body in asked], connections=2).failed:
+                raise RuntimeError("predictions failed")
+            wait_until(lambda: store.ends()[0] >= len(parts), 120)
+            file = Path(folder) / "labels.csv"
+            told = np.random.default_rng(0).permutation(keys_of(BULK))
+            lines = (f"{key},{n % 2}" for n, key in enumerate(told))
+            file.write_text("tx,fraud\n" + "\n".join(lines) + "\n")
+            seconds, memory = _label(file, port)
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as c:
+            kept = c.execute('select count(*), sum("row" < 0) from feedback').fetchone()
+        if kept != (BULK, 0):
+            raise RuntimeError(f"{kept} labels kept, and waiting")
+    found = {"rows": BULK, "seconds": round(seconds, 1), "peak_megabytes": memory}
+    print(found, flush=True)
+    return found
+
+
+def _label(file: Path, port: int) -> tuple[float, dict[str, int]]:
+    """Seconds that the command takes, and the peak memory of each kind of process."""
+    command = [
+        str(BIN / "bento-selfheal"), "label", str(file), "--key", "tx", "--label", "fraud",
+        "--json",
+    ]  # fmt: skip
+    env = {**os.environ, "BENTO_SELFHEAL_URL": f"http://127.0.0.1:{port}"}
+    began = time.perf_counter()
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE) as label:
+        watched = {"command": [psutil.Process(label.pid)], **processes_of(port)}
+        peak = dict.fromkeys(watched, 0)
+        while label.poll() is None:
+            for kind, processes in watched.items():
+                with suppress(psutil.Error):
+                    peak[kind] = max(peak[kind], *(p.memory_info().rss for p in processes))
+            time.sleep(0.1)
+        if label.returncode:
+            raise RuntimeError(f"label ended with {label.returncode}")
+    return time.perf_counter() - began, {kind: round(b / 1e6) for kind, b in peak.items()}
+
+
+def processes_of(port: int) -> dict[str, list[psutil.Process]]:
+    """The workers and the runner of the service on a port."""
+    found: dict[str, list[psutil.Process]] = {"worker": [], "runner": []}
+    server = next(c.pid for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port)
+    top = psutil.Process(server)
+    while (parent := top.parent()) is not None and "bentoml" in " ".join(parent.cmdline()):
+        top = parent
+    for process in [top, *top.children(recursive=True)]:
+        line = process.cmdline()
+        if "_bentoml_impl.worker.service" in line:
+            found["runner" if "HealingRunner" in line else "worker"].append(process)
+    return found
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    """Poll until a condition holds.
+
+    Raises:
+        RuntimeError: It does not within the time.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"not within {seconds:.0f} s")
+        time.sleep(0.1)
 
 
 def _parts(keys: list[str], size: int) -> Iterator[list[str]]:
@@ -148,6 +225,7 @@ def _items(keys: list[str]) -> Iterator[bytes]:
 ROWS: dict[str, Callable[[Path], Any]] = {
     "requests": requests,
     "labels": labels,
+    "bulk": bulk,
     "unreported": lambda _: positives_only(),
 }
 

@@ -37,6 +37,17 @@ Tries = Annotated[
     list[str] | None,
     typer.Option("--try", metavar="NAME=VALUE,…", help="Other settings to run too. Repeatable."),
 ]
+Unreported = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CLASS,AGE",
+        help="The setting `unreported`: rows are of this class where nobody has reported them at "
+        "this age, such as 0,30d. Its labels never come.",
+    ),
+]
+Review = Annotated[str | None, typer.Option(help="The setting `review`: all, flagged or capacity.")]
+ReviewShare = Annotated[float | None, typer.Option(help="The setting `review_share`.")]
+ReviewExplored = Annotated[float | None, typer.Option(help="The setting `review_explored`.")]
 Sensitive = Annotated[
     list[str] | None, typer.Option(help="Feature for FIDI to watch; all by default. Repeatable.")
 ]

@@ -6,8 +6,9 @@ import difflib
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -17,12 +18,16 @@ from bento_selfheal.cli.app import (
     DEFAULT_TARGET,
     AsJson,
     Drop,
+    Review,
+    ReviewExplored,
+    ReviewShare,
     Rules,
     Schema,
     Seed,
     Sensitive,
     TrainFraction,
     Tries,
+    Unreported,
     app,
 )
 from bento_selfheal.cli.models import _name_value
@@ -88,14 +93,23 @@ def replay(
     home: Annotated[
         Path | None, typer.Option(help="BENTOML_HOME to keep; a temporary one by default.")
     ] = None,
+    unreported: Unreported = None,
+    review: Review = None,
+    review_share: ReviewShare = None,
+    review_explored: ReviewExplored = None,
 ) -> None:
     """Train on the first part of your own stream, serve it, and stream the rest."""
+    from bento_selfheal.cli.labels.pattern import label_settings
     from bento_selfheal.cli.live import Demo, print_summary, run_demo
     from bento_selfheal.packaging.model_store import use_home
     from bento_selfheal.simulation.streams import read_table
     from bento_selfheal.simulation.table import package_table, table_stream
 
     console = Console()
+    chosen = label_settings(unreported, review, review_share, review_explored)
+    _with(Settings(), chosen, "replay")
+    env = {"SELFHEAL_RECIPE": recipe}
+    env |= {f"SELFHEAL_{k.upper()}": _as_text(value) for k, value in chosen.items()}
     temporary = home is None
     folder = Path(tempfile.mkdtemp(prefix="selfheal-replay-")) if home is None else home
     try:
@@ -107,7 +121,7 @@ def replay(
         package = package_table("replay", train, seed, sensitive)
         stream = table_stream(rest, package, delay, limit)
         summary = run_demo(
-            Demo(package, stream, folder.resolve(), every, {"SELFHEAL_RECIPE": recipe}),
+            Demo(package, stream, folder.resolve(), every, env),
             console,
             DEFAULT_TARGET,
         )
@@ -130,6 +144,24 @@ def backtest(
     try_: Tries = None,
     seed: Seed = 42,
     as_json: AsJson = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only", metavar="CLASS", help="Class whose labels come; all by default. Repeatable."
+        ),
+    ] = None,
+    delay_of: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CLASS=ROWS", help="Another delay for labels of a class. Repeatable."),
+    ] = None,
+    row_seconds: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds between two rows, for ages; 0.04 by default."),
+    ] = None,
+    unreported: Unreported = None,
+    review: Review = None,
+    review_share: ReviewShare = None,
+    review_explored: ReviewExplored = None,
 ) -> None:
     """Stream a file through the healing pipeline offline, without a server.
 
@@ -137,6 +169,7 @@ def backtest(
     and says whether they would have been better, and by how much. Of each --rule it says how often
     it was right on the labels that came.
     """
+    from bento_selfheal.cli.labels.pattern import label_pattern, label_settings
     from bento_selfheal.cli.output import print_backtest
     from bento_selfheal.config.settings import load_settings
     from bento_selfheal.packaging.model_store import use_home
@@ -146,10 +179,12 @@ def backtest(
     table = read_table(file, label, drop or [], schema)
     with tempfile.TemporaryDirectory(prefix="selfheal-backtest-") as home:
         use_home(Path(home))
-        settings = load_settings()
+        chosen = label_settings(unreported, review, review_share, review_explored)
+        settings = _with(load_settings(), chosen, "backtest")
+        pattern = label_pattern(settings, only, delay_of, row_seconds)
         tries = [_changed(settings, text) for text in try_ or []]
         result = backtest_table(
-            table, settings, train_fraction, delay, seed, sensitive, tries, rule or []
+            table, settings, train_fraction, delay, seed, sensitive, tries, rule or [], pattern
         )
     if as_json:
         typer.echo(json.dumps(result))
@@ -204,18 +239,28 @@ def reproduce(
 
 def _changed(settings: Settings, text: str) -> Settings:
     """Settings with the changes of one --try."""
-    from bento_selfheal.config.validation import describe
-
     changes = dict(_name_value(part, "--try") for part in text.split(","))
     known = {*Settings.model_fields, *Tuning.model_fields}
     if unknown := sorted(changes.keys() - known):
         near = difflib.get_close_matches(unknown[0], sorted(known), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise SettingsError(f"--try: there is no setting {', '.join(unknown)}{hint}")
+    return _with(settings, changes, "--try")
+
+
+def _with(settings: Settings, changes: Mapping[str, Any], what: str) -> Settings:
+    """Settings with changes that an option asks for."""
+    from bento_selfheal.config.validation import describe
+
     try:
         return Settings.model_validate({**settings.model_dump(), **changes})
     except ValidationError as error:
-        raise SettingsError(f"--try: {describe(error)}") from error
+        raise SettingsError(f"{what}: {describe(error)}") from error
+
+
+def _as_text(value: Any) -> str:
+    """A setting as its variable holds it."""
+    return json.dumps(value) if isinstance(value, dict) else str(value)
 
 
 def _service_here() -> tuple[str, Path | None]:

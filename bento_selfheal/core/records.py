@@ -149,6 +149,7 @@ class PredictionRecord:
     """The hash of each row's own key, `KEY_HASH_BYTES` a row; empty where rows have none."""
     review: bytes = b""
     """Which rows are looked at, a packed `scoring.review.Review`; empty where all are."""
+    retried: bool = False  # the same request was answered a moment before, so its rows have counted
 
     @property
     def input_bytes(self) -> int:

@@ -96,7 +96,8 @@ class Pipeline:
             cursors.predictions = forward("predictions", cursors.predictions, entry.seq)
             if not self.intake.take_prediction(entry):
                 return
-            self._watch(entry)
+            if not entry.retried:
+                self._watch(entry)
             rows = joiner.prediction(entry)
         else:
             cursors.feedback = forward("feedback", cursors.feedback, entry.seq)

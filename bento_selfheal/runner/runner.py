@@ -20,6 +20,7 @@ from bento_selfheal.feeds.feeds import Feeds
 from bento_selfheal.healing.checkpoint import dump
 from bento_selfheal.healing.journal import Outcome
 from bento_selfheal.healing.pipeline import Pipeline
+from bento_selfheal.runner.key_indexing import KeyIndexing
 from bento_selfheal.runner.lease import Lease
 from bento_selfheal.runner.opening import PipelineOpener
 from bento_selfheal.runner.operators import follow_operators
@@ -56,6 +57,7 @@ class Runner:
         )
         self._reader = LogReader(self.store)
         self._retention = Retention(self.store, settings)
+        self._keys = KeyIndexing(self.store)
         beat = settings.lease_seconds / 3
         self._loop = PeriodicThread(
             "selfheal-runner", self._work, settings.tuning.poll_interval, at_once=True
@@ -73,12 +75,14 @@ class Runner:
         self._loop.start()
         self._heart.start()
         self._retention.start(lambda: self.lease.held)
+        self._keys.start(lambda: self.lease.held)
         self._feeds.start()
 
     def stop(self) -> None:
         """Finish the step in hand and let a successor lead at once."""
         self._feeds.stop()
         self._retention.stop()
+        self._keys.thread.stop()
         self._loop.stop(STOP_SECONDS)
         self._heart.stop()
         self.lease.release()
@@ -96,8 +100,8 @@ class Runner:
 
     def threads(self) -> list[ThreadState]:
         """State of each thread of the runner."""
-        own = [t.state() for t in (self._loop, self._heart, self._retention.thread)]
-        return own + self._feeds.threads()
+        own = (self._loop, self._heart, self._retention.thread, self._keys.thread)
+        return [t.state() for t in own] + self._feeds.threads()
 
     @property
     def status(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from bento_selfheal.inputs.labelled_table import Table
 from bento_selfheal.packaging.opening import open_package
 from bento_selfheal.scoring.scores import batch_interval
 from bento_selfheal.simulation.backtest import Backtest
+from bento_selfheal.simulation.streams import ALL_LABELS, LabelPattern
 from bento_selfheal.simulation.table import package_table, table_stream
 
 Run = Callable[[Settings], Backtest]
@@ -40,25 +41,30 @@ def backtest_table(
     sensitive: Sequence[str] | None,
     tries: Sequence[Settings] = (),
     rules: Sequence[str] = (),
+    pattern: LabelPattern = ALL_LABELS,
 ) -> dict[str, Any]:
     """Train on the first share of a table and stream the rest offline; returns one JSON object.
 
     Raises:
-        SettingsError: A rule is not of the form that `parse_rule` reads, or no row is left to
-            score.
+        SettingsError: A rule is not of the form that `parse_rule` reads, the model lacks a class
+            of the pattern, or no row is left to score.
     """
     train, rest = table.split(train_fraction)
     with torch.random.fork_rng(devices=[]):
         package = package_table("backtest", train, seed, sensitive, rules)
+        classes = package.info.classes
+        pattern.check(classes)
 
         def run(chosen: Settings) -> Backtest:
             there = open_package(package.tag, chosen.device)
             made = Backtest(there, chosen.model_copy(update={"seed": seed}))
             stream = replace(table_stream(rest, package, delay), batch=REQUEST_ROWS)
+            told, late = pattern.labelled(stream, classes), pattern.delays_of(stream, classes)
+            reports = made.run(pattern.timed(stream), labelled=told, delays=late)
             # On a terminal only: a pipe must receive nothing but the result.
             console = Console(stderr=True)
             shown = track(
-                made.run(stream), "batches", len(stream), console=console, transient=True,
+                reports, "batches", len(stream), console=console, transient=True,
                 disable=not console.is_terminal,
             )  # fmt: skip
             deque(shown, maxlen=0)

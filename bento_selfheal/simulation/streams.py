@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,55 @@ class Stream:
         for i in range(len(self)):
             part = slice(i * self.batch, (i + 1) * self.batch)
             yield self.rows[part], self.labels[part]
+
+
+@dataclass(frozen=True)
+class LabelPattern:
+    """Which labels of a stream come, and how late."""
+
+    only: tuple[str, ...] = ()
+    """Names of the classes that are reported; all where there are none."""
+    never: str | None = None
+    """Name of a class that nobody reports."""
+    delays: Mapping[str, int] = field(default_factory=dict)
+    """Rows between a row and its label, by the name of the class; of others, the stream's."""
+    row_seconds: float | None = None
+    """Seconds between two rows; None for a second between two requests."""
+
+    def check(self, classes: Sequence[Label]) -> None:
+        """See whether a model has the classes.
+
+        Raises:
+            SettingsError: It lacks one.
+        """
+        names = [str(label) for label in classes]
+        for name in (*self.only, *self.delays):
+            if name not in names:
+                raise SettingsError(f"{name} is no class of the model, whose classes are {names}")
+
+    def labelled(self, stream: Stream, classes: Sequence[Label]) -> NDArray[np.bool_]:
+        """Which rows a label comes for, ``(n,)``; those of new classes come where all do."""
+        comes = np.full(len(stream.labels), not self.only)
+        for i, label in enumerate(classes):
+            wanted = str(label) in self.only or not self.only
+            comes[stream.labels == i] = wanted and str(label) != self.never
+        return comes
+
+    def delays_of(self, stream: Stream, classes: Sequence[Label]) -> NDArray[np.int64]:
+        """How many rows are predicted between each row and its label, ``(n,)``."""
+        late = np.full(len(stream.labels), stream.delay)
+        for i, label in enumerate(classes):
+            late[stream.labels == i] = self.delays.get(str(label), stream.delay)
+        return late
+
+    def timed(self, stream: Stream) -> Stream:
+        """The stream with its rows so far apart."""
+        if self.row_seconds is None:
+            return stream
+        return replace(stream, seconds=self.row_seconds * stream.batch)
+
+
+ALL_LABELS = LabelPattern()
 
 
 class LabelsOwed:

@@ -93,6 +93,7 @@ def prediction(r: Row[Any]) -> PredictionRecord:
         seq=r.seq,
         keys=bytes(r.own_keys or b""),
         review=bytes(r.review or b""),
+        retried=bool(r.retried),
     )
 
 

@@ -25,23 +25,15 @@ from sqlalchemy import (
 from bento_selfheal.core.ids import KEY_HASH_BYTES, key_at
 from bento_selfheal.core.records import WAITS, FeedbackRecord, PredictionRecord
 from bento_selfheal.store import tables as t
+from bento_selfheal.store.labels.key_index import ROWS, any_keys, count_keys, index_new_keys
 
 PER_STATEMENT = 500
 """Values that one statement names."""
-ROWS = 2**24
-"""Rows that a place has room for, as ids have."""
 COUNT = "with recursive n(i) as (select 0 union all select i + 1 from n where i + 1 < :count),"
 KEY = f"substr(:keys, {KEY_HASH_BYTES} * i + 1, {KEY_HASH_BYTES})"
 OF_RUN = f"""{COUNT}
 new(key, place) as (select {KEY}, (:first + i / :rows) * {ROWS} + i % :rows from n)
 """  # noqa: S608 - of our own numbers
-INDEX = text(
-    f"""{OF_RUN} insert into prediction_keys (key, place)
-    select key, max(place) from new group by key
-    on conflict (key) do update set place = excluded.place"""  # noqa: S608 - all of it is above
-)
-"""In the database: with a statement for each key, it and the interpreter would wait for each other
-all the time."""
 WAITING = text(
     f"""{OF_RUN} select f.key as key, min(new.place) as place from new cross join feedback f
     where f."row" = -1 and f.key = new.key group by f.key"""  # noqa: S608
@@ -62,7 +54,6 @@ NEWEST = text(
 )
 WAIT = select(t.feedback.c.key).where(t.feedback.c.row == literal_column(str(WAITS))).limit(1)
 """Labels that wait; as it is written, the index of these holds the answer."""
-ANY = select(t.prediction_keys.c.place).limit(1)
 
 T = TypeVar("T")
 
@@ -85,17 +76,18 @@ class Kept:
             self.labels[place] = label, revision
 
 
-def index_keys(c: Connection, records: Sequence[PredictionRecord], last: int) -> None:
-    """Point the keys of new requests at them, and bind the labels that wait for one.
+def log_keys(c: Connection, records: Sequence[PredictionRecord], last: int) -> None:
+    """Take the keys of new requests, and bind the labels that wait for one.
 
     Args:
         c: The transaction that has written the requests.
         records: They; their places follow each other.
         last: The place of the last of them.
     """
-    runs = list(_runs(records, last - len(records) + 1))
-    for run in runs:
-        c.execute(INDEX, run)
+    before = last - len(records)
+    runs = list(_runs(records, before + 1))
+    if runs:
+        count_keys(c, sum(run["count"] for run in runs), before)
     if not runs or c.execute(WAIT).first() is None:
         return
     first: dict[bytes, int] = {}
@@ -151,6 +143,8 @@ def _labelled_rows(c: Connection, keys: list[bytes], kept: Kept) -> dict[bytes, 
 
 def _newest_rows(c: Connection, keys: list[bytes], kept: Kept) -> dict[bytes, Place]:
     """The row of the newest prediction of each key; keys without one are left out."""
+    if keys:
+        index_new_keys(c)
     rows: dict[bytes, Place] = {}
     for i, request, place, label, revision in _of_keys(c, NEWEST, keys):
         row = rows[keys[i]] = bytes(request), place % ROWS
@@ -203,7 +197,7 @@ def _on_its_row(
 def _with_keys_of_rows(c: Connection, records: Sequence[FeedbackRecord]) -> list[FeedbackRecord]:
     records = list(records)
     named = {r.request for r in records if r.key is None and r.features is None}
-    if not named or c.execute(ANY).first() is None:
+    if not named or not any_keys(c):
         return records
     p = t.predictions.c
     with_keys: dict[bytes, bytes] = {}

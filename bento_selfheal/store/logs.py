@@ -21,14 +21,16 @@ from bento_selfheal.store import codec
 from bento_selfheal.store import tables as t
 from bento_selfheal.store.connections import WriteLock
 from bento_selfheal.store.inputs import append_inputs
-from bento_selfheal.store.keys import Kept, Labels, bound, chunks, index_keys
+from bento_selfheal.store.keys import Kept, Labels, bound, chunks, log_keys
 from bento_selfheal.store.labels.conflicts import (
     MOST_REVISIONS,
     ConflictRule,
     Standing,
     names_of,
 )
+from bento_selfheal.store.labels.key_index import index_part
 from bento_selfheal.store.labels.requests import RequestQueries
+from bento_selfheal.store.labels.retries import find_retried, note_requests
 from bento_selfheal.store.labels.same_row import new_class_of, on_labelled_rows
 
 MOST_LABELS = 1024
@@ -88,14 +90,24 @@ class Logs(RequestQueries):
         rows = [codec.prediction_row(r) for r in records]
         with self._db.write(WriteLock.LOGS, lasting=False) as c:
             upto = logged_bytes(c)
-            for row in rows:
+            for row, retried in zip(rows, find_retried(c, records), strict=True):
                 upto += len(row["features"]) + len(row["probabilities"])
                 upto += IN_BOTH * len(row["own_keys"] or b"")
-                row["upto"] = upto
+                row |= {"upto": upto, "retried": retried or None}
             c.execute(insert(t.predictions), rows)
             append_inputs(c, records)
             if any(r.keys for r in records):
-                index_keys(c, records, c.execute(newest_place(t.predictions)).scalar_one())
+                last = c.execute(newest_place(t.predictions)).scalar_one()
+                log_keys(c, records, last)
+                note_requests(c, records, last)
+
+    def index_keys(self) -> int:
+        """Index the keys of the oldest requests that wait for it; returns how many keys are left.
+
+        Labels find their keys without it, but wait for it then.
+        """
+        with self._db.write(WriteLock.LOGS, lasting=False) as c:
+            return index_part(c)
 
     def add_feedback(self, records: Sequence[FeedbackRecord]) -> FeedbackResult:
         """Write labels; each counts once, however often it is sent. On disk on return.

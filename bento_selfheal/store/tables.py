@@ -60,6 +60,8 @@ predictions = Table(
     Column("own_keys", LargeBinary),
     # Which rows are looked at: the chance of the others, 8 bytes, and a bit a row; null: all are.
     Column("review", LargeBinary),
+    # Whether it was sent before, a moment ago, so that its rows have counted; null: no.
+    Column("retried", Boolean),
     sqlite_autoincrement=True,
 )
 
@@ -69,6 +71,25 @@ prediction_keys = Table(
     metadata,
     Column("key", LargeBinary(16), primary_key=True),
     # Place of its request, times 2 to the 24, plus its row.
+    Column("place", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# One row: how many keys of the newest requests are not in the index yet, and after which place.
+unindexed_keys = Table(
+    "unindexed_keys",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("after", BigInteger, nullable=False),
+    Column("waiting", BigInteger, nullable=False),
+)
+
+# Where the newest requests with keys are, by ten minutes and the begin of their first key's hash.
+recent_requests = Table(
+    "recent_requests",
+    metadata,
+    Column("period", BigInteger, primary_key=True, autoincrement=False),
+    Column("first_key", BigInteger, primary_key=True, autoincrement=False),
     Column("place", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )

@@ -127,7 +127,8 @@ class LabelIntake:
             self.journal.note("prediction_set_aside", detail)
             p.batches.joiner.drop(asked)
             return False
-        p.one_sided.answered(asked.probabilities)
+        if not asked.retried:
+            p.one_sided.answered(asked.probabilities)
         return True
 
     def _misfit(self, asked: PredictionRecord) -> str:

@@ -165,7 +165,7 @@ class Maturity:
         self, asked: PredictionRecord, known: Sequence[FeedbackRecord]
     ) -> Iterator[FeedbackRecord]:
         """What each row of a request counts as once it is old enough; none where its key has its
-        label on another row.
+        label on another row, or where it stands for a row that was sent before.
 
         Args:
             asked: The request.
@@ -176,7 +176,9 @@ class Maturity:
         for row in range(len(asked.probabilities)):
             if row in given:
                 yield given[row]
-            elif self._class is not None and asked.key_of(row) not in elsewhere:
+            elif self._class is None or asked.retried:
+                continue
+            elif asked.key_of(row) not in elsewhere:
                 yield FeedbackRecord(asked.request, row, self._class, 0.0)
 
     def status(self) -> dict[str, Any] | None:

@@ -40,13 +40,14 @@ class KeyReader(KeyHasher):
             raise InvalidInput(
                 ("keys",), f"{len(keys)} keys for {rows} rows: give one each", "keys"
             )
-        texts = keys if _are_good_texts(keys) else [_text(key, i) for i, key in enumerate(keys)]
-        if len(set(texts)) < rows:
-            _refuse_second(texts)
-        begun, hashes = self.of(token), []
+        if (texts := _good_texts(keys)) is None:
+            checked = [_text(key, i) for i, key in enumerate(keys)]
+            _refuse_second(checked)
+            texts = [text.encode() for text in checked]
+        copy, hashes = self.of(token).copy, []
         for text in texts:
-            one = begun.copy()
-            one.update(text.encode())
+            one = copy()
+            one.update(text)
             hashes.append(one.digest())
         return b"".join(hashes)
 
@@ -73,11 +74,19 @@ def keys_of(text: bytes) -> Any:
         raise InvalidInput(("keys",), f"a JSON list is needed: {error}", "json") from error
 
 
-def _are_good_texts(keys: list[Any]) -> bool:
-    if set(map(type, keys)) != {str} or max(map(len, keys)) > LONGEST_KEY or not all(keys):
-        return False
-    together = "".join(keys)
-    return "\0" not in together and (together.isascii() or _is_unicode(together))
+def _good_texts(keys: list[Any]) -> list[bytes] | None:
+    """The keys as bytes; None where one is no text, or bad, or there twice.
+
+    All are looked at together: one after the other would take as long as their hashes.
+    """
+    try:
+        together, each = "\0".join(keys), set(keys)
+        encoded = together.encode()
+    except (TypeError, UnicodeEncodeError):
+        return None
+    if len(each) < len(keys) or "" in each or together.count("\0") >= len(keys):
+        return None
+    return None if max(map(len, keys)) > LONGEST_KEY else encoded.split(b"\0")
 
 
 def _text(key: Any, place: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import func, select
 
-from bento_selfheal.core.ids import KEY_HASH_BYTES
+from bento_selfheal.core.ids import KEY_HASH_BYTES, key_at
 from bento_selfheal.core.records import WAITS, FeedbackRecord, PredictionRecord
 from bento_selfheal.store import codec
 from bento_selfheal.store import tables as t
@@ -51,8 +51,10 @@ class RequestQueries(Part):
         bound to the row of another request."""
         f = t.feedback.c
         found: dict[bytes, list[FeedbackRecord]] = defaultdict(list)
-        by_key = {key: a.request for a in asked for row in range(len(a.keys) // KEY_HASH_BYTES)
-                  if (key := a.key_of(row))}  # fmt: skip
+        by_key: dict[bytes, list[bytes]] = defaultdict(list)
+        for a in asked:
+            for row in range(len(a.keys) // KEY_HASH_BYTES):
+                by_key[key_at(a.keys, row)].append(a.request)
         with self._db.read() as c:
             for part in chunks(sorted({a.request for a in asked})):
                 for r in c.execute(select(t.feedback).where(f.request.in_(part))):
@@ -60,9 +62,9 @@ class RequestQueries(Part):
             for keys in chunks(sorted(by_key)):
                 bound_rows = select(t.feedback).where(f.key.in_(keys), f.row != WAITS)
                 for label in map(codec.feedback, c.execute(bound_rows)):
-                    request = by_key[label.key or b""]
-                    if label.request != request:
-                        found[request].append(label)
+                    for request in by_key[label.key or b""]:
+                        if label.request != request:
+                            found[request].append(label)
         return found
 
     def rows_of(self, requests: set[bytes]) -> dict[bytes, int]:

@@ -508,7 +508,7 @@ def test_a_dead_thread_is_seen(
     def shown() -> bool:
         threads = {t["name"]: t["alive"] for t in store.status().get("threads", [])}
         return threads == {"selfheal-runner": True, "selfheal-lease": True,
-                           "selfheal-retention": False}  # fmt: skip
+                           "selfheal-retention": False, "selfheal-keys": True}  # fmt: skip
 
     wait_for(shown, "the dead thread in the status")
     assert not runner.alive

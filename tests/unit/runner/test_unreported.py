@@ -12,7 +12,7 @@ from steps import BATCH, LAZY, handed_over, work_off
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.config.unreported import Unreported
-from bento_selfheal.core.records import FeedbackRecord, PredictionRecord
+from bento_selfheal.core.records import WAITS, FeedbackRecord, PredictionRecord
 from bento_selfheal.deployment.deploy import prepare
 from bento_selfheal.deployment.locations import open_store
 from bento_selfheal.packaging.package import Package
@@ -48,11 +48,11 @@ class Service:
         self.runners.append(Runner(self.settings, Telemetry()))
         return self.runners[-1]
 
-    def ask(self, second: int, rows: Any) -> None:
+    def ask(self, second: int, rows: Any, keys: bytes = b"", attempt: int = 0) -> None:
         time = START + second
-        key = int(time * 1000).to_bytes(6, "big") + second.to_bytes(6, "big")
+        key = int(time * 1000).to_bytes(6, "big") + (100 * attempt + second).to_bytes(6, "big")
         answers = self.package.baseline(rows)
-        asked = PredictionRecord(key, rows, answers, 1, time, seq=second + 1)
+        asked = PredictionRecord(key, rows, answers, 1, time, seq=second + 1, keys=keys)
         self.store.append_predictions([asked])
         self.asked.append(asked)
 
@@ -209,3 +209,30 @@ def test_nothing_is_read_twice(serve: Callable[..., Service]) -> None:
     assert status["unreported"]["since"] == 10
     assert status["unreported"]["rows"] == 12 * ROWS
     assert status["labels"]["joined"] == 10 * (ROWS - 1) + 1
+
+
+def test_requests_that_are_sent_again(serve: Callable[..., Service]) -> None:
+    """A client that sends every request twice is counted as one that sends each once: rows,
+    signals, labels, and rows that mature with either label."""
+    once, twice = serve(), serve()
+    table = article_rows(REQUESTS * ROWS, 1.0, np.random.default_rng(5))
+    for second in range(REQUESTS):
+        part = slice(second * ROWS, (second + 1) * ROWS)
+        keys = [f"{row}".encode().rjust(16, b"0") for row in range(part.start, part.stop)]
+        frauds = np.flatnonzero(table.labels[part]).tolist()
+        for service in (once, twice):
+            for attempt in range(1 + (service is twice)):
+                service.ask(second, table.rows[part], b"".join(keys), attempt)
+            own = [FeedbackRecord(keys[row][:12], WAITS, 1, START + second, key=keys[row])
+                   for row in frauds]  # fmt: skip
+            service.store.add_feedback(own)
+    for service in (once, twice):
+        work_off(service.runner())
+    a, b = once.store.status(), twice.store.status()
+    for name in ("predicted_rows", "batches", "agreement", "labels", "one_class"):
+        assert a[name] == b[name], name
+    watched = ("z", "conflicts", "distance", "drifting")
+    assert [a["signals"][n] for n in watched] == [b["signals"][n] for n in watched]
+    counts = ("rows", "unreported", "late")
+    assert [a["unreported"][n] for n in counts] == [b["unreported"][n] for n in counts]
+    assert a["unreported"]["rows"] == (REQUESTS - 8) * ROWS

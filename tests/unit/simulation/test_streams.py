@@ -13,7 +13,13 @@ from elec2 import CASES, needs_cases
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.inputs.column import Column, Kind
 from bento_selfheal.inputs.schema import Schema
-from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows, read_table
+from bento_selfheal.simulation.streams import (
+    ARTICLE_FEATURES,
+    LabelPattern,
+    Stream,
+    article_rows,
+    read_table,
+)
 from bento_selfheal.simulation.table import package_table
 
 CSV = "t,price,volume,up\n0,1.5,10,DOWN\n1,2.5,20,UP\n2,-3,30,UP\n"
@@ -184,3 +190,22 @@ def test_article_rows() -> None:
     assert np.array_equal(clean.rows[:, others], drifted.rows[:, others])
     again = article_rows(4000, 2.2, np.random.default_rng(1))
     assert np.array_equal(again.rows, drifted.rows)
+
+
+def test_label_pattern() -> None:
+    """Labels come for some classes only, never for the one that is unreported, and as late as is
+    said of their class; those of new classes come where nothing is chosen."""
+    classes = ["ok", "fraud"]
+    stream = Stream(np.zeros((4, 1), np.float32), np.array([0, 1, 0, 9]), 100, batch=2)
+    pattern = LabelPattern(delays={"fraud": 7}, row_seconds=3.0)
+    pattern.check(classes)
+    assert pattern.labelled(stream, classes).tolist() == [True] * 4
+    assert pattern.delays_of(stream, classes).tolist() == [100, 7, 100, 100]
+    assert pattern.timed(stream).seconds == 6.0
+    only = LabelPattern(only=("fraud",)).labelled(stream, classes)
+    never = LabelPattern(never="ok").labelled(stream, classes)
+    assert (only.tolist(), never.tolist()) == (
+        [False, True, False, False], [False, True, False, True],
+    )  # fmt: skip
+    with pytest.raises(SettingsError, match="grey is no class"):
+        LabelPattern(only=("grey",)).check(classes)

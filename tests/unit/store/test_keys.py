@@ -17,6 +17,7 @@ from bento_selfheal.core.records import (
 )
 from bento_selfheal.store import SqlStore
 from bento_selfheal.store import tables as t
+from bento_selfheal.store.labels.key_index import index_new_keys
 
 ACCEPTED, KNOWN, CONFLICT = (
     FeedbackOutcome.ACCEPTED,
@@ -67,7 +68,8 @@ def labels_of(store: SqlStore) -> list[tuple[bytes, int, int]]:
 
 
 def indexed(store: SqlStore) -> int:
-    with store._db.read() as c:
+    with store._db.write() as c:
+        index_new_keys(c)
         return int(c.execute(select(func.count()).select_from(t.prediction_keys)).scalar_one())
 
 
@@ -157,6 +159,33 @@ def test_rows_that_bring_features_and_key(store: SqlStore) -> None:
     ]  # fmt: skip
 
 
+def test_many_keys_are_indexed_at_once(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys wait for the index until they are many or the runner writes it; it points at the newest
+    prediction of each, also of those that look alike in their first eight bytes, and of those that
+    came before and after."""
+    monkeypatch.setattr("bento_selfheal.store.labels.key_index.MOST_NEW", 5)
+    monkeypatch.setattr("bento_selfheal.store.labels.key_index.PART", 5)
+    store.append_predictions([asked(1, "lookalike-a", "lookalike-b"), asked(2, "c", "lookalike-a")])
+    with store._db.read() as c:
+        assert c.execute(select(t.prediction_keys)).all() == []
+    store.append_predictions([asked(3, rows=2), asked(4, "c")])
+    with store._db.read() as c:
+        assert len(c.execute(select(t.prediction_keys)).all()) == 3
+    store.append_predictions([asked(5, "d"), asked(6, rows=1)])
+    store.append_predictions([asked(7, "c")])
+    names = ("lookalike-a", "lookalike-b", "c", "d")
+    result = store.add_feedback([by_key(name) for name in names])
+    assert result.rows == [(request(2), 1), (request(1), 1), (request(7), 0), (request(5), 0)]
+
+
+def test_retired_before_they_are_indexed(store: SqlStore) -> None:
+    """Keys whose requests are retired before a label looks for them are in no index."""
+    store.append_predictions([asked(1, "a"), replace(asked(2, "b"), time=99.0)])
+    assert store.retire_predictions(before=50.0, bytes_kept=10**9, limit=100) == 1
+    result = store.add_feedback([by_key("a"), by_key("b")])
+    assert (result.waiting, result.rows[1], indexed(store)) == ({0}, (request(2), 0), 1)
+
+
 def test_retention_drops_keys(store: SqlStore) -> None:
     """Keys go with their predictions; one that was asked again since stays with the newer one, and
     a label of a key that is gone waits."""
@@ -195,3 +224,27 @@ def test_a_new_class_keeps_its_name(store: SqlStore) -> None:
     new = replace(by_key("b", 1344408122), new_class="7")
     assert store.add_feedback([new]).outcomes == [ACCEPTED]
     assert store.new_class_of(request(1), 1) == "7"
+
+
+def test_a_request_that_is_sent_again(store: SqlStore) -> None:
+    """The same keys with the same rows, within ten minutes, in one commit or in another, are the
+    same request; the same keys with other rows, later, or in other company are not."""
+    first = asked(1, "a", "b")
+    again = [replace(first, request=request(n), time=first.time + 60) for n in (2, 3)]
+    store.append_predictions([first, again[0], asked(4, rows=2)])
+    store.append_predictions([again[1], replace(asked(5, "a"), features=first.features[:1])])
+    late = replace(first, request=request(6), time=first.time + 700)
+    store.append_predictions([asked(7, "a", "b"), late, replace(late, request=request(8))])
+    log = [e for e in log_of(store) if isinstance(e, PredictionRecord)]
+    retried = [int.from_bytes(e.request, "big") for e in log if e.retried]
+    assert retried == [2, 3, 8]
+    assert store.add_feedback([by_key("b")]).rows == [(request(8), 1)]
+
+
+def test_old_requests_are_forgotten(store: SqlStore) -> None:
+    """What is kept to know requests that are sent again is kept for minutes, not for the log's
+    days."""
+    for n in range(5):
+        store.append_predictions([replace(asked(n + 1, f"{n}"), time=1000.0 * n)])
+    with store._db.read() as c:
+        assert len(c.execute(select(t.recent_requests)).all()) <= 2
