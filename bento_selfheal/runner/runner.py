@@ -20,6 +20,7 @@ from bento_selfheal.feeds.feeds import Feeds
 from bento_selfheal.healing.checkpoint import dump
 from bento_selfheal.healing.journal import Outcome
 from bento_selfheal.healing.pipeline import Pipeline
+from bento_selfheal.runner.erasure.leftovers import Leftovers
 from bento_selfheal.runner.lease import Lease
 from bento_selfheal.runner.opening import PipelineOpener
 from bento_selfheal.runner.operators import follow_operators
@@ -34,6 +35,7 @@ from bento_selfheal.telemetry.spans import Telemetry, within
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 30.0
+EXPORTS = "exports"
 LOUD = ("refused", "begun_anew")
 """Kinds of events that the log shows as errors."""
 
@@ -52,8 +54,9 @@ class Runner:
         self.thresholds = ThresholdFile(state_dir(settings) / "threshold_config.json")
         self.lease = Lease(self.store, settings.lease_seconds)
         self._opener = PipelineOpener(
-            self.store, settings, self.thresholds, telemetry, self._announce
+            self.store, settings, self.thresholds, telemetry, self._announce, self._may_go_on
         )
+        self._leftovers = Leftovers(self.store, state_dir(settings) / EXPORTS)
         self._reader = LogReader(self.store)
         self._retention = Retention(self.store, settings)
         beat = settings.lease_seconds / 3
@@ -104,6 +107,9 @@ class Runner:
         """What the runner last wrote, with its threads as they are now; empty before that."""
         return self._board.current()
 
+    def _may_go_on(self) -> bool:
+        return self.lease.held and not self._loop.stopping
+
     def _leads_with(self) -> int | None:
         return self.lease.token
 
@@ -141,6 +147,7 @@ class Runner:
             PromotionMoved: An operator's promotion came first.
             StoreError: The store is out of reach.
         """
+        self._leftovers.remove()
         if not self.lease.held:
             self._pipeline = None
             if not self.lease.acquire():
@@ -150,7 +157,8 @@ class Runner:
         if pipeline is None or pipeline.parts.package.tag != self.store.meta("package"):
             pipeline = self._open_or_yield()
         try:
-            changed = follow_operators(pipeline, self.store, self.thresholds)
+            opened = bool(pipeline.journal.outcome.events)
+            changed = follow_operators(pipeline, self.store, self.thresholds) or opened
             worked = self._reader.read(pipeline, self._write_seconds)
             if changed or worked:
                 began = time.monotonic()
@@ -171,6 +179,7 @@ class Runner:
             self.lease.release()
             self._loop.pause(self._settings.lease_seconds)
             raise
+        self._reader = LogReader(self.store)  # what it has read ahead may have been erased
         self._board.wrote(self.store.status())
         self._feeds.serve(pipeline.parts.package.info.classes)
         return pipeline
@@ -202,7 +211,7 @@ class Runner:
     ) -> None:
         """Do what may follow only once the step is in the store."""
         if outcome.export:
-            folder = state_dir(self._settings) / "exports"
+            folder = state_dir(self._settings) / EXPORTS
             board = pipeline.parts.scoreboard
             export_buffer(
                 folder, pipeline.parts.package, pipeline.parts.buffer,

@@ -77,6 +77,7 @@ def prediction_row(r: PredictionRecord) -> dict[str, Any]:
         "probabilities": pack(r.probabilities),
         "own_keys": r.keys or None,
         "review": r.review or None,
+        "erased": r.erased or None,
     }
 
 
@@ -93,6 +94,7 @@ def prediction(r: Row[Any]) -> PredictionRecord:
         seq=r.seq,
         keys=bytes(r.own_keys or b""),
         review=bytes(r.review or b""),
+        erased=bytes(r.erased or b""),
     )
 
 

@@ -60,6 +60,8 @@ predictions = Table(
     Column("own_keys", LargeBinary),
     # Which rows are looked at: the chance of the others, 8 bytes, and a bit a row; null: all are.
     Column("review", LargeBinary),
+    # Which rows were erased, a bit a row; null: none. Zeros stand in their place.
+    Column("erased", LargeBinary),
     sqlite_autoincrement=True,
 )
 
@@ -151,6 +153,9 @@ snapshots = Table(
     Column("kept", Boolean, nullable=False),
     # The last operating point that it served with, for a rollback to it.
     Column("operating_point", JSON(none_as_null=True)),
+    # Places up to which it may depend on each log; null where an earlier release made it.
+    Column("seen_predictions", BigInteger),
+    Column("seen_labels", BigInteger),
     # Kept ones are few among all that ever were, and are asked for all the time.
     Index("ix_snapshots_kept", "kept", "version"),
 )
