@@ -147,7 +147,8 @@ class Runner:
             PromotionMoved: An operator's promotion came first.
             StoreError: The store is out of reach.
         """
-        self._leftovers.remove()
+        if self._leftovers.remove():
+            self.lease.forget()  # it was taken: what this runner knows holds the row
         if not self.lease.held:
             self._pipeline = None
             if not self.lease.acquire():

@@ -60,12 +60,9 @@ class Backtest:
         self.package = package
         self._snapshots = MemorySnapshots(package)
         self.pipeline = Pipeline(
-            package,
-            settings,
-            self._snapshots,
-            thresholds=thresholds or Thresholds(),
-            telemetry=Telemetry(),
-        )
+            package, settings, self._snapshots,
+            thresholds=thresholds or Thresholds(), telemetry=Telemetry(),
+        )  # fmt: skip
         self.parts = self.pipeline.parts
         clean = self._snapshots.save(
             NewSnapshot(1, Phase.CLEAN, heal=0, batch=0, reason="packaged"),

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,19 @@ from typing import Any
 import numpy as np
 from safetensors.torch import load
 from steps import work_off
+from torch import Tensor
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.ids import KEY_BYTES, KEY_HASH_BYTES
 from bento_selfheal.core.records import WAITS, FeedbackRecord, PredictionRecord
 from bento_selfheal.deployment.deploy import prepare
 from bento_selfheal.deployment.locations import open_store
+from bento_selfheal.errors import LeaseLost
 from bento_selfheal.runner.runner import Runner
 from bento_selfheal.serving.worker import Worker
 from bento_selfheal.telemetry.spans import Telemetry
 
 BEGAN = 1_700_000_000.0
-FIRST, LABELLED = "prediction", "labels"
 
 
 def hash_of(key: str) -> bytes:
@@ -82,7 +83,9 @@ class Service:
             self.store.add_feedback(entry)
 
     def step(self) -> None:
-        """Work off what was written, and serve what was promoted."""
+        """Work off what was written, and serve what was promoted; an erasure takes the lease."""
+        with suppress(LeaseLost):
+            work_off(self.runner)
         work_off(self.runner)
         self.worker.follower.poll()
 
@@ -148,15 +151,21 @@ OF_PROMOTIONS = ("history", "lineage", "rollback", "shown", "policy")
 OF_TRIALS = ("trial", "gate")
 
 
-def learned(service: Service) -> dict[str, Any]:
-    """All that a checkpoint knows of rows and of what was learned from them, to the bit."""
+def read_checkpoint(service: Service) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The facts of a runner's checkpoint by part, and its tensors."""
     blob = service.store.state()
     assert blob is not None
     size = int.from_bytes(blob[:8], "little")
-    parts = json.loads(json.loads(blob[8 : 8 + size])["__metadata__"]["selfheal"])["parts"]
+    facts = json.loads(json.loads(blob[8 : 8 + size])["__metadata__"]["selfheal"])
+    return facts["parts"], load(blob[:-4])
+
+
+def learned(service: Service) -> dict[str, Any]:
+    """All that a checkpoint knows of rows and of what was learned from them, to the bit."""
+    parts, kept = read_checkpoint(service)
     tensors = {
         name: value.numpy().tobytes()
-        for name, value in load(blob[:-4]).items()
+        for name, value in kept.items()
         if name.split("/")[0] not in OF_PROMOTIONS and not name.startswith("line/ranking.")
     }
     facts = {name: part for name, part in parts.items() if name not in OF_PROMOTIONS}

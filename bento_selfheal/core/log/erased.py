@@ -1,6 +1,7 @@
 """Rows of logged requests that were erased.
 
-The log keeps a bit for each row, so that the other rows keep their numbers and their ids. Nothing reads what stands in the place of an erased one.
+The log keeps a bit for each row, so that the other rows keep their numbers and their ids. Nothing
+reads what stands in the place of an erased one.
 """
 
 from __future__ import annotations

@@ -24,20 +24,22 @@ class Leftovers:
         self._exports = exports
         self._done = ""
 
-    def remove(self) -> None:
-        """Remove them, once for each erasure and at the start.
+    def remove(self) -> bool:
+        """Remove them, once for each erasure and at the start; whether there was anything to do.
 
         Raises:
             StoreError: The store is out of reach.
         """
         erased, package = self._store.meta(ERASED), self._store.meta("package")
         if erased is None or package is None or erased == self._done:
-            return
+            return False
         kept = {s.tag for s in self._store.snapshots()}
         store_id = self._store.meta("store_id") or ""
         prune(adapters_name(package), store_id, kept, void_before=float(erased))
         self._remove_exports(float(erased))
+        self._store.empty_write_ahead_log()
         self._done = erased
+        return True
 
     def _remove_exports(self, before: float) -> None:
         """An export names no keys, so no row of it can be found: it goes whole."""

@@ -9,9 +9,12 @@ anew from the logs as they are now (`runner.erasure`).
 from __future__ import annotations
 
 import json
+import logging
+import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -26,6 +29,8 @@ from bento_selfheal.store.keys import Place
 from bento_selfheal.store.logs import newest_place
 from bento_selfheal.store.promotions import append_promotions, kept_snapshots, newest_turns
 from bento_selfheal.store.schema import put_meta
+
+log = logging.getLogger(__name__)
 
 REBUILD = "rebuild"
 """The fact that says up to which places of the logs the runner's state is built anew."""
@@ -94,13 +99,21 @@ class Erasures(Part):
             return True
         deadline = time.monotonic() + EMPTY_SECONDS
         while True:
-            with self._db.engine.connect() as c:
-                busy = c.connection.driver_connection.execute(  # type: ignore[union-attr]
-                    "PRAGMA wal_checkpoint(TRUNCATE)"
-                ).fetchone()[0]
-            if not busy or time.monotonic() > deadline:
-                return not busy
+            if self._checkpoint_all():
+                return True
+            if time.monotonic() > deadline:
+                log.warning("the write-ahead log is in use, and could not be emptied yet")
+                return False
             time.sleep(RETRY_SECONDS)
+
+    def _checkpoint_all(self) -> bool:
+        with self._db.engine.connect() as c:
+            raw: Any = c.connection.driver_connection
+            try:  # outside of any transaction, which SQLAlchemy would begin
+                busy, _, _ = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            except sqlite3.OperationalError:
+                return False
+        return not busy
 
     @staticmethod
     def _is_kept(c: Connection, row: LoggedRow) -> bool:
