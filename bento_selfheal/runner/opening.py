@@ -31,7 +31,7 @@ class PipelineOpener:
         thresholds: The watched ``threshold_config.json``.
         telemetry: Where spans go.
         announce: Told of a state that begins in the middle of a step.
-        leads: Whether the runner still leads.
+        rest: Rests for some seconds; true where the runner is to stop, or leads no more.
     """
 
     def __init__(
@@ -41,14 +41,14 @@ class PipelineOpener:
         thresholds: ThresholdFile,
         telemetry: Telemetry,
         announce: Callable[[State], None],
-        leads: Callable[[], bool],
+        rest: Callable[[float], bool],
     ) -> None:
         self._store = store
         self._settings = settings
         self._thresholds = thresholds
         self._telemetry = telemetry
         self._announce = announce
-        self._leads = leads
+        self._rest = rest
 
     def open(self) -> Pipeline:
         """A pipeline where the last one stopped, or a fresh one behind the deployment.
@@ -106,7 +106,7 @@ class PipelineOpener:
             thresholds=self._thresholds.current, telemetry=Telemetry(),
         )  # fmt: skip
         _begin(quiet, start)
-        rebuild(quiet, self._store, self._leads)
+        rebuild(quiet, self._store, self._settings.heal_share, self._rest)
         restore(pipeline.parts, dump(quiet.parts))
         pipeline.journal.outcome = quiet.collect()
 

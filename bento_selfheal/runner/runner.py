@@ -54,7 +54,7 @@ class Runner:
         self.thresholds = ThresholdFile(state_dir(settings) / "threshold_config.json")
         self.lease = Lease(self.store, settings.lease_seconds)
         self._opener = PipelineOpener(
-            self.store, settings, self.thresholds, telemetry, self._announce, self._may_go_on
+            self.store, settings, self.thresholds, telemetry, self._announce, self._rest
         )
         self._leftovers = Leftovers(self.store, state_dir(settings) / EXPORTS)
         self._reader = LogReader(self.store)
@@ -107,8 +107,9 @@ class Runner:
         """What the runner last wrote, with its threads as they are now; empty before that."""
         return self._board.current()
 
-    def _may_go_on(self) -> bool:
-        return self.lease.held and not self._loop.stopping
+    def _rest(self, seconds: float) -> bool:
+        """Rest inside a step; true where it is to end."""
+        return self._loop.pause(seconds) or not self.lease.held
 
     def _leads_with(self) -> int | None:
         return self.lease.token

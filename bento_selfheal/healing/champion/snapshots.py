@@ -153,8 +153,9 @@ class SnapshotHistory:
         return self.snapshots.setdefault(promotion.version, fresh)
 
     def take_up(self, kept: list[Snapshot], *, next_version: int) -> None:
-        """Know what the store has kept, where no checkpoint tells of it."""
+        """Know what the store has kept, where no checkpoint tells of it, and nothing else."""
         self.snapshots = {s.version: s for s in kept}
+        self.measured, self.trained, self.changed = {}, {}, {}
         self.next_version = next_version
 
     def load(self, kept: Snapshot | Promotion) -> SelfHealingModel:

@@ -17,20 +17,24 @@ from bento_selfheal.core.records import Phase, Promotion, PromotionKind
 from bento_selfheal.errors import LeaseLost, SnapshotError, StoreError
 from bento_selfheal.healing.pipeline import Pipeline
 from bento_selfheal.runner.operators import follow_commands
+from bento_selfheal.runner.pacing import rest_seconds
 from bento_selfheal.runner.reading import LogReader
 from bento_selfheal.store import REBUILD, SqlStore
 
 
-def rebuild(pipeline: Pipeline, store: SqlStore, leads: Callable[[], bool]) -> None:
+def rebuild(
+    pipeline: Pipeline, store: SqlStore, heal_share: float, rest: Callable[[float], bool]
+) -> None:
     """Bring a fresh pipeline to where the logs stood at the newest erasure, and note that.
 
     Args:
         pipeline: Stands behind its deployment, keeps its snapshots in memory, and tells nobody.
         store: Where the logs are.
-        leads: Whether this runner still leads.
+        heal_share: Share of one core that heals may take on average.
+        rest: Rests for some seconds; true, at once, where this runner is to stop or leads no more.
 
     Raises:
-        LeaseLost: It does not: another runner begins.
+        LeaseLost: Another runner begins.
         StoreError: The store is out of reach.
     """
     began = time.monotonic()
@@ -38,11 +42,13 @@ def rebuild(pipeline: Pipeline, store: SqlStore, leads: Callable[[], bool]) -> N
     pipeline.adopt(_initial(store))
     reader, cursors = LogReader(store), pipeline.parts.cursors
     while cursors.predictions < upto["predictions"] or cursors.feedback < upto["labels"]:
-        if not leads():
-            raise LeaseLost("the lease ran out while the state was built anew")
+        reader.heal_seconds, at = 0.0, time.thread_time()
         read = reader.read(pipeline, 0.0)
         follow_commands(pipeline, store, until=pipeline.parts.batches.maturity.places.time)
         _drop(pipeline)
+        reading = time.thread_time() - at - reader.heal_seconds
+        if rest(rest_seconds(reading, reader.heal_seconds, heal_share)):
+            raise LeaseLost("the lease ran out while the state was built anew")
         if not read:  # what is left was deleted: the newest labels were the row's
             break
     follow_commands(pipeline, store)

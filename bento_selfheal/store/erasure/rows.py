@@ -21,6 +21,9 @@ HOLDS = {
 NAMING = "row_set_aside"
 """The kind of events that name a row."""
 
+EXPLORED_BYTES = 8
+"""Of a packed `scoring.review.Review`, before its bits."""
+
 
 @dataclass
 class LoggedRow:
@@ -121,7 +124,7 @@ def _rows_of(keys: bytes, key: bytes) -> list[int]:
 def _overwrite(c: Connection, request: bytes, rows: Sequence[int]) -> None:
     """Write zeros over rows of a request, and draws over their keys; sizes and numbers stay."""
     p = t.predictions.c
-    query = select(p.rows, p.features, p.probabilities, p.own_keys, p.erased)
+    query = select(p.rows, p.features, p.probabilities, p.own_keys, p.review, p.erased)
     found = c.execute(query.where(p.request == request)).first()
     if found is None:  # retention has taken it, or the row came with its label
         return
@@ -131,6 +134,8 @@ def _overwrite(c: Connection, request: bytes, rows: Sequence[int]) -> None:
         "probabilities": _zeroed(bytes(found.probabilities), found.rows, rows),
         "erased": mark(bytes(found.erased or b""), found.rows, rows),
     }
+    if found.review:
+        values["review"] = _not_flagged(bytes(found.review), rows)
     if found.own_keys:
         keys = bytearray(found.own_keys)
         for row in rows:  # not zeros: a label by id must meet no other row's key
@@ -148,6 +153,14 @@ def _zeroed(blob: bytes, count: int, rows: Sequence[int]) -> bytes:
     size, out = numbers // count, bytearray(blob)
     for row in rows:
         out[row * size : (row + 1) * size] = bytes(size)
+    return bytes(out)
+
+
+def _not_flagged(review: bytes, rows: Sequence[int]) -> bytes:
+    """Which rows are looked at in any case, a bit a row behind a number, without some of them."""
+    out = bytearray(review)
+    for row in rows:
+        out[EXPLORED_BYTES + row // 8] &= ~(0x80 >> row % 8)
     return bytes(out)
 
 

@@ -44,7 +44,7 @@ def services(package: Package, tmp_path: Path) -> Iterator[Services]:
     def new(name: str, **more: Any) -> Service:
         settings = Settings(
             model=package.tag, state_dir=tmp_path / name, batch_size=BATCH, replay_rate=LAZY,
-            lease_seconds=60, **more,
+            lease_seconds=60, heal_share=1, **more,
         )  # fmt: skip
         running.append(Service(settings))
         return running[-1]
