@@ -181,7 +181,7 @@ class Runner:
             self.lease.release()
             self._loop.pause(self._settings.lease_seconds)
             raise
-        self._reader = LogReader(self.store)  # what it has read ahead may have been erased
+        self._reader.forget_ahead()  # some of it may have been erased
         self._board.wrote(self.store.status())
         self._feeds.serve(pipeline.parts.package.info.classes)
         return pipeline
