@@ -14,6 +14,7 @@ SelfHealError
 ├── FeedError              a feed of labels cannot be read
 ├── Overloaded             a request would wait too long for the model (HTTP 503)
 ├── CommandError           an operator's command cannot be carried out (HTTP 409)
+├── UnknownRow             nothing is kept of the row that is to be erased (HTTP 404)
 ├── AccessDenied           the token is missing, unknown or of another role (HTTP 401, 403)
 ├── IllegalTransition      a state was to change in a forbidden way: a defect of this project
 └── ServiceError           a client got any other error
@@ -143,6 +144,10 @@ class Overloaded(SelfHealError):
 
 class CommandError(SelfHealError):
     """An operator's command cannot be carried out now."""
+
+
+class UnknownRow(SelfHealError):
+    """Nothing is kept of the row that is to be erased."""
 
 
 class AccessDenied(SelfHealError):

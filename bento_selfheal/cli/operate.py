@@ -167,6 +167,36 @@ def release(
     )  # fmt: skip
 
 
+@app.command()
+def erase(
+    key: Annotated[
+        str | None, typer.Option(help="The row's own key, as it was sent to /predict.")
+    ] = None,
+    prediction_id: Annotated[
+        str | None, typer.Option(help="Or the id of a prediction of the row.")
+    ] = None,
+    token_name: Annotated[
+        str | None,
+        typer.Option(help="Name of the token that the key was sent with; by default your own."),
+    ] = None,
+    url: Url = LOCAL,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Erase a row, its labels and whatever was trained on it. This cannot be undone."""
+    if (key is None) == (prediction_id is None):
+        raise typer.BadParameter("give one of --key and --prediction-id")
+    with service(url, token) as client:
+        done = client.erase(key, prediction_id=prediction_id, token_name=token_name)
+    _print(done, as_json, _print_erasure)
+
+
+def _print_erasure(done: dict[str, Any], console: Console) -> None:
+    back = done["rolled_back_to"]
+    serves = "" if back is None else f"; snapshot {back}, which never saw it, serves"
+    say(console, f"erased{serves}; the challengers are built anew from the other rows")
+
+
 def _of_source(
     kind: str,
     source: str,

@@ -55,6 +55,10 @@ TELLS: Mapping[str, Callable[[Detail], str]] = {
     "step_failing": lambda d: str(d["reason"]),
     "step_recovered": lambda d: "the healing step works again",
     "feed_failing": lambda d: str(d["reason"]),
+    "erased": lambda d: "a row was erased",
+    "rebuilt": lambda d: (
+        f"what was learned was built anew without erased rows, in {d['seconds']:.1f} s"
+    ),
     "feed_recovered": lambda d: f"feed {d['feed']} works again",
     "feed_rejected": lambda d: (
         f"feed {d['feed']}: {counted(d['rows'], 'row')} not kept; they are in {d['folder']}"

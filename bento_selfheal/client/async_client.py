@@ -22,6 +22,7 @@ from bento_selfheal.client.calls import (
     Rows,
     T,
     command_call,
+    erase_call,
     feedback_call,
     label_call,
     list_call,
@@ -34,6 +35,7 @@ from bento_selfheal.client.connection import TIMEOUT, headers_of, transport_of
 from bento_selfheal.core.records import Event, Promotion
 from bento_selfheal.wire.messages import (
     CommandAnswer,
+    ErasureAnswer,
     FeedbackCounts,
     KeptSnapshot,
     Predictions,
@@ -129,6 +131,16 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
     async def forget(self, source: str) -> CommandAnswer:
         """As `Client.forget`."""
         return await self._send(command_call("/forget", {"source": source}))
+
+    async def erase(
+        self,
+        key: str | int | None = None,
+        *,
+        prediction_id: str | None = None,
+        token_name: str | None = None,
+    ) -> ErasureAnswer:
+        """As `Client.erase`."""
+        return await self._send(erase_call(key, prediction_id, token_name))
 
     async def release(self, source: str) -> CommandAnswer:
         """As `Client.release`."""

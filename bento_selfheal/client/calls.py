@@ -25,6 +25,7 @@ from bento_selfheal.errors import (
     InvalidInput,
     ServiceError,
     ServiceUnavailable,
+    UnknownRow,
 )
 from bento_selfheal.wire import npy
 from bento_selfheal.wire.messages import (
@@ -39,6 +40,7 @@ from bento_selfheal.wire.messages import (
     VERIFIED_HEADER,
     VERSION_HEADER,
     CommandAnswer,
+    ErasureAnswer,
     FeedbackCounts,
     FeedbackItem,
     KeptSnapshot,
@@ -144,6 +146,15 @@ def command_call(path: str, body: Any = None, *, again: bool = True) -> Call[Com
     return _post(path, body, _model(CommandAnswer), again=again)
 
 
+def erase_call(
+    key: str | int | None, prediction_id: str | None, token_name: str | None
+) -> Call[ErasureAnswer]:
+    """Erase a row; never sent twice, as the second answer would be that nothing is kept."""
+    given = {"key": key, "prediction_id": prediction_id, "token": token_name}
+    body = {name: value for name, value in given.items() if value is not None}
+    return _post("/erase", body, _model(ErasureAnswer), again=False)
+
+
 def _post(
     path: str, body: Any, read: Callable[[httpx.Response], T], *, again: bool = True
 ) -> Call[T]:
@@ -195,6 +206,8 @@ def _checked(response: httpx.Response) -> httpx.Response:
         raise AccessDenied(f"{where} {_told(response)}")
     if status == httpx.codes.CONFLICT:
         raise CommandError(_told(response))
+    if status == httpx.codes.NOT_FOUND and response.request.url.path.endswith("/erase"):
+        raise UnknownRow(_told(response))
     try:
         detail = response.json()["detail"]
     except (ValueError, KeyError, TypeError):

@@ -34,6 +34,7 @@ from bento_selfheal.client.calls import (
     Rows,
     T,
     command_call,
+    erase_call,
     feedback_call,
     label_call,
     list_call,
@@ -46,6 +47,7 @@ from bento_selfheal.client.connection import TIMEOUT, headers_of, transport_of
 from bento_selfheal.core.records import Event, Promotion
 from bento_selfheal.wire.messages import (
     CommandAnswer,
+    ErasureAnswer,
     FeedbackCounts,
     KeptSnapshot,
     Predictions,
@@ -205,6 +207,26 @@ class Client(AbstractContextManager["Client"]):
     def forget(self, source: str) -> CommandAnswer:
         """Quarantine a source of labels and remove what it taught."""
         return self._send(command_call("/forget", {"source": source}))
+
+    def erase(
+        self,
+        key: str | int | None = None,
+        *,
+        prediction_id: str | None = None,
+        token_name: str | None = None,
+    ) -> ErasureAnswer:
+        """Erase a row, its labels and whatever was trained on it.
+
+        Args:
+            key: Its own key.
+            prediction_id: Or the id of a prediction of it.
+            token_name: Name of the token that the key was sent with; without one, that of this
+                client's.
+
+        Raises:
+            UnknownRow: Nothing is kept of such a row; also where it was erased before.
+        """
+        return self._send(erase_call(key, prediction_id, token_name))
 
     def release(self, source: str) -> CommandAnswer:
         """Lift the quarantine of a source; its later labels are learned from."""

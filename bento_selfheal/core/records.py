@@ -11,29 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bento_selfheal.core.ids import issued_at, key_at
+from bento_selfheal.core.ids import key_at
 
 WAITS = -1
 """The row of a label whose key has no prediction in the log yet."""
-EARLY_SECONDS = 10.0
-"""A label that comes so soon after its answer may be ahead of the log, whatever clocks say."""
-
-
-@dataclass(frozen=True)
-class Horizon:
-    """Where the prediction log begins, once retention has taken what came before."""
-
-    seq: int
-    """Place of the oldest request that is left."""
-    issued: float
-    """When that one was answered, in seconds since the epoch."""
-
-    def took(self, given: FeedbackRecord, after: int) -> bool:
-        """Whether retention has taken the prediction of a label, which is not in the log and was
-        written when ``after`` was the log's newest place."""
-        answered = issued_at(given.request)
-        late = given.time - answered > EARLY_SECONDS
-        return after < self.seq or (late and answered < self.issued)
 
 
 class PointKind(StrEnum):
@@ -150,6 +131,8 @@ class PredictionRecord:
     review: bytes = b""
     """Which rows are looked at, a packed `scoring.review.Review`; empty where all are."""
     retried: bool = False  # the same request was answered a moment before, so its rows have counted
+    erased: bytes = b""
+    """Which rows were erased, a bit a row (`core.log.erased`); empty where none was."""
 
     @property
     def input_bytes(self) -> int:
@@ -224,6 +207,10 @@ class Snapshot:
     f1: float | None = None
     rows: int = 0
     """How many such labels."""
+    seen_predictions: int | None = None
+    """Place in the log up to which its weights may depend on predictions, labels aside."""
+    seen_labels: int | None = None
+    """The same of labels; like the other None where an earlier release made it."""
 
 
 def best_healed(snapshots: Iterable[Snapshot], figure: str) -> Snapshot | None:

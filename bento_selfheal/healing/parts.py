@@ -12,7 +12,7 @@ from bento_selfheal.healing.challenger.line import ChallengerLine
 from bento_selfheal.healing.champion.lineage import Lineage
 from bento_selfheal.healing.champion.operating_point import ThresholdPolicy
 from bento_selfheal.healing.champion.rollback import RollbackWatch
-from bento_selfheal.healing.champion.snapshots import SnapshotHistory, SnapshotStore
+from bento_selfheal.healing.champion.snapshots import Seen, SnapshotHistory, SnapshotStore
 from bento_selfheal.healing.controls import Controls, Cursors
 from bento_selfheal.healing.drift.watch import DriftWatch
 from bento_selfheal.healing.evidence.one_sided import OneSided
@@ -63,6 +63,13 @@ class Parts:
     def rules(self) -> RuleSet:
         """The rules in force, as far as labels have borne them out."""
         return self.scoreboard.rules.in_force
+
+    def seen(self) -> Seen:
+        """How far into each log the line has seen."""
+        race, maturity = self.line.challenger.race, self.batches.maturity
+        hears = race is not None and race.context is not None
+        matured = max(maturity.places.matured, 0) if maturity.waits else 0
+        return (self.cursors.predictions if hears else matured), self.cursors.feedback
 
     def calm_state(self) -> State:
         """The state that the signals alone call for."""

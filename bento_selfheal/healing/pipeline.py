@@ -14,9 +14,10 @@ from typing import Any
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.decision import decide_classes
+from bento_selfheal.core.log.erased import without_erased
+from bento_selfheal.core.log.horizon import Horizon
 from bento_selfheal.core.records import (
     FeedbackRecord,
-    Horizon,
     PredictionRecord,
     Promotion,
     Snapshot,
@@ -94,10 +95,11 @@ class Pipeline:
         cursors, joiner = self.parts.cursors, self.parts.batches.joiner
         if isinstance(entry, PredictionRecord):
             cursors.predictions = forward("predictions", cursors.predictions, entry.seq)
-            if not self.intake.take_prediction(entry):
+            seen = without_erased(entry)
+            if seen is None or not self.intake.take_prediction(seen):
                 return
             if not entry.retried:
-                self._watch(entry)
+                self._watch(entry, seen)
             rows = joiner.prediction(entry)
         else:
             cursors.feedback = forward("feedback", cursors.feedback, entry.seq)
@@ -117,9 +119,9 @@ class Pipeline:
         for batch in self.intake.mature(asked, labels, now, lost):
             self._learn(batch)
 
-    def adopt(self, promotion: Promotion) -> None:
+    def adopt(self, promotion: Promotion, *, keep_line: bool = False) -> None:
         """Serve what the promotion log says: `Promoter.adopt`."""
-        self.promoter.adopt(promotion)
+        self.promoter.adopt(promotion, keep_line=keep_line)
 
     def fall_back(self, promotions: Sequence[Promotion], newest: int) -> None:
         """Serve the newest promotion that verifies: `Promoter.fall_back`."""
@@ -161,11 +163,12 @@ class Pipeline:
 
     # -- rows --------------------------------------------------------------------------------
 
-    def _watch(self, entry: PredictionRecord) -> None:
+    def _watch(self, entry: PredictionRecord, seen: PredictionRecord) -> None:
+        """Watch a request; ``seen`` is it without erased rows."""
         p = self.parts
         p.scoreboard.answered(entry)
-        p.line.newest.take(entry.features, entry.time)
-        for batch in p.drift.add(entry):
+        p.line.newest.take(seen.features, seen.time)
+        for batch in p.drift.add(seen):
             self._read_signals(batch)
             if self.journal.signals_are_due():
                 self.journal.measure(measurement_of(p, scored=False))

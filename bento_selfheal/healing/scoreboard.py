@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bento_selfheal.config.thresholds import Thresholds
+from bento_selfheal.core.log.erased import rows_left
 from bento_selfheal.core.records import PredictionRecord
 from bento_selfheal.healing.evidence.retrain import RetrainAdvice
 from bento_selfheal.healing.evidence.rule_record import RuleRecord
@@ -79,12 +80,13 @@ class Scoreboard:
 
     def answered(self, entry: PredictionRecord) -> None:
         """Count the rows of a request."""
-        self.counts.predicted += len(entry.probabilities)
+        left = rows_left(entry)
+        self.counts.predicted += int(left.sum())
         if not entry.review:
             return
         review = Review.unpack(entry.review, len(entry.probabilities))
-        certain, asked = int(review.certain.sum()), int(review.asked(entry.request).sum())
-        others = len(review.certain) - certain
+        certain = int((review.certain & left).sum())
+        asked, others = int((review.asked(entry.request) & left).sum()), int(left.sum()) - certain
         known = certain, asked - certain, 0 if review.explored else others
         self.review = {name: self.review[name] + n for name, n in zip(REVIEWED, known, strict=True)}
 

@@ -6,13 +6,12 @@ import hashlib
 import hmac
 import json
 import logging
-import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
 from bentoml.exceptions import BentoMLException
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
@@ -23,21 +22,19 @@ from bento_selfheal.core.tensors import not_finite, to_bytes
 from bento_selfheal.errors import SnapshotError
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.model_store import (
-    bentoml_home,
     delete_model,
     home_store,
     model_folder,
     new_model,
 )
 from bento_selfheal.packaging.package import Package
+from bento_selfheal.packaging.pruning import adapters_lock, adapters_name, prune
 
 log = logging.getLogger(__name__)
 
 ADAPTER = "adapter.safetensors"
 SIGNATURE = "signature"
 """In a snapshot's metadata: HMAC-SHA256 of the adapter's bytes, in hexadecimal."""
-YOUNG_SECONDS = 600.0
-LOCK_SECONDS = 30.0
 CANARY_TOLERANCE = 1e-4
 """How far answers may differ between machines or devices: float32 sums depend on the order."""
 
@@ -92,7 +89,7 @@ class Registry:
     @property
     def tag_name(self) -> str:
         """The one name of all snapshots of this package."""
-        return f"{self.package.name}-adapter"
+        return adapters_name(self.package.name)
 
     def save(self, new: NewSnapshot, state: Mapping[str, Tensor]) -> Snapshot:
         """Write an adapter with its canary answers; a half-written one is written again.
@@ -195,19 +192,9 @@ class Registry:
         """Remove one snapshot from the model store."""
         delete_model(tag)
 
-    def prune(self, kept: set[str]) -> None:
-        """Remove snapshots that are no longer kept: local copies, and what killed runners left."""
-        folder = bentoml_home() / "models" / self.tag_name
-        prefix = f"{self._store_id}-"
-        for copy in folder.glob(f"{prefix}*"):
-            tag = f"{self.tag_name}:{copy.name}"
-            try:
-                # A young one may belong to a step that is still being written.
-                if tag not in kept and time.time() - copy.stat().st_mtime > YOUNG_SECONDS:
-                    with self._lock():
-                        delete_model(tag)
-            except (OSError, Timeout) as error:
-                log.warning("%s is no longer kept, but could not be removed: %s", tag, error)
+    def prune(self, kept: set[str], void_before: float = 0.0) -> None:
+        """Remove snapshots that are no longer kept: `pruning.prune`."""
+        prune(self.tag_name, self._store_id, kept, void_before)
 
     def _fetch(self, tag: str, sha256: str) -> bytes:
         """The bytes with this hash: from the model store, else copied from the shared one."""
@@ -258,13 +245,11 @@ class Registry:
         self, tag: str, blob: bytes, labels: Mapping[str, str], metadata: Mapping[str, Any]
     ) -> None:
         """Under a lock: BentoML does not support concurrent writers of one model name."""
-        with self._lock(), new_model(tag, labels=labels, metadata=metadata) as folder:
+        with (
+            adapters_lock(self.tag_name),
+            new_model(tag, labels=labels, metadata=metadata) as folder,
+        ):
             (folder / ADAPTER).write_bytes(blob)
-
-    def _lock(self) -> FileLock:
-        path = bentoml_home() / "selfheal" / f".{self.tag_name}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(path, timeout=LOCK_SECONDS)
 
     def _read(self, tag: str) -> bytes:
         # By its path: BentoML would parse the model's YAML first, a millisecond of a worker's time.

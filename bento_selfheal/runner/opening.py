@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,11 +12,13 @@ from bento_selfheal.config.thresholds import ThresholdFile
 from bento_selfheal.core.records import State
 from bento_selfheal.deployment.locations import registry_of
 from bento_selfheal.errors import CheckpointError, StoreError
-from bento_selfheal.healing.checkpoint import package_of, restore
+from bento_selfheal.healing.champion.memory import MemorySnapshots
+from bento_selfheal.healing.checkpoint import dump, package_of, restore
 from bento_selfheal.healing.pipeline import Pipeline
 from bento_selfheal.packaging.opening import open_package
+from bento_selfheal.runner.erasure.rebuilding import rebuild
 from bento_selfheal.runner.operators import follow_commands
-from bento_selfheal.store import SqlStore
+from bento_selfheal.store import REBUILD, SqlStore
 from bento_selfheal.telemetry.spans import Telemetry
 
 
@@ -28,6 +31,7 @@ class PipelineOpener:
         thresholds: The watched ``threshold_config.json``.
         telemetry: Where spans go.
         announce: Told of a state that begins in the middle of a step.
+        rest: Rests for some seconds; true where the runner is to stop, or leads no more.
     """
 
     def __init__(
@@ -37,12 +41,14 @@ class PipelineOpener:
         thresholds: ThresholdFile,
         telemetry: Telemetry,
         announce: Callable[[State], None],
+        rest: Callable[[float], bool],
     ) -> None:
         self._store = store
         self._settings = settings
         self._thresholds = thresholds
         self._telemetry = telemetry
         self._announce = announce
+        self._rest = rest
 
     def open(self) -> Pipeline:
         """A pipeline where the last one stopped, or a fresh one behind the deployment.
@@ -58,17 +64,20 @@ class PipelineOpener:
             raise StoreError("the store has no package yet; deploy one first")
         self._thresholds.refresh()
         pipeline = self._new(tag)
-        blob = self._store.state()
+        blob, rebuilt, began = self._store.state(), False, time.time()
         try:
             if blob is not None and package_of(blob) == tag:
                 restore(pipeline.parts, blob)
+            elif rebuilt := self._was_erased(json.loads(start)):
+                self._rebuild(pipeline, json.loads(start))
             else:
                 _begin(pipeline, json.loads(start))
         except CheckpointError as error:
             pipeline = self._new(tag)
             self._begin_anew(pipeline, json.loads(start), str(error))
         registry = registry_of(pipeline.parts.package, self._store, self._settings)
-        registry.prune({s.tag for s in self._store.snapshots()})
+        # Steps of before an erasure can be written no more, and what they made may be of the row.
+        registry.prune({s.tag for s in self._store.snapshots()}, began if rebuilt else 0.0)
         return pipeline
 
     def _new(self, tag: str) -> Pipeline:
@@ -81,6 +90,25 @@ class PipelineOpener:
             telemetry=self._telemetry,
             announce=self._announce,
         )
+
+    def _was_erased(self, start: dict[str, Any]) -> bool:
+        """Whether the checkpoint is missing because of a row that the package had to do with."""
+        upto = json.loads(self._store.meta(REBUILD) or "{}")
+        places = ("predictions", "predictions_from"), ("labels", "feedback_from")
+        return bool(upto) and any(upto[name] > start[begin] for name, begin in places)
+
+    def _rebuild(self, pipeline: Pipeline, start: dict[str, Any]) -> None:
+        """Take up what a pipeline comes to that reads the logs again, and tells nobody."""
+        package = pipeline.parts.package
+        registry = registry_of(package, self._store, self._settings)
+        quiet = Pipeline(
+            package, self._settings, MemorySnapshots(package, registry),
+            thresholds=self._thresholds.current, telemetry=Telemetry(),
+        )  # fmt: skip
+        _begin(quiet, start)
+        rebuild(quiet, self._store, self._settings.heal_share, self._rest)
+        restore(pipeline.parts, dump(quiet.parts))
+        pipeline.journal.outcome = quiet.collect()
 
     def _begin_anew(self, pipeline: Pipeline, start: dict[str, Any], why: str) -> None:
         """Go on behind what is logged, where no checkpoint tells what was learned from it.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from itertools import takewhile
+
 from bento_selfheal.config.thresholds import ThresholdFile
 from bento_selfheal.core.records import Command, Promotion
 from bento_selfheal.core.transitions import forward
@@ -21,15 +24,19 @@ def follow_operators(pipeline: Pipeline, store: SqlStore, thresholds: ThresholdF
     return follow_commands(pipeline, store) or changed
 
 
-def follow_commands(pipeline: Pipeline, store: SqlStore, *, heal: bool = True) -> bool:
+def follow_commands(
+    pipeline: Pipeline, store: SqlStore, *, heal: bool = True, until: float = math.inf
+) -> bool:
     """Carry out the commands that the pipeline has not seen; whether there were any.
 
     Args:
         pipeline: What carries them out.
         store: Where they are.
         heal: Whether to heal where a command asks for it.
+        until: Only those that were given up to this time, in seconds since the epoch.
     """
-    commands = store.commands(pipeline.parts.cursors.commands)
+    given = store.commands(pipeline.parts.cursors.commands)
+    commands = list(takewhile(lambda command: command.time <= until, given))
     for command in commands:
         pipeline.parts.cursors.commands = forward(
             "commands", pipeline.parts.cursors.commands, command.seq

@@ -36,6 +36,10 @@ class LogReader:
         self.heal_seconds = 0.0
         """Seconds of a core that heals took since this was last set to 0."""
 
+    def forget_ahead(self) -> None:
+        """Let go of what was read ahead."""
+        self._waiting = WaitingRequests(self._store)
+
     def read(self, pipeline: Pipeline, write_seconds: float) -> bool:
         """Read what is new, until a promotion is due: a better adapter should not wait.
 

@@ -20,6 +20,7 @@ from bento_selfheal.feeds.feeds import Feeds
 from bento_selfheal.healing.checkpoint import dump
 from bento_selfheal.healing.journal import Outcome
 from bento_selfheal.healing.pipeline import Pipeline
+from bento_selfheal.runner.erasure.leftovers import Leftovers
 from bento_selfheal.runner.key_indexing import KeyIndexing
 from bento_selfheal.runner.lease import Lease
 from bento_selfheal.runner.opening import PipelineOpener
@@ -35,6 +36,7 @@ from bento_selfheal.telemetry.spans import Telemetry, within
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 30.0
+EXPORTS = "exports"
 LOUD = ("refused", "begun_anew")
 """Kinds of events that the log shows as errors."""
 
@@ -53,8 +55,9 @@ class Runner:
         self.thresholds = ThresholdFile(state_dir(settings) / "threshold_config.json")
         self.lease = Lease(self.store, settings.lease_seconds)
         self._opener = PipelineOpener(
-            self.store, settings, self.thresholds, telemetry, self._announce
+            self.store, settings, self.thresholds, telemetry, self._announce, self._rest
         )
+        self._leftovers = Leftovers(self.store, state_dir(settings) / EXPORTS)
         self._reader = LogReader(self.store)
         self._retention = Retention(self.store, settings)
         self._keys = KeyIndexing(self.store)
@@ -108,6 +111,10 @@ class Runner:
         """What the runner last wrote, with its threads as they are now; empty before that."""
         return self._board.current()
 
+    def _rest(self, seconds: float) -> bool:
+        """Rest inside a step; true where it is to end."""
+        return self._loop.pause(seconds) or not self.lease.held
+
     def _leads_with(self) -> int | None:
         return self.lease.token
 
@@ -145,6 +152,8 @@ class Runner:
             PromotionMoved: An operator's promotion came first.
             StoreError: The store is out of reach.
         """
+        if self._leftovers.remove():
+            self.lease.forget()  # it was taken: what this runner knows holds the row
         if not self.lease.held:
             self._pipeline = None
             if not self.lease.acquire():
@@ -154,7 +163,8 @@ class Runner:
         if pipeline is None or pipeline.parts.package.tag != self.store.meta("package"):
             pipeline = self._open_or_yield()
         try:
-            changed = follow_operators(pipeline, self.store, self.thresholds)
+            opened = bool(pipeline.journal.outcome.events)
+            changed = follow_operators(pipeline, self.store, self.thresholds) or opened
             worked = self._reader.read(pipeline, self._write_seconds)
             if changed or worked:
                 began = time.monotonic()
@@ -175,6 +185,7 @@ class Runner:
             self.lease.release()
             self._loop.pause(self._settings.lease_seconds)
             raise
+        self._reader.forget_ahead()  # some of it may have been erased
         self._board.wrote(self.store.status())
         self._feeds.serve(pipeline.parts.package.info.classes)
         return pipeline
@@ -206,7 +217,7 @@ class Runner:
     ) -> None:
         """Do what may follow only once the step is in the store."""
         if outcome.export:
-            folder = state_dir(self._settings) / "exports"
+            folder = state_dir(self._settings) / EXPORTS
             board = pipeline.parts.scoreboard
             export_buffer(
                 folder, pipeline.parts.package, pipeline.parts.buffer,

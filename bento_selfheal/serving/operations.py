@@ -13,6 +13,7 @@ from bento_selfheal.core.going_back import previous_snapshot
 from bento_selfheal.core.records import Event, Promotion, PromotionKind, Snapshot
 from bento_selfheal.errors import CommandError
 from bento_selfheal.packaging.adapters import Registry
+from bento_selfheal.serving.erasure.eraser import Eraser
 from bento_selfheal.serving.review_queue import ReviewQueue
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry import names
@@ -45,6 +46,7 @@ class Operations:
         worker: Describes this worker.
         telemetry: Records spans.
         queue: Finds rows for people to look at.
+        eraser: Erases rows.
     """
 
     def __init__(
@@ -54,7 +56,9 @@ class Operations:
         worker: Callable[[], dict[str, Any]],
         telemetry: Telemetry,
         queue: ReviewQueue,
+        eraser: Eraser,
     ) -> None:
+        self.eraser = eraser
         self._queue = queue
         self._telemetry = telemetry
         self._store = store

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bento_selfheal.core.decision import decide_classes
 from bento_selfheal.core.ids import IdSigner
+from bento_selfheal.core.log.erased import rows_left
 from bento_selfheal.core.records import PredictionRecord
 from bento_selfheal.inputs.schema import Schema
 from bento_selfheal.packaging.package import PackageInfo
@@ -77,7 +78,8 @@ def _waiting(
     """What speaks for each row that is asked for and has no label, the row, and its chance."""
     review = Review.unpack(record.review, len(record.probabilities))
     doubts = _doubts(record.probabilities, at)
-    for row in np.flatnonzero(review.asked(record.request)).tolist():
+    wanted = review.asked(record.request) & rows_left(record)
+    for row in np.flatnonzero(wanted).tolist():
         if row not in labelled:
             chance = float(review.chances[row])
             yield 1 / chance + float(doubts[row]), record, row, chance

@@ -24,6 +24,7 @@ from bento_selfheal.packaging.opening import open_embedder, open_package
 from bento_selfheal.packaging.package import PackageInfo
 from bento_selfheal.scoring.review import Review, Reviewer
 from bento_selfheal.serving.answering.computing import Computed, Computing
+from bento_selfheal.serving.erasure.eraser import Eraser
 from bento_selfheal.serving.feedback import FeedbackIntake
 from bento_selfheal.serving.follower import Champion, Follower
 from bento_selfheal.serving.monitor import DataMonitor, Predicted
@@ -116,7 +117,8 @@ class Worker:
             settings.max_rows, self.monitor, days=settings.feedback_days,
         )  # fmt: skip
         queue = ReviewQueue(self.store, self.signer, info, lambda: self.follower.champion.threshold)
-        self.operations = Operations(self.store, registry, self.describe, telemetry, queue)
+        eraser = Eraser(self.store, self.signer, self.keys, registry)
+        self.operations = Operations(self.store, registry, self.describe, telemetry, queue, eraser)
 
     def start(self) -> None:
         """Follow promotions and write the log from now on."""

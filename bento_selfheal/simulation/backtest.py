@@ -27,6 +27,7 @@ from bento_selfheal.core.records import (
     Promotion,
     PromotionKind,
 )
+from bento_selfheal.healing.champion.memory import MemorySnapshots
 from bento_selfheal.healing.labels.join import row_key
 from bento_selfheal.healing.pipeline import Pipeline
 from bento_selfheal.packaging.package import Package
@@ -35,7 +36,7 @@ from bento_selfheal.scoring.review import Reviewer
 from bento_selfheal.scoring.scores import majority_accuracy
 from bento_selfheal.simulation.driver import Actions, BatchReport
 from bento_selfheal.simulation.figures import Figures, alarm_shares, figures_of
-from bento_selfheal.simulation.memory import MemorySnapshots, WaitingRows, is_asked_for
+from bento_selfheal.simulation.memory import WaitingRows, is_asked_for
 from bento_selfheal.simulation.streams import LabelsOwed, Stream
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry.spans import Telemetry
@@ -59,12 +60,9 @@ class Backtest:
         self.package = package
         self._snapshots = MemorySnapshots(package)
         self.pipeline = Pipeline(
-            package,
-            settings,
-            self._snapshots,
-            thresholds=thresholds or Thresholds(),
-            telemetry=Telemetry(),
-        )
+            package, settings, self._snapshots,
+            thresholds=thresholds or Thresholds(), telemetry=Telemetry(),
+        )  # fmt: skip
         self.parts = self.pipeline.parts
         clean = self._snapshots.save(
             NewSnapshot(1, Phase.CLEAN, heal=0, batch=0, reason="packaged"),

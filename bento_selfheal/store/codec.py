@@ -77,6 +77,7 @@ def prediction_row(r: PredictionRecord) -> dict[str, Any]:
         "probabilities": pack(r.probabilities),
         "own_keys": r.keys or None,
         "review": r.review or None,
+        "erased": r.erased or None,
     }
 
 
@@ -94,6 +95,7 @@ def prediction(r: Row[Any]) -> PredictionRecord:
         keys=bytes(r.own_keys or b""),
         review=bytes(r.review or b""),
         retried=bool(r.retried),
+        erased=bytes(r.erased or b""),
     )
 
 

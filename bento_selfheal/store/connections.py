@@ -79,13 +79,12 @@ class Connections:
             raise StoreError(f"cannot read the store: {_brief(error)}") from error
 
     @contextmanager
-    def write(
-        self, lock: WriteLock = WriteLock.RUNNER, *, lasting: bool = True
-    ) -> Iterator[Connection]:
+    def write(self, *locks: WriteLock, lasting: bool = True) -> Iterator[Connection]:
         """A write transaction; one at a time per lock, across all processes and machines.
 
         Args:
-            lock: The writes to wait for.
+            locks: The writes to wait for, `WriteLock.RUNNER` where none is named; of several the
+                first one in its order first.
             lasting: Whether the commit is on disk when the block ends. Without it, a crash of the
                 machine may lose the newest transactions: whole ones, newest first.
         """
@@ -93,7 +92,8 @@ class Connections:
             options = {"writes": True, "lasting": lasting}
             with self.engine.connect().execution_options(**options) as c, c.begin():
                 if self.shared:
-                    c.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": int(lock)})
+                    for lock in locks or (WriteLock.RUNNER,):
+                        c.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": int(lock)})
                     if not lasting:
                         c.execute(text("set local synchronous_commit = off"))
                 yield c
@@ -128,6 +128,7 @@ def _open_sqlite(url: URL) -> Engine:
         for pragma in (
             f"busy_timeout={BUSY_SECONDS * 1000}",
             "journal_mode=WAL",
+            "secure_delete=ON",  # else deleted rows stay in free pages; builds of SQLite differ
         ):
             connection.execute(f"PRAGMA {pragma}").close()
 

@@ -10,11 +10,11 @@ from sqlalchemy import Connection, func, insert, select, text
 
 from bento_selfheal.core.ids import issued_at
 from bento_selfheal.core.labels import NO_LABEL
+from bento_selfheal.core.log.horizon import Horizon
 from bento_selfheal.core.records import (
     WAITS,
     FeedbackOutcome,
     FeedbackRecord,
-    Horizon,
     PredictionRecord,
 )
 from bento_selfheal.store import codec

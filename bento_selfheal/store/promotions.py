@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, insert, select, update
 
+from bento_selfheal.core.going_back import Turn
 from bento_selfheal.core.records import Event, Phase, Promotion, PromotionKind, Snapshot
 from bento_selfheal.core.transitions import may_serve
 from bento_selfheal.errors import CommandError
@@ -20,6 +21,7 @@ from bento_selfheal.store.schema import put_meta
 
 OPERATING_POINT = "operating_point"
 """The fact that holds the operating point that was put in force last, with its version."""
+NEWEST_TURNS = 1000
 _MOVED_POINT = select(t.meta.c.value).where(t.meta.c.key == OPERATING_POINT).scalar_subquery()
 # Built once: every worker asks ten times a second.
 _SERVING = (
@@ -73,12 +75,10 @@ class Promotions(Part):
         rows = self.page(t.promotions, t.promotions.c.seq, after, before, limit)
         return [codec.promotion(r) for r in rows]
 
-    def turns(self, limit: int = 1000) -> list[tuple[PromotionKind, int]]:
+    def turns(self, limit: int = NEWEST_TURNS) -> list[Turn]:
         """Kind and version of the newest promotions, oldest first."""
-        p = t.promotions.c
-        query = select(p.kind, p.version).order_by(p.seq.desc()).limit(limit)
         with self._db.read() as c:
-            return [(PromotionKind(r.kind), r.version) for r in reversed(c.execute(query).all())]
+            return newest_turns(c, limit)
 
     def servable(self) -> list[Promotion]:
         """The newest promotion of each kept snapshot, oldest first: the fallbacks for when the
@@ -134,6 +134,21 @@ class Promotions(Part):
         with self._db.read() as c:
             found = c.execute(select(a.blob, a.signature).where(a.sha256 == sha256)).first()
         return None if found is None else (bytes(found.blob), found.signature)
+
+
+def newest_turns(c: Connection, limit: int = NEWEST_TURNS) -> list[Turn]:
+    """Kind and version of the newest promotions, oldest first."""
+    p = t.promotions.c
+    query = select(p.kind, p.version).order_by(p.seq.desc()).limit(limit)
+    return [(PromotionKind(r.kind), r.version) for r in reversed(c.execute(query).all())]
+
+
+def kept_snapshots(c: Connection) -> list[Snapshot]:
+    """The snapshots that may serve, by version, oldest first."""
+    s = t.snapshots.c
+    return [
+        codec.snapshot(r) for r in c.execute(select(t.snapshots).where(s.kept).order_by(s.version))
+    ]
 
 
 def newest_of_kept() -> Select[tuple[int]]:

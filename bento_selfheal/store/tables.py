@@ -62,6 +62,8 @@ predictions = Table(
     Column("review", LargeBinary),
     # Whether it was sent before, a moment ago, so that its rows have counted; null: no.
     Column("retried", Boolean),
+    # Which rows were erased, a bit a row; null: none. Zeros stand in their place.
+    Column("erased", LargeBinary),
     sqlite_autoincrement=True,
 )
 
@@ -172,6 +174,9 @@ snapshots = Table(
     Column("kept", Boolean, nullable=False),
     # The last operating point that it served with, for a rollback to it.
     Column("operating_point", JSON(none_as_null=True)),
+    # Places up to which it may depend on each log; null where an earlier release made it.
+    Column("seen_predictions", BigInteger),
+    Column("seen_labels", BigInteger),
     # Kept ones are few among all that ever were, and are asked for all the time.
     Index("ix_snapshots_kept", "kept", "version"),
 )

@@ -98,6 +98,11 @@ def text_of_key(key: Any) -> Any:
     return str(key) if isinstance(key, int) and not isinstance(key, bool) else key
 
 
+OwnKey = Annotated[
+    str | None,
+    BeforeValidator(text_of_key),
+    WithJsonSchema({"anyOf": [*KEY["oneOf"], {"type": "null"}]}),
+]
 Row = Annotated[Any, WithJsonSchema({"oneOf": [NUMBER_ROW, NAMED_ROW, {"type": "null"}]})]
 LabelValue = Annotated[
     Any, WithJsonSchema({"oneOf": [{"type": "integer"}, {"type": "string"}], "example": 1})
@@ -166,11 +171,7 @@ class FeedbackItem(BaseModel):
     """As returned by `/predict`."""
     features: Row = None
     """The row itself, if it was never predicted here."""
-    key: Annotated[
-        str | None,
-        BeforeValidator(text_of_key),
-        WithJsonSchema({"anyOf": [*KEY["oneOf"], {"type": "null"}]}),
-    ] = Field(default=None, min_length=1, max_length=LONGEST_KEY, pattern=NO_NUL)
+    key: OwnKey = Field(default=None, min_length=1, max_length=LONGEST_KEY, pattern=NO_NUL)
     """Your own key, as sent to `/predict` with the same token: the label belongs to the newest
     prediction of the key. With `features`, the key of that row; without keys, equal rows count
     once."""
@@ -251,6 +252,21 @@ class CommandAnswer(BaseModel):
 
     command: str
     seq: int
+
+
+class ErasureAnswer(BaseModel):
+    """A row was erased."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        use_attribute_docstrings=True,
+        json_schema_extra={"example": {"erased": True, "rolled_back_to": None}},
+    )
+
+    erased: bool
+    """True: the row is gone from the store, and whatever was trained on it serves no more."""
+    rolled_back_to: int | None
+    """Version of the snapshot that serves from now on; null where what served never saw the row."""
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,9 @@ MEGABYTES, SECONDS = 4, 2.0
 ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - to be refused
 ROW = [0.1] * WIDTH
 READS = ("/status", "/snapshots", "/promotions", "/events", "/history", "/metrics")
-COMMANDS = ("/rollback", "/heal", "/pause", "/observe", "/resume", "/forget", "/release")
+COMMANDS = (
+    "/rollback", "/heal", "/pause", "/observe", "/resume", "/forget", "/release", "/erase",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

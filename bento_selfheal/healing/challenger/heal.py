@@ -236,10 +236,11 @@ class Healer:
         p, serving = self._parts, self._parts.lineage.serving
         facts: dict[str, Any] = {"serving_version": p.lineage.serving_version}
         trained = p.history.unseen_from(serving) if serving else None
+        seen = p.history.seen_by(serving)
         if phase is Phase.POST:
             losses = {k: round(v, 6) for k, v in p.line.losses.items()}
             facts = {"recipe": self._recipe.name, "trained_on_rows": len(p.buffer)}
-            facts, trained = {**facts, "losses": losses}, p.buffer.next_offset
+            facts, trained, seen = {**facts, "losses": losses}, p.buffer.next_offset, p.seen()
         return p.history.save(
             phase,
             model,
@@ -247,6 +248,7 @@ class Healer:
             batch=p.scoreboard.counts.labelled_batches,
             reason=reason,
             facts=facts,
+            seen=seen,
             trained=trained,
             same=serving if phase is Phase.PRE else None,
         )

@@ -118,6 +118,12 @@ class ChallengerLine:
         self.gate.renew()
         follow(LINES, before, Turn.TAKE_BACK, self.position)
 
+    def stand_alone(self) -> None:
+        """None of the line's snapshots is kept: as `taken_back`."""
+        if self.trial is not None:
+            self.trial = Trial()
+        self.taken_back()
+
     def begin_round(self) -> Trial:
         """A round of training begins: the snapshot on trial is no longer what the challenger is."""
         before, self.trial = self.position, self.trial or Trial()

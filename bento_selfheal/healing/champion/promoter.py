@@ -46,8 +46,12 @@ class Promoter:
     journal: Journal
     telemetry: Telemetry
 
-    def adopt(self, promotion: Promotion) -> None:
+    def adopt(self, promotion: Promotion, *, keep_line: bool = False) -> None:
         """Serve what the promotion log says: at the start, and after an operator's command.
+
+        Args:
+            promotion: The newest one.
+            keep_line: Whether the line trains on; it has to prove itself again in any case.
 
         Raises:
             SnapshotError: Its snapshot does not verify.
@@ -63,7 +67,10 @@ class Promoter:
         p.lineage.serve(snapshot, model)
         p.lineage.begin_line()
         p.rollback.restart()
-        p.line.restart()
+        if keep_line:
+            p.line.stand_alone()
+        else:
+            p.line.restart()
         if other:
             point = self._point_of(snapshot, promotion.operating_point)
             p.policy.put(point, "another model serves")
@@ -151,6 +158,7 @@ class Promoter:
         snapshot = p.history.save(
             Phase.POST, model, heal=serving.heal, batch=p.scoreboard.counts.labelled_batches,
             reason=REFRESHED, facts={"refreshes": serving.version},
+            seen=(p.seen()[0], p.history.seen_by(serving)[1]),
             trained=p.history.unseen_from(serving),
         )  # fmt: skip
         self._write(PromotionKind.REFRESH, snapshot, REFRESHED, {}, p.policy.point)

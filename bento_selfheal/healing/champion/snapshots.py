@@ -22,6 +22,10 @@ from bento_selfheal.telemetry.spans import Telemetry
 
 log = logging.getLogger(__name__)
 
+Seen = tuple[int | None, int | None]
+"""Places of the logs, of predictions without labels and of labels, up to which a snapshot's weights
+may depend on them; None where it is not known."""
+
 
 class SnapshotStore(Protocol):
     """Where snapshots go; `Registry` in a service, memory in a backtest."""
@@ -95,6 +99,7 @@ class SnapshotHistory:
         batch: int,
         reason: str,
         facts: Mapping[str, Any],
+        seen: Seen,
         trained: int | None = None,
         same: Snapshot | None = None,
     ) -> Snapshot:
@@ -112,7 +117,8 @@ class SnapshotHistory:
         ):
             new = NewSnapshot(version, phase, heal, batch, reason, facts)
             repeated = None if same is None else self._repeat(new, same)
-            snapshot = repeated or self._store.save(new, model.adapter_state())
+            kept = repeated or self._store.save(new, model.adapter_state())
+            snapshot = replace(kept, seen_predictions=seen[0], seen_labels=seen[1])
         self.next_version += 1
         self.snapshots[version] = self.changed[version] = snapshot
         if trained is not None:
@@ -127,6 +133,13 @@ class SnapshotHistory:
             log.warning("%s cannot be copied, and is written anew: %s", same.tag, error)
             return None
 
+    @staticmethod
+    def seen_by(snapshot: Snapshot | None) -> Seen:
+        """How far into the logs a snapshot has seen; the packaged model has seen nothing."""
+        if snapshot is None or snapshot.phase is Phase.CLEAN:
+            return 0, 0
+        return snapshot.seen_predictions, snapshot.seen_labels
+
     def unseen_from(self, snapshot: Snapshot) -> int | None:
         """Place of the first label that a snapshot was not trained on; None where it is unknown."""
         return 0 if snapshot.phase is Phase.CLEAN else self.trained.get(snapshot.version)
@@ -140,8 +153,9 @@ class SnapshotHistory:
         return self.snapshots.setdefault(promotion.version, fresh)
 
     def take_up(self, kept: list[Snapshot], *, next_version: int) -> None:
-        """Know what the store has kept, where no checkpoint tells of it."""
+        """Know what the store has kept, where no checkpoint tells of it, and nothing else."""
         self.snapshots = {s.version: s for s in kept}
+        self.measured, self.trained, self.changed = {}, {}, {}
         self.next_version = next_version
 
     def load(self, kept: Snapshot | Promotion) -> SelfHealingModel:

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bento_selfheal.core.ids import is_logged, issued_at
-from bento_selfheal.core.records import WAITS, FeedbackRecord, Horizon, PredictionRecord
+from bento_selfheal.core.log.erased import is_erased
+from bento_selfheal.core.log.horizon import Horizon
+from bento_selfheal.core.records import WAITS, FeedbackRecord, PredictionRecord
 from bento_selfheal.scoring.review import Review
 
 LATE_SECONDS = 3600.0
@@ -95,6 +97,9 @@ class Joiner:
         """
         if label.features is not None:
             return [joined_row(label, label.features, None)]
+        if prediction is not None and is_erased(prediction, label.row):
+            self.unmatched += 1
+            return []
         if prediction is not None and prediction.seq <= label.after:
             return [joined_row(label, prediction.features[label.row], prediction)]
         if _is_gone(label, prediction, horizon):
@@ -114,8 +119,9 @@ class Joiner:
         rows: dict[int, list[JoinedRow]] = {}
         for label in early:
             joined = rows.setdefault(label.row, [])
-            if joined and not label.corrects:
-                self.unmatched += 1  # one by id and one by key, both before the row was logged
+            again = joined and not label.corrects  # by id and by key, both before it was logged
+            if again or is_erased(prediction, label.row):
+                self.unmatched += 1
             else:
                 joined.append(joined_row(label, prediction.features[label.row], prediction))
         return sorted((r for joined in rows.values() for r in joined), key=_place)

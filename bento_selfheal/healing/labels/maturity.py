@@ -12,8 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from bento_selfheal.config.unreported import Unreported
 from bento_selfheal.core.labels import NO_LABEL
+from bento_selfheal.core.log.erased import is_erased, rows_left
 from bento_selfheal.core.records import FeedbackRecord, Label, PredictionRecord
 from bento_selfheal.core.transitions import forward
 from bento_selfheal.errors import SettingsError
@@ -171,9 +174,9 @@ class Maturity:
             asked: The request.
             known: Its labels and its keys' labels that are known by then.
         """
-        given = _given(asked, known)
+        given, left = _given(asked, known), rows_left(asked)
         elsewhere = {one.key for one in known if one.request != asked.request}
-        for row in range(len(asked.probabilities)):
+        for row in np.flatnonzero(left).tolist():
             if row in given:
                 yield given[row]
             elif self._class is None or asked.retried:
@@ -221,7 +224,10 @@ def _given(asked: PredictionRecord, known: Sequence[FeedbackRecord]) -> dict[int
     """The newest label of each row of a request that has one and still has it."""
     own = sorted((one for one in known if one.request == asked.request), key=_place)
     newest = {one.row: one for one in own}
-    return {row: one for row, one in newest.items() if one.label != NO_LABEL}
+    return {
+        row: one for row, one in newest.items()
+        if one.label != NO_LABEL and not is_erased(asked, row)
+    }  # fmt: skip
 
 
 def _place(label: FeedbackRecord) -> int:

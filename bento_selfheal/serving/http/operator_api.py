@@ -9,15 +9,28 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from bento_selfheal.dashboard.page import Page
-from bento_selfheal.errors import CommandError, SelfHealError, SnapshotError, StoreError
+from bento_selfheal.errors import (
+    CommandError,
+    SelfHealError,
+    SnapshotError,
+    StoreError,
+    UnknownRow,
+)
 from bento_selfheal.serving.http.auth import ASKED_BY
-from bento_selfheal.serving.http.replies import conflict, invalid_request, unavailable
+from bento_selfheal.serving.http.replies import conflict, invalid_request, unavailable, unknown
 from bento_selfheal.serving.openapi import examples
 from bento_selfheal.serving.operations import MOST, LogPage, Operations
-from bento_selfheal.wire.messages import NO_NUL, CommandAnswer
+from bento_selfheal.wire.messages import (
+    LONGEST_KEY,
+    NO_NUL,
+    CommandAnswer,
+    ErasureAnswer,
+    OwnKey,
+)
 
 
 class RollbackRequest(BaseModel):
@@ -40,6 +53,31 @@ class SourceRequest(BaseModel):
 
     source: str = Field(min_length=1, max_length=200, pattern=NO_NUL)
     """The source as its feedback names it."""
+
+
+class EraseRequest(BaseModel):
+    """The row to erase, by its own key or by the id of its prediction."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        use_attribute_docstrings=True,
+        json_schema_extra={"example": {"key": "tx-1"}},
+    )
+
+    key: OwnKey = Field(default=None, min_length=1, max_length=LONGEST_KEY, pattern=NO_NUL)
+    """Your own key, as sent to `/predict`."""
+    token: str | None = Field(default=None, min_length=1, max_length=20, pattern=NO_NUL)
+    """Name of the token that the key was sent with; without one, that of this request."""
+    prediction_id: str | None = Field(default=None, pattern=NO_NUL)
+    """As returned by `/predict`."""
+
+    @model_validator(mode="after")
+    def _names_one_row(self) -> EraseRequest:
+        if (self.key is None) == (self.prediction_id is None):
+            raise PydanticCustomError("one_row", "give one of key and prediction_id")
+        if self.token is not None and self.key is None:
+            raise PydanticCustomError("one_row", "token: only a key belongs to one")
+        return self
 
 
 Since = Annotated[float, Query(ge=0, description="Seconds since the epoch.")]
@@ -72,6 +110,10 @@ def operations_app(operations: Callable[[], Operations]) -> FastAPI:
     @app.exception_handler(SnapshotError)
     def _not_now(_: Request, error: SelfHealError) -> JSONResponse:
         return conflict(error)
+
+    @app.exception_handler(UnknownRow)
+    def _not_there(_: Request, error: UnknownRow) -> JSONResponse:
+        return unknown(error)
 
     @app.exception_handler(RequestValidationError)
     def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -179,6 +221,20 @@ def forget(running: Running, request: SourceRequest) -> CommandAnswer:
 def release(running: Running, request: SourceRequest) -> CommandAnswer:
     """Lift the quarantine of a source: its later labels are learned from, and judged anew."""
     return running.release(request.source, ASKED_BY.get())
+
+
+@router.post(
+    "/erase",
+    summary="Erase a row",
+    responses={404: {"description": "Nothing is kept of such a row."}},
+)
+def erase(running: Running, request: EraseRequest) -> ErasureAnswer:
+    """Erase a row, its labels and whatever was trained on it. When the answer comes it is gone
+    from the store, and what serves has never seen it; the challengers are then built anew."""
+    by = ASKED_BY.get()
+    if request.key is not None:
+        return running.eraser.by_key(request.key, request.token or by, by)
+    return running.eraser.by_id(request.prediction_id or "", by)
 
 
 @router.post("/heal", summary="Heal now")

@@ -106,6 +106,11 @@ def conflict(error: SelfHealError) -> JSONResponse:
     return JSONResponse({"error": str(error)}, 409)
 
 
+def unknown(error: SelfHealError) -> JSONResponse:
+    """The answer to a command about something that is not there: 404."""
+    return JSONResponse({"error": str(error)}, 404)
+
+
 def invalid_request(errors: Sequence[Mapping[str, Any]]) -> JSONResponse:
     """The answer to a request of operators that does not validate: 422, with each field named.
 

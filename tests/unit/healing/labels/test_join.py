@@ -9,7 +9,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bento_selfheal.core.records import FeedbackRecord, Horizon, PredictionRecord
+from bento_selfheal.core.log.horizon import Horizon
+from bento_selfheal.core.records import FeedbackRecord, PredictionRecord
 from bento_selfheal.healing.labels.join import LATE_PLACES, LATE_SECONDS, JoinedRow, Joiner, row_key
 
 

@@ -24,7 +24,7 @@ class AnyAdapter:
 
 
 def ask(store: SqlStore, method: str, path: str, **more: Any) -> httpx.Response:
-    operations = Operations(store, AnyAdapter(), dict, Telemetry(), None)  # type: ignore[arg-type]
+    operations = Operations(store, AnyAdapter(), dict, Telemetry(), None, None)  # type: ignore[arg-type]
 
     async def once() -> httpx.Response:
         transport = httpx.ASGITransport(app=operations_app(lambda: operations))
@@ -46,6 +46,12 @@ def ask(store: SqlStore, method: str, path: str, **more: Any) -> httpx.Response:
         ("/rollback", b'{"version": "\\udfff"}', "version"),
         ("/rollback", b'{"version": 1e400}', "version"),
         ("/rollback", b'"\\ud800"', "body"),
+        ("/erase", b'{"key": "\\ud800"}', "key"),
+        ("/erase", b'{"key": "a\\u0000b"}', "key"),
+        ("/erase", b'{"prediction_id": "\\ud800"}', "prediction_id"),
+        ("/erase", b'{"key": "a", "token": "\\ud800"}', "token"),
+        ("/erase", b'{"key": "a", "prediction_id": "b.0"}', "give one of"),
+        ("/erase", b"{}", "give one of"),
         ("/heal", b'"\\ud800"', ""),
     ],
 )
@@ -79,7 +85,7 @@ def test_odd_sources_are_kept(store: SqlStore, source: str) -> None:
 
 def test_each_endpoint_is_counted_by_itself(store: SqlStore) -> None:
     """BentoML's metrics and its API page see each of the operators' endpoints under its path."""
-    app = operations_app(lambda: Operations(store, None, dict, Telemetry(), None))  # type: ignore[arg-type]
+    app = operations_app(lambda: Operations(store, None, dict, Telemetry(), None, None))  # type: ignore[arg-type]
     for path, methods in app.openapi()["paths"].items():
         [method] = methods
         scope = {"type": "http", "method": method.upper(), "path": path, "headers": []}
