@@ -190,6 +190,7 @@ class Runner:
             after_promotion=pipeline.parts.cursors.promotions,
             events=outcome.events,
             measurements=outcome.measurements,
+            asked=outcome.asked,
             operating_point=point if point != self._written_point else "",
         )
         with self._board.writing(status):

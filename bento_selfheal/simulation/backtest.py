@@ -35,7 +35,7 @@ from bento_selfheal.scoring.review import Reviewer
 from bento_selfheal.scoring.scores import majority_accuracy
 from bento_selfheal.simulation.driver import Actions, BatchReport
 from bento_selfheal.simulation.figures import Figures, alarm_shares, figures_of
-from bento_selfheal.simulation.memory import MemorySnapshots, WaitingRows, is_asked_for
+from bento_selfheal.simulation.memory import MemorySnapshots, WaitingRows
 from bento_selfheal.simulation.streams import LabelsOwed, Stream
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry.spans import Telemetry
@@ -120,7 +120,9 @@ class Backtest:
             asked_at[number] = asked
             for place in owed.due(number * stream.batch):
                 due, row = place // stream.batch + 1, place % stream.batch
-                if is_asked_for(asked_at[due], row) and (labelled is None or labelled[place]):
+                if self.parts.selection.asks_for(asked_at[due], row) and (
+                    labelled is None or labelled[place]
+                ):
                     source = None if sources is None else sources[place]
                     label = int(given[place])
                     new = stream.new_classes.get(label)

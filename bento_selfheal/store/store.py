@@ -5,6 +5,7 @@ from __future__ import annotations
 from bento_selfheal.store.connections import Connections
 from bento_selfheal.store.events import Events
 from bento_selfheal.store.inputs import LoggedInputs
+from bento_selfheal.store.labels.asked import ReviewRows
 from bento_selfheal.store.labels.conflicts import ConflictRule
 from bento_selfheal.store.labels.rates import LabelRates
 from bento_selfheal.store.leadership import Leadership
@@ -14,7 +15,9 @@ from bento_selfheal.store.retention import Retirement
 from bento_selfheal.store.schema import Schema
 
 
-class SqlStore(Schema, Logs, LabelRates, LoggedInputs, Promotions, Leadership, Events, Retirement):
+class SqlStore(
+    Schema, Logs, LabelRates, ReviewRows, LoggedInputs, Promotions, Leadership, Events, Retirement
+):
     """Both logs, inputs, promotions, snapshots, events, the runner's lease and its checkpoint.
 
     Threads, processes and, on PostgreSQL, machines may share it. Places in a log become visible in
