@@ -140,7 +140,7 @@ export class Review {
 
   drawRow(row) {
     this.at("review-said").textContent = this.said(row);
-    this.at("review-why").textContent = `Asked because ${row.why}. Answered ${this.ago(row.time)}.`;
+    this.at("review-why").textContent = `Why this one: ${row.why}. Answered ${this.ago(row.time)}.`;
     const facts = Object.entries(row.features).map(([name, value]) => {
       const fact = this.make("div", this.make("dt", name));
       fact.append(this.make("dd", shown(value)));
