@@ -62,15 +62,13 @@ class Selection:
         self._pace.take(len(entry.probabilities), entry.time)
         self._first, self._last = self._first or entry.seq, entry.seq
         share, drawn = self.share, draws(entry.request, len(entry.probabilities))
-        near = np.flatnonzero(drawn < min(MOST_OFTEN * share, 1.0))
+        near = np.flatnonzero(drawn < _chances(share, np.asarray(MOST_OFTEN)))
         if not len(near):
             return []
         worth, why = self._worth.of(entry.probabilities[near], answers(entry.features[near]))
-        chances = share * np.minimum(AT_RANDOM + (1 - AT_RANDOM) * worth, MOST_OFTEN)
+        chances = _chances(share, np.minimum(AT_RANDOM + (1 - AT_RANDOM) * worth, MOST_OFTEN))
         chosen = []
-        for row, chance, reason in zip(
-            near.tolist(), chances.clip(0, 1).tolist(), why, strict=True
-        ):
+        for row, chance, reason in zip(near.tolist(), chances.tolist(), why, strict=True):
             if drawn[row] < chance:
                 self._remember(entry, row, chance, share)
                 turn = float(drawn[row]) / chance
@@ -128,6 +126,12 @@ class Selection:
         keys = [bytes(key) for key in state["keys"].numpy()]
         rows = [(int(seq), chance, share) for seq, chance, share in state["asked"].tolist()]
         self._asked = dict(zip(keys, rows, strict=True))
+
+
+def _chances(share: float, worth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Chances in proportion to the worth where people can label a small share of the rows; of half
+    of them or more, nearly all that tell much. At a worth of 1 it is the share."""
+    return np.asarray(1 - (1 - share) ** worth)
 
 
 def _key(entry: PredictionRecord, row: int) -> bytes:
