@@ -248,7 +248,7 @@ def efficiency(points: list[Row]) -> Row:
 EXPERIMENTS = {
     "null streams": null_streams,
     **{name: lambda name=name: few_labels(name) for name in WORLDS},
-    **{f"queue, {name}": lambda name=name: queue_against_random(name) for name in REAL},
+    **{f"queue: {name}": lambda name=name: queue_against_random(name) for name in REAL},
 }
 
 
@@ -259,7 +259,9 @@ def main() -> None:
             found = EXPERIMENTS[name]()
             print(name, json.dumps(found), flush=True)
             results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-            results["review"] = {**results.get("review", {}), name: found}
+            part, _, stream = name.rpartition(": ")
+            part = "review_queue" if part else "review"
+            results[part] = {**results.get(part, {}), stream: found}
             RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     update("labels")
 
