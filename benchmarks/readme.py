@@ -507,7 +507,7 @@ def review_table(results: dict[str, Any]) -> str:
 def queue_table(results: dict[str, Any]) -> str:
     """Labels that the review queue needs for its lift, over those of random choice."""
     rows = [
-        "| stream, seeds | labels of the queue | lift, points | random choice needs | target | ratio |",
+        "| stream, seeds | labels | lift, points | random choice needs | target | ratio |",
         "|---|---|---|---|---|---|",
     ]
     for stream, one in results.get("review_queue", {}).items():
