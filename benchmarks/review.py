@@ -55,7 +55,7 @@ REAL = {
     "insects_gradual": ("insects_gradual.csv", "target", 0.3),
 }
 ROWS_A_DAY = 10_000
-QUEUES = (("random", 1.0, (100, 200, 400, 800)), ("queue", selection.AT_RANDOM, (100, 200)))
+QUEUES = (("random", 1.0, (100, 200, 400)), ("queue", selection.AT_RANDOM, (100, 200)))
 """Rows that are chosen at random have the same code, with all labels at random."""
 QUEUE_SEEDS = 10
 Row: TypeAlias = dict[str, Any]

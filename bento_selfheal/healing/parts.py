@@ -21,7 +21,6 @@ from bento_selfheal.healing.evidence.rule_record import RuleRecord
 from bento_selfheal.healing.journal import Journal
 from bento_selfheal.healing.labels.batches import LabelBatches
 from bento_selfheal.healing.labels.buffer import Buffer
-from bento_selfheal.healing.review.selection import Selection
 from bento_selfheal.healing.scoreboard import Scoreboard
 from bento_selfheal.healing.state import ShownState
 from bento_selfheal.packaging.package import Package
@@ -59,7 +58,6 @@ class Parts:
     policy: ThresholdPolicy
     line: ChallengerLine
     rollback: RollbackWatch
-    selection: Selection
 
     @property
     def rules(self) -> RuleSet:
@@ -88,7 +86,6 @@ class Parts:
             "policy": self.policy,
             "line": self.line,
             "rollback": self.rollback,
-            "selection": self.selection,
         }
 
 
@@ -133,5 +130,4 @@ def make_parts(
         policy=ThresholdPolicy(package.binary, journal),
         line=ChallengerLine(package, settings, lineage),
         rollback=RollbackWatch(settings, controls, journal, lineage, history, buffer),
-        selection=Selection(settings),
     )

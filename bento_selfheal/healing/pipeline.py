@@ -164,7 +164,7 @@ class Pipeline:
         p = self.parts
         p.scoreboard.answered(entry)
         p.line.newest.take(entry.features, entry.time)
-        self.journal.outcome.asked += p.selection.choose(entry, p.line.answer)
+        self.journal.outcome.asked += p.batches.selection.choose(entry, p.line.answer)
         for batch in p.drift.add(entry):
             self._read_signals(batch)
             if self.journal.signals_are_due():

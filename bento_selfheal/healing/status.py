@@ -131,7 +131,7 @@ def _review(p: Parts) -> dict[str, Any]:
     if s.review == "all":
         known = "every row's label is asked for"
     elif s.review == "queue":
-        asked = p.selection.status()
+        asked = p.batches.selection.status()
         known = f"figures speak for all rows: {asked['share']:.2%} of them are asked for"
         return {**shown, **asked, "known": known}
     elif s.review_explored:

@@ -105,6 +105,7 @@ class Backtest:
                 stream says when not given.
         """
         given, actions = stream.labels if told is None else told, Actions()
+        asks_for = self.parts.batches.selection.asks_for
         owed = LabelsOwed(stream, delays)
         asked_at: dict[int, PredictionRecord] = {}
         self._seconds = stream.seconds
@@ -120,12 +121,9 @@ class Backtest:
             asked_at[number] = asked
             for place in owed.due(number * stream.batch):
                 due, row = place // stream.batch + 1, place % stream.batch
-                if self.parts.selection.asks_for(asked_at[due], row) and (
-                    labelled is None or labelled[place]
-                ):
+                if asks_for(asked_at[due], row) and (labelled is None or labelled[place]):
                     source = None if sources is None else sources[place]
-                    label = int(given[place])
-                    new = stream.new_classes.get(label)
+                    new = stream.new_classes.get(label := int(given[place]))
                     self._label(asked_at[due], row, label, number, source, new)
                 if owed.is_last_of(due):
                     del asked_at[due]

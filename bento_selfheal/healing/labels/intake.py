@@ -38,7 +38,7 @@ class LabelIntake:
             rows: The rows.
             now: Time of the newest entry of the logs, in seconds since the epoch.
         """
-        weighed = map(self.parts.selection.weigh, rows)
+        weighed = map(self.parts.batches.selection.weigh, rows)
         for row in map(self.parts.batches.maturity.hold, weighed):
             if row is not None and (batch := self._evidence(self._take(row, now))) is not None:
                 yield batch

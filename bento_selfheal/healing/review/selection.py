@@ -116,7 +116,7 @@ class Selection:
             "first": self._first,
             "last": self._last,
             "keys": torch.from_numpy(keys.copy()),
-            "asked": torch.from_numpy(facts),
+            "rows": torch.from_numpy(facts),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -124,7 +124,7 @@ class Selection:
         self._pace, self._worth = Pace(**state["pace"]), Worth(**state["worth"])
         self._first, self._last = state["first"], state["last"]
         keys = [bytes(key) for key in state["keys"].numpy()]
-        rows = [(int(seq), chance, share) for seq, chance, share in state["asked"].tolist()]
+        rows = [(int(seq), chance, share) for seq, chance, share in state["rows"].tolist()]
         self._asked = dict(zip(keys, rows, strict=True))
 
 
