@@ -504,8 +504,26 @@ def review_table(results: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+def queue_table(results: dict[str, Any]) -> str:
+    """Labels that the review queue needs for its lift, over those of random choice."""
+    rows = [
+        "| stream, seeds | labels | lift, points | random choice needs | target | ratio |",
+        "|---|---|---|---|---|---|",
+    ]
+    for stream, one in results.get("review_queue", {}).items():
+        for m in one["means"]:
+            if m["kind"] == "queue":
+                needed = f"{'over ' * m['beyond']}{m['random_labels']:,.0f}"
+                rows.append(
+                    f"| {stream}, {m['seeds']} | {m['labels']:,.0f} "
+                    f"| {m['lift']:+.2f} ± {m['standard_error']:.2f} | {needed} | at most 0.5 "
+                    f"| {'under ' * m['beyond']}{m['ratio']:.2f} |"
+                )
+    return "\n".join(rows)
+
+
 TABLES = {
-    "labels": {"labels": labels_table, "review": review_table},
+    "labels": {"labels": labels_table, "review": review_table, "queue": queue_table},
     "inputs": {
         "inputs": inputs_table,
         "behind": behind_table,

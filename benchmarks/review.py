@@ -1,7 +1,7 @@
 """Labels for a few rows only: what is shown of them, what they teach, and what they let through.
 
     make bench-labels             with the other rows of labels.json
-    python benchmarks/review.py   an hour on two cores; names of experiments may follow
+    python benchmarks/review.py   two hours on two cores; names of experiments may follow
 
 Labels come for the 5 % most suspicious rows, and for one in a hundred of the others by chance. What
 the service shows is compared with the truth, which it never sees, on the rows whose labels are due;
@@ -16,8 +16,10 @@ import os
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeAlias
+from unittest.mock import patch
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
@@ -31,13 +33,15 @@ from sklearn.metrics import average_precision_score
 from worlds import DATA, elec
 
 from bento_selfheal.config.settings import Settings
+from bento_selfheal.core.review.asked_row import DAY
 from bento_selfheal.healing.evidence.gate import Gate
+from bento_selfheal.healing.review import selection
 from bento_selfheal.packaging.model_store import use_home
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.review import Review, Reviewer
 from bento_selfheal.scoring.scores import Scores
 from bento_selfheal.simulation.backtest import Backtest
-from bento_selfheal.simulation.streams import Stream
+from bento_selfheal.simulation.streams import Stream, read_table
 from bento_selfheal.simulation.table import package_table, table_stream
 
 RESULTS = Path(__file__).parent / "results" / "labels.json"
@@ -46,6 +50,14 @@ DRAWS = 200
 SEED = 42
 NULLS, ROWS, ROUND = 2000, 10_000, 250
 NOISE = 0.2
+REAL = {
+    "Elec2": ("elec.csv", "class", 0.1),
+    "insects_gradual": ("insects_gradual.csv", "target", 0.3),
+}
+ROWS_A_DAY = 10_000
+QUEUES = (("random", 1.0, (100, 200, 400)), ("queue", selection.AT_RANDOM, (100, 200)))
+"""Rows that are chosen at random have the same code, with all labels at random."""
+QUEUE_SEEDS = 10
 Row: TypeAlias = dict[str, Any]
 Numbers: TypeAlias = NDArray[np.float64]
 
@@ -175,9 +187,68 @@ def _lets_through(
     return False
 
 
+def queue_or_random(name: str, seed: int) -> list[Row]:
+    """One stream with the review queue and with rows drawn at random, at several budgets: rows
+    labelled, and the lift of what was served, on all rows, in points of 100."""
+    file, label, share = REAL[name]
+    train, rest = read_table(DATA / file, label).split(share)
+    package = package_table("queue", train, seed, None)
+    whole = table_stream(rest, package, 100)
+    stream = Stream(whole.rows, whole.labels, whole.delay, seconds=DAY * 100 / ROWS_A_DAY)
+    points = []
+    for kind, at_random, budgets in QUEUES:
+        for budget in budgets:
+            run = Backtest(package, Settings(seed=seed, review="queue", review_budget=budget))
+            with patch.object(selection, "AT_RANDOM", at_random):
+                for _ in run.run(stream):
+                    pass
+            lift = 100 * float((run.correct("champion") - run.correct("frozen")).mean())
+            labels = run.parts.scoreboard.counts.joined
+            point = {"kind": kind, "budget": budget, "seed": seed, "labels": labels, "lift": lift}
+            points.append(point)
+            print(name, point, flush=True)
+    return points
+
+
+def queue_against_random(name: str) -> Row:
+    """Labels that the queue needs for its lift, over those that random choice needs for it."""
+    with ProcessPoolExecutor(2, initializer=use_home, initargs=(Path(tempfile.mkdtemp()),)) as pool:
+        runs = pool.map(queue_or_random, [name] * QUEUE_SEEDS, range(SEED, SEED + QUEUE_SEEDS))
+        return efficiency([point for points in runs for point in points])
+
+
+def efficiency(points: list[Row]) -> Row:
+    """Means over the seeds, and the ratio of labels at each budget of the queue.
+
+    Random choice is asked along the line through its means, lift against the logarithm of labels;
+    beyond its last point the ratio is said to be below that of this point.
+    """
+    mean = {}
+    for kind, _, budgets in QUEUES:
+        for budget in budgets:
+            own = [p for p in points if (p["kind"], p["budget"]) == (kind, budget)]
+            lifts = [p["lift"] for p in own]
+            mean[kind, budget] = {
+                "kind": kind, "budget": budget, "seeds": len(own),
+                "labels": float(np.mean([p["labels"] for p in own])), "lift": float(np.mean(lifts)),
+                "standard_error": float(np.std(lifts, ddof=1) / np.sqrt(len(own))),
+            }  # fmt: skip
+    by_chance = [m for m in mean.values() if m["kind"] == "random"]
+    lifts = np.maximum.accumulate([m["lift"] for m in by_chance])
+    needed = np.log([m["labels"] for m in by_chance])
+    for m in mean.values():
+        if m["kind"] == "queue":
+            m["random_labels"] = float(np.exp(np.interp(m["lift"], lifts, needed)))
+            m["beyond"] = bool(m["lift"] > lifts[-1])
+            m["below"] = bool(m["lift"] < lifts[0])
+            m["ratio"] = m["labels"] / m["random_labels"]
+    return {"means": list(mean.values()), "points": points}
+
+
 EXPERIMENTS = {
     "null streams": null_streams,
     **{name: lambda name=name: few_labels(name) for name in WORLDS},
+    **{f"queue: {name}": lambda name=name: queue_against_random(name) for name in REAL},
 }
 
 
@@ -188,7 +259,9 @@ def main() -> None:
             found = EXPERIMENTS[name]()
             print(name, json.dumps(found), flush=True)
             results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-            results["review"] = {**results.get("review", {}), name: found}
+            part, _, stream = name.rpartition(": ")
+            part = "review_queue" if part else "review"
+            results[part] = {**results.get(part, {}), stream: found}
             RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     update("labels")
 

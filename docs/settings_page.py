@@ -13,11 +13,11 @@ from bento_selfheal.config.groups import (
     AccessSettings,
     HealingSettings,
     LabelSettings,
-    ReviewSettings,
     ServingSettings,
     StoreSettings,
     Tuning,
 )
+from bento_selfheal.config.review import ReviewSettings
 from bento_selfheal.config.thresholds import Thresholds
 
 PAGE = Path(__file__).parent / "settings.md"

@@ -15,7 +15,6 @@ from bento_selfheal.config.validation import (
     Chance,
     Count,
     Days,
-    Explored,
     Float,
     Int,
     NotNegativeCount,
@@ -238,20 +237,6 @@ class LabelSettings(Group):
     @classmethod
     def _split(cls, value: Any) -> Any:
         return split_list(value)
-
-
-class ReviewSettings(Group):
-    """Which rows are looked at."""
-
-    review: Literal["all", "flagged", "capacity"] = "all"
-    """Which rows' labels will be asked for. `all`: every row's. `flagged`: those of rows that are
-    flagged. `capacity`: those of the most suspicious rows, `review_share` of all. Answers say for
-    each row whether its label is asked for; figures, training and the gate weigh by its chance."""
-    review_share: Annotated[Float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.05
-    """Share of the rows that `review=capacity` asks for."""
-    review_explored: Explored = 0.0
-    """Share of the other rows whose labels are asked for, drawn at random: 0, or 0.001 and more.
-    Without, nothing is known of rows that are never looked at, and nothing is promoted."""
 
 
 class Tuning(HealParameters):

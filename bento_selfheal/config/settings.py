@@ -23,11 +23,11 @@ from bento_selfheal.config.groups import (
     AccessSettings,
     HealingSettings,
     LabelSettings,
-    ReviewSettings,
     ServingSettings,
     StoreSettings,
     Tuning,
 )
+from bento_selfheal.config.review import ReviewSettings
 from bento_selfheal.config.sources import (
     GROUP,
     PREFIX,

@@ -1,9 +1,11 @@
 // What the page shows and asks for; everything comes from the service's own endpoints.
 
 import { Charts, stateColor } from "./charts.js";
+import { Review } from "./review.js";
 
 const BASE = new URL("../", location.href);
-const TOKEN = "token";
+const TOKENS = { overview: "token", review: "review-token" };
+const VIEWS = Object.keys(TOKENS);
 const EVERY = 2000;
 const POINTS = 1000;
 const EVENTS_PAGE = 1000;
@@ -20,7 +22,7 @@ const SAYS = {
 const QUIET = new Set(["undecided", "change"]);
 
 const charts = new Charts();
-const now = { status: null, range: 3600, measurements: [], events: [], shown: EVENTS_SHOWN, older: false, snapshots: [], stale: true };
+const now = { view: "overview", status: null, range: 3600, measurements: [], events: [], shown: EVENTS_SHOWN, older: false, snapshots: [], stale: true };
 const at = (id) => document.getElementById(id);
 const counted = (count, noun) => `${count ?? 0} ${noun}${count === 1 ? "" : "s"}`;
 const number = (value, digits = 3) => (value == null ? "–" : value.toFixed(digits));
@@ -56,7 +58,7 @@ class Denied extends Error {}
 
 /** The service's answer, or its error. What may be asked is the token's to say: the browser sends none by itself. */
 async function call(path, body) {
-  const token = sessionStorage.getItem(TOKEN);
+  const token = sessionStorage.getItem(TOKENS[now.view]) ?? sessionStorage.getItem(TOKENS.overview);
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   const options = body === undefined ? { headers } : { method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body: JSON.stringify(body) };
   const answer = await fetch(new URL(path, BASE), options);
@@ -66,16 +68,18 @@ async function call(path, body) {
   return said;
 }
 
-/** Ask for a token, once at a time; it is kept for this tab alone. */
-function askToken(why) {
-  const dialog = at("token");
+/** Ask for the token of a view, once at a time; it is kept for this tab alone. */
+function askToken(error) {
+  const dialog = at("token"), view = now.view;
   if (dialog.open) return;
-  text("token-text", why);
+  text("token-title", view === "review" ? "Feedback token" : "Operator token");
+  text("token-text", `${error.message}. It is kept until this tab is closed.`);
   dialog.onclose = () => {
     const given = at("token-given").value.trim();
     at("token-given").value = "";
-    if (given) sessionStorage.setItem(TOKEN, given);
-    refresh();
+    if (given) sessionStorage.setItem(TOKENS[view], given);
+    if (now.view === "review") review.next();
+    else refresh();
   };
   dialog.showModal();
 }
@@ -91,7 +95,7 @@ function refresh() {
 }
 
 async function look() {
-  if (at("token").open) return;
+  if (at("token").open || now.view !== "overview") return;
   try {
     const status = await call("status");
     const since = Date.now() / 1000 - now.range;
@@ -108,7 +112,7 @@ async function look() {
     alarm("");
     draw();
   } catch (error) {
-    if (error instanceof Denied) return askToken(`${error.message}. It is kept until this tab is closed.`);
+    if (error instanceof Denied) return askToken(error);
     alarm(`The service does not answer: ${error.message}. Trying again.`);
   }
 }
@@ -432,5 +436,45 @@ function listen() {
   at("legend-states").append("▲ promoted   ▼ rolled back   ╷ heal");
 }
 
+// -- views -----------------------------------------------------------------------------------------
+
+function denied(error) {
+  if (error instanceof Denied) askToken(error);
+  return error instanceof Denied;
+}
+
+const review = new Review({ at, make, call, ago, toast, denied });
+
+/** Show the view that the address names. */
+function showView() {
+  now.view = location.hash === "#review" ? "review" : "overview";
+  for (const view of VIEWS) {
+    const here = view === now.view, tab = at(`tab-${view}`);
+    at(view).hidden = !here;
+    tab.setAttribute("aria-selected", String(here));
+    tab.tabIndex = here ? 0 : -1;
+  }
+  alarm("");
+  review.show(now.view === "review");
+  if (now.view === "overview") refresh();
+}
+
+/** Tabs as WAI-ARIA has them: the arrow keys go to the next one. */
+function listenTabs() {
+  for (const [i, view] of VIEWS.entries()) {
+    const tab = at(`tab-${view}`);
+    tab.addEventListener("click", () => { location.hash = view; });
+    tab.addEventListener("keydown", (event) => {
+      if (!["ArrowLeft", "ArrowRight"].includes(event.key)) return;
+      const other = VIEWS[(i + 1) % VIEWS.length];
+      location.hash = other;
+      at(`tab-${other}`).focus();
+    });
+  }
+  addEventListener("hashchange", showView);
+}
+
 listen();
+listenTabs();
+showView();
 live();

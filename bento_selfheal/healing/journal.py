@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bento_selfheal.core.records import Event, Measurement, Promotion, Snapshot
+from bento_selfheal.core.review.asked_row import AskedRow
 from bento_selfheal.healing.scoreboard import Scoreboard
 from bento_selfheal.telemetry.spans import Telemetry
 
@@ -25,6 +26,8 @@ class Outcome:
     measurements: list[Measurement] = field(default_factory=list)
     traces: list[str | None] = field(default_factory=list)
     """For each event the span that it happened in, as a W3C traceparent."""
+    asked: list[AskedRow] = field(default_factory=list)
+    """Rows whose labels people are asked for."""
     export: bool = False
     """Whether the labelled buffer is to be written out for a retrain."""
 

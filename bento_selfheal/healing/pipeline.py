@@ -168,6 +168,7 @@ class Pipeline:
         p = self.parts
         p.scoreboard.answered(entry)
         p.line.newest.take(seen.features, seen.time)
+        self.journal.outcome.asked += p.batches.selection.choose(entry, p.line.answer)
         for batch in p.drift.add(seen):
             self._read_signals(batch)
             if self.journal.signals_are_due():
@@ -240,11 +241,8 @@ class Pipeline:
         p.history.measure_served(batch, p.policy.point.threshold)
         served = p.policy.score(batch.served, batch.labels, batch.reviewed.weights)
         p.scoreboard.score(
-            batch,
-            served,
-            batch.answers(p.line.challenger.answers),
-            batch.answers(p.lineage.champion),
-            p.controls.thresholds,
-        )
+            batch, served, batch.answers(p.line.challenger.answers),
+            batch.answers(p.lineage.champion), p.controls.thresholds,
+        )  # fmt: skip
         wrong = decide_classes(batch.served, p.policy.point.threshold) != batch.labels
         self._changed(p.drift.labelled(served.accuracy, wrong))

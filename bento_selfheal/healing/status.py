@@ -127,8 +127,13 @@ def _labels(p: Parts) -> dict[str, Any]:
 def _review(p: Parts) -> dict[str, Any]:
     """Which rows are looked at, and for which of them the figures speak."""
     s, rows = p.settings, p.scoreboard.review
+    shown = {"rule": s.review, "budget": s.review_budget}
     if s.review == "all":
         known = "every row's label is asked for"
+    elif s.review == "queue":
+        asked = p.batches.selection.status()
+        known = f"figures speak for all rows: {asked['share']:.2%} of them are asked for"
+        return {**shown, **asked, "known": known}
     elif s.review_explored:
         known = f"figures speak for all rows: {s.review_explored:.1%} of the others are asked for"
     else:
@@ -136,4 +141,4 @@ def _review(p: Parts) -> dict[str, Any]:
             "figures speak only for rows that are looked at: of the others nothing is known, and "
             "nothing is promoted; set review_explored"
         )
-    return {"rule": s.review, "explored": s.review_explored, "rows": rows, "known": known}
+    return {**shown, "explored": s.review_explored, "rows": rows, "known": known}

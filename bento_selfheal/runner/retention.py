@@ -48,10 +48,6 @@ class Retention:
         self._leads = leads
         self.thread.start()
 
-    def stop(self) -> None:
-        """Finish the step in hand."""
-        self.thread.stop()
-
     def run_once(self, now: float) -> int:
         """Retire everything that is over the bounds.
 

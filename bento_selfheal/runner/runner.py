@@ -59,8 +59,7 @@ class Runner:
         )
         self._leftovers = Leftovers(self.store, state_dir(settings) / EXPORTS)
         self._reader = LogReader(self.store)
-        self._retention = Retention(self.store, settings)
-        self._keys = KeyIndexing(self.store)
+        self._upkeep = Retention(self.store, settings), KeyIndexing(self.store)
         beat = settings.lease_seconds / 3
         self._loop = PeriodicThread(
             "selfheal-runner", self._work, settings.tuning.poll_interval, at_once=True
@@ -77,15 +76,15 @@ class Runner:
         """Begin to work, in threads."""
         self._loop.start()
         self._heart.start()
-        self._retention.start(lambda: self.lease.held)
-        self._keys.start(lambda: self.lease.held)
+        for task in self._upkeep:
+            task.start(lambda: self.lease.held)
         self._feeds.start()
 
     def stop(self) -> None:
         """Finish the step in hand and let a successor lead at once."""
         self._feeds.stop()
-        self._retention.stop()
-        self._keys.thread.stop()
+        for task in self._upkeep:
+            task.thread.stop()
         self._loop.stop(STOP_SECONDS)
         self._heart.stop()
         self.lease.release()
@@ -103,7 +102,7 @@ class Runner:
 
     def threads(self) -> list[ThreadState]:
         """State of each thread of the runner."""
-        own = (self._loop, self._heart, self._retention.thread, self._keys.thread)
+        own = (self._loop, self._heart, *(task.thread for task in self._upkeep))
         return [t.state() for t in own] + self._feeds.threads()
 
     @property
@@ -205,6 +204,7 @@ class Runner:
             after_promotion=pipeline.parts.cursors.promotions,
             events=outcome.events,
             measurements=outcome.measurements,
+            asked=outcome.asked,
             operating_point=point if point != self._written_point else "",
         )
         with self._board.writing(status):

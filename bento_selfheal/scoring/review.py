@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bento_selfheal.core.decision import Numbers, decide_classes
 
-ReviewRule = Literal["all", "flagged", "capacity"]
+ReviewRule = Literal["all", "flagged", "capacity", "queue"]
 NEWEST_ROWS = 1000
 """Answers among which the most suspicious are found."""
 WORD = 8
@@ -84,7 +84,7 @@ class Reviewer:
             answers: Probabilities, ``(n,)`` of two classes, ``(n, classes)`` of more.
             threshold: The decision threshold in force.
         """
-        if self._rule == "all":
+        if self._rule in ("all", "queue"):
             return None
         if self._rule == "flagged":
             return Review(self._explored, decide_classes(answers, threshold) > 0)

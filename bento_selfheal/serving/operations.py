@@ -84,9 +84,9 @@ class Operations:
             for s in snapshots
         ]
 
-    def review(self, limit: int) -> list[dict[str, Any]]:
-        """Rows whose labels are asked for and have not come yet."""
-        return self._queue.rows(limit)
+    def review(self, limit: int) -> dict[str, Any]:
+        """Rows whose labels are asked for, for one person to look at."""
+        return self._queue.hand_out(limit)
 
     def rollback(self, version: int | None, by: str = "operator") -> Promotion:
         """Promote an older snapshot, verified first; workers follow even if no runner is alive.

@@ -116,7 +116,9 @@ class Worker:
             self.store, self.signer, self.keys, self._read_one, LabelReader(info.classes),
             settings.max_rows, self.monitor, days=settings.feedback_days,
         )  # fmt: skip
-        queue = ReviewQueue(self.store, self.signer, info, lambda: self.follower.champion.threshold)
+        queue = ReviewQueue(
+            self.store, self.signer, info, lambda: self.follower.champion.threshold, settings
+        )
         eraser = Eraser(self.store, self.signer, self.keys, registry)
         self.operations = Operations(self.store, registry, self.describe, telemetry, queue, eraser)
 

@@ -36,7 +36,7 @@ from bento_selfheal.scoring.review import Reviewer
 from bento_selfheal.scoring.scores import majority_accuracy
 from bento_selfheal.simulation.driver import Actions, BatchReport
 from bento_selfheal.simulation.figures import Figures, alarm_shares, figures_of
-from bento_selfheal.simulation.memory import WaitingRows, is_asked_for
+from bento_selfheal.simulation.memory import WaitingRows
 from bento_selfheal.simulation.streams import LabelsOwed, Stream
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry.spans import Telemetry
@@ -103,6 +103,7 @@ class Backtest:
                 stream says when not given.
         """
         given, actions = stream.labels if told is None else told, Actions()
+        asks_for = self.parts.batches.selection.asks_for
         owed = LabelsOwed(stream, delays)
         asked_at: dict[int, PredictionRecord] = {}
         self._seconds = stream.seconds
@@ -118,10 +119,9 @@ class Backtest:
             asked_at[number] = asked
             for place in owed.due(number * stream.batch):
                 due, row = place // stream.batch + 1, place % stream.batch
-                if is_asked_for(asked_at[due], row) and (labelled is None or labelled[place]):
+                if asks_for(asked_at[due], row) and (labelled is None or labelled[place]):
                     source = None if sources is None else sources[place]
-                    label = int(given[place])
-                    new = stream.new_classes.get(label)
+                    new = stream.new_classes.get(label := int(given[place]))
                     self._label(asked_at[due], row, label, number, source, new)
                 if owed.is_last_of(due):
                     del asked_at[due]

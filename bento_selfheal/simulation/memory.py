@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from bento_selfheal.core.ids import KEY_HASH_BYTES
 from bento_selfheal.core.records import FeedbackRecord, PredictionRecord
 from bento_selfheal.healing.labels.maturity import Maturity
-from bento_selfheal.scoring.review import Review
 
 
 class WaitingRows:
@@ -44,11 +43,3 @@ class WaitingRows:
             bound = (self._by_key.get(key) for key in keys if key is not None)
             elsewhere = [one for one in bound if one is not None and one.request != asked.request]
             yield asked, self._labels.pop(asked.request, []) + elsewhere
-
-
-def is_asked_for(asked: PredictionRecord, row: int) -> bool:
-    """Whether the label of a row of a request is asked for."""
-    if not asked.review:
-        return True
-    review = Review.unpack(asked.review, len(asked.probabilities))
-    return bool(review.asked(asked.request)[row])

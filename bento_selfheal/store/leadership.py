@@ -11,12 +11,14 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, text, update
 
 from bento_selfheal.core.records import Event, Measurement, Promotion, Snapshot
+from bento_selfheal.core.review.asked_row import AskedRow
 from bento_selfheal.core.transitions import LEASES, Asker, Grant, lease_at
 from bento_selfheal.errors import LeaseLost, PromotionMoved, StoreError
 from bento_selfheal.store import codec
 from bento_selfheal.store import tables as t
 from bento_selfheal.store.connections import Part
 from bento_selfheal.store.keys import chunks
+from bento_selfheal.store.labels.asked import append_asked
 from bento_selfheal.store.logs import newest_place
 from bento_selfheal.store.promotions import append_promotions, move_point
 from bento_selfheal.store.schema import get_meta, put_meta
@@ -39,6 +41,8 @@ class StepRecord:
     """The newest promotion when the step began; a newer one voids the step."""
     events: list[Event] = field(default_factory=list)
     measurements: list[Measurement] = field(default_factory=list)
+    asked: list[AskedRow] = field(default_factory=list)
+    """Rows whose labels people are asked for."""
     operating_point: str = ""
     """The operating point that moved, as JSON for the workers; empty while it has not moved."""
 
@@ -158,6 +162,7 @@ class Leadership(Part):
                 move_point(c, json.loads(step.operating_point))
             if step.events:
                 c.execute(insert(t.events), [codec.event_row(e) for e in step.events])
+            append_asked(c, step.asked)
             if step.measurements:
                 rows = [codec.measurement_row(m) for m in step.measurements]
                 c.execute(insert(t.measurements), rows)

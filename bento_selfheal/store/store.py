@@ -6,6 +6,7 @@ from bento_selfheal.store.connections import Connections
 from bento_selfheal.store.erasure.erasure import Erasures
 from bento_selfheal.store.events import Events
 from bento_selfheal.store.inputs import LoggedInputs
+from bento_selfheal.store.labels.asked import ReviewRows
 from bento_selfheal.store.labels.conflicts import ConflictRule
 from bento_selfheal.store.labels.rates import LabelRates
 from bento_selfheal.store.leadership import Leadership
@@ -16,7 +17,16 @@ from bento_selfheal.store.schema import Schema
 
 
 class SqlStore(
-    Schema, Logs, LabelRates, LoggedInputs, Promotions, Leadership, Events, Erasures, Retirement
+    Schema,
+    Logs,
+    LabelRates,
+    ReviewRows,
+    LoggedInputs,
+    Promotions,
+    Leadership,
+    Events,
+    Erasures,
+    Retirement,
 ):
     """Both logs, inputs, promotions, snapshots, events, the runner's lease and its checkpoint.
 

@@ -157,6 +157,25 @@ label_rates = Table(
     Column("before", Integer, nullable=False),
 )
 
+# Rows that people are asked about, and who has which of them now.
+review_rows = Table(
+    "review_rows",
+    metadata,
+    Column("seq", Sequence, primary_key=True, autoincrement=True),
+    Column("request", LargeBinary(12), nullable=False),
+    Column("row", Integer, nullable=False),
+    Column("chance", Float, nullable=False),
+    # In which order they are handed out.
+    Column("turn", Float, nullable=False, index=True),
+    Column("why", String(40), nullable=False),
+    Column("time", Float, nullable=False),
+    # Until when it is given to nobody.
+    Column("until", Float, nullable=False),
+    # The day of UTC on which it was handed out last, counted from the epoch.
+    Column("day", Integer, index=True),
+    sqlite_autoincrement=True,
+)
+
 snapshots = Table(
     "snapshots",
     metadata,

@@ -119,7 +119,7 @@ class RollbackWatch:
         would = own.answers(self._lineage.predecessor_model)
         losses = row_losses(own.served, own.labels, costs)
         regrets = losses - row_losses(would, own.labels, costs)
-        why = self.regret.update(regrets * own.reviewed.watched)
+        why = self.regret.update((regrets * own.reviewed.watched).clip(-1, 1))
         if not why or self._controls.paused:
             return None
         self.regret.restart()

@@ -97,7 +97,8 @@ class Gate:
         Where only some rows are looked at, ``scale`` is what each difference counts, ``(n,)`` in
         [0, 1] (`Reviewed.scale`), and an advance waits for as many rows of full scale.
         """
-        self.process.update(gains if scale is None else gains * scale, MEMORY * rarity)
+        told = gains if scale is None else (gains * scale).clip(-1, 1)
+        self.process.update(told, MEMORY * rarity)
         self.proof += len(gains) if scale is None else float(scale.sum())
         evidence = self.evidence()
         by = "lower" if self.process.mean >= 0 else "higher"

@@ -15,6 +15,7 @@ from bento_selfheal.healing.labels.maturity import Maturity
 from bento_selfheal.healing.labels.set_aside import SetAside, Sorted
 from bento_selfheal.healing.labels.sources import Sources
 from bento_selfheal.healing.labels.unlearnable import NewClasses, TakenBack
+from bento_selfheal.healing.review.selection import Selection
 from bento_selfheal.packaging.package import Package
 
 SLOW_BATCHES = 2
@@ -39,6 +40,7 @@ class LabelBatches:
         set_aside: Rows that the model cannot answer.
         new_classes: Labels of classes that the model lacks.
         taken_back: Rows whose label was taken back.
+        selection: Rows whose labels people are asked for.
         open: Rows of the batch that is not full yet.
     """
 
@@ -51,6 +53,7 @@ class LabelBatches:
         self.set_aside = SetAside(package)
         self.new_classes = NewClasses(settings.tuning.new_class_share)
         self.taken_back = TakenBack()
+        self.selection = Selection(settings)
         self.open: list[JoinedRow] = []
         self._opened_at = 0
         self._opened_time = 0.0
@@ -113,10 +116,14 @@ class LabelBatches:
     def state(self) -> dict[str, Any]:
         """As JSON values and tensors, for the checkpoint."""
         rows, new = [row.features for row in self.open], self.new_classes.state()
+        selection = self.selection.state()
         return {
             "new_class_rows": new.pop("features"),
             "new_classes": new,
             "taken_back": self.taken_back.state(),
+            "asked_keys": selection.pop("keys"),
+            "asked_rows": selection.pop("rows"),
+            "selection": selection,
             "rows": torch.from_numpy(np.stack(rows)) if rows else torch.zeros(0, self._width),
             "open": [_without_features(row) for row in self.open],
             "opened_at": self._opened_at,
@@ -143,6 +150,9 @@ class LabelBatches:
             new = {**state["new_classes"], "features": state["new_class_rows"]}
             self.new_classes.restore(new)
             self.taken_back.restore(state["taken_back"])
+        if "selection" in state:  # nor any review queue
+            asked = {"keys": state["asked_keys"], "rows": state["asked_rows"]}
+            self.selection.restore({**state["selection"], **asked})
 
 
 def _without_features(row: JoinedRow) -> dict[str, Any]:

@@ -256,7 +256,7 @@ class Buffer:
 
 def taught(row: JoinedRow) -> float:
     """Rows that a label stands for in training; one that nobody asked for stands for its own."""
-    return min(max(row.weight, 1.0), MOST_TAUGHT)
+    return min(max(row.taught, 1.0), MOST_TAUGHT)
 
 
 def _codes(features: NDArray[np.float32]) -> NDArray[np.uint64]:

@@ -38,7 +38,8 @@ class LabelIntake:
             rows: The rows.
             now: Time of the newest entry of the logs, in seconds since the epoch.
         """
-        for row in map(self.parts.batches.maturity.hold, rows):
+        weighed = map(self.parts.batches.selection.weigh, rows)
+        for row in map(self.parts.batches.maturity.hold, weighed):
             if row is not None and (batch := self._evidence(self._take(row, now))) is not None:
                 yield batch
 

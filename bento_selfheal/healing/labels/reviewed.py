@@ -21,9 +21,10 @@ class Reviewed:
     """Which rows a test of what is better may count, ``(n,)``: those that were asked for, beside
     which no row is never asked for"""
     scale: NDArray[np.float64]
-    """What a difference of losses on each row counts in such a test, ``(n,)``, in [0, 1]: its
-    weight over the largest that a row beside it could have had. That is known before the row is, so
-    differences stay in [-1, 1], and their mean has the sign of that over all rows."""
+    """What a difference of losses on each row counts in such a test, ``(n,)``: its weight times a
+    share that is known before the row is, so that the mean has the sign of that over all rows. What
+    a policy asks for counts 1 at most; of the review queue a row counts 1 on average, and one that
+    tells little, and was rarely asked for, up to 1 / `AT_RANDOM`."""
     watched: NDArray[np.float64]
     """The same in a test that only ever takes something back: beside rows that are never asked for,
     those that are speak for themselves"""
@@ -33,7 +34,7 @@ class Reviewed:
         """What the labels of these rows stand for."""
         weights = np.asarray([row.weight for row in rows], dtype=np.float64)
         explored = np.asarray([row.explored for row in rows], dtype=np.float64)
-        scale = np.minimum(weights * explored, 1.0)
+        scale = weights * explored
         return cls(
             None if (weights == 1).all() else weights,
             (weights > 0) & (explored > 0),

@@ -142,13 +142,11 @@ def status(running: Running) -> dict[str, Any]:
     return running.status()
 
 
-@router.get("/review", summary="Rows to look at", responses=_shows([examples.REVIEW]))
-def review(
-    running: Running, limit: Annotated[int, Query(ge=1, le=1000)] = 50
-) -> list[dict[str, Any]]:
-    """Rows whose labels are asked for and have not come yet, of the newest 1,000 requests: those
-    drawn by chance first, then those that the model is least sure of. Send their labels to
-    `/feedback`. None where the setting `review` is `all`."""
+@router.get("/review", summary="Rows to look at", responses=_shows(examples.REVIEW))
+def review(running: Running, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> dict[str, Any]:
+    """Rows whose labels are asked for and have not come yet, for ten minutes yours alone. Send the
+    labels to `/feedback`. `left` is how many rows may follow today; null without a budget. There
+    are none where the setting `review` is `all`."""
     return running.review(limit)
 
 

@@ -19,9 +19,12 @@ STATUS = {
                "threshold": 0.5, "queue_rows": 0, "dropped_rows": 0},
 }  # fmt: skip
 REVIEW = {
-    "prediction_id": "jBVCu9BvFXxJTBuyAAABRbGnIJZ6vM1N.0", "features": {"amount": 12.5},
-    "probability": 0.12, "decision": 0, "review_probability": 0.01, "why": "drawn by chance",
-    "time": 1795442638.0,
+    "rule": "queue", "classes": [0, 1], "budget": 200, "left": 150,
+    "rows": [{
+        "prediction_id": "jBVCu9BvFXxJTBuyAAABRbGnIJZ6vM1N.0", "features": {"amount": 12.5},
+        "probability": 0.48, "decision": 0, "review_probability": 0.07,
+        "why": "the model is unsure", "time": 1795442638.0,
+    }],
 }  # fmt: skip
 SNAPSHOT = {
     "version": 7, "tag": "selfheal-demo-adapter:1a565b-000007-post-heal", "phase": "post-heal",

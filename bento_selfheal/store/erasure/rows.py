@@ -98,12 +98,13 @@ def key_of(c: Connection, place: Place) -> bytes | None:
 
 def remove(c: Connection, row: LoggedRow) -> None:
     """Take a row out of both logs, with its labels, votes and inputs, and events that name it."""
-    i, requests = t.inputs.c, sorted({request for request, _ in row.places})
+    i, a, requests = t.inputs.c, t.review_rows.c, sorted({request for request, _ in row.places})
     _forget_requests(c, requests)
     for request in requests:
         numbers = [number for other, number in row.places if other == request]
         _overwrite(c, request, numbers)
         c.execute(delete(t.inputs).where(i.request == request, i.row.in_(numbers)))
+        c.execute(delete(t.review_rows).where(a.request == request, a.row.in_(numbers)))
     c.execute(delete(t.feedback).where(_labels(row)))
     for part in chunks(row.names):
         c.execute(delete(t.votes).where(t.votes.c.name.in_(part)))
@@ -111,7 +112,7 @@ def remove(c: Connection, row: LoggedRow) -> None:
     _remove_events(c, row)
 
 
-def _forget_requests(c: Connection, requests: Sequence[bytes]) -> None:
+def _forget_requests(c: Connection, requests: list[bytes]) -> None:
     """Do not know requests again when they are sent once more: their notes hold a part of a key."""
     for part in chunks(requests):
         places = select(t.predictions.c.seq).where(t.predictions.c.request.in_(part))

@@ -76,16 +76,3 @@ class RequestQueries(Part):
                 rows = c.execute(select(p.request, p.rows).where(p.request.in_(part)))
                 found.update((bytes(r.request), r.rows) for r in rows)
         return found
-
-    def newest_reviewed(self, limit: int) -> list[tuple[PredictionRecord, set[int]]]:
-        """The newest requests of whose rows only some are looked at, newest first, each with the
-        numbers of its rows that have a label."""
-        p, f = t.predictions.c, t.feedback.c
-        newest = select(t.predictions).where(p.review.is_not(None)).order_by(p.seq.desc())
-        labelled = defaultdict[bytes, set[int]](set)
-        with self._db.read() as c:
-            records = [codec.prediction(r) for r in c.execute(newest.limit(limit))]
-            for part in chunks(sorted(r.request for r in records)):
-                for r in c.execute(select(f.request, f.row).where(f.request.in_(part))):
-                    labelled[bytes(r.request)].add(r.row)
-        return [(record, labelled[record.request]) for record in records]

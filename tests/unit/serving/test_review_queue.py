@@ -1,50 +1,82 @@
-"""`GET /review`: the rows that are asked for and have no label yet."""
+"""`GET /review`: rows for people to look at, as the runner asks for them."""
 
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
-import numpy as np
+import pytest
 from answering import quiet_worker
 
+from bento_selfheal.core.records import PredictionRecord
+from bento_selfheal.core.review.asked_row import AskedRow
 from bento_selfheal.packaging.package import Package
-from bento_selfheal.simulation.streams import article_rows
+from bento_selfheal.serving.worker import Answer, Worker
+from bento_selfheal.simulation.demo import demo_stream
+from bento_selfheal.store import StepRecord
 from bento_selfheal.wire.messages import FeedbackItem
 
-ROWS = article_rows(200, 1.0, np.random.default_rng(1)).rows
-POLICY = {"review": "flagged", "review_explored": 0.2}
+ROWS = demo_stream(2, 0, 3.5, 1).rows[:20]
 
 
-def test_review(package: Package, tmp_path: Path) -> None:
-    """It names rows that are asked for, those drawn by chance first and the least sure ones next,
-    with their features; a row that gets its label is there no more."""
-    with quiet_worker(package, tmp_path, **POLICY) as worker:
+def ask(worker: Worker, answer: Answer) -> None:
+    """What the runner does: it puts every row of an answer into the queue."""
+    token = worker.store.acquire_lease("runner", 60.0)
+    assert token is not None
+    rows = [
+        AskedRow(answer.request, row, 0.25, row / 100, "the model is unsure", time.time())
+        for row in range(len(ROWS))
+    ]
+    worker.store.commit(token, StepRecord(b"", {}, asked=rows, after_promotion=1))
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [{"review": "flagged", "review_explored": 0.2}, {"review": "queue", "review_budget": 12}],
+    ids=["flagged", "queue"],
+)
+def test_review(package: Package, tmp_path: Path, policy: dict[str, object]) -> None:
+    """It gives rows by the names of their columns, with what was said and how likely they were to
+    be asked for, and says how many are left; ids are good for labels."""
+    with quiet_worker(package, tmp_path, **policy) as worker:
         answer = worker.answer(ROWS)
         worker.log.flush()
-        found = json.loads(json.dumps(worker.operations.review(1000)))
-        assert answer.review is not None
-        asked = answer.review.asked(answer.request)
-        assert {one["prediction_id"] for one in found} == {
-            answer.ids[i] for i in np.flatnonzero(asked)
-        }
-        chances = [one["review_probability"] for one in found]
-        assert chances == sorted(chances)
-        assert set(chances) == {0.2, 1.0}
-        sure = [abs(one["probability"] - 0.5) for one in found if one["review_probability"] == 1]
-        assert sure == sorted(sure)
-        row = answer.ids.index(found[0]["prediction_id"])
-        assert list(found[0]["features"].values()) == ROWS[row].tolist()
-        assert found[0]["why"] == "drawn by chance"
-
-        item = FeedbackItem(prediction_id=found[0]["prediction_id"], label=1)
+        ask(worker, answer)
+        found = json.loads(json.dumps(worker.operations.review(3)))
+        assert found["rule"] == policy["review"]
+        assert found["classes"] == [0, 1]
+        assert found["budget"] == policy.get("review_budget")
+        assert found["left"] == (9 if found["budget"] else None)
+        assert [row["prediction_id"] for row in found["rows"]] == answer.ids[:3]
+        first = found["rows"][0]
+        assert list(first["features"]) == package.info.features
+        assert list(first["features"].values()) == ROWS[0].tolist()
+        assert first["probability"] == pytest.approx(float(answer.probabilities[0]))
+        assert first["decision"] == worker.decide(answer)[0]
+        assert (first["review_probability"], first["why"]) == (0.25, "the model is unsure")
+        item = FeedbackItem(prediction_id=first["prediction_id"], label=1)
         assert worker.feedback.accept([item], None).unmatched == 0
-        assert worker.operations.review(3) == found[1:4]
+        rest = worker.operations.review(1000)
+        more = 9 if found["budget"] else 17
+        assert [row["prediction_id"] for row in rest["rows"]] == answer.ids[3 : 3 + more]
 
 
 def test_nothing_to_review_by_default(package: Package, tmp_path: Path) -> None:
-    """Where every label is asked for there is no queue."""
+    """Where every label is asked for there is no queue, and the answer says so."""
     with quiet_worker(package, tmp_path) as worker:
         worker.answer(ROWS)
         worker.log.flush()
-        assert worker.operations.review(50) == []
+        found = worker.operations.review(50)
+    assert (found["rule"], found["rows"], found["left"]) == ("all", [], None)
+
+
+def test_answers_say_nothing_of_the_queue(package: Package, tmp_path: Path) -> None:
+    """Who is asked about is decided by the runner, which knows the challenger: answers and log are
+    as without a policy."""
+    with quiet_worker(package, tmp_path, review="queue", review_budget=5) as worker:
+        assert worker.answer(ROWS).review is None
+        worker.log.flush()
+        [logged] = worker.store.read_log(0, 0)
+    assert isinstance(logged, PredictionRecord)
+    assert logged.review == b""

@@ -1,0 +1,158 @@
+"""Which rows people are asked about, and how likely each was to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.core.log.erased import rows_left
+from bento_selfheal.core.records import PredictionRecord
+from bento_selfheal.core.review.asked_row import AskedRow
+from bento_selfheal.healing.labels.join import JoinedRow, row_key
+from bento_selfheal.healing.review.pace import Pace
+from bento_selfheal.healing.review.worth import Worth
+from bento_selfheal.scoring.review import Review, draws
+
+Answers = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""What the challenger says of rows ``(n, features)``."""
+AT_RANDOM = 0.3
+"""Part of the labels that go to rows whatever they are: no row is less likely to be asked for than
+that part of the mean, which bounds the weights."""
+MOST_OFTEN = 10.0
+"""Nor more likely than so many times the mean: what was drawn above is not even looked at."""
+REMEMBERED = 20_000
+"""Rows that were asked for last, whose labels may still come."""
+FORGOTTEN = (-1, 0.0, 0.0)
+
+
+class Selection:
+    """Chooses the rows of the review queue: by their worth, or as the policy of the workers says.
+
+    Chances are the runner's, which knows the challenger. They depend on what was answered and on
+    labels from before alone, and a row is drawn by its request's key, so a replay draws the same.
+
+    Args:
+        settings: The policy: ``review`` and ``review_budget``.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._rule, self._budget = settings.review, settings.review_budget or 0
+        self._pace = Pace()
+        self._worth = Worth()
+        self._first = self._last = 0
+        self._asked: dict[bytes, tuple[int, float, float]] = {}
+
+    def choose(self, entry: PredictionRecord, answers: Answers) -> list[AskedRow]:
+        """The rows of a request whose labels are asked for.
+
+        Args:
+            entry: The request.
+            answers: Asks the challenger.
+        """
+        if self._rule == "queue":
+            return self._by_worth(entry, answers)
+        return _by_policy(entry) if entry.review else []
+
+    def _by_worth(self, entry: PredictionRecord, answers: Answers) -> list[AskedRow]:
+        left = rows_left(entry)
+        self._pace.take(int(left.sum()), entry.time)
+        self._first, self._last = self._first or entry.seq, entry.seq
+        share, drawn = self.share, draws(entry.request, len(entry.probabilities))
+        near = np.flatnonzero(left & (drawn < _chances(share, np.asarray(MOST_OFTEN))))
+        if not len(near):
+            return []
+        worth, why = self._worth.of(entry.probabilities[near], answers(entry.features[near]))
+        chances = _chances(share, np.minimum(AT_RANDOM + (1 - AT_RANDOM) * worth, MOST_OFTEN))
+        chosen = []
+        for row, chance, reason in zip(near.tolist(), chances.tolist(), why, strict=True):
+            if drawn[row] < chance:
+                self._remember(entry, row, chance, share)
+                turn = float(drawn[row]) / chance
+                chosen.append(AskedRow(entry.request, row, chance, turn, reason, entry.time))
+        return chosen
+
+    @property
+    def share(self) -> float:
+        """Share of the rows that people can label."""
+        return min(self._budget / max(self._pace.rows_a_day, 1.0), 1.0)
+
+    def _remember(self, entry: PredictionRecord, row: int, chance: float, share: float) -> None:
+        key = _key(entry, row)
+        self._asked.pop(key, None)
+        self._asked[key] = entry.seq, chance, share
+        while len(self._asked) > REMEMBERED:
+            del self._asked[next(iter(self._asked))]
+
+    def asks_for(self, entry: PredictionRecord, row: int) -> bool:
+        """Whether the label of a row of a request is asked for, once it was taken."""
+        if self._rule == "queue":
+            return self._asked.get(_key(entry, row), FORGOTTEN)[0] == entry.seq
+        return not entry.review or bool(_review(entry).asked(entry.request)[row])
+
+    def weigh(self, row: JoinedRow) -> JoinedRow:
+        """A labelled row with what it stands for, where it could have come into the queue."""
+        if not self._first <= row.asked <= self._last or not self._first:
+            return row
+        seq, chance, share = self._asked.get(row.key, FORGOTTEN)
+        asked = seq == row.asked
+        # Rows are chosen by their features, which training knows: there each counts as itself.
+        return replace(row, stands_for=(1 / chance, share, 1.0) if asked else (0.0, 1.0, 1.0))
+
+    def status(self) -> dict[str, float | int]:
+        """How much is asked, for people."""
+        return {"rows_a_day": self._pace.rows_a_day, "share": self.share}
+
+    def state(self) -> dict[str, Any]:
+        """As JSON values and tensors, for the checkpoint."""
+        keys = np.frombuffer(b"".join(self._asked), dtype=np.uint8).reshape(-1, 16)
+        facts = np.asarray(list(self._asked.values()), dtype=np.float64).reshape(-1, 3)
+        return {
+            "pace": asdict(self._pace),
+            "worth": asdict(self._worth),
+            "first": self._first,
+            "last": self._last,
+            "keys": torch.from_numpy(keys.copy()),
+            "rows": torch.from_numpy(facts),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `state` gave."""
+        self._pace, self._worth = Pace(**state["pace"]), Worth(**state["worth"])
+        self._first, self._last = state["first"], state["last"]
+        keys = [bytes(key) for key in state["keys"].numpy()]
+        rows = [(int(seq), chance, share) for seq, chance, share in state["rows"].tolist()]
+        self._asked = dict(zip(keys, rows, strict=True))
+
+
+def _chances(share: float, worth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Chances in proportion to the worth where people can label a small share of the rows; of half
+    of them or more, nearly all that tell much. At a worth of 1 it is the share."""
+    return np.asarray(1 - (1 - share) ** worth)
+
+
+def _key(entry: PredictionRecord, row: int) -> bytes:
+    """What a labelled row is known by (`JoinedRow.key`)."""
+    return entry.key_of(row) or row_key(entry.request, row)
+
+
+def _review(entry: PredictionRecord) -> Review:
+    return Review.unpack(entry.review, len(entry.probabilities))
+
+
+def _by_policy(entry: PredictionRecord) -> list[AskedRow]:
+    """The rows that the workers' policy asks for."""
+    review = _review(entry)
+    drawn, chances = draws(entry.request, len(review.certain)), review.chances
+    return [
+        AskedRow(
+            entry.request, row, float(chances[row]), float(drawn[row] / chances[row]),
+            "looked at in any case" if review.certain[row] else "drawn by chance", entry.time,
+        )
+        for row in np.flatnonzero(review.asked(entry.request) & rows_left(entry)).tolist()
+    ]  # fmt: skip
