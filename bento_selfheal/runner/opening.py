@@ -101,12 +101,13 @@ class PipelineOpener:
         """Take up what a pipeline comes to that reads the logs again, and tells nobody."""
         package = pipeline.parts.package
         registry = registry_of(package, self._store, self._settings)
+        memory = MemorySnapshots(package, registry)
         quiet = Pipeline(
-            package, self._settings, MemorySnapshots(package, registry),
+            package, self._settings, memory,
             thresholds=self._thresholds.current, telemetry=Telemetry(),
         )  # fmt: skip
         _begin(quiet, start)
-        rebuild(quiet, self._store, self._settings.heal_share, self._rest)
+        rebuild(quiet, memory, self._store, self._settings.heal_share, self._rest)
         restore(pipeline.parts, dump(quiet.parts))
         pipeline.journal.outcome = quiet.collect()
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from bento_selfheal.core.records import Phase, Promotion, PromotionKind
 from bento_selfheal.errors import LeaseLost, SnapshotError, StoreError
+from bento_selfheal.healing.champion.memory import MemorySnapshots
 from bento_selfheal.healing.pipeline import Pipeline
 from bento_selfheal.runner.operators import follow_commands
 from bento_selfheal.runner.pacing import rest_seconds
@@ -23,12 +24,17 @@ from bento_selfheal.store import REBUILD, SqlStore
 
 
 def rebuild(
-    pipeline: Pipeline, store: SqlStore, heal_share: float, rest: Callable[[float], bool]
+    pipeline: Pipeline,
+    memory: MemorySnapshots,
+    store: SqlStore,
+    heal_share: float,
+    rest: Callable[[float], bool],
 ) -> None:
     """Bring a fresh pipeline to where the logs stood at the newest erasure, and note that.
 
     Args:
-        pipeline: Stands behind its deployment, keeps its snapshots in memory, and tells nobody.
+        pipeline: Stands behind its deployment, and tells nobody what it decides.
+        memory: Where it keeps its snapshots.
         store: Where the logs are.
         heal_share: Share of one core that heals may take on average.
         rest: Rests for some seconds; true, at once, where this runner is to stop or leads no more.
@@ -45,14 +51,14 @@ def rebuild(
         reader.heal_seconds, at = 0.0, time.thread_time()
         read = reader.read(pipeline, 0.0)
         follow_commands(pipeline, store, until=pipeline.parts.batches.maturity.places.time)
-        _drop(pipeline)
+        _drop(pipeline, memory)
         reading = time.thread_time() - at - reader.heal_seconds
         if rest(rest_seconds(reading, reader.heal_seconds, heal_share)):
             raise LeaseLost("the lease ran out while the state was built anew")
         if not read:  # what is left was deleted: the newest labels were the row's
             break
     follow_commands(pipeline, store)
-    _drop(pipeline)
+    _drop(pipeline, memory)
     _serve(pipeline, store)
     pipeline.collect()
     pipeline.journal.outcome.export = bool(pipeline.parts.scoreboard.advice.retrain)
@@ -70,10 +76,11 @@ def _initial(store: SqlStore) -> Promotion:
     )
 
 
-def _drop(pipeline: Pipeline) -> None:
+def _drop(pipeline: Pipeline, memory: MemorySnapshots) -> None:
     """Let go of what was decided, which nobody is told, and of snapshots over the bound."""
     pipeline.collect()
-    pipeline.surplus()
+    for snapshot in pipeline.surplus():
+        memory.delete(snapshot.tag)
 
 
 def _serve(pipeline: Pipeline, store: SqlStore) -> None:
