@@ -223,7 +223,7 @@ def efficiency(points: list[Row]) -> Row:
     Random choice is asked along the line through its means, lift against the logarithm of labels;
     beyond its last point the ratio is said to be below that of this point.
     """
-    mean = {}
+    mean: dict[tuple[str, int], Row] = {}
     for kind, _, budgets in QUEUES:
         for budget in budgets:
             own = [p for p in points if (p["kind"], p["budget"]) == (kind, budget)]

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from pydantic import ValidationError
 
 from bento_selfheal.config.groups import Tuning
 from bento_selfheal.config.settings import Settings, load_settings
@@ -388,3 +389,18 @@ def test_many_unknown_thresholds() -> None:
         with pytest.raises(SettingsError) as refused:
             parse_thresholds(text.encode())
         assert len(str(refused.value)) < 1500
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [({"review": "queue"}, "needs review_budget"),
+     ({"review": "queue", "review_budget": 9, "review_explored": 0.1}, "review_explored=0.1"),
+     ({"review_budget": 9}, "review='all'"),
+     ({"review": "queue", "review_budget": 0}, "review_budget")],
+    ids=["no budget", "explored", "all", "zero"],
+)  # fmt: skip
+def test_a_review_queue_has_a_budget(given: dict[str, object], says: str) -> None:
+    """What of the review settings does not go together is refused by name."""
+    with pytest.raises(ValidationError, match=says):
+        Settings.model_validate(given)
+    assert Settings(review="flagged", review_budget=9).review_budget == 9
