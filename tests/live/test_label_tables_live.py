@@ -81,9 +81,15 @@ def test_tables_and_files(serve: Callable[..., ServedService], tmp_path: Path) -
     assert stored(tmp_path) == (ROWS + 4000, ROWS + 4000)
 
 
-def test_feeds_over_a_killed_runner(serve: Callable[..., ServedService], tmp_path: Path) -> None:
+@pytest.mark.faults
+@pytest.mark.timeout(3600)
+def test_feeds_over_a_killed_runner(
+    serve: Callable[..., ServedService], tmp_path: Path, request: pytest.FixtureRequest,
+    record_fault: Callable[..., None],
+) -> None:  # fmt: skip
     """A database and a folder are read to their ends although the runner is killed again and
     again; nothing is lost or doubled, and the status shows where each feed stands."""
+    kills = request.config.getoption("--kills")
     (tmp_path / "in").mkdir()
     with closing(sqlite3.connect(tmp_path / "desk.db")) as db, db:
         db.execute("create table labels (id integer, tx text, fraud integer)")
@@ -99,7 +105,7 @@ def test_feeds_over_a_killed_runner(serve: Callable[..., ServedService], tmp_pat
     ]
     server = serve(workers=1, lease_seconds=1, mode="observe", feeds=json.dumps(feeds))
     with Client(server) as client:
-        for reached in (1_000, 8_000, 16_000):
+        for reached in np.linspace(1_000, 30_000, kills):
             wait_for(lambda least=reached: stored(tmp_path)[0] > least, f"{reached} labels", 90)
             for process in processes(server, "HealingRunner"):
                 process.kill()
@@ -113,6 +119,8 @@ def test_feeds_over_a_killed_runner(serve: Callable[..., ServedService], tmp_pat
 
         wait_for(ends, "both feeds at their ends")
         status = client.read("/status")
-    assert stored(tmp_path) == (40_000, 40_000)
+    rows, keys = stored(tmp_path)
+    record_fault("kill -9, feeds of labels", kills=kills, lost=40_000 - keys, doubled=rows - keys)
+    assert (rows, keys) == (40_000, 40_000)
     assert [feed["rejected"] for feed in status["feeds"]] == [0, 1]
     assert [thread["alive"] for thread in status["threads"]].count(False) == 0
