@@ -54,7 +54,7 @@ def faked(home: Path, package: Package, folder: Path, clock: Path) -> Iterator[S
 def flows(teller: Teller, store: SqlStore) -> None:
     """Labels are acknowledged and heals are made."""
     labels, heals = len(teller.acknowledged), store.status()["heals"]
-    wait_for(lambda: len(teller.acknowledged) > labels + 200, "labels acknowledged", 120)
+    wait_for(lambda: len(teller.acknowledged) > labels + 100, "labels acknowledged", 120)
     wait_for(lambda: store.status()["heals"] > heals, "the next heal", 120)
 
 
