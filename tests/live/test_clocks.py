@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(900)]
 LEASE = 2.0
 RESTART = 60.0
 """Seconds in which a runner starts again, also where another test has its server at work."""
-JUMPS = ("-1h", "+0", "+1h", "+0")
+JUMPS = ("-1h", "+0")
 
 
 @pytest.fixture
