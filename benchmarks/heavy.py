@@ -82,8 +82,8 @@ def batched_rates(start: Callable[[], Any], body: bytes, seconds: float) -> tupl
     return _answered(out)
 
 
-def probes_ms(port: int, body: bytes) -> dict[str, float]:
-    """The slowest of `PROBES` answers of ``/livez`` and of ``/feedback`` under that load."""
+def probes_ms(port: int, body: bytes, probes: int = PROBES) -> dict[str, float]:
+    """Slowest and median of some answers of ``/livez`` and ``/feedback`` under that load."""
     item = {"features": json.loads(body)["rows"][0], "label": 0}
     running, slowest = _load(port, body, 300), {}
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
@@ -95,7 +95,7 @@ def probes_ms(port: int, body: bytes) -> dict[str, float]:
         }
         for name, call in calls.items():
             times = []
-            for n in range(PROBES):
+            for n in range(probes):
                 begun = time.perf_counter()
                 call(n).raise_for_status()
                 times.append((time.perf_counter() - begun) * 1000)

@@ -36,6 +36,8 @@ DEADLINE = 60.0
 """Seconds that a test waits for something; long, since a busy machine is not a fault."""
 BRISK = {"SELFHEAL_HEAL_SHARE": "1", "SELFHEAL_RUNNER_NICE": "0"}
 """Settings of a runner that neither rests nor stands back: a test waits for its next heal."""
+LONGEST = ("test_container", "test_wheel", "test_tutorial")
+"""Files on real servers that take longest by far."""
 FAULTS = pytest.StashKey[dict[str, dict[str, Any]]]()
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("faults", max_examples=1000, deadline=None)
@@ -73,6 +75,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[FAULTS] = {}
     if config.getoption("--record-faults") and config.getoption("numprocesses", None):
         raise pytest.UsageError("--record-faults needs all tests in one process: leave out -n")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, or one process waits for the other in the end."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -62,7 +62,7 @@ class Away:
     def flows(self) -> None:
         """Labels are acknowledged, the runner learns, and heals are made."""
         labels, status = len(self.teller.acknowledged), self.store.status()
-        wait_for(lambda: len(self.teller.acknowledged) > labels + 200, "labels acknowledged", 120)
+        wait_for(lambda: len(self.teller.acknowledged) > labels + 100, "labels acknowledged", 120)
         wait_for(lambda: self.store.status()["heals"] > status["heals"], "the next heal", 120)
 
     def settle(self) -> dict[str, Any]:

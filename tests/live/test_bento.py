@@ -13,7 +13,7 @@ from pathlib import Path
 
 import bentoml
 import pytest
-from conftest import ROOT, wait_for
+from conftest import BRISK, ROOT, wait_for
 from live import Client, Feeder, processes
 
 from bento_selfheal.image import STATE
@@ -86,7 +86,7 @@ def test_a_bento_serves_by_its_tag_from_another_folder_and_heals(
     """It runs its own files with the model it was built with, and promotes what it healed."""
     name = package.tag.split(":")[0]
     env = {"SELFHEAL_STATE_DIR": str(tmp_path / "state"), "SELFHEAL_WORKERS": str(WORKERS),
-           "SELFHEAL_MODEL": f"{name}:latest"}  # fmt: skip
+           "SELFHEAL_MODEL": f"{name}:latest", **BRISK}  # fmt: skip
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     log = tmp_path / "server.log"

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(900)]
 LEASE = 2.0
 RESTART = 60.0
 """Seconds in which a runner starts again, also where another test has its server at work."""
-JUMPS = ("-1h", "+0", "+1h", "+0")
+JUMPS = ("-1h", "+0")
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def faked(home: Path, package: Package, folder: Path, clock: Path) -> Iterator[S
 def flows(teller: Teller, store: SqlStore) -> None:
     """Labels are acknowledged and heals are made."""
     labels, heals = len(teller.acknowledged), store.status()["heals"]
-    wait_for(lambda: len(teller.acknowledged) > labels + 200, "labels acknowledged", 120)
+    wait_for(lambda: len(teller.acknowledged) > labels + 100, "labels acknowledged", 120)
     wait_for(lambda: store.status()["heals"] > heals, "the next heal", 120)
 
 

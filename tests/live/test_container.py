@@ -108,6 +108,7 @@ def test_heals_outlive_the_container(podman: Podman, start: Start) -> None:
         assert "heals are lost with this container" not in second.log()
 
 
+@pytest.mark.long  # test_probes does so in CI, without a container
 def test_not_ready_before_an_adapter_verifies(podman: Podman, start: Start) -> None:
     """On a volume whose only adapter is damaged it does not get ready, and says why; with the
     adapter mended it does, without a restart."""

@@ -6,25 +6,48 @@ import signal
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 from conftest import wait_for
-from live import Client, Feeder, processes
+from live import Client, Feeder, processes, served
 
+from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.server import ServedService
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 WORKERS = 2
 # A heal of this many steps takes seconds, so that a kill finds it in the middle.
 LONG_HEAL = {"workers": WORKERS, "replay_rate": 7, "lease_seconds": 2}
 
-Serve = Callable[..., ServedService]
+
+@dataclass(frozen=True)
+class Healing:
+    """A server that every test of this file breaks and mends, the last one for good."""
+
+    server: ServedService
+    feeder: Feeder
+    folder: Path
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+
+@pytest.fixture(scope="module")
+def healing(
+    home: Path, package: Package, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Healing]:
+    """The server, and who feeds it."""
+    folder = tmp_path_factory.mktemp("crash")
+    with served(home, package, folder, **LONG_HEAL) as server, Client(server) as client:
+        yield Healing(server, Feeder(client, WORKERS), folder)
 
 
 def mid_heal(feeder: Feeder, client: Client) -> None:
@@ -75,11 +98,11 @@ def successor(server: ServedService, service: str, count: int, old: set[int]) ->
 
 
 @pytest.mark.slow
-def test_a_killed_runner_goes_on_where_it_was(serve: Serve, tmp_path: Path) -> None:
+def test_a_killed_runner_goes_on_where_it_was(healing: Healing) -> None:
     """kill -9 of the runner in mid-heal: ready in under a second, predictions go on, no loss."""
-    server = serve(**LONG_HEAL)
+    server, feeder = healing.server, healing.feeder
     with Client(server) as client:
-        feeder = Feeder(client, WORKERS)
+        feeder.reconnect(client)
         mid_heal(feeder, client)
         (runner,) = processes(server, "HealingRunner")
         runner.kill()
@@ -88,15 +111,15 @@ def test_a_killed_runner_goes_on_where_it_was(serve: Serve, tmp_path: Path) -> N
             assert len(client.predict([[0.0] * 10])["prediction_ids"]) == 1
         feeder.send()
         successor(server, "HealingRunner", 1, {runner.pid})
-        assert_whole(feeder, client, tmp_path / "state")
+        assert_whole(feeder, client, healing.state)
 
 
 @pytest.mark.slow
-def test_a_killed_worker_comes_back_with_the_newest_promotion(serve: Serve, tmp_path: Path) -> None:
+def test_a_killed_worker_comes_back_with_the_newest_promotion(healing: Healing) -> None:
     """kill -9 of one worker in mid-heal: the other answers, its successor serves the same."""
-    server = serve(**LONG_HEAL)
+    server, feeder = healing.server, healing.feeder
     with Client(server) as client:
-        feeder = Feeder(client, WORKERS)
+        feeder.reconnect(client)
         while client.read("/status").get("promotions", 0) == 0:
             feeder.batch()
         feeder.send()
@@ -109,18 +132,37 @@ def test_a_killed_worker_comes_back_with_the_newest_promotion(serve: Serve, tmp_
     with Client(server) as client:
         wait_for(lambda: _answers(server), "predictions again")
         feeder.reconnect(client)
-        assert_whole(feeder, client, tmp_path / "state")
+        assert_whole(feeder, client, healing.state)
         serving = client.read("/status")["serving"]["version"]
         assert set(client.all_serve(serving, WORKERS)) == now
         assert serving > 1
 
 
 @pytest.mark.slow
-def test_a_killed_server_starts_again_with_everything(serve: Serve, tmp_path: Path) -> None:
-    """kill -9 of the whole tree in mid-heal; ids of before it are still good after it."""
-    server = serve(**LONG_HEAL)
+def test_a_stopped_runner_takes_nothing_with_it(healing: Healing) -> None:
+    """With the runner stopped: ready in under a second, predictions and feedback go on."""
+    server, feeder = healing.server, healing.feeder
     with Client(server) as client:
-        feeder = Feeder(client, WORKERS)
+        feeder.reconnect(client)
+        mid_heal(feeder, client)
+        (runner,) = processes(server, "HealingRunner")
+        with stopped(runner):
+            for _ in range(3):
+                assert_ready_within_a_second(server)
+                feeder.send()
+            wait_for(lambda: client.read("/status")["runner_alive"] is False, "seen as gone")
+            assert_ready_within_a_second(server)
+        assert_whole(feeder, client, healing.state)
+
+
+@pytest.mark.slow
+def test_a_killed_server_starts_again_with_everything(
+    healing: Healing, home: Path, package: Package
+) -> None:
+    """kill -9 of the whole tree in mid-heal; ids of before it are still good after it."""
+    server, feeder = healing.server, healing.feeder
+    with Client(server) as client:
+        feeder.reconnect(client)
         mid_heal(feeder, client)
         unlabelled = client.predict([[0.1] * 10, [0.2] * 10])["prediction_ids"]
         wait_for(lambda: client.worker()["queue_rows"] == 0, "the log written")
@@ -130,29 +172,11 @@ def test_a_killed_server_starts_again_with_everything(serve: Serve, tmp_path: Pa
         assert len(tree) >= WORKERS + 1
         server.kill()
     assert [p.pid for p in tree if p.is_running()] == []
-    server = serve(**LONG_HEAL)
-    with Client(server) as client:
+    with served(home, package, healing.folder, **LONG_HEAL) as server, Client(server) as client:
         feeder.reconnect(client)
         assert client.label(unlabelled, [0, 1])["accepted"] == 2
         feeder.sent += 2
-        assert_whole(feeder, client, tmp_path / "state")
-
-
-@pytest.mark.slow
-def test_a_stopped_runner_takes_nothing_with_it(serve: Serve, tmp_path: Path) -> None:
-    """With the runner stopped: ready in under a second, predictions and feedback go on."""
-    server = serve(**LONG_HEAL)
-    with Client(server) as client:
-        feeder = Feeder(client, WORKERS)
-        mid_heal(feeder, client)
-        (runner,) = processes(server, "HealingRunner")
-        with stopped(runner):
-            for _ in range(3):
-                assert_ready_within_a_second(server)
-                feeder.send()
-            wait_for(lambda: client.read("/status")["runner_alive"] is False, "seen as gone")
-            assert_ready_within_a_second(server)
-        assert_whole(feeder, client, tmp_path / "state")
+        assert_whole(feeder, client, healing.state)
 
 
 def assert_ready_within_a_second(server: ServedService) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -11,17 +12,19 @@ from typing import Any
 import jupytext
 import nbformat
 import pytest
-from conftest import ROOT
+from conftest import BRISK, ROOT
 from elec2 import ELEC2, needs_elec2
 from nbclient import NotebookClient
 
 FOLDER = ROOT / "examples" / "elec2"
-ROWS = "3000"
+ROWS = "1600"
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(FOLDER / "run.py"), *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=580)
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=580, env=os.environ | BRISK
+    )
 
 
 def printed_by(notebook: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import BRISK, ROOT
 from estimators import packaged, some, xgboost_trees
 from live import served
 from mixed import NAMES, codes, flights, learn_the_turn
@@ -88,7 +89,9 @@ def test_a_row_with_its_label(client: Client) -> None:
 def test_the_example_heals(tmp_path: Path) -> None:
     """The script trains, packages and serves, and the answers are right again in the end."""
     command = [sys.executable, str(ROOT / "examples" / "xgboost" / "run.py"), "25"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=280, env=os.environ | BRISK
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     told = [float(x) for x in re.findall(r": (\d\.\d+) right", done.stdout)]
     assert len(told) == 25

@@ -485,15 +485,16 @@ def test_predictions_are_counted_as_bentoml_counts(client: Client) -> None:
 
 
 @pytest.mark.slow
-def test_access_log(serve: Callable[..., ServedService]) -> None:
+def test_access_log(serve: Callable[..., ServedService], server: ServedService) -> None:
     """Predictions stay out of the access log until they are asked for; all else is in it."""
-    for wanted in (False, True):
-        with serve(workers=1, access_log=wanted) as server, Client(server) as client:
-            before = len(server.log.read_text())
+    quiet = serve(workers=1)
+    for one, wanted in ((quiet, False), (server, True)):
+        with Client(one) as client:
+            before = len(one.log.read_text())
             client.predict([ROW])
             client.read("/status")
             log = wait_for(
-                lambda at=before, s=server: "path=/status" in (t := s.log.read_text()[at:]) and t,
+                lambda at=before, s=one: "path=/status" in (t := s.log.read_text()[at:]) and t,
                 "the access log",
             )
             assert ("path=/predict" in log) is wanted
@@ -527,6 +528,7 @@ def test_no_feature_value_is_logged(client: Client, server: ServedService) -> No
 # -- restarts -------------------------------------------------------------------------------------
 
 
+@pytest.mark.long  # test_crash does so in CI, after kill -9
 @pytest.mark.slow
 def test_ids_outlive_the_server(serve: Callable[..., ServedService]) -> None:
     """A label for a prediction of before a full restart is accepted and joined after it."""

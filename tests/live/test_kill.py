@@ -53,7 +53,7 @@ class Victim:
         self.killed[what] += 1
 
 
-@pytest.mark.parametrize("kind", ["SQLite", "PostgreSQL"])
+@pytest.mark.parametrize("kind", ["SQLite", pytest.param("PostgreSQL", marks=pytest.mark.long)])
 def test_killed_at_random_instants(
     home: Path, package: Package, tmp_path: Path, kind: str, request: pytest.FixtureRequest,
     record_fault: Callable[..., None],

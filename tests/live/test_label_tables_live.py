@@ -25,6 +25,8 @@ from bento_selfheal.simulation.streams import article_rows
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROWS = 3000
+HALF = 10_000
+"""Labels of each feed."""
 
 
 def predicted(client: Client, name: str, count: int) -> list[str]:
@@ -93,9 +95,9 @@ def test_feeds_over_a_killed_runner(
     (tmp_path / "in").mkdir()
     with closing(sqlite3.connect(tmp_path / "desk.db")) as db, db:
         db.execute("create table labels (id integer, tx text, fraud integer)")
-        rows = [(n, f"d-{n}", n % 2) for n in range(20_000)]
+        rows = [(n, f"d-{n}", n % 2) for n in range(HALF)]
         db.executemany("insert into labels values (?, ?, ?)", rows)
-    lines = "".join(f"f-{n},{n % 2}\n" for n in range(20_000))
+    lines = "".join(f"f-{n},{n % 2}\n" for n in range(HALF))
     (tmp_path / "in" / "night.csv").write_text(f"tx,fraud\n{lines}bad,maybe\n")
     columns = {"key": "tx", "label": "fraud", "seconds": 0.2}
     desk = {"url": f"sqlite:///{tmp_path / 'desk.db'}", "query": "select * from labels"}
@@ -105,22 +107,23 @@ def test_feeds_over_a_killed_runner(
     ]
     server = serve(workers=1, lease_seconds=1, mode="observe", feeds=json.dumps(feeds))
     with Client(server) as client:
-        for reached in np.linspace(1_000, 30_000, kills):
+        for reached in np.linspace(1_000, 1.5 * HALF, kills):
             wait_for(lambda least=reached: stored(tmp_path)[0] > least, f"{reached} labels", 90)
             for process in processes(server, "HealingRunner"):
                 process.kill()
-        wait_for(lambda: stored(tmp_path)[0] >= 40_000, "every label", 120)
+        wait_for(lambda: stored(tmp_path)[0] >= 2 * HALF, "every label", 120)
 
         def ends() -> bool:
             shown = {feed["name"]: feed for feed in client.read("/status").get("feeds", [])}
-            return bool(shown) and shown["desk"]["rows"] == 20_000 and (
-                shown["night"]["rows"] == 20_001
+            return bool(shown) and shown["desk"]["rows"] == HALF and (
+                shown["night"]["rows"] == HALF + 1
             )  # fmt: skip
 
         wait_for(ends, "both feeds at their ends")
         status = client.read("/status")
     rows, keys = stored(tmp_path)
-    record_fault("kill -9, feeds of labels", kills=kills, lost=40_000 - keys, doubled=rows - keys)
-    assert (rows, keys) == (40_000, 40_000)
+    lost = 2 * HALF - keys
+    record_fault("kill -9, feeds of labels", kills=kills, lost=lost, doubled=rows - keys)
+    assert (rows, keys) == (2 * HALF, 2 * HALF)
     assert [feed["rejected"] for feed in status["feeds"]] == [0, 1]
     assert [thread["alive"] for thread in status["threads"]].count(False) == 0

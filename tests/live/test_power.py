@@ -49,7 +49,7 @@ def test_power_cut(
             for _ in range(cuts):
                 with served(own, package, tmp_path, port=port, **settings) as server:
                     told = len(teller.acknowledged)
-                    wait_for(lambda told=told: len(teller.acknowledged) > told + 500, "labels", 120)
+                    wait_for(lambda told=told: len(teller.acknowledged) > told + 150, "labels", 120)
                     time.sleep(draw.uniform(0, LONGEST))  # the instant is the test
                     disk.cut()
                     server.kill()

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
-from conftest import ROOT
+from conftest import ROOT, wait_for
 from heavy import call_ms, package_deep, probes_ms
-from live import Client, served, stays_unready
+from live import Client, ready, served, unready
 
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.deployment.deploy import prepare
+from bento_selfheal.deployment.locations import open_store
 from bento_selfheal.packaging.model_store import model_folder
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.server import ServedService
@@ -29,15 +33,19 @@ FRAIL = """
 
 @pytest.mark.slow
 def test_not_ready_before_an_adapter_verifies(home: Path, package: Package, tmp_path: Path) -> None:
-    """With its only adapter damaged a server does not get ready and says why; mended, it does."""
-    with served(home, package, tmp_path, workers=1) as server, Client(server) as client:
-        tag = client.read("/promotions")[-1]["tag"]
-    file = model_folder(tag) / "adapter.safetensors"
+    """With its only adapter damaged a server does not get ready and says why; with the adapter
+    mended it does, without a restart."""
+    settings = Settings(model=package.tag, state_dir=tmp_path / "state")
+    prepare(settings)
+    with closing(open_store(settings)) as store:
+        [initial] = store.promotions()
+    file = model_folder(initial.tag) / "adapter.safetensors"
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    stays_unready(home, package, tmp_path, "no promotion in the log verifies", workers=1)
-    file.write_bytes(whole)
-    with served(home, package, tmp_path, workers=1) as server, Client(server) as client:
+    why = "no promotion in the log verifies"
+    with unready(home, package, tmp_path, why, workers=1) as server, Client(server) as client:
+        file.write_bytes(whole)
+        wait_for(lambda: ready(server), "ready once the adapter is mended")
         assert client.predict([[0.0] * 10])["model_version"] == 1
 
 
@@ -73,7 +81,7 @@ def test_nobody_waits_for_a_heavy_model(
     deep, call = package_deep(PASSES), call_ms(PASSES, 1)
     row = json.dumps({"rows": [[0.1] * 10]}).encode()
     with served(home, deep, tmp_path, workers=1) as server:
-        found = probes_ms(server.port, row)
+        found = probes_ms(server.port, row, probes=60)
     assert found["livez_p50_ms"] < call / 2
     assert found["livez_slowest_ms"] < 5 * call
     assert found["feedback_p50_ms"] < call

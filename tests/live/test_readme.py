@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import COMMAND
-from conftest import ROOT
+from conftest import BRISK, ROOT
 
 ROWS = 1000
 LINES = re.findall(r"^\$ bento-selfheal (.*?)(?:\s+#.*)?$", (ROOT / "README.md").read_text(), re.M)
@@ -41,7 +41,7 @@ def test_there_are_commands() -> None:
 @pytest.mark.parametrize("line", LINES)
 def test_command(folder: Path, line: str) -> None:
     """It ends with exit code 0 and says something."""
-    env = {**os.environ, "BENTOML_HOME": str(folder / "home")}
+    env = {**os.environ, "BENTOML_HOME": str(folder / "home"), **BRISK}
     done = subprocess.run(
         [*COMMAND, *shlex.split(line)],
         cwd=folder, env=env, capture_output=True, text=True, timeout=170,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import re
@@ -22,9 +21,11 @@ import psutil
 import pytest
 from commands import COMMAND
 from conftest import ROOT, wait_for
-from live import WIDTH, served, stays_unready
+from live import WIDTH, ready, served, unready
 
 from bento_selfheal.client.client import Client
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.deployment.deploy import prepare
 from bento_selfheal.errors import AccessDenied, ServiceUnavailable
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.server import ServedService, free_port
@@ -491,17 +492,19 @@ def test_too_many_labels(server: ServedService, client: Client) -> None:
 def test_unsigned_does_not_serve(home: Path, package: Package, tmp_path: Path) -> None:
     """Snapshots of before the key do not serve, and it is said how they would; once signed they
     do."""
-    with served(home, package, tmp_path, workers=1):
-        pass
-    keyed = functools.partial(served, home, package, tmp_path, workers=1, signing_key=KEY)
-    stays_unready(home, package, tmp_path, "bento-selfheal sign", workers=1, signing_key=KEY)
+    prepare(Settings(model=package.tag, state_dir=tmp_path / "state"))
+    why = "bento-selfheal sign"
     env = {**os.environ, "SELFHEAL_MODEL": package.tag, "SELFHEAL_SIGNING_KEY": KEY,
            "SELFHEAL_STATE_DIR": str(tmp_path / "state"), "BENTOML_HOME": str(home)}  # fmt: skip
-    done = subprocess.run([*COMMAND, "sign"], capture_output=True, text=True, timeout=60, env=env)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"signed {package.name}-adapter:")
-    with keyed() as server, Client(server.url) as client:
-        assert client.predict([ROW]).model_version == 1
+    with unready(home, package, tmp_path, why, workers=1, signing_key=KEY) as server:
+        done = subprocess.run(
+            [*COMMAND, "sign"], capture_output=True, text=True, timeout=60, env=env
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"signed {package.name}-adapter:")
+        wait_for(lambda: ready(server), "ready once it is signed")
+        with Client(server.url) as client:
+            assert client.predict([ROW]).model_version == 1
 
 
 # -- secrets --------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import BRISK, ROOT
 
 from bento_selfheal.simulation.server import ServedService, free_port
 
@@ -73,7 +73,7 @@ class Reader:
             serve = SERVE.fullmatch(line)
             if serve:
                 self.close()
-                env = dict(pair.split("=", 1) for pair in serve["env"].split())
+                env = BRISK | dict(pair.split("=", 1) for pair in serve["env"].split())
                 self._server = ServedService(
                     serve["target"], home=self.home, log=self.log, cwd=self.folder, env=env,
                     port=self.port,

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from conftest import ROOT, wait_for
+from conftest import BRISK, ROOT, wait_for
 from live import Client, processes
 
 from bento_selfheal.simulation.server import ServedService
@@ -94,7 +94,7 @@ def replicas(home: Path, tag: str, url: str, folder: Path, **settings: Any) -> I
                 (models / "latest").write_text(version)
             env = {
                 "SELFHEAL_MODEL": tag, "SELFHEAL_STORE_URL": url,
-                "SELFHEAL_STATE_DIR": str(own / "state"), "SELFHEAL_WORKERS": "1",
+                "SELFHEAL_STATE_DIR": str(own / "state"), "SELFHEAL_WORKERS": "1", **BRISK,
             }  # fmt: skip
             env |= {f"SELFHEAL_{k.upper()}": str(v) for k, v in settings.items()}
             return stack.enter_context(

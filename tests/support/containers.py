@@ -164,7 +164,7 @@ class Container:
             [
                 *command, "-d", "--name", self.name, "--network", "host",
                 "-e", "BENTOML_HOST=127.0.0.1", "-e", f"BENTOML_PORT={self.port}",
-                "-e", "SELFHEAL_HEAL_SHARE=1", *options,
+                "-e", "SELFHEAL_HEAL_SHARE=1", "-e", "SELFHEAL_RUNNER_NICE=0", *options,
             ],
             env={**podman.env, **env}, capture_output=True, text=True, timeout=60,
         )  # fmt: skip

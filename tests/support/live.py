@@ -67,14 +67,24 @@ class _Started(ServedService):
         pass
 
 
-def stays_unready(home: Path, package: Package, folder: Path, why: str, **settings: Any) -> None:
-    """Start a server, wait until its log says why it is not ready, look that it is not, end it."""
+@contextmanager
+def unready(
+    home: Path, package: Package, folder: Path, why: str, **settings: Any
+) -> Iterator[ServedService]:
+    """A server that is not ready, as its log says and its probe; mend it in the block."""
     log = folder / "server.log"
     env = environment(package, folder, **settings)
     with _Started("service:SelfHealing", home=home, log=log, cwd=ROOT, env=env) as server:
         wait_for(lambda: why in log.read_text(errors="replace"), f"{why!r} in the log", 90)
-        with suppress(httpx.TransportError):  # refused, or never answered
-            assert httpx.get(f"{server.url}/readyz", timeout=10).status_code != 200
+        assert not ready(server)
+        yield server
+
+
+def ready(server: Running) -> bool:
+    """Whether it says so itself; nobody may answer yet."""
+    with suppress(httpx.TransportError):  # refused, or never answered
+        return httpx.get(f"{server.url}/readyz", timeout=10).status_code == 200
+    return False
 
 
 class Client(httpx.Client):

@@ -118,7 +118,7 @@ def test_stops_between_steps(store: SqlStore) -> None:
     """A service that shuts down waits for one step at most."""
     fill(store, [60.0] * 3 * STEP_ROWS)
     keeper = Retention(store, Settings(log_days=30))
-    keeper.stop()
+    keeper.thread.stop()
     assert keeper.run_once(NOW) == STEP_ROWS
 
 
@@ -140,7 +140,7 @@ def test_outlives_any_error(
     for _ in range(3):
         assert again.acquire(timeout=10)
     assert keeper.thread.alive
-    keeper.stop()
+    keeper.thread.stop()
     assert keeper.thread.failures >= 2
     assert "MemoryError: one bad moment" in caplog.text
 
