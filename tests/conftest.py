@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -27,6 +28,7 @@ from bento_selfheal.simulation.server import ServedService
 from bento_selfheal.store import SqlStore
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
     from postgres import Postgres
 
 pytest_plugins = ["not_run"]
@@ -200,3 +202,16 @@ def http() -> Iterator[httpx.Client]:
     """A client without a base URL."""
     with httpx.Client(timeout=30) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium without a window; a test that needs one is skipped where none is installed."""
+    if (chromium := shutil.which("chromium")) is None:
+        pytest.skip("chromium is not installed: `apt-get install chromium`")
+    from playwright.sync_api import sync_playwright  # most tests need no browser
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()

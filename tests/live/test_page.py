@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import wait_for
 from live import Client, Feeder, flood, served
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect
 
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.server import ServedService
 
-CHROMIUM = shutil.which("chromium")
 PICTURES = os.environ.get("PICTURES")
 """Folder for pictures of the page, for docs and for eyes."""
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        CHROMIUM is None, reason="chromium is not installed: `apt-get install chromium`"
-    ),
-]
+pytestmark = pytest.mark.slow
 SECONDS = 30_000
 
 
@@ -38,14 +31,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(home: Path, package: Package, folder: Path) -> Iterator[ServedService]:
     with served(home, package, folder, workers=1) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

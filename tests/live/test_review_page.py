@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import wait_for
 from live import Client, served
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect
 
 from bento_selfheal.core.labels import NO_LABEL
 from bento_selfheal.core.records import FeedbackRecord
@@ -18,19 +17,13 @@ from bento_selfheal.simulation.demo import demo_stream
 from bento_selfheal.simulation.server import ServedService
 from bento_selfheal.store import SqlStore
 
-CHROMIUM = shutil.which("chromium")
 SECONDS = 30_000
 BUDGET = 1000
 FEEDBACK, OPERATE, PREDICT = (
     "-".join((name, "0123456789abcdef")) for name in ("desk", "op", "shop")
 )
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        CHROMIUM is None, reason="chromium is not installed: `apt-get install chromium`"
-    ),
-]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +47,6 @@ def server(home: Path, package: Package, folder: Path) -> Iterator[ServedService
         client.headers["Authorization"] = f"Bearer {OPERATE}"
         wait_for(lambda: client.read("/status")["predicted_rows"] == 1000, "the rows to be read")
         yield server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
