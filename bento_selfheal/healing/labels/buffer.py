@@ -21,10 +21,6 @@ COMMON = 0.75
 KEY_BYTES = 16
 NEWEST = 4
 """One part in so many is never thinned, and goes when the oldest rows are dropped."""
-MOST_TAUGHT = 3.0
-"""Most rows that one label stands for in training: a few rows that were looked at by chance must
-not drown all others. What a row is depends on its features, by which others are chosen, so a lower
-weight loses little there; figures and tests of what serves weigh each row in full."""
 COLUMNS = (
     "_features", "_hidden", "_frozen", "_labels", "_weights", "_offsets", "_asked", "_codes",
     "_repeats",
@@ -105,7 +101,8 @@ class Buffer:
         self._hidden.append(hidden.numpy())
         self._frozen.append(self._answer(hidden).numpy() if frozen is None else frozen)
         self._labels.append(np.asarray([row.label for row in rows], dtype=np.float32))
-        self._weights.append(np.asarray([taught(row) for row in rows], dtype=np.float32))
+        # Whatever a row stands for in figures: it was chosen by its features, which training knows.
+        self._weights.append(np.ones(len(rows), dtype=np.float32))
         self._offsets.append(np.arange(first, first + len(rows)))
         self._asked.append(np.asarray([row.asked for row in rows], dtype=np.int64))
         codes = _codes(fresh)
@@ -252,11 +249,6 @@ class Buffer:
         kept = np.flatnonzero(stay).tolist()
         self.keys = [self.keys[i] for i in kept]
         self.sources = [self.sources[i] for i in kept]
-
-
-def taught(row: JoinedRow) -> float:
-    """Rows that a label stands for in training; one that nobody asked for stands for its own."""
-    return min(max(row.taught, 1.0), MOST_TAUGHT)
 
 
 def _codes(features: NDArray[np.float32]) -> NDArray[np.uint64]:

@@ -48,9 +48,8 @@ class JoinedRow:
     """JSON of its class, where the packaged model does not have it."""
     unreported: bool = False
     """Whether its label is the class of rows that nobody reports."""
-    stands_for: Sequence[float] = (1.0, 1.0, 1.0)
-    """Its weight, the share of the rows around it that are asked for, and its weight in training.
-    """
+    stands_for: Sequence[float] = (1.0, 1.0)
+    """Its weight, and the share of the rows around it that are asked for."""
 
     @property
     def weight(self) -> float:
@@ -63,11 +62,6 @@ class JoinedRow:
         """Share of the rows around it that are asked for at least; 0 where nothing is known of
         some."""
         return self.stands_for[1]
-
-    @property
-    def taught(self) -> float:
-        """Rows that it stands for in training, before that is bounded."""
-        return self.stands_for[-1]
 
 
 class Joiner:
@@ -211,15 +205,14 @@ def joined_row(
         new_class=label.new_class,
         asked=-1 if prediction is None else prediction.seq,
         has_own_key=own is not None,
-        stands_for=(1.0, 1.0, 1.0) if prediction is None else _reviewed(prediction, label.row),
+        stands_for=(1.0, 1.0) if prediction is None else _reviewed(prediction, label.row),
     )
 
 
-def _reviewed(prediction: PredictionRecord, row: int) -> tuple[float, float, float]:
+def _reviewed(prediction: PredictionRecord, row: int) -> tuple[float, float]:
     """`JoinedRow.stands_for` of a row."""
     if not prediction.review:
-        return 1.0, 1.0, 1.0
+        return 1.0, 1.0
     review = Review.unpack(prediction.review, len(prediction.probabilities))
     asked = bool(review.asked(prediction.request)[row])
-    weight = 1 / float(review.chances[row]) if asked else 0.0
-    return weight, review.explored, weight
+    return 1 / float(review.chances[row]) if asked else 0.0, review.explored

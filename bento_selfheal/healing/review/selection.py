@@ -101,8 +101,7 @@ class Selection:
             return row
         seq, chance, share = self._asked.get(row.key, FORGOTTEN)
         asked = seq == row.asked
-        # Rows are chosen by their features, which training knows: there each counts as itself.
-        return replace(row, stands_for=(1 / chance, share, 1.0) if asked else (0.0, 1.0, 1.0))
+        return replace(row, stands_for=(1 / chance, share) if asked else (0.0, 1.0))
 
     def status(self) -> dict[str, float | int]:
         """How much is asked, for people."""
