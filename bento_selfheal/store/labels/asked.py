@@ -126,6 +126,11 @@ def append_asked(c: Connection, rows: Sequence[AskedRow]) -> None:
     c.execute(delete(t.review_rows).where(a.seq <= newest - MOST_WAITING, a.day.is_(None)))
 
 
+def close_all(c: Connection) -> None:
+    """Give no row to anybody any more; those of today still count in the day's budget."""
+    c.execute(update(t.review_rows).values(until=DONE))
+
+
 def _clear(c: Connection, now: float, day: int) -> None:
     """Delete rows that have waited for too long or have their label, but for those of today."""
     a = t.review_rows.c
