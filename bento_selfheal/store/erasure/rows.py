@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Connection, LargeBinary, bindparam, delete, func, or_, select, text, update
 
@@ -68,13 +69,16 @@ def find(c: Connection, key: bytes | None, place: Place | None, with_key: list[i
         found.places.add(place)
     p, f = t.predictions.c, t.feedback.c
     columns = select(p.seq, p.request, p.own_keys, p.rows, p.erased)
-    asked = [r for part in chunks(with_key) for r in c.execute(columns.where(p.seq.in_(part)))]
-    for r in asked:
+    asked = []
+    for r in [r for part in chunks(with_key) for r in c.execute(columns.where(p.seq.in_(part)))]:
         rows = _rows_of(bytes(r.own_keys), key or b"")
         found.places |= {(bytes(r.request), row) for row in rows}
+        # What is erased has a drawn key, under which its id finds it again.
+        if any(_is_left(r, row) for row in rows):
+            asked.append(r)
     if place is not None:
         one = c.execute(columns.where(p.request == place[0])).first()
-        if one is not None and not is_marked(bytes(one.erased or b""), one.rows, place[1]):
+        if one is not None and _is_left(one, place[1]):
             asked.append(one)
     if asked:
         found.first_prediction = min(r.seq for r in asked)
@@ -124,6 +128,11 @@ def _labels(row: LoggedRow):  # type: ignore[no-untyped-def] # SQLAlchemy's own 
     f = t.feedback.c
     own = [(f.request == request) & (f.row == number) for request, number in sorted(row.places)]
     return or_(*own, *([f.key == row.key] if row.key is not None else []))
+
+
+def _is_left(asked: Any, row: int) -> bool:
+    """Whether a row of a logged request was not erased."""
+    return not is_marked(bytes(asked.erased or b""), asked.rows, row)
 
 
 def _rows_of(keys: bytes, key: bytes) -> list[int]:

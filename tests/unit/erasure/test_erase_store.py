@@ -118,6 +118,23 @@ def test_the_others_stay(store: SqlStore, url: str) -> None:
     assert store.erase(key=hash_of("b"), by="ana") is None
 
 
+@pytest.mark.parametrize("keys", [KEYS, b""], ids=["with keys", "without"])
+def test_by_id_and_once(store: SqlStore, keys: bytes) -> None:
+    """A row that was erased is not there by its id either, and nothing is voided again; a label
+    that names it afterwards can be erased."""
+    store.append_predictions([asked(1, keys=keys)])
+    place = (asked(1).request, 1)
+    assert store.erase(place=place, by="ana") is not None
+    token = store.acquire_lease("new", 60.0)
+    assert token is not None
+    store.commit(token, StepRecord(b"without the row", {}))
+    assert store.erase(place=place, by="ana") is None
+    assert store.state() == b"without the row"
+    store.add_feedback([FeedbackRecord(*place, 1, BEGAN)])
+    assert store.erase(place=place, by="ana") is not None
+    assert not [e for e in store.read_log(0, 0) if isinstance(e, FeedbackRecord)]
+
+
 @pytest.mark.parametrize(
     ("seen", "version"),
     [
