@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 
 from bento_selfheal.core.records import (
     WAITS,
@@ -15,7 +15,7 @@ from bento_selfheal.core.records import (
     FeedbackRecord,
     PredictionRecord,
 )
-from bento_selfheal.store import SqlStore
+from bento_selfheal.store import SqlStore, codec
 from bento_selfheal.store import tables as t
 from bento_selfheal.store.labels.key_index import index_new_keys
 
@@ -176,6 +176,21 @@ def test_many_keys_are_indexed_at_once(store: SqlStore, monkeypatch: pytest.Monk
     names = ("lookalike-a", "lookalike-b", "c", "d")
     result = store.add_feedback([by_key(name) for name in names])
     assert result.rows == [(request(2), 1), (request(1), 1), (request(7), 0), (request(5), 0)]
+
+
+def test_beside_an_older_release(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica of an older release, which counts no keys, keeps none out of the index."""
+    monkeypatch.setattr("bento_selfheal.store.labels.key_index.PART", 3)
+    store.append_predictions([asked(1, "a")])
+    older = codec.prediction_row(asked(2, "older-1", "older-2"))
+    with store._db.write() as c:
+        c.execute(insert(t.predictions), [{**older, "upto": 10**6}])
+    store.append_predictions([asked(3, "b")])
+    while store.index_keys():
+        pass
+    store.append_predictions([asked(4, "c")])
+    result = store.add_feedback([by_key("a"), by_key("older-2"), by_key("b"), by_key("c")])
+    assert result.rows == [(request(1), 0), (request(2), 1), (request(3), 0), (request(4), 0)]
 
 
 def test_retired_before_they_are_indexed(store: SqlStore) -> None:
