@@ -126,6 +126,15 @@ def append_asked(c: Connection, rows: Sequence[AskedRow]) -> None:
     c.execute(delete(t.review_rows).where(a.seq <= newest - MOST_WAITING, a.day.is_(None)))
 
 
+def ask_anew(c: Connection, rows: Sequence[AskedRow]) -> None:
+    """Put rows in the place of all that wait. What somebody was given stays, and is not among
+    them twice."""
+    a = t.review_rows.c
+    c.execute(delete(t.review_rows).where(a.day.is_(None)))
+    given = {(bytes(r.request), r.row) for r in c.execute(select(a.request, a.row))}
+    append_asked(c, [row for row in rows if (row.request, row.row) not in given])
+
+
 def close_all(c: Connection) -> None:
     """Give no row to anybody any more; those of today still count in the day's budget."""
     c.execute(update(t.review_rows).values(until=DONE))

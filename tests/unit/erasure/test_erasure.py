@@ -372,6 +372,24 @@ def test_leaves_no_bytes(services: Services, home: Path) -> None:
     assert not any(path.exists() for path in old) or service.store.status()["retrain"]
 
 
+def test_the_review_queue(services: Services) -> None:
+    """The queue is that of the state which is built anew: of rows that the runner had not read as
+    well, of each once, those that somebody has been given included; the erased row is in it no
+    more."""
+    service = services("one", review="queue", review_budget=100_000)
+    rows, _ = few()
+    for n in range(6):
+        service.ask(rows[5 * n : 5 * n + 5], [f"k{m}" for m in range(5 * n, 5 * n + 5)], BEGAN + n)
+        if n == 2:
+            service.step()
+            given = service.store.hand_out(4, BEGAN + 5).rows
+    assert service.store.erase(key=hash_of("k7"), by="ana") is not None
+    service.step()
+    rest = service.store.hand_out(1000, BEGAN + 10).rows
+    found = sorted((int(one.asked.time - BEGAN), one.asked.row) for one in given + rest)
+    assert found == [(n, row) for n in range(6) for row in range(5) if (n, row) != (1, 2)]
+
+
 def test_an_export_that_was_under_way(services: Services) -> None:
     """A step that was written just before the erasure exports its rows after it; that file goes
     too, and what is exported afterwards stays, also when the runner starts again."""
