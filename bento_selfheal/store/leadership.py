@@ -81,7 +81,9 @@ class Leadership(Part):
             c.execute(insert(t.events), [codec.event_row(happened)])
             for key, value in facts.items():
                 put_meta(c, key, value)
-            close_all(c)  # the rows are of other features and classes, and their labels teach nothing
+            close_all(
+                c
+            )  # the rows are of other features and classes, and their labels teach nothing
             _begin(c, status)
 
     def status(self) -> dict[str, Any]:

@@ -90,7 +90,14 @@ def test_replay_where_labels_wait(tmp_path: Path) -> None:
     body = "".join(f"{a:.4f},{b:.4f},{int(a > 0.5)}\n" for a, b in rows.tolist())
     (tmp_path / "stream.csv").write_text("a,b,fraud\n" + body)
     printed = run(
-        "replay", "stream.csv", "--label", "fraud", "--limit", "300", "--unreported", "0,30d",
+        "replay",
+        "stream.csv",
+        "--label",
+        "fraud",
+        "--limit",
+        "300",
+        "--unreported",
+        "0,30d",
         cwd=tmp_path,
     )
     assert lift_of(printed)[0] == 0
