@@ -90,7 +90,8 @@ class ReviewRows(RequestQueries):
         """Which rows have a label that was not taken back, by their place or by their own key."""
         f = t.feedback.c
         keys = {key: row for row in rows if (key := known.key_of(row))}
-        asked, found = select(f.seq, f.request, f.row, f.key, f.label), []
+        asked = select(f.seq, f.request, f.row, f.key, f.label)
+        found: list[Any] = []
         with self._db.read() as c:
             for part in chunks(rows):
                 found += c.execute(asked.where(f.request == known.request, f.row.in_(part)))
