@@ -256,6 +256,18 @@ def test_a_request_that_is_sent_again(store: SqlStore) -> None:
     assert store.add_feedback([by_key("b")]).rows == [(request(8), 1)]
 
 
+@pytest.mark.parametrize("commits", [1, 7], ids=["in one commit", "in seven"])
+def test_what_is_asked_all_the_time(store: SqlStore, commits: int) -> None:
+    """A row that is asked every three minutes counts again once ten minutes have passed since it
+    counted last, however often it was asked in between."""
+    records = [replace(asked(n + 1, "pump"), features=np.ones((1, 2), np.float32),
+                       time=1000.0 + 180 * n) for n in range(7)]  # fmt: skip
+    for at in range(commits):
+        store.append_predictions(records[at * 7 // commits : (at + 1) * 7 // commits])
+    log = [e for e in log_of(store) if isinstance(e, PredictionRecord)]
+    assert [e.retried for e in log] == [False, True, True, True, False, True, True]
+
+
 def test_old_requests_are_forgotten(store: SqlStore) -> None:
     """What is kept to know requests that are sent again is kept for minutes, not for the log's
     days."""
