@@ -13,6 +13,7 @@ from bento_selfheal.core.ids import KEY_HASH_BYTES, key_at
 from bento_selfheal.core.log.erased import is_marked, mark
 from bento_selfheal.store import tables as t
 from bento_selfheal.store.keys import Place, chunks
+from bento_selfheal.store.labels.retries import begin_of
 
 HOLDS = {
     "sqlite": "instr(own_keys, :key) > 0",
@@ -103,7 +104,7 @@ def key_of(c: Connection, place: Place) -> bytes | None:
 def remove(c: Connection, row: LoggedRow) -> None:
     """Take a row out of both logs, with its labels, votes and inputs, and events that name it."""
     i, a, requests = t.inputs.c, t.review_rows.c, sorted({request for request, _ in row.places})
-    _forget_requests(c, requests)
+    _forget_requests(c, requests, row.key)
     for request in requests:
         numbers = [number for other, number in row.places if other == request]
         _overwrite(c, request, numbers)
@@ -116,11 +117,15 @@ def remove(c: Connection, row: LoggedRow) -> None:
     _remove_events(c, row)
 
 
-def _forget_requests(c: Connection, requests: list[bytes]) -> None:
-    """Do not know requests again when they are sent once more: their notes hold a part of a key."""
+def _forget_requests(c: Connection, requests: list[bytes], key: bytes | None) -> None:
+    """Do not know requests again when they are sent once more: their notes hold a part of a key,
+    also where retention has taken the requests."""
+    n = t.recent_requests.c
     for part in chunks(requests):
         places = select(t.predictions.c.seq).where(t.predictions.c.request.in_(part))
-        c.execute(delete(t.recent_requests).where(t.recent_requests.c.place.in_(places)))
+        c.execute(delete(t.recent_requests).where(n.place.in_(places)))
+    if key is not None:
+        c.execute(delete(t.recent_requests).where(n.first_key == begin_of(key)))
 
 
 def _labels(row: LoggedRow):  # type: ignore[no-untyped-def] # SQLAlchemy's own type

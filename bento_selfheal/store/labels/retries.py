@@ -96,8 +96,13 @@ def _is_same(r: PredictionRecord, earlier: PredictionRecord | None) -> bool:
     )
 
 
+def begin_of(key: bytes) -> int:
+    """What a note holds of the first key of its request."""
+    return int.from_bytes(key[:8], "big", signed=True)
+
+
 def _first_key(r: PredictionRecord) -> int:
-    return int.from_bytes(r.keys[:8], "big", signed=True)
+    return begin_of(r.keys)
 
 
 def _period(r: PredictionRecord) -> int:
