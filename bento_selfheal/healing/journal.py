@@ -28,6 +28,8 @@ class Outcome:
     """For each event the span that it happened in, as a W3C traceparent."""
     asked: list[AskedRow] = field(default_factory=list)
     """Rows whose labels people are asked for."""
+    asked_anew: bool = False
+    """Whether these take the place of all rows that wait."""
     export: bool = False
     """Whether the labelled buffer is to be written out for a retrain."""
 

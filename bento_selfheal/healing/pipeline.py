@@ -234,7 +234,7 @@ class Pipeline:
         p.policy.follow_labels(*told, p.controls.thresholds, batch.reviewed.weights)
         self.healer.advise_retrain()
         p.scoreboard.end_batch(challenger)
-        self.journal.measure(measurement_of(p, scored=True))
+        self.journal.measure(measurement_of(p, scored=p.scoreboard.scored))
 
     def _score(self, batch: LabelledBatch) -> None:
         p = self.parts
@@ -245,4 +245,5 @@ class Pipeline:
             batch.answers(p.lineage.champion), p.controls.thresholds,
         )  # fmt: skip
         wrong = decide_classes(batch.served, p.policy.point.threshold) != batch.labels
-        self._changed(p.drift.labelled(served.accuracy, wrong))
+        if served.rows:
+            self._changed(p.drift.labelled(served.accuracy, wrong))

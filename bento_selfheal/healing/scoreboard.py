@@ -107,6 +107,10 @@ class Scoreboard:
             champion_answers: What serves now says of it.
             costs: What mistakes cost.
         """
+        self.delay = batch.delay
+        self.rules.update(batch.features, batch.labels)
+        if not champion.rows:  # nobody asked for any of these labels: they speak for no rows
+            return
         weights = batch.reviewed.weights
         baseline = Scores.of(batch.baseline, batch.labels, weights=weights)
         self.counts.champion += champion
@@ -116,8 +120,6 @@ class Scoreboard:
         both = (challenger_answers, champion_answers)
         reached = max(Scores.of(a, batch.labels, weights=weights).accuracy for a in both)
         self.advice.labelled(lift, reached, None if weights is None else champion.rows)
-        self.delay = batch.delay
-        self.rules.update(batch.features, batch.labels)
         self.counts.log_loss_gain += log_loss_gain(
             batch.served, batch.baseline, batch.labels, weights
         )
@@ -135,8 +137,15 @@ class Scoreboard:
         self.actions = []
         return self.counts.challenger
 
+    @property
+    def scored(self) -> bool:
+        """Whether `last` is of the newest labelled batch, whose labels spoke for some rows."""
+        return bool(self.last.get("batch") == self.counts.labelled_batches)
+
     def end_batch(self, challenger_before: Scores) -> None:
         """A labelled batch ends: what was done, and what the challenger said of it."""
+        if not self.scored:
+            return
         self.last["action"] = ", ".join(self.actions)
         tried = self.counts.challenger - challenger_before
         self.last["challenger"] = tried.as_dict() if tried.rows else None

@@ -118,6 +118,7 @@ class PipelineOpener:
         """
         _begin(pipeline, start)
         pipeline.parts.cursors.predictions, pipeline.parts.cursors.feedback, _ = self._store.ends()
+        pipeline.parts.batches.selection.begin_anew()
         shown = self._store.status().get("unreported") or {}
         pipeline.parts.batches.maturity.take_up(shown, pipeline.parts.cursors.predictions)
         kept = self._store.snapshots()

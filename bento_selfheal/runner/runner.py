@@ -205,6 +205,7 @@ class Runner:
             events=outcome.events,
             measurements=outcome.measurements,
             asked=outcome.asked,
+            asked_anew=outcome.asked_anew,
             operating_point=point if point != self._written_point else "",
         )
         with self._board.writing(status):

@@ -156,7 +156,8 @@ class Actions:
 
 
 class Driver:
-    """A client that asks for predictions at once and sends labels late.
+    """A client that asks for predictions at once of a service that is new, and sends labels late:
+    those that are asked for.
 
     Args:
         url: Address of the service.
@@ -168,7 +169,7 @@ class Driver:
         self._client = Client(url)
         self._package = package
         self._workers = workers
-        self._owed: deque[tuple[str, Label]] = deque()
+        self._owed: deque[tuple[str, Label, bool]] = deque()
         self._sent = 0
         self._version = 0
         self._actions = Actions()
@@ -192,7 +193,8 @@ class Driver:
         answer = self._client.predict(sent)
         names = {**dict(enumerate(self._package.info.classes)), **stream.new_classes}
         given = [names[label] for label in labels.tolist()]
-        self._owed.extend(zip(answer.prediction_ids, given, strict=True))
+        asked_for = answer.review or [True] * len(given)
+        self._owed.extend(zip(answer.prediction_ids, given, asked_for, strict=True))
         self._give_labels(stream.delay)
         known = labels < len(self._package.info.classes)
         status = self._settle(number * len(rows))
@@ -216,17 +218,18 @@ class Driver:
         due = [self._owed.popleft() for _ in range(max(len(self._owed) - delay, 0))]
         if not due:
             return
-        items = [FeedbackItem(prediction_id=i, label=label) for i, label in due]
-        self._sent += self._client.feedback(items).accepted
+        items = [FeedbackItem(prediction_id=i, label=label) for i, label, asked in due if asked]
+        if items:
+            self._sent += self._client.feedback(items).accepted
 
     def _settle(self, predicted: int) -> dict[str, Any]:
         """Wait until the runner has read everything and the workers serve what it promoted."""
         deadline = time.monotonic() + SETTLE_SECONDS
         while time.monotonic() < deadline:
             status = self.status()
-            labels = status.get("labels") or {"joined": -1, "waiting": 0}
             seen = status.get("predicted_rows", 0) >= predicted
-            if seen and labels["joined"] >= self._sent and status["state"] != "HEALING":
+            told = status.get("cursors", {}).get("feedback", -1) >= self._sent
+            if seen and told and status["state"] != "HEALING":
                 self._follow(status["serving"]["version"], deadline)
                 return status
             time.sleep(POLL_SECONDS)

@@ -18,7 +18,7 @@ from bento_selfheal.store import codec
 from bento_selfheal.store import tables as t
 from bento_selfheal.store.connections import Part
 from bento_selfheal.store.keys import chunks
-from bento_selfheal.store.labels.asked import append_asked
+from bento_selfheal.store.labels.asked import append_asked, ask_anew, close_all
 from bento_selfheal.store.logs import newest_place
 from bento_selfheal.store.promotions import append_promotions, move_point
 from bento_selfheal.store.schema import get_meta, put_meta
@@ -43,6 +43,8 @@ class StepRecord:
     measurements: list[Measurement] = field(default_factory=list)
     asked: list[AskedRow] = field(default_factory=list)
     """Rows whose labels people are asked for."""
+    asked_anew: bool = False
+    """Whether these take the place of all rows that wait."""
     operating_point: str = ""
     """The operating point that moved, as JSON for the workers; empty while it has not moved."""
 
@@ -63,7 +65,7 @@ class Leadership(Part):
         """Let a package take over in one transaction.
 
         Its clean snapshot is promoted, no older snapshot is kept, the runner's checkpoint is
-        void, and the facts say where the runner begins.
+        void, the review queue is closed, and the facts say where the runner begins.
 
         Raises:
             PromotionMoved: Another package than ``before`` serves now; nothing was written.
@@ -79,6 +81,9 @@ class Leadership(Part):
             c.execute(insert(t.events), [codec.event_row(happened)])
             for key, value in facts.items():
                 put_meta(c, key, value)
+            close_all(
+                c
+            )  # the rows are of other features and classes, and their labels teach nothing
             _begin(c, status)
 
     def status(self) -> dict[str, Any]:
@@ -162,7 +167,7 @@ class Leadership(Part):
                 move_point(c, json.loads(step.operating_point))
             if step.events:
                 c.execute(insert(t.events), [codec.event_row(e) for e in step.events])
-            append_asked(c, step.asked)
+            (ask_anew if step.asked_anew else append_asked)(c, step.asked)
             if step.measurements:
                 rows = [codec.measurement_row(m) for m in step.measurements]
                 c.execute(insert(t.measurements), rows)

@@ -90,16 +90,17 @@ class Logs(RequestQueries):
         rows = [codec.prediction_row(r) for r in records]
         with self._db.write(WriteLock.LOGS, lasting=False) as c:
             upto = logged_bytes(c)
-            for row, retried in zip(rows, find_retried(c, records), strict=True):
+            retried = find_retried(c, records)
+            for row, again in zip(rows, retried, strict=True):
                 upto += len(row["features"]) + len(row["probabilities"])
                 upto += IN_BOTH * len(row["own_keys"] or b"")
-                row |= {"upto": upto, "retried": retried or None}
+                row |= {"upto": upto, "retried": again or None}
             c.execute(insert(t.predictions), rows)
             append_inputs(c, records)
             if any(r.keys for r in records):
                 last = c.execute(newest_place(t.predictions)).scalar_one()
                 log_keys(c, records, last)
-                note_requests(c, records, last)
+                note_requests(c, records, retried, last)
 
     def index_keys(self) -> int:
         """Index the keys of the oldest requests that wait for it; returns how many keys are left.

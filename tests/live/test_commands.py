@@ -83,6 +83,26 @@ def test_replay_of_a_users_stream(tmp_path: Path) -> None:
     assert lift_of(printed)[0] > 0.2
 
 
+@pytest.mark.slow
+def test_replay_where_labels_wait(tmp_path: Path) -> None:
+    """`replay` goes on to its end where no row is old enough for its label to count yet."""
+    rows = np.random.default_rng(5).normal(size=(700, 2))
+    body = "".join(f"{a:.4f},{b:.4f},{int(a > 0.5)}\n" for a, b in rows.tolist())
+    (tmp_path / "stream.csv").write_text("a,b,fraud\n" + body)
+    printed = run(
+        "replay",
+        "stream.csv",
+        "--label",
+        "fraud",
+        "--limit",
+        "300",
+        "--unreported",
+        "0,30d",
+        cwd=tmp_path,
+    )
+    assert lift_of(printed)[0] == 0
+
+
 @pytest.mark.long
 @pytest.mark.slow
 @needs_elec2

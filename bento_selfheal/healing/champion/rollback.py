@@ -140,6 +140,8 @@ class RollbackWatch:
         if len(own) * 2 < len(batch):
             return None
         scores = Scores.of(own.served, own.labels, threshold, own.reviewed.weights)
+        if not scores.rows:  # nobody asked for any of these labels
+            return None
         self.health.begin(scores.accuracy, scores.f1)
         alarm = self.health.update(scores.accuracy, scores.f1, self._controls.thresholds)
         if alarm is None or self._controls.paused:

@@ -97,11 +97,19 @@ class Selection:
 
     def weigh(self, row: JoinedRow) -> JoinedRow:
         """A labelled row with what it stands for, where it could have come into the queue."""
-        if not self._first <= row.asked <= self._last or not self._first:
+        # Behind the newest row of the queue stand only rows that were sent again.
+        after = row.asked > self._last and self._rule != "queue"
+        if not self._first or row.asked < self._first or after:
             return row
         seq, chance, share = self._asked.get(row.key, FORGOTTEN)
         asked = seq == row.asked
         return replace(row, stands_for=(1 / chance, share) if asked else (0.0, 1.0))
+
+    def begin_anew(self) -> None:
+        """Go on where nothing tells which rows were asked for: no label of before counts, since the
+        rows that have one may have been chosen."""
+        if self._rule == "queue":
+            self._first = 1
 
     def status(self) -> dict[str, float | int]:
         """How much is asked, for people."""

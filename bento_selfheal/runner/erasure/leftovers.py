@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 
 from bento_selfheal.packaging.pruning import adapters_name, prune
@@ -22,7 +23,7 @@ class Leftovers:
     def __init__(self, store: SqlStore, exports: Path) -> None:
         self._store = store
         self._exports = exports
-        self._done = ""
+        self._done: str | None = None
 
     def remove(self) -> bool:
         """Remove them, once for each erasure and at the start; whether there was anything to do.
@@ -30,16 +31,18 @@ class Leftovers:
         Raises:
             StoreError: The store is out of reach.
         """
-        erased, package = self._store.meta(ERASED), self._store.meta("package")
-        if erased is None or package is None or erased == self._done:
+        erased, package = self._store.meta(ERASED) or "", self._store.meta("package")
+        if package is None or erased == self._done:
             return False
-        kept = {s.tag for s in self._store.snapshots()}
-        store_id = self._store.meta("store_id") or ""
-        prune(adapters_name(package), store_id, kept, void_before=float(erased))
-        self._remove_exports(float(erased))
-        self._store.empty_write_ahead_log()
+        if erased:
+            kept = {s.tag for s in self._store.snapshots()}
+            store_id = self._store.meta("store_id") or ""
+            prune(adapters_name(package), store_id, kept, void_before=float(erased))
+            # A step that was under way may have exported the row since; at the start none is.
+            self._remove_exports(float(erased) if self._done is None else math.inf)
+            self._store.empty_write_ahead_log()
         self._done = erased
-        return True
+        return bool(erased)
 
     def _remove_exports(self, before: float) -> None:
         """An export names no keys, so no row of it can be found: it goes whole."""

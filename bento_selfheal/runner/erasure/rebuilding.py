@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable
 
 from bento_selfheal.core.records import Phase, Promotion, PromotionKind
+from bento_selfheal.core.review.asked_row import AskedRow
 from bento_selfheal.errors import LeaseLost, SnapshotError, StoreError
 from bento_selfheal.healing.champion.memory import MemorySnapshots
 from bento_selfheal.healing.pipeline import Pipeline
@@ -21,6 +23,7 @@ from bento_selfheal.runner.operators import follow_commands
 from bento_selfheal.runner.pacing import rest_seconds
 from bento_selfheal.runner.reading import LogReader
 from bento_selfheal.store import REBUILD, SqlStore
+from bento_selfheal.store.labels.asked import MOST_WAITING
 
 
 def rebuild(
@@ -47,20 +50,23 @@ def rebuild(
     upto = json.loads(store.meta(REBUILD) or "{}")
     pipeline.adopt(_initial(store))
     reader, cursors = LogReader(store), pipeline.parts.cursors
+    asked: deque[AskedRow] = deque(maxlen=MOST_WAITING)
     while cursors.predictions < upto["predictions"] or cursors.feedback < upto["labels"]:
         reader.heal_seconds, at = 0.0, time.thread_time()
         read = reader.read(pipeline, 0.0)
         follow_commands(pipeline, store, until=pipeline.parts.batches.maturity.places.time)
-        _drop(pipeline, memory)
+        asked += _drop(pipeline, memory)
         reading = time.thread_time() - at - reader.heal_seconds
         if rest(rest_seconds(reading, reader.heal_seconds, heal_share)):
             raise LeaseLost("the lease ran out while the state was built anew")
         if not read:  # what is left was deleted: the newest labels were the row's
             break
     follow_commands(pipeline, store)
-    _drop(pipeline, memory)
+    asked += _drop(pipeline, memory)
     _serve(pipeline, store)
     pipeline.collect()
+    # The chances of the rows that wait were those of another challenger.
+    pipeline.journal.outcome.asked, pipeline.journal.outcome.asked_anew = list(asked), True
     pipeline.journal.outcome.export = bool(pipeline.parts.scoreboard.advice.retrain)
     seconds = round(time.monotonic() - began, 3)
     pipeline.journal.note("rebuilt", {**pipeline.status()["cursors"], "seconds": seconds})
@@ -76,11 +82,13 @@ def _initial(store: SqlStore) -> Promotion:
     )
 
 
-def _drop(pipeline: Pipeline, memory: MemorySnapshots) -> None:
-    """Let go of what was decided, which nobody is told, and of snapshots over the bound."""
-    pipeline.collect()
+def _drop(pipeline: Pipeline, memory: MemorySnapshots) -> list[AskedRow]:
+    """Let go of what was decided, which nobody is told, and of snapshots over the bound; the rows
+    whose labels people would be asked for."""
+    asked = pipeline.collect().asked
     for snapshot in pipeline.surplus():
         memory.delete(snapshot.tag)
+    return asked
 
 
 def _serve(pipeline: Pipeline, store: SqlStore) -> None:

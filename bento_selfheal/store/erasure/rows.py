@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Connection, LargeBinary, bindparam, delete, func, or_, select, text, update
 
@@ -12,6 +13,7 @@ from bento_selfheal.core.ids import KEY_HASH_BYTES, key_at
 from bento_selfheal.core.log.erased import is_marked, mark
 from bento_selfheal.store import tables as t
 from bento_selfheal.store.keys import Place, chunks
+from bento_selfheal.store.labels.retries import begin_of
 
 HOLDS = {
     "sqlite": "instr(own_keys, :key) > 0",
@@ -68,13 +70,16 @@ def find(c: Connection, key: bytes | None, place: Place | None, with_key: list[i
         found.places.add(place)
     p, f = t.predictions.c, t.feedback.c
     columns = select(p.seq, p.request, p.own_keys, p.rows, p.erased)
-    asked = [r for part in chunks(with_key) for r in c.execute(columns.where(p.seq.in_(part)))]
-    for r in asked:
+    asked = []
+    for r in [r for part in chunks(with_key) for r in c.execute(columns.where(p.seq.in_(part)))]:
         rows = _rows_of(bytes(r.own_keys), key or b"")
         found.places |= {(bytes(r.request), row) for row in rows}
+        # What is erased has a drawn key, under which its id finds it again.
+        if any(_is_left(r, row) for row in rows):
+            asked.append(r)
     if place is not None:
         one = c.execute(columns.where(p.request == place[0])).first()
-        if one is not None and not is_marked(bytes(one.erased or b""), one.rows, place[1]):
+        if one is not None and _is_left(one, place[1]):
             asked.append(one)
     if asked:
         found.first_prediction = min(r.seq for r in asked)
@@ -99,7 +104,7 @@ def key_of(c: Connection, place: Place) -> bytes | None:
 def remove(c: Connection, row: LoggedRow) -> None:
     """Take a row out of both logs, with its labels, votes and inputs, and events that name it."""
     i, a, requests = t.inputs.c, t.review_rows.c, sorted({request for request, _ in row.places})
-    _forget_requests(c, requests)
+    _forget_requests(c, requests, row.key)
     for request in requests:
         numbers = [number for other, number in row.places if other == request]
         _overwrite(c, request, numbers)
@@ -112,11 +117,15 @@ def remove(c: Connection, row: LoggedRow) -> None:
     _remove_events(c, row)
 
 
-def _forget_requests(c: Connection, requests: list[bytes]) -> None:
-    """Do not know requests again when they are sent once more: their notes hold a part of a key."""
+def _forget_requests(c: Connection, requests: list[bytes], key: bytes | None) -> None:
+    """Do not know requests again when they are sent once more: their notes hold a part of a key,
+    also where retention has taken the requests."""
+    n = t.recent_requests.c
     for part in chunks(requests):
         places = select(t.predictions.c.seq).where(t.predictions.c.request.in_(part))
-        c.execute(delete(t.recent_requests).where(t.recent_requests.c.place.in_(places)))
+        c.execute(delete(t.recent_requests).where(n.place.in_(places)))
+    if key is not None:
+        c.execute(delete(t.recent_requests).where(n.first_key == begin_of(key)))
 
 
 def _labels(row: LoggedRow):  # type: ignore[no-untyped-def] # SQLAlchemy's own type
@@ -124,6 +133,11 @@ def _labels(row: LoggedRow):  # type: ignore[no-untyped-def] # SQLAlchemy's own 
     f = t.feedback.c
     own = [(f.request == request) & (f.row == number) for request, number in sorted(row.places)]
     return or_(*own, *([f.key == row.key] if row.key is not None else []))
+
+
+def _is_left(asked: Any, row: int) -> bool:
+    """Whether a row of a logged request was not erased."""
+    return not is_marked(bytes(asked.erased or b""), asked.rows, row)
 
 
 def _rows_of(keys: bytes, key: bytes) -> list[int]:

@@ -72,8 +72,9 @@ def index_part(c: Connection) -> int:
             given = places.tolist()
         c.execute(INDEX[c.dialect.name], {"keys": keys, "places": given})
     done = sum(len(keys) for _, keys in part) // KEY_HASH_BYTES
-    # Where retention was faster, fewer are there than were counted.
-    left = max(new.waiting - done, 0) if done >= PART else 0
+    # Where retention was faster, fewer are there than were counted; more, where a replica of an
+    # older release logs beside this one and counts none.
+    left = max(new.waiting - done, 1) if done >= PART else 0
     after = part[-1][0] if part else new.after
     c.execute(update(t.unindexed_keys).values(after=after, waiting=left))
     return int(left)

@@ -42,25 +42,31 @@ def find_retried(c: Connection, records: Sequence[PredictionRecord]) -> list[boo
     known, retried = _recent(c, with_keys), []
     for r in records:
         retried.append(bool(r.keys) and _is_same(r, known.get(_first_key(r))))
-        if r.keys:
+        if r.keys and not retried[-1]:
             known[_first_key(r)] = r
     return retried
 
 
-def note_requests(c: Connection, records: Sequence[PredictionRecord], last: int) -> None:
-    """Remember requests for as long as they may be sent again.
+def note_requests(
+    c: Connection, records: Sequence[PredictionRecord], retried: Sequence[bool], last: int
+) -> None:
+    """Remember requests for as long as they may be sent again. What was sent again is not: a row
+    that is asked every minute would be the same request for days.
 
     Args:
         c: The transaction that has written them.
         records: They; their places follow each other.
+        retried: Whether each was sent before.
         last: The place of the last of them.
     """
     first = last - len(records) + 1
     notes = [
         {"period": _period(r), "first_key": _first_key(r), "place": place}
-        for place, r in enumerate(records, start=first)
-        if r.keys
+        for place, (r, again) in enumerate(zip(records, retried, strict=True), start=first)
+        if r.keys and not again
     ]
+    if not notes:
+        return
     c.execute(NOTE, notes)
     c.execute(FORGET, {"period": notes[-1]["period"] - 1, "most": AT_ONCE})
 
@@ -90,8 +96,13 @@ def _is_same(r: PredictionRecord, earlier: PredictionRecord | None) -> bool:
     )
 
 
+def begin_of(key: bytes) -> int:
+    """What a note holds of the first key of its request."""
+    return int.from_bytes(key[:8], "big", signed=True)
+
+
 def _first_key(r: PredictionRecord) -> int:
-    return int.from_bytes(r.keys[:8], "big", signed=True)
+    return begin_of(r.keys)
 
 
 def _period(r: PredictionRecord) -> int:

@@ -5,19 +5,28 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from packages import other_package
 from sqlalchemy import insert
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.decision import serving_point
-from bento_selfheal.core.records import Event, OperatingPoint, PointKind, PromotionKind
+from bento_selfheal.core.records import (
+    Event,
+    OperatingPoint,
+    PointKind,
+    PredictionRecord,
+    PromotionKind,
+)
+from bento_selfheal.core.review.asked_row import AskedRow
 from bento_selfheal.deployment.deploy import prepare
 from bento_selfheal.deployment.locations import open_store
 from bento_selfheal.packaging.adapters import Registry
 from bento_selfheal.packaging.package import Package
-from bento_selfheal.store import SqlStore
+from bento_selfheal.store import SqlStore, StepRecord
 from bento_selfheal.store import tables as t
+from bento_selfheal.store.labels.asked import LEASE_SECONDS
 
 
 def drop_many(store: SqlStore, count: int) -> None:
@@ -43,6 +52,26 @@ def test_only_what_is_kept_is_removed(
     prepare(settings.model_copy(update={"model": other_package("after-years").tag}))
     assert removed == [clean.tag]
     assert [s.version for s in store.snapshots()] == [3002]
+    store.close()
+
+
+def test_asks_for_no_rows_of_the_package_before(package: Package, tmp_path: Path) -> None:
+    """Rows that the package before asked about, whose features another one may not have, are shown
+    to nobody; those that somebody was shown today still count in the budget."""
+    settings = Settings(model=package.tag, state_dir=tmp_path / "state")
+    prepare(settings)
+    store, now = open_store(settings), 1e9
+    features, said = np.zeros((2, 3), np.float32), np.zeros(2, np.float32)
+    asked = PredictionRecord(b"r" * 12, features, said, 1, now)
+    store.append_predictions([asked])
+    token = store.acquire_lease("runner", 60.0)
+    assert token is not None
+    rows = [AskedRow(asked.request, row, 0.5, row / 2, "drawn by chance", now) for row in (0, 1)]
+    store.commit(token, StepRecord(b"", {}, asked=rows, after_promotion=store.promotions()[-1].seq))
+    assert [one.asked for one in store.hand_out(1, now, 5).rows] == rows[:1]
+    prepare(settings.model_copy(update={"model": other_package("asks-for-none").tag}))
+    later = store.hand_out(9, now + 2 * LEASE_SECONDS, 5)
+    assert (later.rows, later.left) == ([], 4)
     store.close()
 
 

@@ -118,6 +118,37 @@ def test_the_others_stay(store: SqlStore, url: str) -> None:
     assert store.erase(key=hash_of("b"), by="ana") is None
 
 
+def test_notes_of_requests(store: SqlStore, url: str) -> None:
+    """Nothing is left of the key in what knows requests that are sent again, also where retention
+    has taken the request; other requests are known as before."""
+    store.append_predictions([asked(1), asked(2, ROWS[1:2], hash_of("b"))])
+    store.add_feedback([label_of("a", 1, BEGAN)])
+    assert store.retire_predictions(BEGAN + 1.5, 10**9, limit=10) == 1
+    assert store.erase(key=hash_of("a"), by="ana") is not None
+    engine = create_engine(url)
+    with engine.connect() as c:
+        notes = c.execute(text("select first_key from recent_requests")).scalars().all()
+    engine.dispose()
+    assert notes == [int.from_bytes(hash_of("b")[:8], "big", signed=True)]
+
+
+@pytest.mark.parametrize("keys", [KEYS, b""], ids=["with keys", "without"])
+def test_by_id_and_once(store: SqlStore, keys: bytes) -> None:
+    """A row that was erased is not there by its id either, and nothing is voided again; a label
+    that names it afterwards can be erased."""
+    store.append_predictions([asked(1, keys=keys)])
+    place = (asked(1).request, 1)
+    assert store.erase(place=place, by="ana") is not None
+    token = store.acquire_lease("new", 60.0)
+    assert token is not None
+    store.commit(token, StepRecord(b"without the row", {}))
+    assert store.erase(place=place, by="ana") is None
+    assert store.state() == b"without the row"
+    store.add_feedback([FeedbackRecord(*place, 1, BEGAN)])
+    assert store.erase(place=place, by="ana") is not None
+    assert not [e for e in store.read_log(0, 0) if isinstance(e, FeedbackRecord)]
+
+
 @pytest.mark.parametrize(
     ("seen", "version"),
     [

@@ -30,6 +30,7 @@ from bento_selfheal.core.labels import NO_LABEL, index_of_new, name_of_new
 from bento_selfheal.core.records import FeedbackOutcome, FeedbackRecord, Phase, PromotionKind
 from bento_selfheal.packaging.model_store import bentoml_home, model_folder
 from bento_selfheal.packaging.package import Package
+from bento_selfheal.runner.erasure.leftovers import Leftovers
 
 REQUEST = 5
 NEEDLE = (7.1234567e-3, -8.7654321e-3, 3.1415927e-3)
@@ -369,3 +370,37 @@ def test_leaves_no_bytes(services: Services, home: Path) -> None:
     service.step()
     assert list(holders(needles, *folders)) == []
     assert not any(path.exists() for path in old) or service.store.status()["retrain"]
+
+
+def test_the_review_queue(services: Services) -> None:
+    """The queue is that of the state which is built anew: of rows that the runner had not read as
+    well, of each once, those that somebody has been given included; the erased row is in it no
+    more."""
+    service = services("one", review="queue", review_budget=100_000)
+    rows, _ = few()
+    for n in range(6):
+        service.ask(rows[5 * n : 5 * n + 5], [f"k{m}" for m in range(5 * n, 5 * n + 5)], BEGAN + n)
+        if n == 2:
+            service.step()
+            given = service.store.hand_out(4, BEGAN + 5).rows
+    assert service.store.erase(key=hash_of("k7"), by="ana") is not None
+    service.step()
+    rest = service.store.hand_out(1000, BEGAN + 10).rows
+    found = sorted((int(one.asked.time - BEGAN), one.asked.row) for one in given + rest)
+    assert found == [(n, row) for n in range(6) for row in range(5) if (n, row) != (1, 2)]
+
+
+def test_an_export_that_was_under_way(services: Services) -> None:
+    """A step that was written just before the erasure exports its rows after it; that file goes
+    too, and what is exported afterwards stays, also when the runner starts again."""
+    service = services("one")
+    play(service, *few())
+    exports = service.settings.state_dir / "exports"
+    exports.mkdir(exist_ok=True)
+    assert service.store.erase(key=hash_of("k31"), by="ana") is not None
+    (exports / "retrain-late-1.parquet").write_text("holds the row")
+    service.step()
+    assert list(exports.iterdir()) == []
+    (exports / "retrain-new-2.parquet").write_text("does not")
+    Leftovers(service.store, exports).remove()
+    assert len(list(exports.iterdir())) == 1

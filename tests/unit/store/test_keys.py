@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 
 from bento_selfheal.core.records import (
     WAITS,
@@ -15,7 +15,7 @@ from bento_selfheal.core.records import (
     FeedbackRecord,
     PredictionRecord,
 )
-from bento_selfheal.store import SqlStore
+from bento_selfheal.store import SqlStore, codec
 from bento_selfheal.store import tables as t
 from bento_selfheal.store.labels.key_index import index_new_keys
 
@@ -178,6 +178,21 @@ def test_many_keys_are_indexed_at_once(store: SqlStore, monkeypatch: pytest.Monk
     assert result.rows == [(request(2), 1), (request(1), 1), (request(7), 0), (request(5), 0)]
 
 
+def test_beside_an_older_release(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica of an older release, which counts no keys, keeps none out of the index."""
+    monkeypatch.setattr("bento_selfheal.store.labels.key_index.PART", 3)
+    store.append_predictions([asked(1, "a")])
+    older = codec.prediction_row(asked(2, "older-1", "older-2"))
+    with store._db.write() as c:
+        c.execute(insert(t.predictions), [{**older, "upto": 10**6}])
+    store.append_predictions([asked(3, "b")])
+    while store.index_keys():
+        pass
+    store.append_predictions([asked(4, "c")])
+    result = store.add_feedback([by_key("a"), by_key("older-2"), by_key("b"), by_key("c")])
+    assert result.rows == [(request(1), 0), (request(2), 1), (request(3), 0), (request(4), 0)]
+
+
 def test_retired_before_they_are_indexed(store: SqlStore) -> None:
     """Keys whose requests are retired before a label looks for them are in no index."""
     store.append_predictions([asked(1, "a"), replace(asked(2, "b"), time=99.0)])
@@ -239,6 +254,18 @@ def test_a_request_that_is_sent_again(store: SqlStore) -> None:
     retried = [int.from_bytes(e.request, "big") for e in log if e.retried]
     assert retried == [2, 3, 8]
     assert store.add_feedback([by_key("b")]).rows == [(request(8), 1)]
+
+
+@pytest.mark.parametrize("commits", [1, 7], ids=["in one commit", "in seven"])
+def test_what_is_asked_all_the_time(store: SqlStore, commits: int) -> None:
+    """A row that is asked every three minutes counts again once ten minutes have passed since it
+    counted last, however often it was asked in between."""
+    records = [replace(asked(n + 1, "pump"), features=np.ones((1, 2), np.float32),
+                       time=1000.0 + 180 * n) for n in range(7)]  # fmt: skip
+    for at in range(commits):
+        store.append_predictions(records[at * 7 // commits : (at + 1) * 7 // commits])
+    log = [e for e in log_of(store) if isinstance(e, PredictionRecord)]
+    assert [e.retried for e in log] == [False, True, True, True, False, True, True]
 
 
 def test_old_requests_are_forgotten(store: SqlStore) -> None:

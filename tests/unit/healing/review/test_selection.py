@@ -103,6 +103,22 @@ def test_labels_that_nobody_asked_for_count_nowhere() -> None:
     assert reviewed.proves.tolist() == [True, False]
 
 
+def test_what_was_asked_before_is_not_known_any_more() -> None:
+    """Where the runner begins anew, or a request was sent again, a label counts nowhere: its row
+    may have been chosen for what it is."""
+    selection = Selection(QUEUE)
+    selection.begin_anew()
+    before = request(3)
+    assert labelled(selection, before, 0).weight == 0
+    selection.choose(request(5), challenger)
+    assert labelled(selection, before, 0).weight == 0
+    again = replace(request(6), retried=True)
+    assert labelled(selection, again, 0).weight == 0
+    plain = Selection(Settings())
+    plain.begin_anew()
+    assert labelled(plain, before, 0).weight == 1
+
+
 def test_a_key_that_is_asked_again() -> None:
     """A label counts for the newest row of its key, and so only if that row was asked for."""
     keys = b"".join(f"{i:016d}".encode() for i in range(ROWS))

@@ -111,6 +111,31 @@ def test_a_day_has_its_budget(store: SqlStore) -> None:
     assert store.hand_out(9, tomorrow + 2, 3).left == 0
 
 
+def test_labels_give_no_budget_back(store: SqlStore) -> None:
+    """What was labelled counts in its day's budget, also once its time is over."""
+    ask(store, *map(asked, range(ROWS)))
+    assert given(store, 9, budget=3) == [0, 1, 2]
+    for row in range(3):
+        label(store, row)
+    late = store.hand_out(9, NOW + LEASE_SECONDS + 1, 3)
+    assert ([one.asked.row for one in late.rows], late.left) == ([], 0)
+    assert given(store, 9, 101 * DAY, budget=3) == [3, 4, 5]
+
+
+def test_rows_of_several_requests(store: SqlStore) -> None:
+    """Rows go out by their turns, whichever requests they are of; each with its own values, and
+    without those that have a label."""
+    other = b"s" * 12
+    store.append_predictions(
+        [PredictionRecord(other, np.full((1, 2), 9, np.float32), np.ones(1, np.float32), 1, NOW)]
+    )
+    ask(store, asked(3, 0.1), asked(0, 0.2, other), asked(1, 0.3), asked(2, 0.4))
+    label(store, 1, by_key=True)
+    found = store.hand_out(9, NOW).rows
+    shown = [(one.asked.request, one.asked.row, one.features.tolist()) for one in found]
+    assert shown == [(REQUEST, 3, [[6, 7]]), (other, 0, [[9, 9]]), (REQUEST, 2, [[4, 5]])]
+
+
 def test_rows_wait_for_a_day(store: SqlStore) -> None:
     """What nobody has looked at for a day leaves the queue, and so do rows that the log has not."""
     ask(store, asked(0), asked(1), asked(0, 0.0, b"s" * 12))
