@@ -34,7 +34,7 @@ from bento_selfheal.cli.models import _name_value
 from bento_selfheal.cli.terminal import say
 from bento_selfheal.config.groups import Tuning
 from bento_selfheal.config.settings import Settings
-from bento_selfheal.errors import SettingsError
+from bento_selfheal.errors import SelfHealError, SettingsError
 
 
 @app.command()
@@ -107,7 +107,8 @@ def replay(
 
     console = Console()
     chosen = label_settings(unreported, review, review_share, review_explored)
-    _with(Settings(), chosen, "replay")
+    settings = _with(Settings(), chosen, "replay")
+    never = None if settings.unreported is None else settings.unreported.label
     env = {"SELFHEAL_RECIPE": recipe}
     env |= {f"SELFHEAL_{k.upper()}": _as_text(value) for k, value in chosen.items()}
     temporary = home is None
@@ -120,11 +121,12 @@ def replay(
         say(console, f"training on {len(train.rows)} rows, streaming {len(rest.rows)} …")
         package = package_table("replay", train, seed, sensitive)
         stream = table_stream(rest, package, delay, limit)
-        summary = run_demo(
-            Demo(package, stream, folder.resolve(), every, env),
-            console,
-            DEFAULT_TARGET,
-        )
+        run = Demo(package, stream, folder.resolve(), every, env, never)
+        try:
+            summary = run_demo(run, console, DEFAULT_TARGET)
+        except SelfHealError:
+            temporary = False  # the server's log, which the message is about, stays
+            raise
         print_summary(summary, console, tail=50)
     finally:
         if temporary:

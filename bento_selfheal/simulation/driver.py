@@ -162,12 +162,16 @@ class Driver:
         url: Address of the service.
         package: The packaged model; scores the frozen shadow on the same rows.
         workers: Predict workers, all of which must follow a promotion before the next batch.
+        never: Class that nobody reports: its labels do not come.
     """
 
-    def __init__(self, url: str, package: Package, workers: int) -> None:
+    def __init__(
+        self, url: str, package: Package, workers: int, never: Label | None = None
+    ) -> None:
         self._client = Client(url)
         self._package = package
         self._workers = workers
+        self._never = never
         self._owed: deque[tuple[str, Label]] = deque()
         self._sent = 0
         self._version = 0
@@ -214,10 +218,10 @@ class Driver:
 
     def _give_labels(self, delay: int) -> None:
         due = [self._owed.popleft() for _ in range(max(len(self._owed) - delay, 0))]
-        if not due:
-            return
         items = [FeedbackItem(prediction_id=i, label=label) for i, label in due]
-        self._sent += self._client.feedback(items).accepted
+        items = [item for item in items if item.label != self._never]
+        if items:
+            self._sent += self._client.feedback(items).accepted
 
     def _settle(self, predicted: int) -> dict[str, Any]:
         """Wait until the runner has read everything and the workers serve what it promoted."""
@@ -226,7 +230,9 @@ class Driver:
             status = self.status()
             labels = status.get("labels") or {"joined": -1, "waiting": 0}
             seen = status.get("predicted_rows", 0) >= predicted
-            if seen and labels["joined"] >= self._sent and status["state"] != "HEALING":
+            waits = status.get("unreported") or {"early": 0, "late": 0}
+            read = labels["joined"] + waits["early"] + waits["late"]
+            if seen and read >= self._sent and status["state"] != "HEALING":
                 self._follow(status["serving"]["version"], deadline)
                 return status
             time.sleep(POLL_SECONDS)
