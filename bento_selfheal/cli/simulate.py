@@ -19,6 +19,7 @@ from bento_selfheal.cli.app import (
     AsJson,
     Drop,
     Review,
+    ReviewBudget,
     ReviewExplored,
     ReviewShare,
     Rules,
@@ -97,6 +98,7 @@ def replay(
     review: Review = None,
     review_share: ReviewShare = None,
     review_explored: ReviewExplored = None,
+    review_budget: ReviewBudget = None,
 ) -> None:
     """Train on the first part of your own stream, serve it, and stream the rest."""
     from bento_selfheal.cli.labels.pattern import label_settings
@@ -106,7 +108,7 @@ def replay(
     from bento_selfheal.simulation.table import package_table, table_stream
 
     console = Console()
-    chosen = label_settings(unreported, review, review_share, review_explored)
+    chosen = label_settings(unreported, review, review_share, review_explored, review_budget)
     settings = _with(Settings(), chosen, "replay")
     never = None if settings.unreported is None else settings.unreported.label
     env = {"SELFHEAL_RECIPE": recipe}
@@ -164,6 +166,7 @@ def backtest(
     review: Review = None,
     review_share: ReviewShare = None,
     review_explored: ReviewExplored = None,
+    review_budget: ReviewBudget = None,
 ) -> None:
     """Stream a file through the healing pipeline offline, without a server.
 
@@ -181,7 +184,7 @@ def backtest(
     table = read_table(file, label, drop or [], schema)
     with tempfile.TemporaryDirectory(prefix="selfheal-backtest-") as home:
         use_home(Path(home))
-        chosen = label_settings(unreported, review, review_share, review_explored)
+        chosen = label_settings(unreported, review, review_share, review_explored, review_budget)
         settings = _with(load_settings(), chosen, "backtest")
         pattern = label_pattern(settings, only, delay_of, row_seconds)
         tries = [_changed(settings, text) for text in try_ or []]
