@@ -122,7 +122,7 @@ def test_bentoml_shows_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_settings_that_do_not_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is wrong with two settings at once is said alone, without a name or a value before it."""
+    """What is wrong with two settings at once is said without one's name or value."""
     monkeypatch.setenv("SELFHEAL_REVIEW", "queue")
     with pytest.raises(SettingsError) as refused:
         load_settings()
