@@ -45,9 +45,14 @@ Unreported = Annotated[
         "this age, such as 0,30d. Its labels never come.",
     ),
 ]
-Review = Annotated[str | None, typer.Option(help="The setting `review`: all, flagged or capacity.")]
+Review = Annotated[
+    str | None, typer.Option(help="The setting `review`: all, flagged, capacity or queue.")
+]
 ReviewShare = Annotated[float | None, typer.Option(help="The setting `review_share`.")]
 ReviewExplored = Annotated[float | None, typer.Option(help="The setting `review_explored`.")]
+ReviewBudget = Annotated[
+    int | None, typer.Option(help="The setting `review_budget`: rows a day, for queue.")
+]
 Sensitive = Annotated[
     list[str] | None, typer.Option(help="Feature for FIDI to watch; all by default. Repeatable.")
 ]

@@ -122,3 +122,12 @@ def matured(waits: Mapping[str, Any]) -> str:
 
 def _age(seconds: float) -> str:
     return f"{seconds / 86_400:.1f} days" if seconds >= 86_400 else f"{seconds:.0f} s"
+
+
+def runner_state(status: Mapping[str, Any]) -> str:
+    """Whether the runner heals."""
+    if not status.get("runner_alive"):
+        return "not alive: nothing heals"
+    if status.get("rebuilding"):
+        return "alive; it builds what was learned anew without erased rows, and new labels wait"
+    return "alive"

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bento_selfheal.cli.figures import caught, new_classes, print_figures
 from bento_selfheal.cli.terminal import say
+from bento_selfheal.core.records import Label
 from bento_selfheal.core.text import counted
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.driver import BatchReport, Driver, Summary
@@ -41,6 +42,7 @@ class Demo:
         home: BENTOML_HOME of the server; its files stay there afterwards.
         every: Print one batch out of this many.
         env: Settings of the service, as environment variables.
+        never: Class that nobody reports.
     """
 
     package: Package
@@ -48,6 +50,7 @@ class Demo:
     home: Path
     every: int = 1
     env: dict[str, str] = field(default_factory=dict)
+    never: Label | None = None
 
 
 def run_demo(demo: Demo, console: Console, target: str, cwd: Path | None = None) -> Summary:
@@ -67,7 +70,7 @@ def run_demo(demo: Demo, console: Console, target: str, cwd: Path | None = None)
         ServedService(target, home=demo.home, log=log, cwd=cwd, env=env) as server,
     ):
         say(console, f"ready at {server.url}, server log in {log}\n")
-        driver = Driver(server.url, demo.package, WORKERS)
+        driver = Driver(server.url, demo.package, WORKERS, demo.never)
         say(console, _header(), "bold")
         with _progress(console) as progress:
             task = progress.add_task("batches", total=len(demo.stream))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from bento_selfheal.cli.figures import caught, matured, new_classes, print_figures
+from bento_selfheal.cli.figures import caught, matured, new_classes, print_figures, runner_state
 from bento_selfheal.cli.terminal import add_row, literal, say
 from bento_selfheal.cli.told import told
 from bento_selfheal.core.text import counted
@@ -158,7 +158,7 @@ def print_status(status: dict[str, Any], console: Console) -> None:
     rows = {
         "state": f"{status['state']}{held}",
         "model": status["model"],
-        "runner": "alive" if status.get("runner_alive") else "not alive: nothing heals",
+        "runner": runner_state(status),
         "drift": _drift(status["signals"]),
         **_worth(status),
         "labels": _labels(status),
@@ -176,7 +176,7 @@ def print_status(status: dict[str, Any], console: Console) -> None:
 
 def _feeds(status: Mapping[str, Any]) -> dict[str, str]:
     return {
-        f"feed {feed['name']}": feed["failing"]
+        f"feed {feed['name']}": feed["failing"].removeprefix(f"feed {feed['name']}: ")
         or f"{feed['rows']:,} rows, {feed['accepted']:,} accepted, "
         f"{feed['rejected'] + feed['in_conflict']:,} not kept"
         for feed in status.get("feeds", ())
@@ -222,11 +222,11 @@ def _one_sided(status: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _labels(status: Mapping[str, Any]) -> str:
-    labels, rows = status["labels"], counted(status["predicted_rows"], "row")
-    if not labels["joined"]:
-        return f"none yet of {rows}, {labels['unmatched']} unmatched{_unread(status)}"
-    late = "" if labels["delay_seconds"] is None else f"{labels['delay_seconds']:.1f} s late, "
-    return f"{labels['joined']} of {rows}, {late}{labels['unmatched']} unmatched{_unread(status)}"
+    labels = status["labels"]
+    late = "" if labels["delay_seconds"] is None else f", {labels['delay_seconds']:.1f} s late"
+    waits = f"{labels.get('waiting', 0)} waiting, {labels['unmatched']} unmatched{_unread(status)}"
+    rows = counted(status["predicted_rows"], "row")
+    return f"{labels['joined'] or 'none yet'}{late}; {rows} predicted, {waits}"
 
 
 def print_snapshots(

@@ -19,6 +19,7 @@ from bento_selfheal.cli.app import (
     AsJson,
     Drop,
     Review,
+    ReviewBudget,
     ReviewExplored,
     ReviewShare,
     Rules,
@@ -34,7 +35,7 @@ from bento_selfheal.cli.models import _name_value
 from bento_selfheal.cli.terminal import say
 from bento_selfheal.config.groups import Tuning
 from bento_selfheal.config.settings import Settings
-from bento_selfheal.errors import SettingsError
+from bento_selfheal.errors import SelfHealError, SettingsError
 
 
 @app.command()
@@ -97,6 +98,7 @@ def replay(
     review: Review = None,
     review_share: ReviewShare = None,
     review_explored: ReviewExplored = None,
+    review_budget: ReviewBudget = None,
 ) -> None:
     """Train on the first part of your own stream, serve it, and stream the rest."""
     from bento_selfheal.cli.labels.pattern import label_settings
@@ -106,8 +108,9 @@ def replay(
     from bento_selfheal.simulation.table import package_table, table_stream
 
     console = Console()
-    chosen = label_settings(unreported, review, review_share, review_explored)
-    _with(Settings(), chosen, "replay")
+    chosen = label_settings(unreported, review, review_share, review_explored, review_budget)
+    settings = _with(Settings(), chosen, "replay")
+    never = None if settings.unreported is None else settings.unreported.label
     env = {"SELFHEAL_RECIPE": recipe}
     env |= {f"SELFHEAL_{k.upper()}": _as_text(value) for k, value in chosen.items()}
     temporary = home is None
@@ -120,11 +123,12 @@ def replay(
         say(console, f"training on {len(train.rows)} rows, streaming {len(rest.rows)} …")
         package = package_table("replay", train, seed, sensitive)
         stream = table_stream(rest, package, delay, limit)
-        summary = run_demo(
-            Demo(package, stream, folder.resolve(), every, env),
-            console,
-            DEFAULT_TARGET,
-        )
+        run = Demo(package, stream, folder.resolve(), every, env, never)
+        try:
+            summary = run_demo(run, console, DEFAULT_TARGET)
+        except SelfHealError:
+            temporary = False  # the server's log, which the message is about, stays
+            raise
         print_summary(summary, console, tail=50)
     finally:
         if temporary:
@@ -162,6 +166,7 @@ def backtest(
     review: Review = None,
     review_share: ReviewShare = None,
     review_explored: ReviewExplored = None,
+    review_budget: ReviewBudget = None,
 ) -> None:
     """Stream a file through the healing pipeline offline, without a server.
 
@@ -179,7 +184,7 @@ def backtest(
     table = read_table(file, label, drop or [], schema)
     with tempfile.TemporaryDirectory(prefix="selfheal-backtest-") as home:
         use_home(Path(home))
-        chosen = label_settings(unreported, review, review_share, review_explored)
+        chosen = label_settings(unreported, review, review_share, review_explored, review_budget)
         settings = _with(load_settings(), chosen, "backtest")
         pattern = label_pattern(settings, only, delay_of, row_seconds)
         tries = [_changed(settings, text) for text in try_ or []]

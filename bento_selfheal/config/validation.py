@@ -61,7 +61,10 @@ def cut(text: str, most: int = SHOWN) -> str:
 
 def _described(item: Any) -> str:
     path = [str(part) for part in item["loc"]]
-    said = f"{cut('.'.join(path))}: {cut(item['msg'], 4 * SHOWN)}"
+    wrong = cut(item["msg"].removeprefix("Value error, "), 4 * SHOWN)
+    if not path:
+        return wrong  # of several settings, which it names itself
+    said = f"{cut('.'.join(path))}: {wrong}"
     hidden = any(part in ROLES or any(s in part.lower() for s in SECRET) for part in path)
     return said if hidden else f"{said} (got {_shown(item['input'])})"
 

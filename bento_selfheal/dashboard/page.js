@@ -187,7 +187,8 @@ function drawHead(s) {
   const last = now.events.findLast((e) => !QUIET.has(e.kind));
   const held = s.paused ? "Healing is paused. " : s.mode === "observe" ? "Observing: nothing is promoted. " : "";
   const why = s.retrain ? `${s.retrain}. ` : "";
-  at("story").textContent = held + why + (last ? `Last: ${told(last)}, ${ago(last.time)}.` : "Nothing has happened yet.");
+  const anew = s.rebuilding ? "What was learned is built anew without erased rows; new labels wait. " : "";
+  at("story").textContent = held + anew + why + (last ? `Last: ${told(last)}, ${ago(last.time)}.` : "Nothing has happened yet.");
   if (s.runner_alive === false) alarm("The healing runner is not running: predictions go on, but nothing heals.");
   else if (s.trouble) alarm(s.trouble);
   else if (s.one_class?.alarm) alarm(`The service no longer tells rows apart: ${s.one_class.reason}.`);
@@ -303,6 +304,9 @@ const TELLS = {
   rebuilt: (d) => `what was learned was built anew without erased rows, in ${number(d.seconds, 1)} s`,
   new_class: (d) => `labels of the class ${d.class}, which was not trained on: ${(100 * d.share).toFixed(1)}% of the newest are of such classes`,
   refused: (d) => `refused ${d.version ? `snapshot ${d.version}` : `heal ${d.heal}`}: ${d.reason}`,
+  feed_failing: (d) => d.reason,
+  feed_recovered: (d) => `feed ${d.feed} works again`,
+  feed_rejected: (d) => `feed ${d.feed}: ${counted(d.rows, "row")} not kept; they are in ${d.folder}`,
   operating_point: (d) => `decision threshold ${number(d.threshold, 3)} (${d.kind}): ${d.reason}`,
   prediction_set_aside: (d) => `a logged prediction was set aside: ${d.error}`,
   row_set_aside: (d) => `a labelled row was set aside, the model cannot answer it: ${d.error ?? d.reason}`,

@@ -180,7 +180,7 @@ export class Review {
     if (this.trouble) return `The rows could not be read: ${this.trouble}. Trying again.`;
     if (this.rule === "all") return "Every row's label is asked for, so there is no queue. To be asked for the rows whose labels help most, start the service with SELFHEAL_REVIEW=queue and SELFHEAL_REVIEW_BUDGET, the rows that you can label in a day.";
     if (this.left === 0) return "Today's rows are all labelled or with somebody. More come at 0:00 UTC; a higher SELFHEAL_REVIEW_BUDGET gives more a day.";
-    return "Nothing to label now. Rows come as predictions are made; this page looks again by itself.";
+    return "Nothing to label now. Rows come as predictions are made, and what somebody else has comes back after ten minutes; this page looks again by itself.";
   }
 
   /** For screen readers: what was done, and what is shown now. */

@@ -23,7 +23,11 @@ def status_of(p: Parts) -> dict[str, Any]:
         "new_classes": p.batches.new_classes.status(),
         "unreported": p.batches.maturity.status(),
         "review": _review(p),
-        "cursors": {"predictions": p.cursors.predictions, "feedback": p.cursors.feedback},
+        "cursors": {
+            "predictions": p.cursors.predictions,
+            "feedback": p.cursors.feedback,
+            "commands": p.cursors.commands,
+        },
         "thresholds": p.controls.thresholds.model_dump(),
     }
 

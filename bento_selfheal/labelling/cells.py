@@ -48,10 +48,18 @@ def item_of(cells: Mapping[str, Any], loc: Place) -> LabelItem:
         InvalidInput: Names the column and the value.
     """
     key = text_of_key(cells.get("key"))
+    wanted = "a text of 1 to {} characters, or an integer,"
+    named = (
+        _text(key, (*loc, "key"), LONGEST_KEY, wanted),
+        _text(cells.get("prediction_id"), (*loc, "prediction_id"), LONGEST_SOURCE),
+    )
+    if named == (None, None):
+        names = [name for name in ("key", "prediction_id") if name in cells]
+        wrong = "it is empty" if len(names) == 1 else "it is empty, and prediction_id is too"
+        raise InvalidInput((*loc, names[0]), wrong, "missing")
     return LabelItem(
         cells.get("label"),
-        _text(key, (*loc, "key"), LONGEST_KEY, "a text of 1 to {} characters, or an integer,"),
-        _text(cells.get("prediction_id"), (*loc, "prediction_id"), LONGEST_SOURCE),
+        *named,
         _text(cells.get("source"), (*loc, "source"), LONGEST_SOURCE),
         _truth(cells.get("corrects"), (*loc, "corrects")),
         _seconds(cells.get("time"), (*loc, "time")),

@@ -49,5 +49,7 @@ def prune(name: str, store_id: str, kept: AbstractSet[str], void_before: float =
             if tag not in kept and (void or now - made > YOUNG_SECONDS):
                 with adapters_lock(name):
                     delete_model(tag)
+        except FileNotFoundError:
+            continue  # a worker that erased a row, or another runner, removed it meanwhile
         except (OSError, Timeout) as error:
             log.warning("%s is no longer kept, but could not be removed: %s", tag, error)

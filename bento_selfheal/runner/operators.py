@@ -25,18 +25,24 @@ def follow_operators(pipeline: Pipeline, store: SqlStore, thresholds: ThresholdF
 
 
 def follow_commands(
-    pipeline: Pipeline, store: SqlStore, *, heal: bool = True, until: float = math.inf
+    pipeline: Pipeline,
+    store: SqlStore,
+    upto: float = math.inf,
+    *,
+    heal: bool = True,
+    until: float = math.inf,
 ) -> bool:
     """Carry out the commands that the pipeline has not seen; whether there were any.
 
     Args:
         pipeline: What carries them out.
         store: Where they are.
+        upto: Only those up to this place.
         heal: Whether to heal where a command asks for it.
         until: Only those that were given up to this time, in seconds since the epoch.
     """
     given = store.commands(pipeline.parts.cursors.commands)
-    commands = list(takewhile(lambda command: command.time <= until, given))
+    commands = list(takewhile(lambda c: c.seq <= upto and c.time <= until, given))
     for command in commands:
         pipeline.parts.cursors.commands = forward(
             "commands", pipeline.parts.cursors.commands, command.seq

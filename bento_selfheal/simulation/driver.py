@@ -163,12 +163,16 @@ class Driver:
         url: Address of the service.
         package: The packaged model; scores the frozen shadow on the same rows.
         workers: Predict workers, all of which must follow a promotion before the next batch.
+        never: Class that nobody reports: its labels do not come.
     """
 
-    def __init__(self, url: str, package: Package, workers: int) -> None:
+    def __init__(
+        self, url: str, package: Package, workers: int, never: Label | None = None
+    ) -> None:
         self._client = Client(url)
         self._package = package
         self._workers = workers
+        self._never = never
         self._owed: deque[tuple[str, Label, bool]] = deque()
         self._sent = 0
         self._version = 0
@@ -216,9 +220,11 @@ class Driver:
 
     def _give_labels(self, delay: int) -> None:
         due = [self._owed.popleft() for _ in range(max(len(self._owed) - delay, 0))]
-        if not due:
-            return
-        items = [FeedbackItem(prediction_id=i, label=label) for i, label, asked in due if asked]
+        items = [
+            FeedbackItem(prediction_id=i, label=label)
+            for i, label, asked in due
+            if asked and label != self._never
+        ]
         if items:
             self._sent += self._client.feedback(items).accepted
 

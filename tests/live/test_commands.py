@@ -84,23 +84,18 @@ def test_replay_of_a_users_stream(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_replay_where_labels_wait(tmp_path: Path) -> None:
-    """`replay` goes on to its end where no row is old enough for its label to count yet."""
-    rows = np.random.default_rng(5).normal(size=(700, 2))
-    body = "".join(f"{a:.4f},{b:.4f},{int(a > 0.5)}\n" for a, b in rows.tolist())
-    (tmp_path / "stream.csv").write_text("a,b,fraud\n" + body)
+def test_replay_where_one_class_is_never_reported(tmp_path: Path) -> None:
+    """Labels that wait for their rows to be old enough keep nobody waiting, and those of the class
+    that is never reported do not come: the stream ends."""
+    rows = np.random.default_rng(5).normal(size=(500, 2))
+    lines = [f"{a:.4f},{b:.4f},{'leave' if a > 0 else 'stay'}" for a, b in rows.tolist()]
+    (tmp_path / "stream.csv").write_text("age,visits,churn\n" + "\n".join(lines) + "\n")
     printed = run(
-        "replay",
-        "stream.csv",
-        "--label",
-        "fraud",
-        "--limit",
-        "300",
-        "--unreported",
-        "0,30d",
-        cwd=tmp_path,
-    )
-    assert lift_of(printed)[0] == 0
+        "replay", "stream.csv", "--label", "churn", "--train-fraction", "0.4", "--every", "1",
+        "--unreported", "stay,1h", cwd=tmp_path,
+    )  # fmt: skip
+    assert len(re.findall(r"(?m)^\s+\d+\s+[A-Z_]+\s", printed)) == 3
+    assert "0 heals" in printed  # no row was old enough
 
 
 @pytest.mark.long

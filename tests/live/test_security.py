@@ -134,7 +134,7 @@ def test_client_and_commands(server: ServedService, monkeypatch: pytest.MonkeyPa
     assert status(BENTO_SELFHEAL_TOKEN=OPERATE).returncode == 0
     denied = status(BENTO_SELFHEAL_TOKEN=PREDICT)
     assert denied.returncode == 1
-    assert "403 the token 'shop' may not operate" in denied.stderr
+    assert "403 the token 'shop' has not the role operate" in denied.stderr
     assert PREDICT not in denied.stderr
 
 

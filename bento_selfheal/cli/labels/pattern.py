@@ -12,14 +12,23 @@ from bento_selfheal.simulation.streams import LabelPattern
 
 
 def label_settings(
-    unreported: str | None, review: str | None, share: float | None, explored: float | None
+    unreported: str | None,
+    review: str | None,
+    share: float | None,
+    explored: float | None,
+    budget: int | None = None,
 ) -> dict[str, Any]:
     """The settings that are given as options, by name.
 
     Raises:
         SettingsError: `unreported` is not CLASS,AGE.
     """
-    given = {"review": review, "review_share": share, "review_explored": explored}
+    given = {
+        "review": review,
+        "review_share": share,
+        "review_explored": explored,
+        "review_budget": budget,
+    }
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if unreported is not None:
         name, comma, after = unreported.rpartition(",")

@@ -54,14 +54,16 @@ def rebuild(
     while cursors.predictions < upto["predictions"] or cursors.feedback < upto["labels"]:
         reader.heal_seconds, at = 0.0, time.thread_time()
         read = reader.read(pipeline, 0.0)
-        follow_commands(pipeline, store, until=pipeline.parts.batches.maturity.places.time)
+        follow_commands(
+            pipeline, store, upto["commands"], until=pipeline.parts.batches.maturity.places.time
+        )
         asked += _drop(pipeline, memory)
         reading = time.thread_time() - at - reader.heal_seconds
         if rest(rest_seconds(reading, reader.heal_seconds, heal_share)):
             raise LeaseLost("the lease ran out while the state was built anew")
         if not read:  # what is left was deleted: the newest labels were the row's
             break
-    follow_commands(pipeline, store)
+    follow_commands(pipeline, store, upto["commands"])  # newer ones are yet to be told of
     asked += _drop(pipeline, memory)
     _serve(pipeline, store)
     pipeline.collect()

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from bento_selfheal.config.settings import Settings
+from bento_selfheal.core.text import counted
 from bento_selfheal.serving.answering.batching import Batching
 from bento_selfheal.serving.answering.computing import Computed, Computing
 from bento_selfheal.serving.answering.gathering import Gathering
@@ -73,11 +74,11 @@ class Dispatcher:
         self.threads = threads_of_heavy(settings, cores) if self.heavy else light
         torch.set_num_threads(self.threads)
         log.info(
-            "the model is %s: requests %s; %d threads a call",
+            "the model is %s: requests %s; %s a call",
             "heavy" if self.heavy else "light",
             "are computed in batches, in a thread of their own" if self.heavy
             else f"of up to {self._rows_in_loop} rows are computed at once",
-            self.threads,
+            counted(self.threads, "thread"),
         )  # fmt: skip
 
     async def answer(self, rows: Rows, keys: bytes = b"") -> Answer:

@@ -88,7 +88,7 @@ class ByToken:
         if not need & caller.roles:
             roles = " or ".join(sorted(need))
             return Refusal(
-                403, f"the token {caller.name!r} may not {roles}",
+                403, f"the token {caller.name!r} has not the role {roles}",
                 {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{roles}"'},
             )  # fmt: skip
         ASKED_BY.set(caller.name)

@@ -33,7 +33,8 @@ from bento_selfheal.store.schema import put_meta
 log = logging.getLogger(__name__)
 
 REBUILD = "rebuild"
-"""The fact that says up to which places of the logs the runner's state is built anew."""
+"""The fact that says up to which places of the logs the runner's state is built anew, and which
+commands it had followed."""
 ERASED = "erased"
 """The fact that says when the newest erasure was, in seconds since the epoch."""
 SERVED = "what served may have been trained on a row that was erased"
@@ -174,13 +175,15 @@ def _serve_another(
 
 def _begin_anew(c: Connection, now: float) -> None:
     """Void the runner's checkpoint and lease: whoever leads next builds its state from the logs."""
-    predictions, labels = (
-        c.execute(newest_place(log)).scalar_one() for log in (t.predictions, t.feedback)
+    predictions, labels, commands = (
+        c.execute(newest_place(log)).scalar_one() for log in (t.predictions, t.feedback, t.commands)
     )
-    put_meta(c, REBUILD, json.dumps({"predictions": predictions, "labels": labels}))
-    put_meta(c, ERASED, repr(now))
     r = t.runner.c
     shown = c.execute(select(r.status)).scalar() or {}
+    followed = shown.get("cursors", {}).get("commands", commands)
+    upto = {"predictions": predictions, "labels": labels, "commands": followed}
+    put_meta(c, REBUILD, json.dumps(upto))
+    put_meta(c, ERASED, repr(now))
     fenced = {"state": None, "owner": "", "until": 0.0, "token": r.token + 1}
     # The newest error of a row that was set aside may tell its values.
     status = {**shown, "rebuilding": True, "rows_trouble": "", "trouble": ""}

@@ -18,6 +18,7 @@ def test_settings_by_their_names() -> None:
     assert (settings.unreported.label, settings.unreported.days) == (0, 30.0)
     assert label_settings("no, maybe,12h", None, None, None)["unreported"]["class"] == "no, maybe"
     assert Settings(**label_settings(None, "capacity", 0.1, 0.02)).review_explored == 0.02
+    assert Settings(**label_settings(None, "queue", None, None, 200)).review_budget == 200
     with pytest.raises(SettingsError, match="'30d' is not CLASS,AGE"):
         label_settings("30d", None, None, None)
 

@@ -155,7 +155,7 @@ def test_status_without_figures() -> None:
     said = out.getvalue()
     assert "no feature is watched yet, 1 conflict of 5" in said
     assert "not known: no batch of labels is complete yet" in said
-    assert "none yet of 1 row" in said
+    assert "none yet; 1 row predicted, 0 waiting, 0 unmatched" in said
     assert "0 promotions, 1 rollback " in said
     assert " - " not in said
 

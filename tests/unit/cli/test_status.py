@@ -61,4 +61,14 @@ def test_feeds(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
         entry.main()
     printed = capsys.readouterr().out
     assert "1,200 rows, 1,100 accepted, 4 not kept" in printed
-    assert "no such folder" in printed
+    assert "feed night  no such folder" in printed
+
+
+def test_rebuilding(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """After an erasure `status` says that what was learned is built anew, until it is."""
+    monkeypatch.setattr(Client, "status", lambda _: {**CALM, "rebuilding": True})
+    monkeypatch.setattr("sys.argv", ["bento-selfheal", "status", "--check"])
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert ended.value.code == 0
+    assert "builds what was learned anew" in capsys.readouterr().out

@@ -121,6 +121,15 @@ def test_bentoml_shows_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+def test_settings_that_do_not_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is wrong with two settings at once is said without one's name or value."""
+    monkeypatch.setenv("SELFHEAL_REVIEW", "queue")
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert str(refused.value).startswith("review='queue' needs review_budget: how many rows people")
+    assert "table" not in str(refused.value)
+
+
 def test_wrong_file(tmp_path: Path) -> None:
     """An unknown name in the file is refused by name."""
     (tmp_path / "selfheal.toml").write_text("wrokers = 2\n")

@@ -344,6 +344,24 @@ def test_controls_outlive_it(services: Services) -> None:
     assert [e.kind for e in service.store.events()][-1] == "rebuilt"
 
 
+def test_commands_meanwhile_are_told(services: Services) -> None:
+    """What operators ask for while the state is built anew is an event, as at any time, and what
+    they had asked for before is none again."""
+    service = services("one")
+    play(service, *few())
+    service.worker.operations.command("observe", "ana")
+    service.step()
+    service.store.erase(key=hash_of("k31"), by="ana")
+    service.worker.operations.forget("liar", "bob")
+    service.worker.operations.command("pause", "bob")
+    service.store.erase(key=hash_of("k32"), by="ana")
+    service.step()
+    told = [(e.kind, e.detail.get("by")) for e in service.store.events()]
+    assert told[-3:] == [("rebuilt", None), ("quarantine", "bob"), ("pause", "bob")]
+    assert told.count(("observe", "ana")) == 1
+    assert service.store.status()["paused"]
+
+
 def test_unknown(services: Services) -> None:
     """A key that nothing is kept of changes nothing."""
     service = services("one")

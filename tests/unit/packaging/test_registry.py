@@ -412,14 +412,17 @@ def test_signed_later(package: Package, shelf: AdapterStore | None) -> None:
         after.sign(snapshot.tag, "ab" * 32)
 
 
-def test_prune(package: Package) -> None:
+def test_prune(package: Package, caplog: pytest.LogCaptureFixture) -> None:
     """A replica drops old copies of what is kept no more, and nothing else."""
     registry = Registry(package, "f2f2f2", AdapterStore())
     kept, gone, young = (saved(registry, version) for version in (3, 4, 5))
     for old in (kept, gone):
         folder = file_of(old).parent
         os.utime(folder, (1.0, 1.0))
+    vanished = file_of(gone).parent.with_name("f2f2f2-000006-post-heal")
+    vanished.symlink_to("nowhere")  # as one that another process removes meanwhile
     registry.prune({kept.tag})
+    assert caplog.messages == []
     assert {s.tag for s in (kept, gone, young) if (file_exists(s.tag))} == {kept.tag, young.tag}
 
 

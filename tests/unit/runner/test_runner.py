@@ -142,7 +142,7 @@ def test_first_heal_is_shown_whole(
     runner.step()
     assert shown[0]["state"] == "HEALING"
     assert shown[0]["serving"]["version"] == 1
-    assert shown[0]["cursors"] == {"predictions": 0, "feedback": 0}
+    assert shown[0]["cursors"] == {"predictions": 0, "feedback": 0, "commands": 0}
 
 
 def test_one_leads(store: SqlStore, worker: Worker, make: Callable[..., Runner]) -> None:

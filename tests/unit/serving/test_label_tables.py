@@ -90,12 +90,12 @@ def test_bad_rows(taker: LabelTaker, worker: Worker, kind: str) -> None:
     others told by their numbers."""
     table = {"key": ["a", "", "c", "d"], "label": ["1", "1", "maybe", "0"]}
     status, answer = send(taker, kind, BODIES[kind](table))
-    assert (status, answer["detail"][0]["loc"]) == (400, ["items", 1])
+    assert (status, answer["detail"][0]["loc"]) == (400, ["items", 1, "key"])
     assert kept(worker) == []
     status, answer = send(taker, kind, BODIES[kind](table), **{BAD_ROWS_HEADER: REPORT})
     assert (status, answer["accepted"]) == (200, 2)
     assert answer["rejected"] == [
-        {"item": 1, "reason": "give one of prediction_id, key and features"},
+        {"item": 1, "reason": "key: it is empty"},
         {"item": 2, "reason": "label: 'maybe' is not a class; classes are 0, 1"},
     ]
 

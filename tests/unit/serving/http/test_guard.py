@@ -97,7 +97,7 @@ def test_roles(prefix: str, path: str, need: frozenset[Role]) -> None:
             assert response.text == f"{role}-desk:0"
         else:
             assert response.status_code == 403
-            assert f"may not {' or '.join(sorted(need))}" in response.json()["error"]
+            assert f"has not the role {' or '.join(sorted(need))}" in response.json()["error"]
             assert "insufficient_scope" in response.headers["WWW-Authenticate"]
     alone = ask(app, "GET", prefix + path)
     assert alone.status_code == (401 if need else 200)
