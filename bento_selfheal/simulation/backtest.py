@@ -17,6 +17,7 @@ from bento_selfheal.config.settings import Settings
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.decision import THRESHOLD, decide_classes
 from bento_selfheal.core.labels import name_of_new
+from bento_selfheal.core.log.erased import is_erased
 from bento_selfheal.core.records import (
     Event,
     FeedbackRecord,
@@ -168,6 +169,8 @@ class Backtest:
                     feedback_from = entry.seq
                     self._waiting.label(entry)
                     answered = asked.get(entry.request)
+                    if answered is not None and is_erased(answered[0], entry.row):
+                        continue
                     if not self.parts.batches.maturity.keeps_back(entry, answered and answered[0]):
                         self._count(entry, answered[1] if answered else None, counted)
                     self.pipeline.consume(entry, answered[0] if answered else None)

@@ -31,6 +31,7 @@ from bento_selfheal.core.records import FeedbackOutcome, FeedbackRecord, Phase, 
 from bento_selfheal.packaging.model_store import bentoml_home, model_folder
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.runner.erasure.leftovers import Leftovers
+from bento_selfheal.simulation.backtest import Backtest
 
 REQUEST = 5
 NEEDLE = (7.1234567e-3, -8.7654321e-3, 3.1415927e-3)
@@ -388,6 +389,19 @@ def test_leaves_no_bytes(services: Services, home: Path) -> None:
     service.step()
     assert list(holders(needles, *folders)) == []
     assert not any(path.exists() for path in old) or service.store.status()["retrain"]
+
+
+def test_a_backtest_of_the_log(services: Services) -> None:
+    """A label that comes for an erased row by its id counts in no figure of a backtest either."""
+    service = services("one")
+    rows, _ = few()
+    asked = service.ask(rows[:3], [], BEGAN)
+    service.write([FeedbackRecord(asked.request, n, 1, BEGAN + 1) for n in (0, 1)])
+    assert service.store.erase(place=(asked.request, 1), by="ana") is not None
+    service.write([FeedbackRecord(asked.request, n, 1, BEGAN + 2) for n in (1, 2)])
+    run = Backtest(service.worker.package, service.settings)
+    run.replay(service.store, 0, 0)
+    assert run.labelled == 2
 
 
 def test_the_review_queue(services: Services) -> None:
