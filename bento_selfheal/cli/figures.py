@@ -108,6 +108,18 @@ def new_classes(counts: dict[str, int]) -> str:
     return f"not in the figures: {total} {words} of classes that were not trained on: {named}"
 
 
+def of_labels(result: Mapping[str, Any]) -> list[str]:
+    """What is to be known of the labels that a backtest had: which count, and what they prove."""
+    lines = [new_classes(result.get("new_classes", {}))]
+    if waits := result.get("unreported"):
+        lines.append(f"unreported: {matured(waits)}")
+    if known := result.get("review"):
+        lines.append(f"review: {known}")
+    if reason := result.get("one_sided"):
+        lines.append(f"one-sided labels, of which nothing is learned: {reason}")
+    return [line for line in lines if line]
+
+
 def matured(waits: Mapping[str, Any]) -> str:
     """Which rows count where one class is never reported, and how old they are."""
     age = waits["age_seconds"]

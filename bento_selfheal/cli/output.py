@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from bento_selfheal.cli.figures import caught, matured, new_classes, print_figures, runner_state
+from bento_selfheal.cli.figures import caught, matured, of_labels, print_figures, runner_state
 from bento_selfheal.cli.terminal import add_row, literal, say
 from bento_selfheal.cli.told import told
 from bento_selfheal.core.text import counted
@@ -63,8 +63,8 @@ def print_backtest(result: dict[str, Any], console: Console) -> None:
         f"{result['seconds']:.1f} s",
     )
     say(console, caught(result["frozen"], result["champion"], "rows to find"), "bold")
-    if left_out := new_classes(result.get("new_classes", {})):
-        say(console, left_out)
+    for line in of_labels(result):
+        say(console, line)
     for rule in result.get("rules", []):
         say(
             console,

@@ -254,12 +254,9 @@ class Backtest:
         return np.concatenate(self._answers[name])[self._counts()]
 
     def _keep(
-        self,
-        hidden: Tensor,
-        labels: NDArray[np.int64],
-        shadow: NDArray[np.float32],
+        self, hidden: Tensor, labels: NDArray[np.int64], shadow: NDArray[np.float32],
         asked: PredictionRecord,
-    ) -> None:
+    ) -> None:  # fmt: skip
         challenger = decide_probabilities(self.parts.line.challenger.answers, hidden, frozen=shadow)
         answers = shadow, asked.probabilities, challenger, labels, self._in_force(len(labels))
         for kept, answer in zip(self._answers.values(), answers, strict=True):

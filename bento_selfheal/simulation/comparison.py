@@ -121,7 +121,12 @@ def _backtest(run: Run, settings: Settings) -> tuple[Backtest, dict[str, Any]]:
     made = run(settings)
     lift = batch_interval(_batches(made.correct("champion") - made.correct("frozen")))
     scoreboard = made.pipeline.parts.scoreboard
-    rules = scoreboard.rules.status()
+    rules, status = scoreboard.rules.status(), made.pipeline.status()
+    labels = {
+        "one_sided": status["one_sided"]["reason"],
+        "unreported": status["unreported"],
+        "review": status["review"]["known"] if settings.review != "all" else "",
+    }
     return made, {
         **made.figures(),
         "majority": made.majority,
@@ -130,6 +135,7 @@ def _backtest(run: Run, settings: Settings) -> tuple[Backtest, dict[str, Any]]:
         "rollbacks": scoreboard.counts.rollbacks,
         **({"rules": rules} if rules else {}),
         **({"new_classes": made.new_classes} if made.new_classes else {}),
+        **{name: told for name, told in labels.items() if told},
         "seconds": time.perf_counter() - started,
     }
 

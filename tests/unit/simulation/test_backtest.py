@@ -160,3 +160,14 @@ def test_a_class_that_nobody_trained_on(file: Path, tmp_path: Path) -> None:
     out = io.StringIO()
     print_backtest(result, Console(file=out, width=200))
     assert "141 labels of classes that were not trained on: late 141" in out.getvalue()
+
+
+def test_labels_that_prove_nothing(file: Path) -> None:
+    """Where labels come of one class only, or for rows that are looked at alone, the result says
+    that this is why nothing was learned and promoted."""
+    shown = run(str(file), "--label", "answer", "--json", "--only", "yes", "--review", "flagged")
+    assert shown.returncode == 0, shown.stderr
+    out = io.StringIO()
+    print_backtest(json.loads(shown.stdout), Console(file=out, width=500))
+    assert "one-sided labels, of which nothing is learned: only class yes is" in out.getvalue()
+    assert "review: figures speak only for rows that are looked at" in out.getvalue()
