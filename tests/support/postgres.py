@@ -50,9 +50,7 @@ class Postgres:
         folder.mkdir(parents=True)
         if self._as:
             shutil.chown(folder, "postgres", "postgres")
-            for parent in folder.parents:  # pytest's folders are for their owner alone
-                if os.stat(parent).st_uid == os.getuid() and parent != Path("/"):
-                    parent.chmod(parent.stat().st_mode | 0o011)
+            self._let_in()
         data = folder / "data"
         command = [str(self._bin / "initdb"), "-D", str(data), "-A", "trust", "-U", "postgres"]
         subprocess.run([*self._as, *command, "--no-sync"], check=True, capture_output=True)
@@ -71,10 +69,18 @@ class Postgres:
 
     def start(self) -> None:
         """Start it, again where it was stopped, and wait until it answers."""
+        if self._as:
+            self._let_in()
         with (self._folder / "log").open("ab") as out:
             self._process = subprocess.Popen(self._command, stdout=out, stderr=out)
         ready = [str(self._bin / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         wait_for(lambda: subprocess.run(ready).returncode == 0, "PostgreSQL answers")
+
+    def _let_in(self) -> None:
+        """Let it reach its folder: pytest's are for their owner alone, again whenever pytest starts."""
+        for parent in self._folder.parents:
+            if os.stat(parent).st_uid == os.getuid() and parent != Path("/"):
+                parent.chmod(parent.stat().st_mode | 0o011)
 
     def stop(self) -> None:
         """End it at once: clients lose their connections."""
