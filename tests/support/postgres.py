@@ -77,7 +77,7 @@ class Postgres:
         wait_for(lambda: subprocess.run(ready).returncode == 0, "PostgreSQL answers")
 
     def _let_in(self) -> None:
-        """Let it reach its folder: pytest's are for their owner alone, again whenever pytest starts."""
+        """Let it reach its folder: pytest closes those above to all others whenever it starts."""
         for parent in self._folder.parents:
             if os.stat(parent).st_uid == os.getuid() and parent != Path("/"):
                 parent.chmod(parent.stat().st_mode | 0o011)
