@@ -13,6 +13,8 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import requests
 import schemathesis
@@ -78,7 +80,22 @@ def server(
     """One worker, whose memory is looked at."""
     folder = tmp_path_factory.mktemp("fuzz")
     with served(home, package, folder, workers=1, log_megabytes=20) as server:
+        _send_a_table_of_each_kind(server)
         yield server
+
+
+def _send_a_table_of_each_kind(server: ServedService) -> None:
+    """Have it load the libraries that it loads when it needs them: that is no leak."""
+    parquet = io.BytesIO()
+    pq.write_table(pa.table({"key": ["nobody"], "label": [1]}), parquet)
+    for kind, body in (
+        ("text/csv", b"key,label\nnobody,1\n"),
+        ("application/vnd.apache.parquet", parquet.getvalue()),
+    ):
+        answer = httpx.post(
+            f"{server.url}/feedback", content=body, headers={"content-type": kind}, timeout=30
+        )
+        answer.raise_for_status()
 
 
 @pytest.fixture
