@@ -17,7 +17,7 @@ class ReviewSettings(Group):
     """Which rows' labels will be asked for. `all`: every row's. `flagged`: those of rows that are
     flagged. `capacity`: those of the most suspicious rows, `review_share` of all. Answers say for
     each row whether its label is asked for. `queue`: those that tell most, `review_budget` a day,
-    which `GET /review` hands out. Figures, training and the gate weigh by each row's chance."""
+    which `GET /review` hands out. Figures and the gate weigh by each row's chance."""
     review_share: Annotated[Float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.05
     """Share of the rows that `review=capacity` asks for."""
     review_explored: Explored = 0.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-DAY = 86_400.0
+from bento_selfheal.core.review.asked_row import DAY
+
 FIRST_SECONDS = 3600.0
 """What the first rows are taken to have come in, at least: nobody knows yet how the day goes on."""
 
