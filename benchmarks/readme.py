@@ -469,6 +469,12 @@ def labels_table(results: dict[str, Any]) -> str:
     if "labels" in results:
         rate = results["labels"]["labels_a_second"]
         rows.append(f"| durable labels/s by key, SQLite | at least 15,000 | {rate:,} |")
+    if "bulk" in results:
+        seen = results["bulk"]
+        rows.append(
+            f"| seconds to label and join a file of {seen['rows']:,} rows | at most 60 "
+            f"| {seen['seconds']:.0f} (the runner peaks at {seen['peak_megabytes']['runner']} MB) |"
+        )
     if "unreported" in results:
         seen = results["unreported"]
         both = (seen[name]["average_precision"] for name in ("positives_only", "all_labels"))
