@@ -40,7 +40,9 @@ class NewestRows:
     def add(self, batch: LabelledBatch, threshold: float) -> None:
         """Take newly labelled rows, decided at the threshold in force."""
         weights = batch.reviewed.weights
-        own = np.ones(len(batch.labels)) if weights is None else np.asarray(weights, dtype=np.float64)
+        own = (
+            np.ones(len(batch.labels)) if weights is None else np.asarray(weights, dtype=np.float64)
+        )
         looked_at = own > 0
         if not looked_at.any():
             return
