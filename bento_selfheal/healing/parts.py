@@ -15,7 +15,6 @@ from bento_selfheal.healing.champion.rollback import RollbackWatch
 from bento_selfheal.healing.champion.snapshots import Seen, SnapshotHistory, SnapshotStore
 from bento_selfheal.healing.controls import Controls, Cursors
 from bento_selfheal.healing.drift.watch import DriftWatch
-from bento_selfheal.healing.evidence.newest_rows import NewestRows
 from bento_selfheal.healing.evidence.one_sided import OneSided
 from bento_selfheal.healing.evidence.retrain import RetrainAdvice
 from bento_selfheal.healing.evidence.rule_record import RuleRecord
@@ -53,7 +52,6 @@ class Parts:
     drift: DriftWatch
     batches: LabelBatches
     one_sided: OneSided
-    newest: NewestRows
     buffer: Buffer
     history: SnapshotHistory
     lineage: Lineage
@@ -89,7 +87,6 @@ class Parts:
             "drift": self.drift,
             "batches": self.batches,
             "one_sided": self.one_sided,
-            "newest": self.newest,
             "buffer": self.buffer,
             "history": self.history,
             "lineage": self.lineage,
@@ -134,7 +131,6 @@ def make_parts(
         drift=drift,
         batches=LabelBatches(package, settings),
         one_sided=OneSided(package, settings.unreported),
-        newest=NewestRows(),
         buffer=buffer,
         history=history,
         lineage=lineage,

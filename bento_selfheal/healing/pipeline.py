@@ -239,11 +239,10 @@ class Pipeline:
     def _score(self, batch: LabelledBatch) -> None:
         p = self.parts
         p.history.measure_served(batch, p.policy.point.threshold)
-        p.newest.add(batch, p.policy.point.threshold)
         served = p.policy.score(batch.served, batch.labels, batch.reviewed.weights)
         p.scoreboard.score(
             batch, served, batch.answers(p.line.challenger.answers),
-            batch.answers(p.lineage.champion), p.controls.thresholds,
+            batch.answers(p.lineage.champion), p.controls.thresholds, p.policy.point.threshold,
         )  # fmt: skip
         wrong = decide_classes(batch.served, p.policy.point.threshold) != batch.labels
         if served.rows:

@@ -10,7 +10,7 @@ from bento_selfheal.scoring.auc import FEWEST
 
 
 def ranking(
-    probabilities: Numbers, labels: Numbers, weights: NDArray[np.float64]
+    probabilities: Numbers, labels: NDArray[np.generic], weights: NDArray[np.float64]
 ) -> tuple[float, float] | None:
     """AUC and average precision; of many classes their means over each against the others.
 

@@ -144,7 +144,7 @@ class NewestRows:
         """As tensors, for the checkpoint; nothing before the first row."""
         if self._served is None:
             return {}
-        kept = {
+        kept: dict[str, NDArray[Any]] = {
             "served": self._served, "frozen": self._frozen, "decided": self._decided,
             "labels": self._labels, "weights": self._weights,
         }  # fmt: skip
