@@ -242,7 +242,7 @@ class Pipeline:
         served = p.policy.score(batch.served, batch.labels, batch.reviewed.weights)
         p.scoreboard.score(
             batch, served, batch.answers(p.line.challenger.answers),
-            batch.answers(p.lineage.champion), p.controls.thresholds,
+            batch.answers(p.lineage.champion), p.controls.thresholds, p.policy.point.threshold,
         )  # fmt: skip
         wrong = decide_classes(batch.served, p.policy.point.threshold) != batch.labels
         if served.rows:

@@ -23,6 +23,7 @@ def status_of(p: Parts) -> dict[str, Any]:
         "new_classes": p.batches.new_classes.status(),
         "unreported": p.batches.maturity.status(),
         "review": _review(p),
+        "newest": p.scoreboard.newest.status(),
         "cursors": {
             "predictions": p.cursors.predictions,
             "feedback": p.cursors.feedback,

@@ -164,6 +164,20 @@ METRICS = (
            "over labelled batches", ("lift", "mean")),
     Metric("selfheal.lift.low", "1", "Lower end of its 95 % interval", ("lift", "low")),
     Metric("selfheal.lift.high", "1", "Upper end of its 95 % interval", ("lift", "high")),
+    Metric("selfheal.champion.auc", "1", "AUC of what was served, newest 2,000 labelled rows "
+           "(1,000 of more than two classes)", ("newest", "ranking", "served", "auc")),
+    Metric("selfheal.champion.average_precision", "1", "Average precision on the same rows",
+           ("newest", "ranking", "served", "average_precision")),
+    Metric("selfheal.shadow.auc", "1", "AUC of the baseline on the same rows",
+           ("newest", "ranking", "frozen", "auc")),
+    Metric("selfheal.shadow.average_precision", "1", "Average precision of the baseline there",
+           ("newest", "ranking", "frozen", "average_precision")),
+    Metric("selfheal.champion.recall", "1", "Share of the second class that the alarms in force "
+           "caught, same rows", ("newest", "alarms", "recall")),
+    Metric("selfheal.shadow.recall", "1", "Share that as many alarms by the baseline would have "
+           "caught", ("newest", "alarms", "frozen_recall")),
+    Metric("selfheal.alarms", "1", "Share of these rows for which an alarm was raised",
+           ("newest", "alarms", "share")),
     Metric("selfheal.label.delay", "s", "Mean time from prediction to label, newest labelled batch",
            ("labels", "delay_seconds")),
     Metric("selfheal.label.waiting", "{label}", "Labels whose prediction has not been read yet",
