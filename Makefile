@@ -88,5 +88,8 @@ bench-labels: $(STAMP)  ## measure what own keys cost, and labels of one class o
 	$(BIN)/python benchmarks/labels.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/review.py
 
+bench-operate: $(STAMP)  ## measure what daily use costs; writes benchmarks/results/operate.json (minutes)
+	$(BIN)/python benchmarks/operate.py
+
 clean:  ## remove .venv and the caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

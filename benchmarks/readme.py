@@ -528,7 +528,20 @@ def queue_table(results: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+def operate_table(results: dict[str, Any]) -> str:
+    """What daily use costs, beside its baselines."""
+    rows = ["| measured in one run | target | measured |", "|---|---|---|"]
+    if seen := results.get("async client"):
+        rows.append(
+            "| requests/s of `AsyncClient`, 64 at once, relative to aiohttp alone "
+            f"| at least {seen['asked']} | {seen['ratio']:.2f} "
+            f"({seen['requests_a_second']:,} and {seen['aiohttp']:,}) |"
+        )
+    return "\n".join(rows)
+
+
 TABLES = {
+    "operate": {"operate": operate_table},
     "labels": {"labels": labels_table, "review": review_table, "queue": queue_table},
     "inputs": {
         "inputs": inputs_table,
