@@ -297,6 +297,9 @@ const TELLS = {
   drifting: (d) => `drifting: ${d.reason}`,
   change: (d) => `change seen by ${(d.detectors ?? []).join(", ")}`,
   undecided: (d) => `snapshot ${d.version}'s trial ended undecided after ${d.rows} labels`,
+  segment_held_back: (d) => `left out of healing: ${d.reason}`,
+  segment_released: (d) => `healed again: ${d.reason}`,
+  segment_rolled_back: (d) => `snapshot ${d.version} serves instead of ${d.from}: ${d.reason}`,
   promotion_withheld: (d) => `snapshot ${d.version} is not promoted: ${d.reason}`,
   quarantine: (d) => `source ${d.source} quarantined, ${d.rows} rows forgotten: ${d.reason}`,
   release: (d) => d.quarantined ? `source ${d.source} released` : `source ${d.source} was not quarantined: nothing to release`,
@@ -368,6 +371,20 @@ function drawRules(rules) {
     return row;
   });
   at("rules").tBodies[0].replaceChildren(...(rows.length ? rows : [nothing("The package has no rules.", 4)]));
+}
+
+function drawSegments(segments) {
+  const points = (value) => `${value >= 0 ? "+" : "−"}${Math.abs(100 * value).toFixed(1)}`;
+  const share = (value) => (value == null ? "–" : number(value));
+  at("segments-card").hidden = !segments.length;
+  const rows = segments.map((s) => {
+    const row = make("tr", make("td", s.segment, "wrap"));
+    const lift = s.lift && s.labels > 1 ? `${points(s.lift.mean)} [${points(s.lift.low)}, ${points(s.lift.high)}]` : "–";
+    for (const cell of [String(s.rows), String(s.labels), share(s.frozen), share(s.served), lift, s.drift == null ? "–" : `${s.drift.toFixed(1)} σ`]) row.append(make("td", cell, "number"));
+    row.append(make("td", s.verdict, s.left_out ? "wrap warn" : ""));
+    return row;
+  });
+  at("segments").tBodies[0].replaceChildren(...rows);
 }
 
 function nothing(words, width) {

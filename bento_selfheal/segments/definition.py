@@ -144,9 +144,7 @@ def _sizes(settings: Sequence[Segment], each: Sequence[Named]) -> list[tuple[str
     return [(f"column {name!r}", of[name]) for name in dict.fromkeys(columns)]
 
 
-def _named(
-    one: Segment, usable: dict[str, Column], features: Sequence[str]
-) -> Iterator[Named]:
+def _named(one: Segment, usable: dict[str, Column], features: Sequence[str]) -> Iterator[Named]:
     if one.rule is not None:
         yield _by_rule(one, usable)
         return
@@ -217,6 +215,7 @@ def _by_rule(one: Segment, usable: dict[str, Column]) -> Named:
         Segments([Named(text, rules)], list(usable), list(usable.values()))
     except (SettingsError, ValueError) as error:
         why = str(error).removeprefix("--rule: ").replace("'feature < value -> class'", FORM)
+        why = "a segment names no class" if "is not a class" in why else why
         raise SettingsError(f"segments: rule {text!r}: {why}") from error
     return Named(one.name or rule.condition, rules)
 

@@ -45,9 +45,7 @@ class Shift:
         self.rows = self.rows * fade + len(members)
         self.squares = self.squares * fade**2 + len(members)
 
-    def _count(
-        self, members: NDArray[np.bool_], decided: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
+    def _count(self, members: NDArray[np.bool_], decided: NDArray[np.int64]) -> NDArray[np.float64]:
         each = np.eye(self._classes)[decided]
         return np.asarray(members.T.astype(np.float64) @ each)
 
@@ -88,6 +86,11 @@ class Shift:
     def state(self) -> dict[str, Any]:
         """As JSON values, for the checkpoint."""
         return {"rows": self.rows, "squares": self.squares, "counts": self.counts.tolist()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `state` gave."""
+        self.rows, self.squares = state["rows"], state["squares"]
+        self.counts = np.asarray(state["counts"])
 
 
 def _errors(
