@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from bento_selfheal.healing.evidence.gate import Gate
 from bento_selfheal.healing.segments.harm import SegmentGuard
 
-RUNS, LABELS, BATCH, SEGMENTS, HARMED = 200, 100_000, 25, 50, 7
+RUNS, LABELS, BATCH, SEGMENTS, HARMED = 200, 100_000, 500, 50, 7
 ALPHA = 0.05
 GAIN, LOSS = (0.09, 0.03), (0.03, 0.08)
 """Chances that the challenger decides right what was wrong, and wrong what was right."""

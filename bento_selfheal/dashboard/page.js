@@ -172,6 +172,7 @@ function draw() {
   drawEvents();
   drawSources(s.sources ?? {});
   drawRules(s.rules ?? []);
+  drawSegments(s.segments ?? []);
   charts.show(now.measurements, now.events, s.signals ?? {});
   at("model").textContent = s.model ?? "";
   at("worker").textContent = `worker ${s.worker.pid} serves snapshot ${s.worker.serving_version}`;

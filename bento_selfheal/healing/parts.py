@@ -144,7 +144,12 @@ def make_parts(
         policy=ThresholdPolicy(package.binary, journal),
         line=ChallengerLine(package, settings, lineage),
         rollback=RollbackWatch(
-            settings, controls, journal, lineage, history, buffer,
+            settings,
+            controls,
+            journal,
+            lineage,
+            history,
+            buffer,
             SegmentWatch(package, settings, lineage),
         ),
     )

@@ -57,7 +57,7 @@ LAYERS: dict[str, set[str]] = {
     "dashboard": set(),
     "deployment": {
         "config", "core", "errors", "healing", "image", "inputs", "packaging", "packaging.package",
-        "store", "telemetry",
+        "segments", "store", "telemetry",
     },
     "serving": {
         "config", "core", "dashboard", "deployment", "embedding", "errors", "estimators", "image",
