@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -196,8 +197,7 @@ def _by_range(column: Column, bounds: tuple[float, ...]) -> list[tuple[Rule, ...
         )
     low, high = (_rule(column, "<", bounds[0]),), (_rule(column, ">=", bounds[-1]),)
     between = [
-        (_rule(column, ">=", a), _rule(column, "<", b))
-        for a, b in zip(bounds, bounds[1:], strict=False)
+        (_rule(column, ">=", a), _rule(column, "<", b)) for a, b in itertools.pairwise(bounds)
     ]
     return [low, *between, high]
 
