@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bento_selfheal.healing.evidence.e_process import EProcess
 
-MARGIN = 0.02
+MARGIN = 0.01
 """Points of accuracy that a segment may lose before anything is done about it."""
 MEMORY = 2000.0
 """Labels of a segment after which one counts half for the next bet."""

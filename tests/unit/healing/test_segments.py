@@ -37,7 +37,7 @@ def test_the_guard_finds_harm_and_spares_the_others() -> None:
     """A loss of 8 points in one of 50 segments is found in nine of ten runs; a loss at the margin
     in none, and neither where the challenger is as good."""
     assert np.mean([run_guard(0.08, seed) for seed in range(40)]) >= 0.9
-    assert not any(run_guard(harm, seed) for seed in range(40) for harm in (0.0, 0.02))
+    assert not any(run_guard(harm, seed) for seed in range(40) for harm in (0.0, 0.01))
 
 
 def harmed(package: Package, monkeypatch: pytest.MonkeyPatch) -> Live:
