@@ -18,6 +18,7 @@ from bento_selfheal.config.groups import (
     Tuning,
 )
 from bento_selfheal.config.review import ReviewSettings
+from bento_selfheal.config.segments import SegmentSettings
 from bento_selfheal.config.thresholds import Thresholds
 
 PAGE = Path(__file__).parent / "settings.md"
@@ -27,6 +28,7 @@ GROUPS = (
     LabelSettings,
     FeedSettings,
     ReviewSettings,
+    SegmentSettings,
     StoreSettings,
     AccessSettings,
 )

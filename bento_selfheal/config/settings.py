@@ -28,6 +28,7 @@ from bento_selfheal.config.groups import (
     Tuning,
 )
 from bento_selfheal.config.review import ReviewSettings
+from bento_selfheal.config.segments import SegmentSettings
 from bento_selfheal.config.sources import (
     GROUP,
     PREFIX,
@@ -51,6 +52,7 @@ class Settings(
     LabelSettings,
     FeedSettings,
     ReviewSettings,
+    SegmentSettings,
     StoreSettings,
     HealingSettings,
 ):

@@ -9,9 +9,10 @@ import { drawLabels } from "./labels.js";
 import { drawModels, rollBack } from "./models.js";
 import { drawOverview, many, SAYS } from "./overview.js";
 import { Review } from "./review.js";
+import { drawSegments } from "./segments.js";
 import { ask, asking, askToken, Denied } from "./service.js";
 
-const VIEWS = ["overview", "drift", "labels", "models", "events", "review"];
+const VIEWS = ["overview", "drift", "segments", "labels", "models", "events", "review"];
 const EVERY = 2000;
 const POINTS = 1000;
 const HOUR = 3600;
@@ -80,7 +81,7 @@ function alarm(message) {
 
 // -- showing ---------------------------------------------------------------------------------------
 
-const DRAW = { drift: drawDrift, labels: drawLabels, models: drawModels, events: () => events.draw() };
+const DRAW = { drift: drawDrift, segments: drawSegments, labels: drawLabels, models: drawModels, events: () => events.draw() };
 
 function draw() {
   const s = now.status, previous = now.snapshots.find((one) => one.previous);

@@ -18,6 +18,7 @@ from bento_selfheal.image import STATE, goes_with_container
 from bento_selfheal.packaging.model_store import bentoml_home
 from bento_selfheal.packaging.opening import find_device, open_package
 from bento_selfheal.packaging.package import Package
+from bento_selfheal.segments.definition import segments_of
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry.spans import Telemetry
 
@@ -31,11 +32,12 @@ def prepare(settings: Settings) -> None:
     the runner begins anew after the rows logged so far.
 
     Raises:
-        SettingsError: There is no such device.
+        SettingsError: There is no such device, or no such segment.
         StoreError: The store is out of reach.
         bentoml.exceptions.NotFound: There is no such model.
     """
     find_device(settings.device)
+    _check_segments(settings)
     _warn_of_loss(settings)
     store = open_store(settings)
     try:
@@ -43,6 +45,17 @@ def prepare(settings: Settings) -> None:
         put_in_service(settings, store, exact_tag(settings))
     finally:
         store.close()
+
+
+def _check_segments(settings: Settings) -> None:
+    """Refuse segments that the model cannot have where the service starts, and not in the runner.
+
+    Raises:
+        SettingsError: There is no such column, or too many segments.
+    """
+    if settings.segments:
+        info = open_package(exact_tag(settings)).info
+        segments_of(settings.segments, info.features, info.columns, info.hidden_columns)
 
 
 def put_in_service(settings: Settings, store: SqlStore, tag: str) -> None:

@@ -22,6 +22,7 @@ from bento_selfheal.healing.journal import Journal
 from bento_selfheal.healing.labels.batches import LabelBatches
 from bento_selfheal.healing.labels.buffer import Buffer
 from bento_selfheal.healing.scoreboard import Scoreboard
+from bento_selfheal.healing.segments.watch import SegmentWatch
 from bento_selfheal.healing.state import ShownState
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.rules import RuleSet
@@ -60,6 +61,11 @@ class Parts:
     rollback: RollbackWatch
 
     @property
+    def segments(self) -> SegmentWatch:
+        """Watches that no promotion makes a segment worse."""
+        return self.rollback.segments
+
+    @property
     def rules(self) -> RuleSet:
         """The rules in force, as far as labels have borne them out."""
         return self.scoreboard.rules.in_force
@@ -93,6 +99,7 @@ class Parts:
             "policy": self.policy,
             "line": self.line,
             "rollback": self.rollback,
+            "segments": self.segments,
         }
 
 
@@ -136,5 +143,13 @@ def make_parts(
         lineage=lineage,
         policy=ThresholdPolicy(package.binary, journal),
         line=ChallengerLine(package, settings, lineage),
-        rollback=RollbackWatch(settings, controls, journal, lineage, history, buffer),
+        rollback=RollbackWatch(
+            settings,
+            controls,
+            journal,
+            lineage,
+            history,
+            buffer,
+            SegmentWatch(package, settings, lineage),
+        ),
     )

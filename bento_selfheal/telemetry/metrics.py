@@ -73,6 +73,13 @@ def exposition(status: Mapping[str, Any]) -> str:
                     counts = metric.kind == "counter"
                     family = CounterMetricFamily if counts else GaugeMetricFamily
                     yield family(metric.prometheus, metric.description, value=value)
+            for metric in names.SEGMENT_METRICS if status.get("segments") else ():
+                counts = metric.kind == "counter"
+                family = CounterMetricFamily if counts else GaugeMetricFamily
+                each = family(metric.prometheus, metric.description, labels=[metric.label])
+                for name, value in by_segment(status, metric):
+                    each.add_metric([name], value)
+                yield each
             if "state" in status:
                 states = GaugeMetricFamily(
                     STATE_METRIC.prometheus, STATE_METRIC.description, labels=[STATE_METRIC.label]
@@ -119,6 +126,14 @@ def figure(status: Mapping[str, Any], metric: Metric) -> float | None:
     return None if value is None else float(value)
 
 
+def by_segment(status: Mapping[str, Any], metric: Metric) -> Iterable[tuple[str, float]]:
+    """The values of a metric in a status, with the segment that each is of."""
+    for one in status.get("segments") or ():
+        value = figure(one, metric)
+        if value is not None:
+            yield one["segment"], value
+
+
 def observe_status(meter: Meter | None, status: Callable[[], Mapping[str, Any]]) -> None:
     """Let OpenTelemetry read every figure of the runner's status when it collects."""
     meter = meter or NoOpMeterProvider().get_meter(SCOPE)
@@ -129,6 +144,14 @@ def observe_status(meter: Meter | None, status: Callable[[], Mapping[str, Any]])
             return [] if value is None else [Observation(value)]
 
         metric.observe(meter, read)
+
+    for metric in names.SEGMENT_METRICS:
+
+        def each(_: CallbackOptions, metric: Metric = metric) -> Iterable[Observation]:
+            told = by_segment(status(), metric)
+            return [Observation(value, {names.SEGMENT: name}) for name, value in told]
+
+        metric.observe(meter, each)
 
     def state(_: CallbackOptions) -> Iterable[Observation]:
         now = status().get("state")

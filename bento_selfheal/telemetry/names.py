@@ -59,6 +59,7 @@ LOSS = "selfheal.loss"
 EVIDENCE = "selfheal.gate"
 STATE = "selfheal.state"
 THREAD = "selfheal.thread"
+SEGMENT = "selfheal.segment"
 LINKED = "selfheal.link.trace_ids"
 STATUS_CODE = "http.response.status_code"
 
@@ -88,6 +89,7 @@ ATTRIBUTES = {
     STATUS_CODE: ("int", "HTTP status of the requests that `selfheal.refused` counts"),
     STATE: ("string", "State that a value of the metric `selfheal.state` is about"),
     THREAD: ("string", "Name of the background thread"),
+    SEGMENT: ("string", "Name of the segment, by the setting `segments`; 100 at most"),
 }  # fmt: skip
 """Attribute → type and meaning; the part in angle brackets varies."""
 
@@ -215,6 +217,27 @@ METRICS = (
 )  # fmt: skip
 """The runner's figures, as its status has them."""
 
+SEGMENT_METRICS = (
+    Metric("selfheal.segment.rows", "{row}", "Rows answered in the segment", ("rows",),
+           kind="counter", attribute=SEGMENT),
+    Metric("selfheal.segment.labels", "{label}", "Labelled rows of the segment", ("labels",),
+           kind="counter", attribute=SEGMENT),
+    Metric("selfheal.segment.accuracy", "1", "Accuracy served in the segment, all labelled rows",
+           ("served",), attribute=SEGMENT),
+    Metric("selfheal.segment.lift.mean", "1", "Accuracy served minus the baseline's in the segment",
+           ("lift", "mean"), attribute=SEGMENT),
+    Metric("selfheal.segment.lift.low", "1", "Lower end of its 95 % interval", ("lift", "low"),
+           attribute=SEGMENT),
+    Metric("selfheal.segment.lift.high", "1", "Upper end of its 95 % interval", ("lift", "high"),
+           attribute=SEGMENT),
+    Metric("selfheal.segment.drift", "{sigma}", "How far the segment's share of the rows, or the "
+           "answers in it, have moved since training", ("drift",), attribute=SEGMENT),
+    Metric("selfheal.segment.left_out", "{segment}", "1 while the segment keeps the answers of the "
+           "packaged model because healing made it worse, else 0", ("left_out",),
+           attribute=SEGMENT),
+)  # fmt: skip
+"""Figures of each segment, as `segments` in the runner's status has them."""
+
 STATE_METRIC = Metric(
     "selfheal.state", "1", "1 for the current state, 0 for all others",
     kind="updowncounter", attribute=STATE,
@@ -256,6 +279,6 @@ THREAD_FAILURES_METRIC = Metric(
 )  # fmt: skip
 
 ALL_METRICS = (
-    STATE_METRIC, *METRICS, ALIVE_METRIC, FEEDBACK_METRIC, REFUSED_METRIC, QUEUE_METRIC,
-    DROPPED_METRIC, THREAD_ALIVE_METRIC, THREAD_FAILURES_METRIC,
+    STATE_METRIC, *METRICS, *SEGMENT_METRICS, ALIVE_METRIC, FEEDBACK_METRIC, REFUSED_METRIC,
+    QUEUE_METRIC, DROPPED_METRIC, THREAD_ALIVE_METRIC, THREAD_FAILURES_METRIC,
 )  # fmt: skip

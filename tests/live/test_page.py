@@ -234,7 +234,7 @@ def test_narrow_and_dark(browser: Browser, server: ServedService, feeder: Feeder
     page = context.new_page()
     page.goto(f"{server.url}/selfheal/")
     expect(page.locator("#state")).not_to_have_text("…", timeout=SECONDS)
-    for tab in ("Drift", "Labels", "Models", "Events", "Overview"):
+    for tab in ("Drift", "Segments", "Labels", "Models", "Events", "Overview"):
         go_to(page, tab)
         wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert wide <= 0, tab
