@@ -9,13 +9,14 @@ live in ``threshold_config.json`` and are read again while the service runs.
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import click
 import pydantic_settings
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bento_selfheal.config.feeds import FeedSettings
@@ -27,6 +28,7 @@ from bento_selfheal.config.groups import (
     StoreSettings,
     Tuning,
 )
+from bento_selfheal.config.models import checked_names, each_of, model_variables, names_or_none
 from bento_selfheal.config.review import ReviewSettings
 from bento_selfheal.config.sources import (
     GROUP,
@@ -67,6 +69,34 @@ class Settings(
     tuning: Tuning = Field(default_factory=Tuning)
     """Expert settings: `SELFHEAL_TUNING__NAME`, or `name = value` below `[tuning]`."""
 
+    _name: str = PrivateAttr("")
+    _each: dict[str, Settings] = PrivateAttr(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name of the model in a service of several; empty where it is the only one."""
+        return self._name
+
+    @property
+    def each(self) -> dict[str, Settings]:
+        """The settings of every model by its name; these, without a name, where it is one."""
+        return self._each or {"": self}
+
+    def name_as(self, name: str) -> None:
+        """Let these be the settings of one of several models."""
+        self._name = name
+
+    def with_each(self, each: Mapping[str, Settings]) -> Self:
+        """The settings of a service with several models; `model` is the first of them."""
+        found = self.model_copy(update={"model": next(iter(each.values())).model})
+        found._each = dict(each)
+        return found
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _names(cls, given: Any) -> Any:
+        return checked_names(given)
+
     @model_validator(mode="before")
     @classmethod
     def _into_groups(cls, given: Any) -> Any:
@@ -92,6 +122,7 @@ class Settings(
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments come before variables, and variables before the file."""
         toml = TomlSource(settings_cls, toml_file=os.environ.get(CONFIG, FILE))
+        toml.others = names_or_none(_raw_names(toml.toml_data))
         return init_settings, EnvSource(settings_cls), toml
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
@@ -136,9 +167,51 @@ def load_settings() -> Settings:
         raise StartError(f"{os.environ.get(CONFIG) or FILE}: {cut(str(error))}") from None
 
 
+def load_model_settings() -> Settings:
+    """The settings of the one model that a command is about.
+
+    Raises:
+        SettingsError: As of `load_settings`, or there are several and none is named.
+    """
+    settings = load_settings()
+    if settings.models:
+        raise SettingsError(
+            f"models: this service has {', '.join(settings.models)}; say which one is meant, such "
+            f"as SELFHEAL_MODEL={settings.models[0]}"
+        )
+    return settings
+
+
 def _load() -> Settings:
-    check_names(Settings.model_fields)
-    file = os.environ.get(CONFIG)
-    if file and not Path(file).is_file():
-        raise SettingsError(f"{CONFIG}: there is no file {file}")
-    return Settings()
+    toml = _file()
+    try:
+        names = checked_names(_raw_names(toml))
+    except ValueError as error:
+        raise SettingsError(f"models: {error}") from None
+    check_names(Settings.model_fields, model_variables(names))
+    common = Settings()
+    if not common.models:
+        return common
+    each = each_of(common, toml, Settings)
+    if "model" not in common.model_fields_set:
+        return common.with_each(each)
+    if common.model not in each:
+        raise SettingsError(
+            f"model: {cut(repr(common.model))} is none of the models {', '.join(each)}"
+        )
+    return each[common.model]
+
+
+def _file() -> dict[str, Any]:
+    """What the file says; empty where there is none."""
+    named = os.environ.get(CONFIG)
+    if named and not Path(named).is_file():
+        raise SettingsError(f"{CONFIG}: there is no file {named}")
+    file = Path(named or FILE)
+    return tomllib.loads(file.read_text()) if file.is_file() else {}
+
+
+def _raw_names(file: Mapping[str, Any]) -> Any:
+    """Names of the models of a service with several, as they are given."""
+    variable = os.environ.get(f"{PREFIX}MODELS")
+    return file.get("models", ()) if variable is None else variable
