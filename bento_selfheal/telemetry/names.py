@@ -59,6 +59,7 @@ LOSS = "selfheal.loss"
 EVIDENCE = "selfheal.gate"
 STATE = "selfheal.state"
 THREAD = "selfheal.thread"
+MODEL = "selfheal.model"
 LINKED = "selfheal.link.trace_ids"
 STATUS_CODE = "http.response.status_code"
 
@@ -88,6 +89,8 @@ ATTRIBUTES = {
     STATUS_CODE: ("int", "HTTP status of the requests that `selfheal.refused` counts"),
     STATE: ("string", "State that a value of the metric `selfheal.state` is about"),
     THREAD: ("string", "Name of the background thread"),
+    MODEL: ("string", "Name of the model that a metric is about; only where one service serves "
+            "several. It is the label `model` on `/metrics`"),
 }  # fmt: skip
 """Attribute → type and meaning; the part in angle brackets varies."""
 
@@ -231,6 +234,10 @@ DROPPED_METRIC = Metric(
     "selfheal.dropped", "{row}", "Predictions that were not logged because the store was too slow",
     kind="counter",
 )  # fmt: skip
+SERVES_METRIC = Metric(
+    "selfheal.serves", "{model}", "1 while a worker serves the model, 0 while it cannot; only "
+    "where one service serves several", attribute=MODEL,
+)  # fmt: skip
 # Of every process: its background threads.
 THREAD_ALIVE_METRIC = Metric(
     "selfheal.thread.alive", "{thread}", "1 while a background thread runs, 0 when it is dead",
@@ -243,5 +250,5 @@ THREAD_FAILURES_METRIC = Metric(
 
 ALL_METRICS = (
     STATE_METRIC, *METRICS, ALIVE_METRIC, FEEDBACK_METRIC, REFUSED_METRIC, QUEUE_METRIC,
-    DROPPED_METRIC, THREAD_ALIVE_METRIC, THREAD_FAILURES_METRIC,
+    DROPPED_METRIC, SERVES_METRIC, THREAD_ALIVE_METRIC, THREAD_FAILURES_METRIC,
 )  # fmt: skip
