@@ -22,6 +22,7 @@ from bentoml._internal.models import ModelStore
 from bentoml.exceptions import BentoMLException
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
+from starlette._utils import get_route_path
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -43,6 +44,7 @@ __all__ = [
     "ModelStore",
     "RunnerTrafficMetricsMiddleware",
     "TimeoutMiddleware",
+    "get_route_path",
     "server_context",
 ]
 

@@ -77,9 +77,7 @@ def names_or_none(given: Any) -> tuple[str, ...]:
         return ()
 
 
-def each_of(
-    common: Settings, file: Mapping[str, Any], kind: type[Settings]
-) -> dict[str, Settings]:
+def each_of(common: Settings, file: Mapping[str, Any], kind: type[Settings]) -> dict[str, Settings]:
     """The settings of every model by its name.
 
     Args:
@@ -137,4 +135,3 @@ def _settings() -> set[str]:
     from bento_selfheal.config.settings import Settings
 
     return {*Settings.model_fields, *Tuning.model_fields}
-

@@ -36,9 +36,7 @@ class EachModel(Generic[Part]):
         Exception: Of the only model, or of the first one where none could be opened.
     """
 
-    def __init__(
-        self, each: Mapping[str, Settings], open_part: Callable[[Settings], Part]
-    ) -> None:
+    def __init__(self, each: Mapping[str, Settings], open_part: Callable[[Settings], Part]) -> None:
         self._each = each
         self._open = open_part
         self.parts: dict[str, Part] = {}

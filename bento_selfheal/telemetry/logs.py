@@ -49,7 +49,7 @@ class _OfModel(logging.Handler):
         """Hand a line on, with its model."""
         if model := MODEL.get():
             record = copy.copy(record)
-            record.msg = f"[{model}] {str(record.msg)}"
+            record.msg = f"[{model}] {record.msg!s}"
         self._handler.handle(record)
 
 

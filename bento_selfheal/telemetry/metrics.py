@@ -111,9 +111,7 @@ def with_threads(content: str, threads: Mapping[str, Iterable[ThreadState]]) -> 
         own = f',model="{model}"' if model else ""
         for metric, value in figures.items():
             labels = f'{metric.label}="{thread["name"]}"{own}'
-            samples.setdefault(metric, []).append(
-                f"{metric.prometheus}{{{labels}}} {float(value)}"
-            )
+            samples.setdefault(metric, []).append(f"{metric.prometheus}{{{labels}}} {float(value)}")
     for metric, lines in samples.items():
         head = f"# TYPE {metric.prometheus} {metric.kind}\n"
         if head not in content:
