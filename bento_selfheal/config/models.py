@@ -1,7 +1,7 @@
 """The models of a service that serves several, and the settings that each has of its own.
 
 ``SELFHEAL_MODELS=fraud,churn`` names them. A setting of one of them is ``SELFHEAL_FRAUD__NAME``, or
-a line below ``[fraud]`` in ``selfheal.toml``; what it does not set it has in common with the others.
+a line below ``[fraud]`` in ``selfheal.toml``; others it has in common with all models.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def checked_names(names: Any) -> Any:
     for name in names:
         if not NAME.fullmatch(name) or "__" in name:
             raise ValueError(
-                f"{name!r} is no name of a model: give 1 to 40 of a-z, 0-9, dots, dashes and single "
-                "underscores, with a letter or digit at both ends"
+                f"{name!r} is no name of a model: give 1 to 40 of a-z, 0-9, dots, dashes and "
+                "single underscores, with a letter or digit at both ends"
             )
         if name in PATHS or variable(name).lower() in _settings():
             raise ValueError(f"{name!r} is a path or a setting of the service; take another name")
