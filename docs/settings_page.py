@@ -17,12 +17,14 @@ from bento_selfheal.config.groups import (
     StoreSettings,
     Tuning,
 )
+from bento_selfheal.config.models import ModelsSettings
 from bento_selfheal.config.review import ReviewSettings
 from bento_selfheal.config.thresholds import Thresholds
 
 PAGE = Path(__file__).parent / "settings.md"
 GROUPS = (
     ServingSettings,
+    ModelsSettings,
     HealingSettings,
     LabelSettings,
     FeedSettings,

@@ -40,9 +40,6 @@ class ServingSettings(Group):
     model: str = "selfheal-demo:latest"
     """Tag of the packaged model in the BentoML model store. With `models`, the name of the one that
     is meant: a command is about it, and `bentoml serve` serves it alone."""
-    models: Annotated[tuple[str, ...], NoDecode] = ()
-    """Names of several models that one service serves, separated by commas, each below a path and
-    in a store of its own. See [Several models](scaling.md#several-models-in-one-service)."""
     device: Device = "cpu"
     """Where the model answers and heals: `cpu`, `cuda` or `cuda:N`."""
     workers: Annotated[Int, Field(ge=1, le=1024)] = 2

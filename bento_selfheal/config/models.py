@@ -7,20 +7,25 @@ a line below ``[fraud]`` in ``selfheal.toml``; others it has in common with all 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Annotated, Any
 
-from pydantic import ValidationError
-from pydantic._internal._utils import deep_update
+from pydantic import field_validator
+from pydantic_settings import NoDecode
 
-from bento_selfheal.config.groups import AccessSettings, Tuning, split_list
-from bento_selfheal.config.sources import GROUP, PREFIX, EnvSource, into_groups
-from bento_selfheal.config.validation import describe
-from bento_selfheal.errors import SettingsError
-
-if TYPE_CHECKING:
-    from bento_selfheal.config.settings import Settings
+from bento_selfheal.config.feeds import FeedSettings
+from bento_selfheal.config.groups import (
+    AccessSettings,
+    Group,
+    HealingSettings,
+    LabelSettings,
+    ServingSettings,
+    StoreSettings,
+    Tuning,
+    split_list,
+)
+from bento_selfheal.config.review import ReviewSettings
+from bento_selfheal.config.sources import GROUP
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,38}[a-z0-9])?")
 PATHS = {
@@ -38,6 +43,30 @@ SHARED = {
 """Settings of the whole service, which no model has of its own."""
 
 
+KNOWN = {
+    name
+    for group in (
+        ServingSettings, AccessSettings, LabelSettings, FeedSettings, ReviewSettings, StoreSettings,
+        HealingSettings, Tuning,
+    )
+    for name in group.model_fields
+}  # fmt: skip
+"""Names of all settings that a model may have of its own, or the service."""
+
+
+class ModelsSettings(Group):
+    """Several models."""
+
+    models: Annotated[tuple[str, ...], NoDecode] = ()
+    """Names of several models that one service serves, separated by commas, each below a path and
+    in a store of its own. See [Several models](scaling.md#several-models-in-one-service)."""
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _names(cls, given: Any) -> Any:
+        return checked_names(given)
+
+
 def checked_names(names: Any) -> Any:
     """The names of models, if each can be the first part of a path and of a variable.
 
@@ -53,7 +82,7 @@ def checked_names(names: Any) -> Any:
                 f"{name!r} is no name of a model: give 1 to 40 of a-z, 0-9, dots, dashes and "
                 "single underscores, with a letter or digit at both ends"
             )
-        if name in PATHS or variable(name).lower() in _settings():
+        if name in PATHS or variable(name).lower() in KNOWN:
             raise ValueError(f"{name!r} is a path or a setting of the service; take another name")
     if len({variable(name) for name in names}) < len(names):
         raise ValueError("two of the names are the same, or differ in dots, dashes and underscores")
@@ -77,61 +106,8 @@ def names_or_none(given: Any) -> tuple[str, ...]:
         return ()
 
 
-def each_of(common: Settings, file: Mapping[str, Any], kind: type[Settings]) -> dict[str, Settings]:
-    """The settings of every model by its name.
-
-    Args:
-        common: The settings of the service.
-        file: What the settings file says.
-        kind: The class of settings.
-
-    Raises:
-        SettingsError: A value does not fit, a setting is the whole service's, or two models would
-            share a store.
-    """
-    each = {name: _one(name, common, file.get(name, {}), kind) for name in common.models}
-    stores: dict[str, str] = {}
-    for name, settings in each.items():
-        store = settings.store_url or str(settings.state_dir)
-        other = stores.setdefault(store, name) if store != str(Path()) else name
-        if other != name:
-            raise SettingsError(
-                f"{other} and {name} have the same store; set SELFHEAL_{variable(name)}__STORE_URL "
-                f"or SELFHEAL_{variable(name)}__STATE_DIR to one of its own"
-            )
-    return each
-
-
-def _one(name: str, common: Settings, table: Any, kind: type[Settings]) -> Settings:
-    if not isinstance(table, Mapping):
-        raise SettingsError(f"{name}: a table of settings is needed")
-    source = EnvSource(kind, env_prefix=f"{PREFIX}{variable(name)}__")
-    given = deep_update(into_groups(table), source())
-    if shared := sorted(SHARED & given.keys()):
-        raise SettingsError(f"{name}.{shared[0]}: a setting of the whole service, not of one model")
-    if common.store_url and not {"store_url", "state_dir"} & given.keys():
-        raise SettingsError(
-            f"store_url: each model needs a store of its own; set SELFHEAL_{variable(name)}"
-            "__STORE_URL instead"
-        )
-    state = {} if common.state_dir == Path() else {"state_dir": common.state_dir / name}
-    own = {"models": (), "model": f"{name}:latest", "store_url": "", **state, **given}
-    try:
-        found = kind(**own)
-    except ValidationError as error:
-        raise SettingsError(f"{name}: {describe(error)}") from None
-    found.name_as(name)
-    return found
-
-
 def model_variables(names: Iterable[str]) -> set[str]:
     """The variables that set something of one of the models, without ``SELFHEAL_``, in small
     letters."""
-    settings = {*_settings(), *(f"{GROUP}__{name}" for name in Tuning.model_fields)}
+    settings = {*KNOWN, *(f"{GROUP}__{name}" for name in Tuning.model_fields)}
     return {f"{variable(name)}__{setting}".lower() for name in names for setting in settings}
-
-
-def _settings() -> set[str]:
-    from bento_selfheal.config.settings import Settings
-
-    return {*Settings.model_fields, *Tuning.model_fields}

@@ -16,7 +16,8 @@ from typing import Any, Self
 
 import click
 import pydantic_settings
-from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic._internal._utils import deep_update
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bento_selfheal.config.feeds import FeedSettings
@@ -28,7 +29,14 @@ from bento_selfheal.config.groups import (
     StoreSettings,
     Tuning,
 )
-from bento_selfheal.config.models import checked_names, each_of, model_variables, names_or_none
+from bento_selfheal.config.models import (
+    SHARED,
+    ModelsSettings,
+    checked_names,
+    model_variables,
+    names_or_none,
+    variable,
+)
 from bento_selfheal.config.review import ReviewSettings
 from bento_selfheal.config.sources import (
     GROUP,
@@ -55,6 +63,7 @@ class Settings(
     ReviewSettings,
     StoreSettings,
     HealingSettings,
+    ModelsSettings,
 ):
     """Everything a running service needs. Frozen while it runs."""
 
@@ -91,11 +100,6 @@ class Settings(
         found = self.model_copy(update={"model": next(iter(each.values())).model})
         found._each = dict(each)
         return found
-
-    @field_validator("models", mode="before")
-    @classmethod
-    def _names(cls, given: Any) -> Any:
-        return checked_names(given)
 
     @model_validator(mode="before")
     @classmethod
@@ -192,7 +196,7 @@ def _load() -> Settings:
     common = Settings()
     if not common.models:
         return common
-    each = each_of(common, toml, Settings)
+    each = _each_of(common, toml)
     if "model" not in common.model_fields_set:
         return common.with_each(each)
     if common.model not in each:
@@ -200,6 +204,52 @@ def _load() -> Settings:
             f"model: {cut(repr(common.model))} is none of the models {', '.join(each)}"
         )
     return each[common.model]
+
+
+def _each_of(common: Settings, file: Mapping[str, Any]) -> dict[str, Settings]:
+    """The settings of every model by its name.
+
+    Args:
+        common: The settings of the service.
+        file: What the settings file says.
+
+    Raises:
+        SettingsError: A value does not fit, a setting is the whole service's, or two models would
+            share a store.
+    """
+    each = {name: _one(name, common, file.get(name, {})) for name in common.models}
+    stores: dict[str, str] = {}
+    for name, settings in each.items():
+        store = settings.store_url or str(settings.state_dir)
+        other = stores.setdefault(store, name) if store != str(Path()) else name
+        if other != name:
+            raise SettingsError(
+                f"{other} and {name} have the same store; set SELFHEAL_{variable(name)}__STORE_URL "
+                f"or SELFHEAL_{variable(name)}__STATE_DIR to one of its own"
+            )
+    return each
+
+
+def _one(name: str, common: Settings, table: Any) -> Settings:
+    if not isinstance(table, Mapping):
+        raise SettingsError(f"{name}: a table of settings is needed")
+    source = EnvSource(Settings, env_prefix=f"{PREFIX}{variable(name)}__")
+    given = deep_update(into_groups(table), source())
+    if shared := sorted(SHARED & given.keys()):
+        raise SettingsError(f"{name}.{shared[0]}: a setting of the whole service, not of one model")
+    if common.store_url and not {"store_url", "state_dir"} & given.keys():
+        raise SettingsError(
+            f"store_url: each model needs a store of its own; set SELFHEAL_{variable(name)}"
+            "__STORE_URL instead"
+        )
+    state = {} if common.state_dir == Path() else {"state_dir": common.state_dir / name}
+    own = {"models": (), "model": f"{name}:latest", "store_url": "", **state, **given}
+    try:
+        found = Settings(**own)
+    except ValidationError as error:
+        raise SettingsError(f"{name}: {describe(error)}") from None
+    found.name_as(name)
+    return found
 
 
 def _file() -> dict[str, Any]:
