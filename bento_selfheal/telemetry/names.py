@@ -236,7 +236,7 @@ DROPPED_METRIC = Metric(
 )  # fmt: skip
 SERVES_METRIC = Metric(
     "selfheal.serves", "{model}", "1 while a worker serves the model, 0 while it cannot; only "
-    "where one service serves several", attribute=MODEL,
+    "where one service serves several, and on `/metrics` alone", attribute=MODEL,
 )  # fmt: skip
 # Of every process: its background threads.
 THREAD_ALIVE_METRIC = Metric(
