@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn.config
+from bentoml._internal.bento.bento import BentoModelInfo
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
 from bentoml.exceptions import BentoMLException
@@ -39,6 +40,7 @@ __all__ = [
     "LATE",
     "AccessLogMiddleware",
     "BentoMLContainer",
+    "BentoModelInfo",
     "ContextMiddleware",
     "HttpToolsProtocol",
     "ModelStore",

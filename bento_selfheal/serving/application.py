@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
-import bentoml.exceptions
-import bentoml.models
 import click
 from bentoml import Service
+from bentoml.exceptions import BentoMLException
+from bentoml.models import BentoModel
 from starlette.middleware.cors import CORSMiddleware
 
 from bento_selfheal.config.settings import Settings, load_settings
@@ -25,10 +25,12 @@ from bento_selfheal.errors import SettingsError, StoreError
 from bento_selfheal.image import IN_CONTAINER, keep_clean, keep_importable, replace_dead_processes
 from bento_selfheal.internals import (
     BentoMLContainer,
+    BentoModelInfo,
     answer_refusals,
     server_context,
     supervise_by_monotonic_time,
 )
+from bento_selfheal.packaging.model_store import bentoml_home
 from bento_selfheal.serving.http.access_rules import (
     ANY,
     OPEN,
@@ -68,8 +70,14 @@ class SelfHealingService(Service[Any]):
     def __attrs_post_init__(self) -> None:
         """Take along every model, where there are several; the class names one of them."""
         super().__attrs_post_init__()
-        if len(each := load_settings().each) > 1:
-            self.models[:] = [OneOfSeveral(own.model) for own in each.values()]
+        settings = load_settings()
+        if settings.models:
+            tags = dict.fromkeys(own.model for own in settings.each.values())
+            self.models[:] = [OneOfSeveral(tag) for tag in tags]
+        else:
+            self.models[:] = [
+                Packaged(one.tag) if type(one) is BentoModel else one for one in self.models
+            ]
 
     @property
     def bento(self) -> bentoml.Bento | None:
@@ -219,7 +227,27 @@ class SelfHealingService(Service[Any]):
         return ByOrigin(names=settings.open_to_all, allowed=allowed)
 
 
-class OneOfSeveral(bentoml.models.BentoModel):
+class Packaged(BentoModel):
+    """A model of a service; where it is missing, `bentoml build` says what to do."""
+
+    def to_info(self, alias: str | None = None) -> BentoModelInfo:
+        """What a bento says of the model.
+
+        Raises:
+            BentoMLException: It is not packaged.
+        """
+        try:
+            return super().to_info(alias)
+        except BentoMLException as error:
+            raise BentoMLException(
+                f"there is no packaged model {self.tag} in {bentoml_home()}. Package one first, "
+                "with `bento-selfheal package-demo`, `bento-selfheal package FILE --label COLUMN --name "
+                "NAME` or package_model() (docs/tutorial.md), and name it: "
+                "SELFHEAL_MODEL=NAME:latest bentoml build. `bentoml models list` shows what there is"
+            ) from error
+
+
+class OneOfSeveral(Packaged):
     """A model of a service with several: where it is missing, the others are served all the same.
 
     `bentoml build` still refuses to build without it.
@@ -229,7 +257,7 @@ class OneOfSeveral(bentoml.models.BentoModel):
         """The model; None where it is not there, which its part of the service reports."""
         try:
             return super().resolve(*args, **kwargs)
-        except bentoml.exceptions.BentoMLException as error:
+        except BentoMLException as error:
             log.error("the model %s is missing: %s", self.tag, error)
             return None
 
