@@ -241,9 +241,9 @@ class Packaged(BentoModel):
         except BentoMLException as error:
             raise BentoMLException(
                 f"there is no packaged model {self.tag} in {bentoml_home()}. Package one first, "
-                "with `bento-selfheal package-demo`, `bento-selfheal package FILE --label COLUMN --name "
-                "NAME` or package_model() (docs/tutorial.md), and name it: "
-                "SELFHEAL_MODEL=NAME:latest bentoml build. `bentoml models list` shows what there is"
+                "with `bento-selfheal package-demo`, `bento-selfheal package FILE --label COLUMN "
+                "--name NAME` or package_model() (docs/tutorial.md), and name it: "
+                "SELFHEAL_MODEL=NAME:latest bentoml build. `bentoml models list` lists them"
             ) from error
 
 
