@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-MODEL: ContextVar[str] = ContextVar("selfheal_model", default="")
+MODEL: ContextVar[str] = ContextVar("model", default="")
 """The model's name; empty where the service has one model only."""
 
 
