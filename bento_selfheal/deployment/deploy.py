@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.config.thresholds import Thresholds
+from bento_selfheal.core.models.current import about
 from bento_selfheal.core.records import Event, NewSnapshot, Phase, Promotion, PromotionKind
 from bento_selfheal.deployment.locations import exact_tag, open_store, registry_of, state_dir
 from bento_selfheal.errors import PromotionMoved, SettingsError
@@ -23,6 +24,25 @@ from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry.spans import Telemetry
 
 log = logging.getLogger(__name__)
+
+
+def prepare_each(settings: Settings) -> None:
+    """`prepare` for every model of a service; what fails for one leaves the others.
+
+    Raises:
+        Exception: As of `prepare`, where no model could be prepared.
+    """
+    errors: list[Exception] = []
+    for name, own in settings.each.items():
+        try:
+            with about(name):
+                prepare(own)
+        except Exception as error:
+            errors.append(error)
+            if name:
+                log.error("the model %s cannot be deployed: %s", name, error)
+    if len(errors) == len(settings.each):
+        raise errors[0]
 
 
 def prepare(settings: Settings) -> None:

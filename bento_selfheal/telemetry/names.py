@@ -60,6 +60,7 @@ EVIDENCE = "selfheal.gate"
 STATE = "selfheal.state"
 THREAD = "selfheal.thread"
 SEGMENT = "selfheal.segment"
+MODEL = "selfheal.model"
 LINKED = "selfheal.link.trace_ids"
 STATUS_CODE = "http.response.status_code"
 
@@ -90,6 +91,8 @@ ATTRIBUTES = {
     STATE: ("string", "State that a value of the metric `selfheal.state` is about"),
     THREAD: ("string", "Name of the background thread"),
     SEGMENT: ("string", "Name of the segment, by the setting `segments`; 100 at most"),
+    MODEL: ("string", "Name of the model that a metric is about; only where one service serves "
+            "several. It is the label `model` on `/metrics`"),
 }  # fmt: skip
 """Attribute → type and meaning; the part in angle brackets varies."""
 
@@ -268,6 +271,10 @@ DROPPED_METRIC = Metric(
     "selfheal.dropped", "{row}", "Predictions that were not logged because the store was too slow",
     kind="counter",
 )  # fmt: skip
+SERVES_METRIC = Metric(
+    "selfheal.serves", "{model}", "1 while a worker serves the model, 0 while it cannot; only "
+    "where one service serves several, and on `/metrics` alone", attribute=MODEL,
+)  # fmt: skip
 # Of every process: its background threads.
 THREAD_ALIVE_METRIC = Metric(
     "selfheal.thread.alive", "{thread}", "1 while a background thread runs, 0 when it is dead",
@@ -280,5 +287,5 @@ THREAD_FAILURES_METRIC = Metric(
 
 ALL_METRICS = (
     STATE_METRIC, *METRICS, *SEGMENT_METRICS, ALIVE_METRIC, FEEDBACK_METRIC, REFUSED_METRIC,
-    QUEUE_METRIC, DROPPED_METRIC, THREAD_ALIVE_METRIC, THREAD_FAILURES_METRIC,
+    QUEUE_METRIC, DROPPED_METRIC, SERVES_METRIC, THREAD_ALIVE_METRIC, THREAD_FAILURES_METRIC,
 )  # fmt: skip
