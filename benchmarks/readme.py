@@ -550,8 +550,8 @@ def proof_table(results: dict[str, Any]) -> str:
             "| labels of the segment until then, median and 90th percentile "
             f"| {_whole(seen['labels_in_segment_median'])} and "
             f"{_whole(seen['labels_in_segment_90th'])} |",
-            f"| runs without harm in which a segment is left out | {100 * seen['false_blocks']:.1f} "
-            "% |",
+            "| runs without harm in which a segment is left out "
+            f"| {100 * seen['false_blocks']:.1f} % |",
             "| lift kept beside no test, with harm and without "
             f"| {100 * seen['lift_kept']:.1f} % and {100 * seen['lift_kept_without_harm']:.1f} % |",
         ]

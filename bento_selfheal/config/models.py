@@ -47,8 +47,8 @@ SHARED = {
 KNOWN = {
     name
     for group in (
-        ServingSettings, AccessSettings, LabelSettings, FeedSettings, ReviewSettings, SegmentSettings,
-        StoreSettings, HealingSettings, Tuning,
+        ServingSettings, AccessSettings, LabelSettings, FeedSettings, ReviewSettings,
+        SegmentSettings, StoreSettings, HealingSettings, Tuning,
     )
     for name in group.model_fields
 }  # fmt: skip
