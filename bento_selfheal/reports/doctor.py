@@ -19,6 +19,7 @@ from bento_selfheal.deployment.locations import exact_tag, open_store, state_dir
 from bento_selfheal.errors import SelfHealError, SettingsError
 from bento_selfheal.packaging.model_store import bentoml_home
 from bento_selfheal.packaging.opening import open_package
+from bento_selfheal.segments.definition import segments_of
 from bento_selfheal.serving.http.auth import Tokens
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry.otel_env import OtelVariables
@@ -155,6 +156,13 @@ def _model(settings: Settings) -> Iterator[Finding]:
         f"{package.tag} opens and verifies: {len(info.features)} features, {len(info.classes)} "
         f"classes, accuracy {info.accuracy:.3f} on its reference set",
     )  # fmt: skip
+    try:
+        segments_of(settings.segments, info.features, info.columns, info.hidden_columns)
+    except SettingsError as error:
+        yield Finding(
+            "segments", Grade.BAD, str(error), f"fix {_variable(settings, 'SEGMENTS')}; the model "
+            "is not served with it",
+        )  # fmt: skip
     if settings.log_inputs and info.rows_hold_inputs:
         yield Finding(
             "inputs", Grade.WARN,

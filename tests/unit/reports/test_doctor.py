@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bento_selfheal.config.segments import Segment
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.deployment.deploy import prepare
 from bento_selfheal.deployment.locations import open_store
@@ -137,3 +138,12 @@ def test_each_of_several_models(package: Package, tmp_path: Path) -> None:
     missing = next(f for f in findings if f.what == "credit-eu: model")
     assert "set SELFHEAL_CREDIT_EU__MODEL to" in missing.mend
     assert [f.what for f in findings].count("access") == 1
+
+
+def test_segments_that_do_not_fit(settings: Settings) -> None:
+    """A segment of a column that the model does not have is named before the service starts."""
+    wrong = settings.model_copy(update={"segments": (Segment(column="regoin"),)})
+    finding = found(wrong, "segments")
+    assert finding.grade is Grade.BAD
+    assert "there is no column 'regoin'" in finding.found
+    assert "SELFHEAL_SEGMENTS" in finding.mend
