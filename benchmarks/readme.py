@@ -534,7 +534,7 @@ def operate_table(results: dict[str, Any]) -> str:
     if seen := results.get("async client"):
         rows.append(
             "| requests/s of `AsyncClient`, 64 at once, relative to aiohttp alone "
-            f"| at least {seen['asked']} | {seen['ratio']:.2f} "
+            f"| at least {seen['asked']} | {seen['ratio']:.3f} "
             f"({seen['requests_a_second']:,} and {seen['aiohttp']:,}) |"
         )
     return "\n".join(rows)
