@@ -116,9 +116,10 @@ class SegmentWatch:
     def _changed(self, place: int, bets: list[Bet]) -> SegmentChange:
         bet, name, left = bets[place], self.segments.names[place], self.guard.left[place]
         points, on = 100 * abs(bet.mean), counted(bet.process.count, "label")
-        worse = f"accuracy in segment {name!r} is lower by {points:.1f} points than that of the"
-        better = f"accuracy in segment {name!r} is higher by {points:.1f} points than that of the"
-        reason = f"{worse if left else better} model it replaces, on {on}"
+        reason = (
+            f"accuracy in segment {name!r} is {'lower' if left else 'higher'} by {points:.1f} "
+            f"points than that of the model it replaces, on {on}"
+        )
         self.guard.begin_test(place)
         return SegmentChange(name, left, reason)
 
