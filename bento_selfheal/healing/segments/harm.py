@@ -66,9 +66,9 @@ class SegmentGuard:
 
     A segment spends its equal share of alpha (Bonferroni); of it, the k-th test of a segment may
     spend 1/(k(k + 1)), as the k-th trial at the gate. The evidence of a test is the mean of two
-    bets', on what is on trial and on what is served. So the chance that a segment is ever left out that loses no more than the
-    margin, over all segments and all promotions, stays under alpha. A bet goes on from promotion to
-    promotion, each of which may take a little.
+    bets', on what is on trial and on what is served. So the chance that a segment is ever left out
+    that loses no more than the margin, over all segments and all promotions, stays under alpha. A
+    bet goes on from promotion to promotion, each of which may take a little.
 
     A segment that was found worse off gets the healed answers again once they have shown to be
     better in it than what they replace, by a bet of the same kind without a margin.
