@@ -5,7 +5,7 @@ import { evidence, told } from "./told.js";
 
 const PAGE = 1000;
 const KEPT = 2000;
-const SHOWN = 200;
+const SHOWN = 50;
 
 export class Events {
   constructor() {
