@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -25,10 +26,11 @@ from bento_selfheal.simulation.streams import Stream
 log = logging.getLogger(__name__)
 
 WORKERS = 2
-NICE = "SELFHEAL_RUNNER_NICE"
+BRISK = {"SELFHEAL_RUNNER_NICE": "0", "SELFHEAL_HEAL_SHARE": "1"}
+"""The stream waits for its heals: there are no predictions of others to stand back behind."""
 COLUMNS = (
-    ("batch", 5), ("state", 11), ("z", 5), ("conflicts", 9), ("shadow", 6), ("champion", 8),
-    ("lift", 6), ("version", 7),
+    ("batch", 5), ("state", 11), ("z", 5), ("conflicts", 9), ("baseline", 8),
+    ("served", 6), ("lift", 6), ("version", 7),
 )  # fmt: skip
 
 
@@ -60,8 +62,7 @@ def run_demo(demo: Demo, console: Console, target: str, cwd: Path | None = None)
     env = {
         "SELFHEAL_MODEL": demo.package.tag,
         "SELFHEAL_WORKERS": str(WORKERS),
-        # The stream waits for its heals: there are no predictions of others to stand back behind.
-        NICE: os.environ.get(NICE, "0"),
+        **{name: os.environ.get(name, value) for name, value in BRISK.items()},
         **demo.env,
     }
     reports: list[BatchReport] = []
@@ -114,9 +115,9 @@ def print_summary(
     whole, end = summary.figures(), summary.tail(tail).figures()
     late = f"last {counted(tail, 'batch', 'batches')}"
     shown = {
-        "frozen (shadow)": whole["frozen"],
-        "served (champion)": whole["champion"],
-        f"frozen, {late}": end["frozen"],
+        "baseline (as packaged)": whole["frozen"],
+        "served (healed)": whole["champion"],
+        f"baseline, {late}": end["frozen"],
         f"served, {late}": end["champion"],
     }
     print_figures(shown, summary.majority, console)
@@ -128,9 +129,39 @@ def print_summary(
         f"{counted(status['rollbacks'], 'rollback')}   "
         f"serving snapshot {status['serving']['version']}",
     )
+    say(console, "\nwhat happened", "bold")
+    say(console, _first_signs(summary))
+    say(
+        console,
+        f"in the {late}, the model as it was packaged would have been right on "
+        f"{end['frozen']['accuracy']:.0%} of the rows, and what was served was right on "
+        f"{end['champion']['accuracy']:.0%}",
+    )
     say(console, caught(whole["frozen"], whole["champion"], sought), "bold")
+    say(
+        console,
+        f"predictions went on all the while; {_taken_back(status)}, and the packaged model itself "
+        "is unchanged",
+    )
     if left_out := new_classes(status["new_classes"]["classes"]):
         say(console, left_out)
+
+
+def _first_signs(summary: Summary) -> str:
+    """When drift was seen, and from when on a healed model served."""
+    drifting = next((r.number for r in summary.reports if r.state == "DRIFTING"), None)
+    healed = next((r.number for r in summary.reports if "promote" in r.action), None)
+    seen = "no drift was seen" if drifting is None else f"drift was seen in batch {drifting}"
+    if healed is None:
+        return f"{seen}; no healed model went into service"
+    return f"{seen}; the first healed model went into service after batch {healed}"
+
+
+def _taken_back(status: Mapping[str, Any]) -> str:
+    """How many healed models went into service, and how many of them failed."""
+    models = counted(status["promotions"], "healed model")
+    back = status["rollbacks"]
+    return f"{models} went into service and {back or 'none'} had to be taken back"
 
 
 def _progress(console: Console) -> Progress:

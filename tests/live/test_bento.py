@@ -134,8 +134,8 @@ def test_a_bento_in_a_container_replaces_dead_processes(
 
 @pytest.mark.parametrize("verb", ["build", "serve"])
 def test_no_model_is_packaged(verb: str, tmp_path: Path) -> None:
-    """In a fresh clone, `bentoml build` and `bentoml serve` say which model is missing, where it was
-    looked for, and what to do, rather than that it could not be fetched."""
+    """In a fresh clone, `bentoml build` and `bentoml serve` say which model is missing, in which
+    store, and what to do, rather than that it could not be fetched."""
     done = subprocess.run(
         [sys.executable, "-m", "bentoml", verb],
         env={**os.environ, "BENTOML_HOME": str(tmp_path / "home"), "COLUMNS": "1000"},
