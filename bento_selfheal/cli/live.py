@@ -101,7 +101,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 def print_summary(
-    summary: Summary, console: Console, tail: int, sought: str = "rows to find"
+    summary: Summary, console: Console, tail: int, sought: str = "rows to find", clean: int = 0
 ) -> None:
     """What the stream came to.
 
@@ -110,10 +110,11 @@ def print_summary(
         console: Where to print.
         tail: How many of the last batches get figures of their own.
         sought: What an alarm is about, in the plural.
+        clean: Batches before the data changed; 0 where nobody knows.
     """
     tail = min(tail, len(summary.reports))
     whole, end = summary.figures(), summary.tail(tail).figures()
-    late = f"last {counted(tail, 'batch', 'batches')}"
+    late = f"last {tail}"
     shown = {
         "baseline (as packaged)": whole["frozen"],
         "served (healed)": whole["champion"],
@@ -130,10 +131,10 @@ def print_summary(
         f"serving snapshot {status['serving']['version']}",
     )
     say(console, "\nwhat happened", "bold")
-    say(console, _first_signs(summary))
+    say(console, _healed_from(summary, clean))
     say(
         console,
-        f"in the {late}, the model as it was packaged would have been right on "
+        f"in the last {counted(tail, 'batch', 'batches')}, the model as it was packaged would have been right on "
         f"{end['frozen']['accuracy']:.0%} of the rows, and what was served was right on "
         f"{end['champion']['accuracy']:.0%}",
     )
@@ -147,14 +148,13 @@ def print_summary(
         say(console, left_out)
 
 
-def _first_signs(summary: Summary) -> str:
-    """When drift was seen, and from when on a healed model served."""
-    drifting = next((r.number for r in summary.reports if r.state == "DRIFTING"), None)
-    healed = next((r.number for r in summary.reports if "promote" in r.action), None)
-    seen = "no drift was seen" if drifting is None else f"drift was seen in batch {drifting}"
-    if healed is None:
-        return f"{seen}; no healed model went into service"
-    return f"{seen}; the first healed model went into service after batch {healed}"
+def _healed_from(summary: Summary, clean: int) -> str:
+    """When the data changed, where that is known, and from when on a healed model served."""
+    moved = f"the data changed after batch {clean}; " if clean else ""
+    for report in summary.reports:
+        if "promote" in report.action:
+            return f"{moved}healed models served from batch {report.number + 1} on"
+    return f"{moved}no healed model went into service"
 
 
 def _taken_back(status: Mapping[str, Any]) -> str:
