@@ -134,9 +134,9 @@ def print_summary(
     say(console, _healed_from(summary, clean))
     say(
         console,
-        f"in the last {counted(tail, 'batch', 'batches')}, the model as it was packaged would have been right on "
-        f"{end['frozen']['accuracy']:.0%} of the rows, and what was served was right on "
-        f"{end['champion']['accuracy']:.0%}",
+        f"in the last {counted(tail, 'batch', 'batches')}, the model as it was packaged would have "
+        f"been right on {end['frozen']['accuracy']:.0%} of the rows, and what was served was "
+        f"right on {end['champion']['accuracy']:.0%}",
     )
     say(console, caught(whole["frozen"], whole["champion"], sought), "bold")
     say(
