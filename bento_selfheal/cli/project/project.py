@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -125,7 +126,8 @@ def new_project(folder: Path, kind: Kind, name: str | None) -> Project:
 
 
 def _name_of(folder: Path) -> str:
-    return re.sub(r"[^a-z0-9._-]+", "-", folder.resolve().name.lower()).strip("-._")
+    letters = unicodedata.normalize("NFKD", folder.resolve().name).encode("ascii", "ignore")
+    return re.sub(r"[^a-z0-9._-]+", "-", letters.decode().lower()).strip("-._")[:63]
 
 
 def _texts(folder: str, values: Mapping[str, str]) -> dict[str, str]:

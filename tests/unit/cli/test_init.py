@@ -95,6 +95,16 @@ def test_a_model_gets_no_new_version(package: Package, tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize(
+    ("folder", "name"), [("My Model", "my-model"), ("Kündigung", "kundigung"), ("_v1.2_", "v1.2")]
+)
+def test_the_folder_names_the_model(folder: str, name: str, tmp_path: Path) -> None:
+    """In the letters that BentoML takes; a folder without any of these needs a name."""
+    assert new_project(tmp_path / folder, Kind.TABLE, None).name == name
+    with pytest.raises(SelfHealError, match="--name NAME"):
+        new_project(tmp_path / "模型", Kind.TABLE, None)
+
+
 @pytest.mark.parametrize("name", ["Churn", "a b", "-churn", "", "x" * 64])
 def test_a_name_that_is_none(name: str, tmp_path: Path) -> None:
     """It is refused before anything is written, with its value and the option."""
