@@ -45,11 +45,11 @@ def caught(frozen: Figures, served: Figures, sought: str) -> str:
     """
     if _of_many(served):
         return (
-            f"the frozen model answers {frozen['accuracy']:.1%} of the rows right, and what was "
-            f"served {served['accuracy']:.1%}"
+            f"the baseline answers {frozen['accuracy']:.1%} of the rows right, and what was served "
+            f"{served['accuracy']:.1%}"
         )
     return (
-        f"with the same {served['alarms']} alarms, the frozen model catches {frozen['caught']} of "
+        f"with the same {served['alarms']} alarms, the baseline catches {frozen['caught']} of "
         f"{frozen['to_catch']} {sought}, and what was served {served['caught']}"
     )
 

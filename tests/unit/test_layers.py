@@ -74,6 +74,7 @@ LAYERS: dict[str, set[str]] = {
         "client", "config", "core", "deployment", "errors", "healing", "inputs", "model",
         "packaging", "packaging.package", "rules", "scoring", "store", "telemetry", "wire",
     },
+    "testing": {"client", "simulation"},
     "reports": {
         "config", "core", "deployment", "errors", "inputs", "packaging", "packaging.package",
         "scoring", "segments", "serving", "simulation", "store", "telemetry",

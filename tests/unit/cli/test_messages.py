@@ -166,7 +166,7 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out.strip() == version("bento-selfheal")
 
 
-WITHOUT_JSON = {"demo", "replay", "package-demo", "deploy", "sign"}
+WITHOUT_JSON = {"init", "demo", "replay", "package-demo", "deploy", "sign"}
 
 
 def test_json_of_every_command() -> None:
