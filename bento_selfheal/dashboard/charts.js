@@ -1,7 +1,7 @@
 // The charts over time: one cursor for all, states as a ribbon, what was done as marks that can be pressed.
 
 // Whole seconds at the least, and what people count in.
-const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 1209600];
+const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 1209600, 2419200, 4838400];
 const HEIGHT = 170;
 const NEAR = 8; // pixels between a mark and the pointer that presses it
 const LONGEST_STEP = 5; // usual steps between two figures; where more lie between, nothing was measured
