@@ -108,6 +108,8 @@ def remove(c: Connection, row: LoggedRow) -> None:
     for request in requests:
         numbers = [number for other, number in row.places if other == request]
         _overwrite(c, request, numbers)
+        said = t.candidate_predictions.c.request == request
+        c.execute(delete(t.candidate_predictions).where(said))
         c.execute(delete(t.inputs).where(i.request == request, i.row.in_(numbers)))
         c.execute(delete(t.review_rows).where(a.request == request, a.row.in_(numbers)))
     c.execute(delete(t.feedback).where(_labels(row)))
