@@ -31,6 +31,7 @@ from bento_selfheal.wire import npy
 from bento_selfheal.wire.messages import (
     ARROW,
     BAD_ROWS_HEADER,
+    CANDIDATE_HEADER,
     CLASSES_HEADER,
     NPY,
     REPORT,
@@ -177,6 +178,7 @@ def _from_file(response: httpx.Response) -> Predictions:
         threshold=threshold,
         verified=said[VERIFIED_HEADER] == "true",
         model_version=int(said[VERSION_HEADER]),
+        candidate=said.get(CANDIDATE_HEADER),
         **_review(said.get(REVIEW_HEADER), len(probabilities)),
     )
 

@@ -82,7 +82,9 @@ def check_ramp(ramp: tuple[float, ...]) -> str:
     ('', 'ramp: 5 follows 10; give growing percentages up to 100')
     """
     if not ramp or ramp[-1] != 100 or ramp[0] < 0:
-        return f"ramp: {', '.join(f'{s:g}' for s in ramp)} must lie between 0 and 100, and end at 100"
+        return (
+            f"ramp: {', '.join(f'{s:g}' for s in ramp)} must lie between 0 and 100, and end at 100"
+        )
     for before, after in zip(ramp, ramp[1:], strict=False):
         if not before < after:
             return f"ramp: {after:g} follows {before:g}; give growing percentages up to 100"

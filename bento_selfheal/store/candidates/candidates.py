@@ -101,7 +101,9 @@ class Candidates(Part):
         ]  # fmt: skip
         with self._db.write(lasting=False) as c:
             erased = _erased(c, [s.request for s in said])
-            c.execute(insert(t.candidate_predictions), [r for r in rows if r["request"] not in erased])
+            c.execute(
+                insert(t.candidate_predictions), [r for r in rows if r["request"] not in erased]
+            )
 
     def candidate_answers(self, candidate: int, places: Sequence[int]) -> list[Row[Any]]:
         """What a candidate said of the requests at these places of the prediction log: rows with
