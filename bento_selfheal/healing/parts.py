@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.records import State
+from bento_selfheal.healing.candidates.trials import CandidateTrials
 from bento_selfheal.healing.challenger.line import ChallengerLine
 from bento_selfheal.healing.champion.lineage import Lineage
 from bento_selfheal.healing.champion.operating_point import ThresholdPolicy
@@ -58,6 +59,7 @@ class Parts:
     policy: ThresholdPolicy
     line: ChallengerLine
     rollback: RollbackWatch
+    candidates: CandidateTrials
 
     @property
     def rules(self) -> RuleSet:
@@ -93,6 +95,7 @@ class Parts:
             "policy": self.policy,
             "line": self.line,
             "rollback": self.rollback,
+            "candidates": self.candidates,
         }
 
 
@@ -137,4 +140,5 @@ def make_parts(
         policy=ThresholdPolicy(package.binary, journal),
         line=ChallengerLine(package, settings, lineage),
         rollback=RollbackWatch(settings, controls, journal, lineage, history, buffer),
+        candidates=CandidateTrials(),
     )
