@@ -2,8 +2,8 @@
 
     python -m bento_selfheal.candidates.process ID TAG SOCKET
 
-It ends when its parent does. What it may allocate is limited once its model is loaded, and it is the
-first that the system ends where memory runs out.
+It ends when its parent does. What it may allocate is limited once its model is loaded, and it is
+the first that the system ends where memory runs out.
 """
 
 from __future__ import annotations

@@ -136,6 +136,16 @@ def list_call(path: str, kind: TypeAdapter[list[T]], **params: int | None) -> Ca
     return Call("GET", path, lambda r: kind.validate_json(r.content), params=given)
 
 
+def candidate_call(path: str, body: dict[str, Any]) -> Call[dict[str, Any]]:
+    """Begin, withdraw or promote a candidate; never sent twice."""
+    return _post(path, body, lambda r: dict(r.json()), again=False)
+
+
+def candidates_call() -> Call[list[dict[str, Any]]]:
+    """Ask for the candidates."""
+    return Call("GET", "/candidates", lambda r: list(r.json()))
+
+
 def rollback_call(version: int | None) -> Call[Promotion]:
     """Roll back; never sent twice."""
     body = {} if version is None else {"version": version}

@@ -109,7 +109,9 @@ class Operations:
                 reason = f"{words} by {by}"
                 if self._store.move_candidate(candidate, state, candidate.step, reason, by=by):
                     return {"candidate": candidate.id, "tag": candidate.tag, "state": state.value}
-        raise CommandError(f"tag: {tag} is no candidate on its ramp; see `bento-selfheal candidates`")
+        raise CommandError(
+            f"tag: {tag} is no candidate on its ramp; see `bento-selfheal candidates`"
+        )
 
     def snapshots(self) -> list[dict[str, Any]]:
         """The kept snapshots, with which one serves and which one a rollback would restore."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ def check_ramp(ramp: tuple[float, ...]) -> str:
         return (
             f"ramp: {', '.join(f'{s:g}' for s in ramp)} must lie between 0 and 100, and end at 100"
         )
-    for before, after in zip(ramp, ramp[1:], strict=False):
+    for before, after in pairwise(ramp):
         if not before < after:
             return f"ramp: {after:g} follows {before:g}; give growing percentages up to 100"
     return "" if len(ramp) > 1 else "ramp: 100 alone is a deployment; begin with a smaller share"

@@ -1,4 +1,4 @@
-"""A worker's candidates: copies of rows for all of them, and answers of the one that has a share."""
+"""A worker's candidates: copies of rows for all, and answers of the one that has a share."""
 
 from __future__ import annotations
 
