@@ -202,7 +202,7 @@ class Client(AbstractContextManager["Client"]):
         """
         given = {"tag": tag, "ramp": ramp, "min_labels": min_labels}
         body = {name: value for name, value in given.items() if value is not None}
-        return self._send(candidate_call("/candidates", body))
+        return self._send(candidate_call("/candidates/begin", body))
 
     def end_candidate(self, tag: str, *, promote: bool = False) -> dict[str, Any]:
         """Withdraw a candidate, or promote it whatever the evidence.

@@ -260,7 +260,7 @@ def candidates(running: Running) -> list[dict[str, Any]]:
     return running.candidates()
 
 
-@router.post("/candidates", summary="Let a package earn its place")
+@router.post("/candidates/begin", summary="Let a package earn its place")
 def begin_candidate(running: Running, request: CandidateRequest) -> dict[str, Any]:
     """Begin a candidate: it answers copies of live rows, then a growing share of requests, and is
     promoted where labels prove it better than the healed champion."""

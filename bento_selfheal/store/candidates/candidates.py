@@ -17,6 +17,7 @@ from bento_selfheal.core.records import Event
 from bento_selfheal.errors import CommandError
 from bento_selfheal.store import codec
 from bento_selfheal.store import tables as t
+from bento_selfheal.store.candidates import tables as own
 from bento_selfheal.store.connections import Part
 from bento_selfheal.store.keys import chunks
 
@@ -28,8 +29,8 @@ class Candidates(Part):
 
     def candidates(self, *, living: bool = False, limit: int = 100) -> list[Candidate]:
         """The newest candidates, oldest first; ``living`` leaves out those that have ended."""
-        c = t.candidates.c
-        query = select(t.candidates).order_by(c.id.desc()).limit(limit)
+        c = own.candidates.c
+        query = select(own.candidates).order_by(c.id.desc()).limit(limit)
         if living:
             query = query.where(c.state.in_(LIVING))
         with self._db.read() as connection:
@@ -41,7 +42,7 @@ class Candidates(Part):
         Raises:
             CommandError: The package is a candidate already.
         """
-        now, known, p = time.time(), t.candidates.c, t.predictions.c
+        now, known, p = time.time(), own.candidates.c, t.predictions.c
         with self._db.write() as c:
             same = (known.tag == candidate.tag) & known.state.in_(LIVING)
             if c.execute(select(known.id).where(same)).first() is not None:
@@ -53,10 +54,10 @@ class Candidates(Part):
                 "first_prediction": first, "reason": "", "evidence": {}, "time": now,
                 "by": candidate.by,
             }  # fmt: skip
-            made = c.execute(insert(t.candidates).values(values)).inserted_primary_key[0]  # type: ignore[index]
+            made = c.execute(insert(own.candidates).values(values)).inserted_primary_key[0]  # type: ignore[index]
             detail = {"candidate": made, "package": candidate.tag, "by": candidate.by}
             _note(c, "candidate_begun", detail, now)
-            return _candidate(c.execute(select(t.candidates).where(known.id == made)).one())
+            return _candidate(c.execute(select(own.candidates).where(known.id == made)).one())
 
     def move_candidate(
         self,
@@ -72,12 +73,12 @@ class Candidates(Part):
 
         Whoever comes second, an operator or the runner, changes nothing.
         """
-        known, now = t.candidates.c, time.time()
+        known, now = own.candidates.c, time.time()
         values = {"state": state.value, "step": step, "reason": reason, "time": now, "by": by}
         here = (known.id == candidate.id) & (known.state == candidate.state.value)
         with self._db.write() as c:
             done = c.execute(
-                update(t.candidates)
+                update(own.candidates)
                 .where(here, known.step == candidate.step)
                 .values({**values, "evidence": evidence or candidate.evidence})
             )
@@ -102,15 +103,15 @@ class Candidates(Part):
         with self._db.write(lasting=False) as c:
             erased = _erased(c, [s.request for s in said])
             c.execute(
-                insert(t.candidate_predictions), [r for r in rows if r["request"] not in erased]
+                insert(own.candidate_predictions), [r for r in rows if r["request"] not in erased]
             )
 
     def candidate_answers(self, candidate: int, places: Sequence[int]) -> list[Row[Any]]:
         """What a candidate said of the requests at these places of the prediction log: rows with
         ``seq``, ``request``, ``own_keys``, ``rows`` and ``probabilities``."""
-        p, s = t.predictions.c, t.candidate_predictions.c
+        p, s = t.predictions.c, own.candidate_predictions.c
         columns = select(p.seq, p.request, p.own_keys, s.rows, s.probabilities, s.answered)
-        both = columns.join_from(t.predictions, t.candidate_predictions, p.request == s.request)
+        both = columns.join_from(t.predictions, own.candidate_predictions, p.request == s.request)
         with self._db.read() as c:
             return [
                 row
@@ -120,16 +121,15 @@ class Candidates(Part):
 
     def report_candidate(self, candidate: int, reporter: str, figures: dict[str, Any]) -> None:
         """Write what one process has counted of a candidate so far."""
-        r, values = t.candidate_reports.c, {"time": time.time(), "figures": figures}
+        r, values = own.candidate_reports.c, {"time": time.time(), "figures": figures}
         known = (r.candidate == candidate) & (r.reporter == reporter)
         with self._db.write(lasting=False) as c:
-            if not c.execute(update(t.candidate_reports).where(known).values(values)).rowcount:
-                own = {"candidate": candidate, "reporter": reporter}
-                c.execute(insert(t.candidate_reports).values({**own, **values}))
+            if not c.execute(update(own.candidate_reports).where(known).values(values)).rowcount:
+    XX
 
     def candidate_counts(self, candidate: int) -> dict[str, float]:
         """What all processes have counted of a candidate, added up."""
-        r = t.candidate_reports.c
+        r = own.candidate_reports.c
         with self._db.read() as c:
             each = c.execute(select(r.figures).where(r.candidate == candidate)).scalars().all()
         total: dict[str, float] = {}
@@ -140,13 +140,13 @@ class Candidates(Part):
 
     def retire_candidate_predictions(self, limit: int) -> int:
         """Delete the oldest predictions of candidates whose request retention has taken."""
-        s, p = t.candidate_predictions.c, t.predictions.c
+        s, p = own.candidate_predictions.c, t.predictions.c
         with self._db.write(lasting=False) as c:
             oldest = c.execute(select(p.time).order_by(p.seq).limit(1)).scalar()
             first = c.execute(select(s.seq, s.time).order_by(s.seq).limit(limit)).all()
             gone = [r.seq for r in first if oldest is not None and r.time < oldest - 60]
             if gone:
-                c.execute(delete(t.candidate_predictions).where(s.seq.in_(gone)))
+                c.execute(delete(own.candidate_predictions).where(s.seq.in_(gone)))
             return len(gone)
 
 
