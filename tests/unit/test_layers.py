@@ -59,7 +59,8 @@ LAYERS: dict[str, set[str]] = {
         "store", "telemetry",
     },
     "candidates": {
-        "config", "core", "deployment", "errors", "packaging", "packaging.package", "scoring", "store",
+        "config", "core", "deployment", "errors", "packaging", "packaging.package", "scoring",
+        "store",
     },
     "serving": {
         "candidates", "config", "core", "dashboard", "deployment", "embedding", "errors", "estimators",

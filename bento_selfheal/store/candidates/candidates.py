@@ -125,7 +125,8 @@ class Candidates(Part):
         known = (r.candidate == candidate) & (r.reporter == reporter)
         with self._db.write(lasting=False) as c:
             if not c.execute(update(own.candidate_reports).where(known).values(values)).rowcount:
-    XX
+                named = {"candidate": candidate, "reporter": reporter}
+                c.execute(insert(own.candidate_reports).values({**named, **values}))
 
     def candidate_counts(self, candidate: int) -> dict[str, float]:
         """What all processes have counted of a candidate, added up."""
