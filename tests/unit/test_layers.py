@@ -63,9 +63,8 @@ LAYERS: dict[str, set[str]] = {
         "store",
     },
     "serving": {
-        "candidates", "config", "core", "dashboard", "deployment", "embedding", "errors", "estimators",
-        "image",
-        "inputs", "internals", "labelling", "model", "packaging", "packaging.package", "scoring",
+        "candidates", "config", "core", "dashboard", "deployment", "embedding", "errors",
+        "estimators", "image", "inputs", "internals", "labelling", "model", "packaging", "packaging.package", "scoring",
         "store", "telemetry", "wire",
     },
     "runner": {
