@@ -20,6 +20,7 @@ from bento_selfheal.feeds.feeds import Feeds
 from bento_selfheal.healing.checkpoint import dump
 from bento_selfheal.healing.journal import Outcome
 from bento_selfheal.healing.pipeline import Pipeline
+from bento_selfheal.runner.candidates.judging import CandidateJudge
 from bento_selfheal.runner.erasure.leftovers import Leftovers
 from bento_selfheal.runner.key_indexing import KeyIndexing
 from bento_selfheal.runner.lease import Lease
@@ -59,6 +60,7 @@ class Runner:
         )
         self._leftovers = Leftovers(self.store, state_dir(settings) / EXPORTS)
         self._reader = LogReader(self.store)
+        self._judge = CandidateJudge(self.store, settings)
         self._upkeep = Retention(self.store, settings), KeyIndexing(self.store)
         beat = settings.lease_seconds / 3
         self._loop = PeriodicThread(
@@ -165,10 +167,12 @@ class Runner:
             opened = bool(pipeline.journal.outcome.events)
             changed = follow_operators(pipeline, self.store, self.thresholds) or opened
             worked = self._reader.read(pipeline, self._write_seconds)
-            if changed or worked:
+            compared, moves = self._judge.judge(pipeline)
+            if changed or worked or compared:
                 began = time.monotonic()
                 self._write(pipeline)
                 self._write_seconds = time.monotonic() - began
+            self._judge.carry_out(pipeline, moves)
         except LeaseLost:
             self.lease.forget()
             raise

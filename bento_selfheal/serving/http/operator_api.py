@@ -12,6 +12,11 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from bento_selfheal.core.candidates.candidate import (
+    DEFAULT_LABELS,
+    DEFAULT_RAMP,
+    CandidateState,
+)
 from bento_selfheal.dashboard.page import Page
 from bento_selfheal.errors import (
     CommandError,
@@ -53,6 +58,34 @@ class SourceRequest(BaseModel):
 
     source: str = Field(min_length=1, max_length=200, pattern=NO_NUL)
     """The source as its feedback names it."""
+
+
+class CandidateRequest(BaseModel):
+    """The package that is to earn its place."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        use_attribute_docstrings=True,
+        json_schema_extra={"example": {"tag": "fraud:latest"}},
+    )
+
+    tag: str = Field(min_length=1, max_length=200, pattern=NO_NUL)
+    """Tag of a package in the model store of the service."""
+    ramp: list[Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]] = Field(
+        default=list(DEFAULT_RAMP), min_length=2, max_length=20
+    )
+    """Percent of the requests that it answers, step by step; 0 is shadow, and 100 its promotion."""
+    min_labels: Annotated[int, Field(ge=1, le=1_000_000)] = DEFAULT_LABELS
+    """Labelled rows that each step takes at least."""
+
+
+class CandidateName(BaseModel):
+    """A candidate on its ramp."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    tag: str = Field(min_length=1, max_length=200, pattern=NO_NUL)
+    """Its exact tag, or its number."""
 
 
 class EraseRequest(BaseModel):
@@ -219,6 +252,32 @@ def forget(running: Running, request: SourceRequest) -> CommandAnswer:
 def release(running: Running, request: SourceRequest) -> CommandAnswer:
     """Lift the quarantine of a source: its later labels are learned from, and judged anew."""
     return running.release(request.source, ASKED_BY.get())
+
+
+@router.get("/candidates", summary="Candidates")
+def candidates(running: Running) -> list[dict[str, Any]]:
+    """Packages that earn their place, oldest first: step, share, labels, lift, counts."""
+    return running.candidates()
+
+
+@router.post("/candidates/begin", summary="Let a package earn its place")
+def begin_candidate(running: Running, request: CandidateRequest) -> dict[str, Any]:
+    """Begin a candidate: it answers copies of live rows, then a growing share of requests, and is
+    promoted where labels prove it better than the healed champion."""
+    ramp = tuple(request.ramp)
+    return running.begin_candidate(request.tag, ramp, request.min_labels, ASKED_BY.get())
+
+
+@router.post("/candidates/withdraw", summary="Withdraw a candidate")
+def withdraw(running: Running, request: CandidateName) -> dict[str, Any]:
+    """Withdraw a candidate: within a second it answers nothing any more."""
+    return running.end_candidate(request.tag, CandidateState.WITHDRAWN, ASKED_BY.get())
+
+
+@router.post("/candidates/promote", summary="Promote a candidate")
+def promote(running: Running, request: CandidateName) -> dict[str, Any]:
+    """Have the healing runner put a candidate into service, whatever the evidence."""
+    return running.end_candidate(request.tag, CandidateState.WON, ASKED_BY.get())
 
 
 @router.post(

@@ -1,0 +1,155 @@
+"""A worker's connection to the process of one candidate: copies that nobody waits for, and asks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bento_selfheal.candidates.frames import HEAD, Frame, Kind, body_bytes, unpack
+
+DEADLINE_SECONDS = 0.05
+"""Longest that a request waits for a candidate before the champion answers it."""
+WAITING_BYTES = 1_000_000
+"""Copies that may wait in the worker; more are dropped and counted."""
+FLUSH_SECONDS = 0.01
+FAILURES = 3
+"""In a row, after which no request is sent to the candidate until a copy was answered in time."""
+TRY_SECONDS = 1.0
+
+
+class Link:
+    """Belongs to the event loop's thread.
+
+    Args:
+        path: Socket of the candidate's process.
+
+    Attributes:
+        counts: Requests that it answered, failed, and answered too late; copies dropped.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer: asyncio.StreamWriter | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._waiting: dict[bytes, asyncio.Future[NDArray[np.float32] | None]] = {}
+        self._batch: list[bytes] = []
+        self._size = 0
+        self._in_a_row = 0
+        self._try_at = 0.0
+        self._trial: tuple[bytes, float] | None = None
+        self.counts = dict.fromkeys(("answered", "failed", "late", "dropped"), 0)
+
+    @property
+    def open(self) -> bool:
+        """Whether requests may be sent to it."""
+        return self._writer is not None and self._in_a_row < FAILURES
+
+    def copy(self, request: bytes, rows: NDArray[np.float32]) -> None:
+        """Send a copy of rows, soon and together with others; never waits."""
+        self._connect()
+        tries = self._writer is not None and not self.open and time.monotonic() >= self._try_at
+        if self._writer is None or self._size + rows.nbytes > WAITING_BYTES or self._clogged():
+            self.counts["dropped"] += 1
+            return
+        if tries:  # nobody waits for what says whether it answers in time again
+            self._try_at = time.monotonic() + TRY_SECONDS
+            self._trial = request, time.monotonic()
+        frame = Frame(Kind.ASK if tries else Kind.COPY, request, rows).pack()
+        self._batch.append(frame)
+        self._size += len(frame)
+        if len(self._batch) == 1:
+            asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush)
+
+    async def ask(
+        self, request: bytes, rows: NDArray[np.float32], width: tuple[int, ...]
+    ) -> NDArray[np.float32] | None:
+        """What the candidate says of rows; None where it fails, or says nothing in time.
+
+        Args:
+            request: Key of the request.
+            rows: ``(n, features)``
+            width: Shape of the answer to one row.
+        """
+        if not self.open or self._clogged():
+            return None
+        future = asyncio.get_running_loop().create_future()
+        self._waiting[request] = future
+        assert self._writer is not None  # noqa: S101 - as `open` says
+        self._writer.write(Frame(Kind.ASK, request, rows).pack())
+        try:
+            said = await asyncio.wait_for(future, DEADLINE_SECONDS)
+        except TimeoutError:
+            self._count("late")
+            return None
+        finally:
+            self._waiting.pop(request, None)
+        fits = said is not None and said.shape == (len(rows), *width)
+        if said is None or not fits or not np.isfinite(said).all():
+            self._count("failed")
+            return None
+        self._count("answered")
+        return said
+
+    def close(self) -> None:
+        """Let the candidate go."""
+        if self._task is not None:
+            self._task.cancel()
+        self._lost()
+
+    def _count(self, what: str) -> None:
+        self.counts[what] += 1
+        self._in_a_row = 0 if what == "answered" else self._in_a_row + 1
+
+    def _clogged(self) -> bool:
+        return (
+            self._writer is not None
+            and self._writer.transport.get_write_buffer_size() > WAITING_BYTES
+        )
+
+    def _flush(self) -> None:
+        batch, self._batch, self._size = self._batch, [], 0
+        if self._writer is not None:
+            self._writer.write(b"".join(batch))
+
+    def _connect(self) -> None:
+        if self._task is None or (self._task.done() and time.monotonic() >= self._try_at):
+            self._try_at = time.monotonic() + TRY_SECONDS / 5
+            self._task = asyncio.get_running_loop().create_task(self._read())
+
+    async def _read(self) -> None:
+        try:
+            reader, self._writer = await asyncio.open_unix_connection(str(self._path))
+        except OSError:
+            return
+        self._in_a_row = 0
+        try:
+            while True:
+                head = await reader.readexactly(HEAD.size)
+                self._heard(unpack(head, await reader.readexactly(body_bytes(head))))
+        except (OSError, ValueError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self._lost()
+
+    def _heard(self, frame: Frame) -> None:
+        future = self._waiting.get(frame.request)
+        if future is not None and not future.done():
+            future.set_result(frame.numbers if frame.kind is Kind.SAID else None)
+        elif self._trial is not None and frame.request == self._trial[0]:
+            in_time = time.monotonic() - self._trial[1] < DEADLINE_SECONDS + FLUSH_SECONDS
+            self._count("answered" if in_time and frame.kind is Kind.SAID else "failed")
+            self._trial = None
+
+    def _lost(self) -> None:
+        if self._writer is not None:
+            with suppress(OSError, RuntimeError):
+                self._writer.transport.abort()
+        self._writer = None
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_result(None)
