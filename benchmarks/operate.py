@@ -10,29 +10,23 @@ alike; medians over the bursts.
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import platform
-import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import aiohttp
 import numpy as np
-from readme import update
-from serving import ours, package_article
+from record import article_home, record
+from serving import ours
 
 from bento_selfheal.client import AsyncClient
-from bento_selfheal.packaging.model_store import use_home
 from bento_selfheal.simulation.streams import ARTICLE_FEATURES
 from bento_selfheal.wire import npy
 from bento_selfheal.wire.messages import NPY
 
-RESULTS = Path(__file__).parent / "results" / "operate.json"
 AT_ONCE = 64
 REQUESTS = 2000
 BURSTS = 7
@@ -92,20 +86,8 @@ ROWS: dict[str, Callable[[Path], dict[str, Any]]] = {"async client": async_clien
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or list(ROWS)
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    results |= {
-        "command": "make bench-operate", "machine": f"{platform.machine()}, {os.cpu_count()} cores"
-    }  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        use_home(home)
-        os.environ["BENCH_TAG"] = package_article(42)
-        for name in wanted:
-            results[name] = ROWS[name](home)
-            print(name, results[name], flush=True)
-            RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    update("operate")
+    with article_home() as home:
+        record("operate", {name: partial(row, home) for name, row in ROWS.items()})
 
 
 if __name__ == "__main__":

@@ -164,3 +164,25 @@ def runner_state(status: Mapping[str, Any]) -> str:
     if status.get("rebuilding"):
         return "alive; it builds what was learned anew without erased rows, and new labels wait"
     return "alive"
+
+
+def print_models(models: Mapping[str, Any], console: Console, *, url: str) -> None:
+    """The models of a service, and how to see one of them.
+
+    Args:
+        models: What the service's `/status` says of each, by its name.
+        console: Where to print.
+        url: Address of the service.
+    """
+    table = Table()
+    for heading in ("model", "state", "lift", "version", "attention"):
+        table.add_column(heading, overflow="fold")
+    for name, one in models.items():
+        lift = one["lift"]
+        add_row(
+            table, name, one["state"] or ("starting" if one["serves"] else "does not serve"),
+            "-" if not lift else f"{lift['mean']:+.3f} [{lift['low']:+.3f}, {lift['high']:+.3f}]",
+            one.get("serving_version") or "-", "; ".join(one["attention"]) or "-",
+        )  # fmt: skip
+    console.print(table)
+    say(console, f"to see one: bento-selfheal status --url {url.rstrip('/')}/{next(iter(models))}")

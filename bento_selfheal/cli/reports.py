@@ -121,12 +121,13 @@ def report(
 def doctor(as_json: AsJson = False) -> None:
     """Check the deployment: versions, model, store, permissions, telemetry and settings.
 
-    Exits with code 1 when something must be fixed. The SELFHEAL_ settings say what to check.
+    Exits with code 1 when something must be fixed. The SELFHEAL_ settings say what to check: every
+    model of several, or the one that SELFHEAL_MODEL names.
     """
-    from bento_selfheal.config.settings import load_model_settings
+    from bento_selfheal.config.settings import load_settings
     from bento_selfheal.reports.doctor import Grade, examine
 
-    findings = list(examine(load_model_settings()))
+    findings = list(examine(load_settings()))
     if as_json:
         typer.echo(json.dumps([asdict(f) for f in findings]))
     else:

@@ -25,12 +25,13 @@ from bento_selfheal.config.groups import (
     split_list,
 )
 from bento_selfheal.config.review import ReviewSettings
+from bento_selfheal.config.segments import SegmentSettings
 from bento_selfheal.config.sources import GROUP
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,38}[a-z0-9])?")
 PATHS = {
     "docs", "docs.json", "healthz", "livez", "metrics", "readyz", "schema.json", "selfheal",
-    "static_content", "status", "tuning", "config",
+    "static_content", "status", "tuning", "config", "models",
 }  # fmt: skip
 """Paths of the service itself, and names of settings: no model can have one of them."""
 SHARED = {
@@ -46,8 +47,8 @@ SHARED = {
 KNOWN = {
     name
     for group in (
-        ServingSettings, AccessSettings, LabelSettings, FeedSettings, ReviewSettings, StoreSettings,
-        HealingSettings, Tuning,
+        ServingSettings, AccessSettings, LabelSettings, FeedSettings, ReviewSettings,
+        SegmentSettings, StoreSettings, HealingSettings, Tuning,
     )
     for name in group.model_fields
 }  # fmt: skip

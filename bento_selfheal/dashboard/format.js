@@ -8,6 +8,8 @@ const WHOLE = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
 export const whole = (value) => (value == null ? "–" : WHOLE.format(value));
 export const counted = (count, noun) => `${whole(count ?? 0)} ${noun}${count === 1 ? "" : "s"}`;
 export const number = (value, digits = 3) => (value == null ? "–" : value.toFixed(digits));
+/** A figure as it is, without the digits of its rounding. */
+export const exact = (value) => (typeof value === "number" && !Number.isInteger(value) ? String(Number(value.toPrecision(6))) : String(value ?? "–"));
 export const signed = (value) => (value == null ? "–" : (value >= 0 ? "+" : "−") + Math.abs(value).toFixed(3));
 export const percent = (share, digits = 0) => (share == null ? "–" : `${(100 * share).toFixed(digits)} %`);
 

@@ -2,7 +2,7 @@
 
 import { at, text } from "./format.js";
 
-const BASE = new URL("../", location.href);
+const BASE = new URL("../", import.meta.url);
 const TOKENS = { review: "review-token" };
 const TOKEN = "token";
 

@@ -1,6 +1,6 @@
 // Events in words: one sentence each, and what is known of it on demand.
 
-import { counted, make, number, percent } from "./format.js";
+import { counted, exact, make, number, percent } from "./format.js";
 
 /** Kinds that are no news by themselves. */
 export const QUIET = new Set(["undecided", "change"]);
@@ -51,9 +51,8 @@ export function told(event) {
 }
 
 function shown(value) {
-  if (typeof value === "number" && !Number.isInteger(value)) return String(Number(value.toPrecision(6)));
   if (Array.isArray(value) && value.every((one) => typeof one !== "object")) return value.map(shown).join(", ") || "none";
-  return typeof value === "object" && value !== null ? JSON.stringify(value) : String(value ?? "–");
+  return typeof value === "object" && value !== null ? JSON.stringify(value) : exact(value);
 }
 
 /** Everything that an event carries, by name. */

@@ -28,6 +28,11 @@ class Named:
     name: str
     rules: tuple[Rule, ...]
 
+    @property
+    def condition(self) -> str:
+        """Which rows are in it, as text."""
+        return " and ".join(rule.condition for rule in self.rules)
+
 
 class Segments:
     """Segments bound to the columns of a model.

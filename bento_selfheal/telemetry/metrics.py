@@ -67,36 +67,33 @@ def exposition(statuses: Mapping[str, Mapping[str, Any]]) -> str:
 
     more = ["model"] if any(statuses) else []
 
+    def family(metric: Metric, samples: Iterable[tuple[str, list[str], float]]) -> Any:
+        """A metric with its samples: the model of each, its own labels, and its value."""
+        kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+        own = [metric.label] if metric.attribute else []
+        found = kind(metric.prometheus, metric.description, labels=[*own, *more])
+        for model, labels, value in samples:
+            found.add_metric([*labels, *([model] if more else [])], value)
+        return found
+
+    def families() -> Iterable[Any]:
+        every = statuses.items()
+        for metric in (*METRICS, names.ALIVE_METRIC):
+            told = ((model, figure(status, metric)) for model, status in every)
+            yield family(metric, [(m, [], value) for m, value in told if value is not None])
+        for metric in names.SEGMENT_METRICS:
+            told_of = [(m, [one], v) for m, s in every for one, v in by_segment(s, metric)]
+            yield family(metric, told_of)
+        states = [
+            (model, [name], float(name == status["state"]))
+            for model, status in every if "state" in status
+            for name in STATES
+        ]  # fmt: skip
+        yield family(STATE_METRIC, states)
+
     class Figures:
         def collect(self) -> Any:
-            for metric in (*METRICS, names.ALIVE_METRIC):
-                counts = metric.kind == "counter"
-                kind = CounterMetricFamily if counts else GaugeMetricFamily
-                family = kind(metric.prometheus, metric.description, labels=more)
-                for model, status in statuses.items():
-                    if (value := figure(status, metric)) is not None:
-                        family.add_metric([model] if more else [], value)
-                if family.samples:
-                    yield family
-            for metric in names.SEGMENT_METRICS:
-                counts = metric.kind == "counter"
-                kind = CounterMetricFamily if counts else GaugeMetricFamily
-                family = kind(metric.prometheus, metric.description, labels=[metric.label, *more])
-                for model, status in statuses.items():
-                    for name, value in by_segment(status, metric):
-                        family.add_metric([name, *([model] if more else [])], value)
-                if family.samples:
-                    yield family
-            states = GaugeMetricFamily(
-                STATE_METRIC.prometheus, STATE_METRIC.description,
-                labels=[STATE_METRIC.label, *more],
-            )  # fmt: skip
-            for model, status in statuses.items():
-                for name in STATES if "state" in status else ():
-                    own = [model] if more else []
-                    states.add_metric([name, *own], float(name == status["state"]))
-            if states.samples:
-                yield states
+            return [one for one in families() if one.samples]
 
     registry = CollectorRegistry()
     registry.register(Figures())

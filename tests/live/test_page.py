@@ -191,9 +191,9 @@ def test_idle_time_is_no_line_and_charts_zoom(page: Page, server: ServedService)
     ]
     event = {"seq": 1, "time": start + 20, "kind": "promote",
              "detail": {"version": 3, "reason": "evidence 21.0 of 20.0"}}  # fmt: skip
-    page.clock.install(time=start + 1300)
     page.route(re.compile(r"/history\?"), lambda route: route.fulfill(json=history))
     page.route(re.compile(r"/events\?"), lambda route: route.fulfill(json=[event]))
+    page.clock.install(time=start + 1300)
     page.reload()
     chart = page.locator("#chart-accuracy .u-over")
     expect(chart).to_be_visible()

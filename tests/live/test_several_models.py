@@ -10,7 +10,10 @@ import httpx
 import numpy as np
 import pytest
 from conftest import BRISK, ROOT, wait_for
+from typer.testing import CliRunner
 
+import bento_selfheal.cli.main  # noqa: F401 - adds the commands
+from bento_selfheal.cli.app import app
 from bento_selfheal.client.client import Client as OurClient
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.server import ServedService
@@ -145,3 +148,19 @@ def test_the_api_page(client: httpx.Client) -> None:
     assert "fraud.predict__Input" in whole["components"]["schemas"]
     assert own["servers"] == [{"url": "/fraud"}]
     assert "/predict" in own["paths"]
+
+
+def test_the_status_command_lists_the_models(
+    server: ServedService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the service's address it names the models and how to see one; `--check` fails while one
+    does not serve."""
+    monkeypatch.setenv("BENTO_SELFHEAL_TOKEN", OPERATE)
+    monkeypatch.setenv("COLUMNS", "200")
+    asked = CliRunner().invoke(app, ["status", "--url", server.url])
+    assert asked.exit_code == 0, asked.output
+    assert "does not serve" in asked.output
+    assert f"bento-selfheal status --url {server.url}/fraud" in asked.output
+    checked = ["status", "--check", "--url"]
+    assert CliRunner().invoke(app, [*checked, server.url]).exit_code == 1
+    assert CliRunner().invoke(app, [*checked, f"{server.url}/fraud"]).exit_code == 0

@@ -80,7 +80,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "reports": {
         "config", "core", "deployment", "errors", "inputs", "packaging", "packaging.package",
-        "scoring", "serving", "simulation", "store", "telemetry",
+        "scoring", "segments", "serving", "simulation", "store", "telemetry",
     },
     "cli": {
         "client", "config", "core", "deployment", "errors", "inputs", "labelling", "packaging",

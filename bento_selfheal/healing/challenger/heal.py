@@ -145,11 +145,11 @@ class Healer:
     def try_challenger(self, batch: LabelledBatch) -> None:
         """Compare challenger and champion on labels that neither has trained on."""
         p, trial = self._parts, self._parts.line.trial
+        p.segments.leave_out_of(p.line.challenger)
         if not len(batch) or p.settings.gate == "always":
             return
         if trial is None and not p.controls.paused:
             return
-        p.segments.leave_out_of(p.line.challenger)
         champion = batch.answers(p.lineage.champion)
         challenger = batch.answers(p.line.challenger.answers)
         if trial is None or p.controls.paused:

@@ -116,9 +116,10 @@ class SegmentWatch:
     def _changed(self, place: int, bets: list[Bet]) -> SegmentChange:
         bet, name, left = bets[place], self.segments.names[place], self.guard.left[place]
         points, on = 100 * abs(bet.mean), counted(bet.process.count, "label")
-        worse = f"accuracy in segment {name!r} is lower by {points:.1f} points than that of the"
-        better = f"accuracy in segment {name!r} is higher by {points:.1f} points than that of the"
-        reason = f"{worse if left else better} model it replaces, on {on}"
+        reason = (
+            f"accuracy in segment {name!r} is {'lower' if left else 'higher'} by {points:.1f} "
+            f"points than that of the model it replaces, on {on}"
+        )
         self.guard.begin_test(place)
         return SegmentChange(name, left, reason)
 
@@ -185,24 +186,29 @@ class SegmentWatch:
         ]  # fmt: skip
 
     def state(self) -> dict[str, Any]:
-        """As JSON values, for the checkpoint; by name, for another setting may come."""
+        """As JSON values, for the checkpoint; by name and rows, for another setting may come."""
         figures, shift = self.board.state(), None if self.shift is None else self.shift.state()
         return {
             "each": {
-                name: {"figures": figures[i], "guard": self.guard.state(i)}
-                for i, name in enumerate(self.segments.names)
+                one.name: {
+                    "rows": one.condition,
+                    "figures": figures[i],
+                    "guard": self.guard.state(i),
+                }
+                for i, one in enumerate(self.segments.each)
             },
             "shift": shift,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` gave of the segments that are still asked for."""
-        names = list(state["each"])
-        for place, name in enumerate(self.segments.names):
-            if name in state["each"]:
-                self.board.restore(place, state["each"][name]["figures"])
-                self.guard.restore(place, state["each"][name]["guard"])
-        if self.shift is not None and names == self.segments.names:
+        kept = {(name, one.get("rows")): one for name, one in state["each"].items()}
+        asked = [(one.name, one.condition) for one in self.segments.each]
+        for place, known in enumerate(asked):
+            if known in kept:
+                self.board.restore(place, kept[known]["figures"])
+                self.guard.restore(place, kept[known]["guard"])
+        if self.shift is not None and asked == list(kept):
             self.shift.restore(state["shift"])
 
 
