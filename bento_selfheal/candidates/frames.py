@@ -46,7 +46,7 @@ def body_bytes(head: bytes) -> int:
     Raises:
         ValueError: The frame would be absurdly large.
     """
-    _, _, rows, columns = HEAD.unpack(head)
+    rows, columns = map(int, HEAD.unpack(head)[2:])
     if rows * max(columns, 1) > MOST_NUMBERS:
         raise ValueError(f"a frame of {rows} rows and {columns} columns")
     return 4 * rows * max(columns, 1)

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bentoml.exceptions import BentoMLException
@@ -42,6 +43,15 @@ LOUD = ("refused", "begun_anew")
 """Kinds of events that the log shows as errors."""
 
 
+@dataclass
+class LastWrite:
+    """What the runner remembers of the step that it wrote last."""
+
+    operating_point: str = ""
+    """As JSON; a step writes it only where it has changed."""
+    seconds: float = 0.0
+
+
 class Runner:
     """Works while it holds the lease. Every step is written whole or not at all.
 
@@ -71,8 +81,7 @@ class Runner:
         self._feeds = Feeds(self.store, settings, state_dir(settings), token)
         self._board = StatusBoard(self.store, token, self.threads, self._feeds.state)
         self._pipeline: Pipeline | None = None
-        self._written_point = ""
-        self._write_seconds = 0.0
+        self._written = LastWrite()
 
     def start(self) -> None:
         """Begin to work, in threads."""
@@ -166,12 +175,12 @@ class Runner:
         try:
             opened = bool(pipeline.journal.outcome.events)
             changed = follow_operators(pipeline, self.store, self.thresholds) or opened
-            worked = self._reader.read(pipeline, self._write_seconds)
+            worked = self._reader.read(pipeline, self._written.seconds)
             compared, moves = self._judge.judge(pipeline)
             if changed or worked or compared:
                 began = time.monotonic()
                 self._write(pipeline)
-                self._write_seconds = time.monotonic() - began
+                self._written.seconds = time.monotonic() - began
             self._judge.carry_out(pipeline, moves)
         except LeaseLost:
             self.lease.forget()
@@ -210,11 +219,11 @@ class Runner:
             measurements=outcome.measurements,
             asked=outcome.asked,
             asked_anew=outcome.asked_anew,
-            operating_point=point if point != self._written_point else "",
+            operating_point=point if point != self._written.operating_point else "",
         )
         with self._board.writing(status):
             pipeline.parts.cursors.promotions = self.store.commit(token, record)
-        self._written_point = point
+        self._written.operating_point = point
         self._after_write(pipeline, outcome, surplus)
 
     def _after_write(

@@ -6,7 +6,6 @@ import logging
 import os
 import time
 from dataclasses import dataclass, field, replace
-from random import Random
 from typing import Any
 
 import numpy as np
@@ -98,11 +97,10 @@ class Worker:
         self.network = RequestEmbedder(embedder) if embedder is not None else None
         self.signer = IdSigner(secret)
         self.keys = KeyReader(secret)
-        self.sample_rate = settings.log_sample
-        self._draw = Random()  # noqa: S311 - which requests are logged is no secret
         self.log = PredictionLog(
             self.store, interval=settings.tuning.flush_interval, limit=settings.queue_rows,
             input_limit=SLACK * settings.log_megabytes * 1e6 + INPUT_BYTES,
+            share=settings.log_sample,
         )  # fmt: skip
         self.follower = Follower(
             self.store, registry, interval=settings.tuning.follow_interval, telemetry=telemetry
@@ -183,7 +181,7 @@ class Worker:
         It belongs to the event loop's thread: the log's counters have no lock.
         """
         champion, rows, probabilities = computed.champion, computed.rows, computed.probabilities
-        logged = self.sample_rate >= 1 or self._draw.random() < self.sample_rate
+        logged = self.log.takes_next()
         request, token = self.signer.issue(len(rows), logged=logged)
         review = self._reviewer.review(probabilities, champion.threshold)
         if logged:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from conftest import BRISK, ROOT, wait_for
 
@@ -19,6 +22,7 @@ from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows
 
 pytestmark = pytest.mark.slow
 SUPPORT = str(ROOT / "tests" / "support")
+PROCESS = "bento_selfheal.candidates.process"
 
 
 def made(name: str, rows: int, epochs: int, kind: str = "") -> Package:
@@ -33,11 +37,12 @@ def made(name: str, rows: int, epochs: int, kind: str = "") -> Package:
 
 @pytest.fixture(scope="module")
 def server(home, tmp_path_factory) -> Iterator[ServedService]:  # type: ignore[no-untyped-def]
-    """A service of a model that has learned little."""
+    """A service of a model that has learned little, on rows that have moved."""
     folder = tmp_path_factory.mktemp("candidates")
     env = {
-        **BRISK, "SELFHEAL_MODEL": made("weak", 200, 1).tag, 
+        **BRISK, "SELFHEAL_MODEL": made("weak", 200, 1).tag,
         "SELFHEAL_STATE_DIR": str(folder / "state"), "PYTHONPATH": f"{ROOT}{os.pathsep}{SUPPORT}",
+        "SELFHEAL_WORKERS": "2",
     }  # fmt: skip
     with ServedService(
         "service:SelfHealing", home=home, log=folder / "server.log", cwd=ROOT, env=env
@@ -45,58 +50,103 @@ def server(home, tmp_path_factory) -> Iterator[ServedService]:  # type: ignore[n
         yield server
 
 
+@pytest.fixture
+def client(server: ServedService) -> Iterator[Client]:
+    with Client(server.url) as client:
+        yield client
+
+
+def of_candidates(server: ServedService) -> list[psutil.Process]:
+    """The processes of candidates below a server."""
+    below = psutil.Process(server.process.pid).children(recursive=True)
+    return [process for process in below if PROCESS in process.cmdline()]
+
+
 class Traffic:
     """Asks and labels at once; every answer must come."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, drift: float = 0.0) -> None:
         self._client = client
+        self._drift = drift
         self._generator = np.random.default_rng(9)
         self.answered_by: set[str | None] = set()
 
     def batch(self) -> None:
-        """Forty requests of five rows with keys of their own, and their labels."""
-        for _ in range(40):
-            table = article_rows(5, 0.0, self._generator)
-            said = self._client.predict(table.rows.tolist())
+        """Forty requests of five rows each, and their labels."""
+        table = article_rows(200, self._drift, self._generator)
+        for at in range(0, 200, 5):
+            said = self._client.predict(table.rows[at : at + 5].tolist())
             self.answered_by.add(said.candidate)
             self._client.feedback(
                 {"prediction_id": i, "label": int(y)}
-                for i, y in zip(said.prediction_ids, table.labels, strict=True)
+                for i, y in zip(said.prediction_ids, table.labels[at : at + 5], strict=True)
             )
 
-    def until(self, tag: str, state: str, seconds: float = 60.0) -> dict:  # type: ignore[type-arg]
+    def until(self, tag: str, state: str, seconds: float = 120.0) -> dict[str, Any]:
         """Go on until a candidate stands there; what is shown of it then."""
 
-        def stands() -> dict | None:  # type: ignore[type-arg]
+        def stands() -> dict[str, Any] | None:
             self.batch()
-            [one] = [c for c in self._client.candidates() if c["tag"] == tag]
+            one = candidate(self._client, tag)
+            assert one["state"] in (state, "running", "won"), one
             return one if one["state"] == state else None
 
-        found: dict = wait_for(stands, f"{tag} {state}", seconds)  # type: ignore[type-arg]
+        found: dict[str, Any] = wait_for(stands, f"{tag} {state}", seconds)
         return found
 
 
-@pytest.mark.parametrize("kind", ["raise", "nan", "hang", "leak"])
-def test_odd_candidates_are_withdrawn(server: ServedService, kind: str, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def candidate(client: Client, tag: str) -> dict[str, Any]:
+    """What is shown of a candidate."""
+    [one] = [c for c in client.candidates() if c["tag"] == tag]
+    return one
+
+
+@pytest.mark.parametrize(
+    ("kind", "ramp", "why"),
+    [
+        ("raise", [50, 100], "failed .* RuntimeError: no answer today"),
+        ("nan", [50, 100], "failed .* no probability"),
+        ("hang", [50, 100], "did not answer .* in time"),
+        ("leak", [0, 100], "took too much memory"),
+    ],
+    ids=["raise", "nan", "hang", "leak"],
+)
+def test_odd_candidates_are_withdrawn(
+    client: Client, kind: str, ramp: list[float], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A candidate that raises, answers NaN, hangs or eats memory fails no request, and goes."""
     monkeypatch.syspath_prepend(SUPPORT)
     tag = made(f"odd-{kind}", 400, 1, kind).tag
-    with Client(server.url) as client:
-        client.begin_candidate(tag, ramp=[50, 100], min_labels=50)
-        shown = Traffic(client).until(tag, "withdrawn")
-        assert shown["reason"]
-        assert client.candidates()[-1]["share"] == 0.0
+    client.begin_candidate(tag, ramp=ramp, min_labels=5000)
+    shown = Traffic(client).until(tag, "withdrawn")
+    assert shown["share"] == 0.0
+    assert re.search(why, shown["reason"]), shown
 
 
-def test_a_better_candidate_is_promoted(server: ServedService) -> None:
-    """It answers its share, by its tag, and serves once labels have proven it better."""
+def test_a_better_candidate_is_promoted_and_healed(server: ServedService, client: Client) -> None:
+    """It answers its share, by its tag, serves once labels have proven it better, and heals."""
     tag = made("strong", 5000, 10).tag
-    with Client(server.url) as client:
-        with pytest.raises(CommandError, match="no such model"):
-            client.begin_candidate("nobody:1")
-        client.begin_candidate(tag, ramp=[0, 50, 100], min_labels=50)
-        traffic = Traffic(client)
-        shown = traffic.until(tag, "promoted")
-        assert shown["evidence"]["labels"] >= 100
-        assert traffic.answered_by >= {tag, None}
-        wait_for(lambda: client.status()["model"] == tag, f"{tag} serves")
+    with pytest.raises(CommandError, match="no such model"):
+        client.begin_candidate("nobody:1")
+    client.begin_candidate(tag, ramp=[0, 50, 100], min_labels=50)
+    with pytest.raises(CommandError, match="already"):
+        client.begin_candidate(tag)
+    traffic = Traffic(client)
+    shown = traffic.until(tag, "promoted")
+    assert shown["evidence"]["labels"] >= 100
+    assert traffic.answered_by >= {tag, None}
+    wait_for(lambda: client.status()["model"] == tag, f"{tag} serves")
+    kinds = [event.kind for event in client.events(limit=1000)]
+    assert {"candidate_begun", "candidate_step", "candidate_won", "candidate_promoted"} <= set(
+        kinds
+    )
+    moved, before = Traffic(client, drift=2.2), client.status()["heals"]
+
+    def heals() -> bool:
+        moved.batch()
+        newest = client.promotions()[-1]
+        return client.status()["heals"] > before and newest.kind == "heal"
+
+    wait_for(heals, f"a healed line of {tag}", 120)
+    assert client.status()["model"] == tag
+    wait_for(lambda: not of_candidates(server), "no process is left")

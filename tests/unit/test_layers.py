@@ -65,8 +65,8 @@ LAYERS: dict[str, set[str]] = {
     },
     "serving": {
         "candidates", "config", "core", "dashboard", "deployment", "embedding", "errors",
-        "estimators", "image", "inputs", "internals", "labelling", "model", "packaging", "packaging.package", "scoring",
-        "store", "telemetry", "wire",
+        "estimators", "image", "inputs", "internals", "labelling", "model", "packaging",
+        "packaging.package", "scoring", "store", "telemetry", "wire",
     },
     "runner": {
         "config", "core", "deployment", "errors", "feeds", "healing", "inputs", "packaging",

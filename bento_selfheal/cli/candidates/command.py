@@ -76,7 +76,7 @@ def _line(one: dict[str, Any]) -> str:
         f"[{lift['low']:+.3f}, {lift['high']:+.3f}]"
         if lift else "no labels yet"
     )  # fmt: skip
-    failed = int(counts.get("failed", 0) + counts.get("late", 0))
+    failed = int(sum(counts.get(name, 0) for name in ("failed", "late", "lost")))
     share = f"answers {one['share']:.0%}" if one["state"] == "running" else one["state"]
     why = f": {one['reason']}" if one["reason"] else ""
     return f"{one['id']} {one['tag']} {share}, {told}, {failed} failures{why}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -21,7 +22,10 @@ MOST_LABELS = 20_000
 MOST_FAILURES = 0.01
 """Share of its requests that a candidate may fail."""
 FEW_FAILURES = 5
-MOST_RESTARTS = 3
+MOST_ENDS = 3
+"""How often its processes may end or hang before it is withdrawn."""
+ENDS = {"ended": "ended", "hung": "hung", "outgrew": "took too much memory"}
+COUNTED = ("answered", "failed", "served", "late", "lost", *ENDS)
 QUANTILE = 1.96
 
 
@@ -92,7 +96,7 @@ class CandidateTrial:
             self.step, self.labels_before = step, self.better.count
 
     def judge(
-        self, candidate: Candidate, alpha: float, counts: dict[str, float], objection: str = ""
+        self, candidate: Candidate, alpha: float, counts: Mapping[str, Any], objection: str = ""
     ) -> tuple[Move, str]:
         """What becomes of the candidate, and why.
 
@@ -147,19 +151,30 @@ class CandidateTrial:
         return cls(**{**state, **both})
 
 
-def failing(counts: dict[str, float]) -> str:
+def failing(counts: Mapping[str, Any]) -> str:
     """Why a candidate is withdrawn for what it failed; empty where it is not.
 
     Args:
-        counts: Of all processes: ``answered``, ``failed`` (raised, or no probability), ``late``
-            (over the deadline), ``misfits`` (rows that it cannot read) and ``restarts``.
+        counts: Of all processes, those that there are: requests that it ``answered`` and ``failed``
+            (raised, or no probability), with the last ``error``; of those that somebody waited for,
+            ``served``, ``late`` (over the deadline) and ``lost`` (its process ended); and how often
+            a process ``ended``, ``hung`` or ``outgrew`` its memory.
     """
-    restarts = int(counts.get("restarts", 0))
-    if restarts >= MOST_RESTARTS:
-        return f"its process ended or hung {restarts} times"
-    asked = counts.get("answered", 0) + sum(counts.get(n, 0) for n in ("failed", "late", "misfits"))
-    for name, said in (("failed", "failed"), ("late", "came too late"), ("misfits", "did not fit")):
-        n = int(counts.get(name, 0))
-        if n >= FEW_FAILURES and n > MOST_FAILURES * asked:
-            return f"{n} of {int(asked)} requests to it {said}"
+    count = {name: int(counts.get(name, 0)) for name in COUNTED}
+    ends = {name: count[name] for name in ENDS}
+    if sum(ends.values()) >= MOST_ENDS or count["outgrew"]:
+        ways = " and ".join(f"{ENDS[name]} {times(n)}" for name, n in ends.items() if n)
+        return f"its process {ways}"
+    asked = count["answered"] + count["failed"]
+    if count["failed"] >= FEW_FAILURES and count["failed"] > MOST_FAILURES * asked:
+        return f"it failed {count['failed']} of {asked} requests: {counts.get('error', '')}"
+    late = count["late"] + count["lost"]
+    asked = count["served"] + late
+    if late >= FEW_FAILURES and late > MOST_FAILURES * asked:
+        return f"it did not answer {late} of {asked} requests in time"
     return ""
+
+
+def times(n: int) -> str:
+    """A number of times, in words."""
+    return "once" if n == 1 else f"{n} times"

@@ -49,7 +49,7 @@ class CandidateDesk:
         self._keeper = Keeper(store, self._folder)
         self._links: dict[int, Link] = {}
         self._said: deque[CandidatePrediction] = deque(maxlen=MOST_WAITING)
-        self._reported: dict[int, dict[str, int]] = {}
+        self._reported: dict[int, dict[str, float]] = {}
         self._next_report = 0.0
         self.running: tuple[Candidate, ...] = ()
         self.thread = PeriodicThread(

@@ -10,18 +10,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from bento_selfheal.candidates.memory import OUTGREW
 from bento_selfheal.core.candidates.candidate import Candidate
+from bento_selfheal.core.models.current import MODEL
 from bento_selfheal.store import SqlStore
 
 START_SECONDS = 60.0
 SILENT_SECONDS = 8.0
 LONGEST_PAUSE = 30.0
-SHADOW_NICE = 10
 
 
 def folder_of(store_id: str) -> Path:
@@ -37,23 +39,24 @@ class Process:
     """One candidate's process, and when it last showed that it is alive."""
 
     def __init__(self, candidate: Candidate, path: Path) -> None:
-        self.shadow = not candidate.share
-        nice = ["nice", "-n", str(SHADOW_NICE)] if self.shadow else []
-        command = [sys.executable, "-m", "bento_selfheal.candidates.process"]
+        module = [sys.executable, "-m", "bento_selfheal.candidates.process"]
         self._child = subprocess.Popen(  # noqa: S603 - our own module
-            [*nice, *command, str(candidate.id), candidate.tag, str(path)],
+            [*module, str(candidate.id), candidate.tag, str(path), MODEL.get()],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         self._until = time.monotonic() + START_SECONDS
 
-    def works(self) -> bool:
-        """Whether it runs and does not hang."""
+    def trouble(self) -> str:
+        """What is wrong with it: ``ended``, ``outgrew`` its memory or ``hung``; else empty."""
         out = self._child.stdout
         while out is not None and select.select([out], [], [], 0)[0]:
             if not os.read(out.fileno(), 4096):
                 break
             self._until = time.monotonic() + SILENT_SECONDS
-        return self._child.poll() is None and time.monotonic() < self._until
+        status = self._child.poll()
+        if status is not None:
+            return "outgrew" if status == OUTGREW else "ended"
+        return "" if time.monotonic() < self._until else "hung"
 
     def end(self) -> None:
         """End it at once."""
@@ -69,7 +72,7 @@ class Keeper:
     """Keeps a process for each candidate, unless another worker of this machine does.
 
     Args:
-        store: Where restarts are counted.
+        store: Where the ends of processes are counted.
         folder: Where the sockets lie.
     """
 
@@ -78,7 +81,7 @@ class Keeper:
         self._folder = folder
         self._lock: IO[str] | None = None
         self._processes: dict[int, Process] = {}
-        self._restarts: dict[int, int] = {}
+        self._troubles: dict[int, Counter[str]] = {}
         self._again: dict[int, float] = {}
 
     def keep(self, candidates: Sequence[Candidate]) -> None:
@@ -103,22 +106,23 @@ class Keeper:
     def _keep_one(self, candidate: Candidate) -> None:
         process = self._processes.get(candidate.id)
         if process is not None:
-            works, answers_now = process.works(), process.shadow and candidate.share
-            if works and not answers_now:
+            trouble = process.trouble()
+            if not trouble:
                 return
             self._processes.pop(candidate.id).end()
-            if not works:
-                self._failed(candidate.id)
+            self._restart_later(candidate.id, trouble)
         if time.monotonic() >= self._again.get(candidate.id, 0.0):
             self._processes[candidate.id] = Process(
                 candidate, self._folder / f"{candidate.id}.sock"
             )
 
-    def _failed(self, candidate: int) -> None:
-        n = self._restarts[candidate] = self._restarts.get(candidate, 0) + 1
-        self._again[candidate] = time.monotonic() + min(2.0 ** (n - 1), LONGEST_PAUSE)
+    def _restart_later(self, candidate: int, trouble: str) -> None:
+        troubles = self._troubles.setdefault(candidate, Counter())
+        troubles[trouble] += 1
+        pause = min(2.0 ** (troubles.total() - 1), LONGEST_PAUSE)
+        self._again[candidate] = time.monotonic() + pause
         reporter = f"{socket.gethostname()[:60]} keeper {os.getpid()}"
-        self._store.report_candidate(candidate, reporter, {"restarts": n})
+        self._store.report_candidate(candidate, reporter, dict(troubles))
 
     def _leads(self, wanted: bool) -> bool:
         """Whether this worker keeps the processes of this machine; its end frees the lock."""

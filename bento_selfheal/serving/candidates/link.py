@@ -29,7 +29,8 @@ class Link:
         path: Socket of the candidate's process.
 
     Attributes:
-        counts: Requests that it answered, failed, and answered too late; copies dropped.
+        counts: Requests that it answered, answered too late, or had when its process ended;
+            copies dropped; seconds that the answered ones waited. Its process counts what fails.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,7 +43,7 @@ class Link:
         self._in_a_row = 0
         self._try_at = 0.0
         self._trial: tuple[bytes, float] | None = None
-        self.counts = dict.fromkeys(("answered", "failed", "late", "dropped"), 0)
+        self.counts = dict.fromkeys(("served", "late", "lost", "dropped", "waited"), 0.0)
 
     @property
     def open(self) -> bool:
@@ -54,7 +55,7 @@ class Link:
         self._connect()
         tries = self._writer is not None and not self.open and time.monotonic() >= self._try_at
         if self._writer is None or self._size + rows.nbytes > WAITING_BYTES or self._clogged():
-            self.counts["dropped"] += 1
+            self._count("dropped")
             return
         if tries:  # nobody waits for what says whether it answers in time again
             self._try_at = time.monotonic() + TRY_SECONDS
@@ -77,22 +78,25 @@ class Link:
         """
         if not self.open or self._clogged():
             return None
-        future = asyncio.get_running_loop().create_future()
-        self._waiting[request] = future
+        future: asyncio.Future[NDArray[np.float32] | None]
+        future = self._waiting[request] = asyncio.get_running_loop().create_future()
         assert self._writer is not None  # noqa: S101 - as `open` says
+        began = time.monotonic()
         self._writer.write(Frame(Kind.ASK, request, rows).pack())
         try:
             said = await asyncio.wait_for(future, DEADLINE_SECONDS)
         except TimeoutError:
             self._count("late")
+            self._in_a_row += 1
             return None
         finally:
             self._waiting.pop(request, None)
-        fits = said is not None and said.shape == (len(rows), *width)
-        if said is None or not fits or not np.isfinite(said).all():
-            self._count("failed")
+        if said is None or said.shape != (len(rows), *width):
+            self._in_a_row += 1
             return None
-        self._count("answered")
+        self._count("served")
+        self._count("waited", time.monotonic() - began)
+        self._in_a_row = 0
         return said
 
     def close(self) -> None:
@@ -101,9 +105,8 @@ class Link:
             self._task.cancel()
         self._lost()
 
-    def _count(self, what: str) -> None:
-        self.counts[what] += 1
-        self._in_a_row = 0 if what == "answered" else self._in_a_row + 1
+    def _count(self, what: str, by: float = 1) -> None:
+        self.counts[what] += by
 
     def _clogged(self) -> bool:
         return (
@@ -142,7 +145,8 @@ class Link:
             future.set_result(frame.numbers if frame.kind is Kind.SAID else None)
         elif self._trial is not None and frame.request == self._trial[0]:
             in_time = time.monotonic() - self._trial[1] < DEADLINE_SECONDS + FLUSH_SECONDS
-            self._count("answered" if in_time and frame.kind is Kind.SAID else "failed")
+            works = in_time and frame.kind is Kind.SAID
+            self._in_a_row = 0 if works else self._in_a_row + 1
             self._trial = None
 
     def _lost(self) -> None:
@@ -152,4 +156,5 @@ class Link:
         self._writer = None
         for future in self._waiting.values():
             if not future.done():
+                self._count("lost")
                 future.set_result(None)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 
 from bento_selfheal.core.candidates.candidate import (
     Candidate,
@@ -111,13 +111,14 @@ class Candidates(Part):
         ``seq``, ``request``, ``own_keys``, ``rows`` and ``probabilities``."""
         p, s = t.predictions.c, own.candidate_predictions.c
         columns = select(p.seq, p.request, p.own_keys, s.rows, s.probabilities, s.answered)
-        both = columns.join_from(t.predictions, own.candidate_predictions, p.request == s.request)
+        both: Select[Any] = columns.join_from(
+            t.predictions, own.candidate_predictions, p.request == s.request
+        )
         with self._db.read() as c:
-            return [
-                row
-                for part in chunks(sorted(set(places)))
-                for row in c.execute(both.where(p.seq.in_(part), s.candidate == candidate))
-            ]
+            found: list[Row[Any]] = []
+            for part in chunks(sorted(set(places))):
+                found += c.execute(both.where(p.seq.in_(part), s.candidate == candidate)).all()
+            return found
 
     def report_candidate(self, candidate: int, reporter: str, figures: dict[str, Any]) -> None:
         """Write what one process has counted of a candidate so far."""
@@ -128,15 +129,16 @@ class Candidates(Part):
                 named = {"candidate": candidate, "reporter": reporter}
                 c.execute(insert(own.candidate_reports).values({**named, **values}))
 
-    def candidate_counts(self, candidate: int) -> dict[str, float]:
-        """What all processes have counted of a candidate, added up."""
+    def candidate_counts(self, candidate: int) -> dict[str, Any]:
+        """What all processes have counted of a candidate, added up; of texts the newest."""
         r = own.candidate_reports.c
+        query = select(r.figures).where(r.candidate == candidate).order_by(r.time)
         with self._db.read() as c:
-            each = c.execute(select(r.figures).where(r.candidate == candidate)).scalars().all()
-        total: dict[str, float] = {}
+            each = c.execute(query).scalars().all()
+        total: dict[str, Any] = {}
         for figures in each:
             for name, value in figures.items():
-                total[name] = total.get(name, 0) + value
+                total[name] = value if isinstance(value, str) else total.get(name, 0) + value
         return total
 
     def retire_candidate_predictions(self, limit: int) -> int:
