@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+from commands import COMMAND
 from conftest import BRISK, ROOT, wait_for
 
 from bento_selfheal.client.client import Client
@@ -136,9 +138,12 @@ def test_odd_candidates_are_withdrawn(
     assert re.search(why, shown["reason"]), shown
 
 
-def test_a_better_candidate_is_promoted_and_healed(server: ServedService, client: Client) -> None:
-    """It answers its share, by its tag, serves once labels have proven it better, and heals."""
-    tag = made("strong", 5000, 10).tag
+def test_a_better_one_is_promoted_and_heals_and_a_worse_one_is_withdrawn(
+    server: ServedService, client: Client
+) -> None:
+    """The better one answers its share, by its tag, serves once labels have proven it better, and
+    heals; the model that served before it is worse than what it has healed to."""
+    tag, weak = made("strong", 5000, 10).tag, client.status()["model"]
     with pytest.raises(CommandError, match="no such model"):
         client.begin_candidate("nobody:1")
     client.begin_candidate(tag, ramp=[0, 50, 100], min_labels=50)
@@ -162,4 +167,47 @@ def test_a_better_candidate_is_promoted_and_healed(server: ServedService, client
 
     wait_for(healed, f"a healed line of {tag}", 120)
     assert client.status()["model"] == tag
+    wait_for(lambda: not of_candidates(server), "no process is left")
+    client.begin_candidate(weak, ramp=[0, 100], min_labels=100_000)
+    wait_for(lambda: "answered" in candidate(client, weak)["counts"], "its process works")
+    assert moved.until(weak, "withdrawn")["reason"].startswith("loss higher by")
+
+
+def test_by_hand(server: ServedService, client: Client) -> None:
+    """An operator withdraws or promotes a candidate at any time, whatever the evidence."""
+    tag, env = made("other", 400, 1).tag, {**os.environ, "BENTO_SELFHEAL_URL": server.url}
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [*COMMAND, *arguments], capture_output=True, text=True, timeout=60, env=env
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert "answers copies of live rows" in run("candidate", tag, "--ramp", "0,100")
+    assert "answers 0%" in run("candidates")
+    run("candidate", tag, "--withdraw")
+    assert candidate(client, tag)["state"] == "withdrawn"
+    with pytest.raises(CommandError, match="no candidate on its ramp"):
+        client.end_candidate(tag)
+    began = client.begin_candidate(tag)
+    run("candidate", tag, "--promote")
+    wait_for(lambda: client.status()["model"] == tag, f"{tag} serves")
+    [done] = [c for c in client.candidates() if c["id"] == began["id"]]
+    assert (done["state"], done["by"]) == ("promoted", "operator")
+
+
+def test_its_process_ends_with_the_worker_that_keeps_it(
+    server: ServedService, client: Client
+) -> None:
+    """Killed, a worker leaves no process behind, and another one takes over."""
+    tag = made("spare", 400, 1).tag
+    client.begin_candidate(tag, ramp=[0, 100])
+    [process] = wait_for(lambda: of_candidates(server), "its process")
+    keeper = process.parent()
+    assert keeper is not None
+    keeper.kill()
+    wait_for(lambda: not process.is_running(), "its process has ended")
+    wait_for(lambda: of_candidates(server), "another worker keeps it")
+    client.end_candidate(tag)
     wait_for(lambda: not of_candidates(server), "no process is left")
