@@ -9,8 +9,6 @@ from pathlib import Path
 
 MORE_BYTES = 1 << 30
 """What the process may hold beyond what it has once its model is loaded."""
-OUTGREW = 75
-"""Exit status of a process that holds more."""
 
 
 def resident() -> float:

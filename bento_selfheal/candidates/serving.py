@@ -12,14 +12,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from bentoml.exceptions import NotFound
+
 from bento_selfheal.candidates import memory
 from bento_selfheal.candidates.answerer import Answerer
+from bento_selfheal.candidates.exits import ABSENT, OUTGREW
 from bento_selfheal.candidates.frames import HEAD, body_bytes, unpack
 from bento_selfheal.config.settings import load_settings
 from bento_selfheal.deployment.locations import open_store
 from bento_selfheal.deployment.threads import one_thread_a_call
-from bento_selfheal.errors import StoreError
+from bento_selfheal.errors import PackageError, StoreError
 from bento_selfheal.packaging.opening import open_package
+from bento_selfheal.packaging.package import Package
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +46,7 @@ def serve(
     """
     settings = load_settings().each[model]
     one_thread_a_call()
-    answerer = Answerer(open_package(tag, settings.device), candidate, open_store(settings))
+    answerer = Answerer(_package(tag, settings.device), candidate, open_store(settings))
     most = memory.limit()
     path.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX)
@@ -52,6 +56,14 @@ def serve(
     threading.Thread(target=answerer.answer_copies, daemon=True).start()
     threading.Thread(target=_write, args=(answerer,), daemon=True).start()
     _beat(answerer, most)
+
+
+def _package(tag: str, device: str) -> Package:
+    try:
+        return open_package(tag, device)
+    except (PackageError, NotFound) as error:
+        log.error("no candidate on this machine: %s", error)
+        os._exit(ABSENT)
 
 
 def _answer(listening: socket.socket, answerer: Answerer) -> None:
@@ -70,7 +82,7 @@ def _beat(answerer: Answerer, most: float) -> None:
     threading.Thread(target=wait, daemon=True).start()
     while not gone.wait(BEAT_SECONDS):
         if memory.resident() > most:
-            os._exit(memory.OUTGREW)
+            os._exit(OUTGREW)
         if answerer.busy_seconds < HANG_SECONDS:
             with suppress(OSError):
                 os.write(1, b".")

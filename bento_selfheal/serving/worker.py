@@ -230,6 +230,7 @@ class Worker:
             "queue_rows": self.log.waiting,
             "dropped_rows": self.log.dropped,
             "threads": self.threads(),
+            "candidates": [candidate.id for candidate in self.candidates.running],
         }
 
     def _read_one(self, value: Any, loc: tuple[str | int, ...]) -> NDArray[np.float32]:

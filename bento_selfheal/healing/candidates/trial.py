@@ -22,10 +22,12 @@ MOST_LABELS = 20_000
 MOST_FAILURES = 0.01
 """Share of its requests that a candidate may fail."""
 FEW_FAILURES = 5
+FEW_LATE = 20
+"""A busy machine makes some late, and the first call of a model is slow."""
 MOST_ENDS = 3
 """How often its processes may end or hang before it is withdrawn."""
 ENDS = {"ended": "ended", "hung": "hung", "outgrew": "took too much memory"}
-COUNTED = ("answered", "failed", "served", "late", "lost", *ENDS)
+COUNTED = ("answered", "failed", "served", "tried", "late", "lost", *ENDS)
 QUANTILE = 1.96
 
 
@@ -156,9 +158,9 @@ def failing(counts: Mapping[str, Any]) -> str:
 
     Args:
         counts: Of all processes, those that there are: requests that it ``answered`` and ``failed``
-            (raised, or no probability), with the last ``error``; of those that somebody waited for,
-            ``served``, ``late`` (over the deadline) and ``lost`` (its process ended); and how often
-            a process ``ended``, ``hung`` or ``outgrew`` its memory.
+            (raised, or no probability), with the last ``error``; of those that had a deadline,
+            ``served``, ``tried``, ``late`` and ``lost`` (as `Link.counts`); and how often a process
+            ``ended``, ``hung`` or ``outgrew`` its memory.
     """
     count = {name: int(counts.get(name, 0)) for name in COUNTED}
     ends = {name: count[name] for name in ENDS}
@@ -169,8 +171,8 @@ def failing(counts: Mapping[str, Any]) -> str:
     if count["failed"] >= FEW_FAILURES and count["failed"] > MOST_FAILURES * asked:
         return f"it failed {count['failed']} of {asked} requests: {counts.get('error', '')}"
     late = count["late"] + count["lost"]
-    asked = count["served"] + late
-    if late >= FEW_FAILURES and late > MOST_FAILURES * asked:
+    asked = count["served"] + count["tried"] + late
+    if late >= FEW_LATE and late > MOST_FAILURES * asked:
         return f"it did not answer {late} of {asked} requests in time"
     return ""
 

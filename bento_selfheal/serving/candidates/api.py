@@ -26,7 +26,7 @@ EXAMPLE = {
     "evidence": {"labels": 520, "labels_at_step": 120, "mean_gain": 0.021, "log_e": 1.4,
                  "log_e_worse": -1.9, "lift": {"mean": 0.03, "low": 0.004, "high": 0.056}},
     "counts": {"answered": 3120, "failed": 0, "dropped": 2, "seconds": 1.9, "served": 310,
-               "late": 0, "lost": 0, "waited": 1.2},
+               "tried": 1, "late": 0, "lost": 0, "waited": 1.2},
 }  # fmt: skip
 ENDED = {"candidate": 3, "tag": "fraud:wwzzpchhi2ajuax4", "state": "withdrawn"}
 WON = {**ENDED, "state": "won"}

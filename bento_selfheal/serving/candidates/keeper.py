@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from bento_selfheal.candidates.memory import OUTGREW
+from bento_selfheal.candidates.exits import EXITS
 from bento_selfheal.core.candidates.candidate import Candidate
 from bento_selfheal.core.models.current import MODEL
 from bento_selfheal.store import SqlStore
@@ -28,7 +28,7 @@ LONGEST_PAUSE = 30.0
 
 def folder_of(store_id: str) -> Path:
     """The folder of the sockets of a store's candidates on this machine; nobody else may enter."""
-    path = Path(tempfile.gettempdir()) / f"selfheal-{os.getuid()}-{store_id}"
+    path = Path(tempfile.gettempdir()) / f"selfheal-{os.getuid()}-{store_id[:12]}"
     path.mkdir(mode=0o700, exist_ok=True)
     if path.stat().st_uid != os.getuid():
         raise PermissionError(f"{path} belongs to another user")
@@ -47,7 +47,7 @@ class Process:
         self._until = time.monotonic() + START_SECONDS
 
     def trouble(self) -> str:
-        """What is wrong with it: ``ended``, ``outgrew`` its memory or ``hung``; else empty."""
+        """What is wrong with it: ``ended``, ``hung`` or one of `EXITS`; else empty."""
         out = self._child.stdout
         while out is not None and select.select([out], [], [], 0)[0]:
             if not os.read(out.fileno(), 4096):
@@ -55,7 +55,7 @@ class Process:
             self._until = time.monotonic() + SILENT_SECONDS
         status = self._child.poll()
         if status is not None:
-            return "outgrew" if status == OUTGREW else "ended"
+            return EXITS.get(status, "ended")
         return "" if time.monotonic() < self._until else "hung"
 
     def end(self) -> None:

@@ -17,20 +17,24 @@ DEADLINE_SECONDS = 0.05
 WAITING_BYTES = 1_000_000
 """Copies that may wait in the worker; more are dropped and counted."""
 FLUSH_SECONDS = 0.01
-FAILURES = 3
-"""In a row, after which no request is sent to the candidate until a copy was answered in time."""
-TRY_SECONDS = 1.0
+TRY_SECONDS = 0.25
+"""Between two trials of a candidate that is not known to answer in time."""
 
 
 class Link:
     """Belongs to the event loop's thread.
 
+    No request waits for a candidate that has not shown that it answers in time: a trial, for which
+    nobody waits, has to succeed first, and again after each failure.
+
     Args:
         path: Socket of the candidate's process.
 
     Attributes:
-        counts: Requests that it answered, answered too late, or had when its process ended;
-            copies dropped; seconds that the answered ones waited. Its process counts what fails.
+        counts: Requests that it answered (``served``), trials that it passed (``tried``), both that
+            it answered too late or never (``late``), requests that it had when its process ended
+            (``lost``); copies dropped; seconds that the answered ones waited. Its process counts
+            what fails.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,15 +44,15 @@ class Link:
         self._waiting: dict[bytes, asyncio.Future[NDArray[np.float32] | None]] = {}
         self._batch: list[bytes] = []
         self._size = 0
-        self._in_a_row = 0
+        self._works = False
         self._try_at = 0.0
         self._trial: tuple[bytes, float] | None = None
-        self.counts = dict.fromkeys(("served", "late", "lost", "dropped", "waited"), 0.0)
+        self.counts = dict.fromkeys(("served", "tried", "late", "lost", "dropped", "waited"), 0.0)
 
     @property
     def open(self) -> bool:
         """Whether requests may be sent to it."""
-        return self._writer is not None and self._in_a_row < FAILURES
+        return self._writer is not None and self._works
 
     def copy(self, request: bytes, rows: NDArray[np.float32]) -> None:
         """Send a copy of rows, soon and together with others; never waits."""
@@ -57,9 +61,8 @@ class Link:
         if self._writer is None or self._size + rows.nbytes > WAITING_BYTES or self._clogged():
             self._count("dropped")
             return
-        if tries:  # nobody waits for what says whether it answers in time again
-            self._try_at = time.monotonic() + TRY_SECONDS
-            self._trial = request, time.monotonic()
+        if tries:
+            self._begin_trial(request)
         frame = Frame(Kind.ASK if tries else Kind.COPY, request, rows).pack()
         self._batch.append(frame)
         self._size += len(frame)
@@ -87,16 +90,15 @@ class Link:
             said = await asyncio.wait_for(future, DEADLINE_SECONDS)
         except TimeoutError:
             self._count("late")
-            self._in_a_row += 1
+            self._works = False
             return None
         finally:
             self._waiting.pop(request, None)
         if said is None or said.shape != (len(rows), *width):
-            self._in_a_row += 1
+            self._works = False
             return None
         self._count("served")
         self._count("waited", time.monotonic() - began)
-        self._in_a_row = 0
         return said
 
     def close(self) -> None:
@@ -121,7 +123,7 @@ class Link:
 
     def _connect(self) -> None:
         if self._task is None or (self._task.done() and time.monotonic() >= self._try_at):
-            self._try_at = time.monotonic() + TRY_SECONDS / 5
+            self._try_at = time.monotonic() + TRY_SECONDS
             self._task = asyncio.get_running_loop().create_task(self._read())
 
     async def _read(self) -> None:
@@ -129,7 +131,6 @@ class Link:
             reader, self._writer = await asyncio.open_unix_connection(str(self._path))
         except OSError:
             return
-        self._in_a_row = 0
         try:
             while True:
                 head = await reader.readexactly(HEAD.size)
@@ -145,15 +146,22 @@ class Link:
             future.set_result(frame.numbers if frame.kind is Kind.SAID else None)
         elif self._trial is not None and frame.request == self._trial[0]:
             in_time = time.monotonic() - self._trial[1] < DEADLINE_SECONDS + FLUSH_SECONDS
-            works = in_time and frame.kind is Kind.SAID
-            self._in_a_row = 0 if works else self._in_a_row + 1
+            self._works = in_time and frame.kind is Kind.SAID
+            self._count("tried" if in_time else "late")
             self._trial = None
+
+    def _begin_trial(self, request: bytes) -> None:
+        if self._trial is not None:  # it said nothing to the one before
+            self._count("late")
+        self._try_at = time.monotonic() + TRY_SECONDS
+        self._trial = request, time.monotonic()
 
     def _lost(self) -> None:
         if self._writer is not None:
             with suppress(OSError, RuntimeError):
                 self._writer.transport.abort()
-        self._writer = None
+        self._writer = self._trial = None
+        self._works = False
         for future in self._waiting.values():
             if not future.done():
                 self._count("lost")
