@@ -1,4 +1,4 @@
-"""What is proven of the served models: segments that no heal harms, many models in one service.
+"""What is proven of the served models: segments, many models in one service, candidates.
 
     make bench-proof            writes benchmarks/results/proof.json (an hour)
 
@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import candidate_gate
+import candidate_ramps
 import many_models
 import segments
 from record import record
@@ -17,6 +19,8 @@ from record import record
 ROWS: dict[str, Callable[[], dict[str, Any]]] = {
     **segments.ROWS,
     **many_models.ROWS,
+    **candidate_gate.ROWS,
+    **candidate_ramps.ROWS,
 }
 
 

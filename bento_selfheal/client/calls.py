@@ -32,6 +32,7 @@ from bento_selfheal.wire import npy
 from bento_selfheal.wire.messages import (
     ARROW,
     BAD_ROWS_HEADER,
+    CANDIDATE_HEADER,
     CLASSES_HEADER,
     NPY,
     REPORT,
@@ -156,6 +157,16 @@ def list_call(path: str, kind: TypeAdapter[list[T]], **params: int | None) -> Ca
     return Call("GET", path, lambda r: kind.validate_json(r.content), params=given)
 
 
+def candidate_call(path: str, body: dict[str, Any]) -> Call[dict[str, Any]]:
+    """Begin, withdraw or promote a candidate; never sent twice."""
+    return _post(path, body, lambda r: dict(r.json()), again=False)
+
+
+def candidates_call() -> Call[list[dict[str, Any]]]:
+    """Ask for the candidates."""
+    return Call("GET", "/candidates", lambda r: list(r.json()))
+
+
 def rollback_call(version: int | None) -> Call[Promotion]:
     """Roll back; never sent twice."""
     body = {} if version is None else {"version": version}
@@ -196,6 +207,7 @@ def _from_file(response: Reply) -> Predictions:
         threshold=threshold,
         verified=said[VERIFIED_HEADER] == "true",
         model_version=int(said[VERSION_HEADER]),
+        candidate=said.get(CANDIDATE_HEADER),
         **_review(said.get(REVIEW_HEADER), len(probabilities)),
     )
 

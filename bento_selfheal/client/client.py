@@ -34,6 +34,8 @@ from bento_selfheal.client.calls import (
     Reply,
     Rows,
     T,
+    candidate_call,
+    candidates_call,
     command_call,
     erase_call,
     feedback_call,
@@ -191,6 +193,36 @@ class Client(AbstractContextManager["Client"]):
             CommandError: There is no such snapshot or nothing older, or it serves already.
         """
         return self._send(rollback_call(version))
+
+    def begin_candidate(
+        self, tag: str, *, ramp: list[float] | None = None, min_labels: int | None = None
+    ) -> dict[str, Any]:
+        """Let a packaged model earn its place.
+
+        Args:
+            tag: Its tag in the service's model store.
+            ramp: Percent of the requests that it answers, step by step; the last one is 100.
+            min_labels: Labelled rows that each step takes at least.
+
+        Raises:
+            CommandError: There is no such package, it does not fit, or it is a candidate already.
+        """
+        given = {"tag": tag, "ramp": ramp, "min_labels": min_labels}
+        body = {name: value for name, value in given.items() if value is not None}
+        return self._send(candidate_call("/candidates/begin", body))
+
+    def end_candidate(self, tag: str, *, promote: bool = False) -> dict[str, Any]:
+        """Withdraw a candidate, or promote it whatever the evidence.
+
+        Raises:
+            CommandError: There is no such candidate on its ramp.
+        """
+        path = "/candidates/promote" if promote else "/candidates/withdraw"
+        return self._send(candidate_call(path, {"tag": tag}))
+
+    def candidates(self) -> list[dict[str, Any]]:
+        """The candidates, oldest first, with their evidence."""
+        return self._send(candidates_call())
 
     def pause(self) -> CommandAnswer:
         """Stop the service from healing, promoting and rolling back by itself until `resume`.

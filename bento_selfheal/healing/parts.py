@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.records import State
+from bento_selfheal.healing.candidates.trials import CandidateTrials
 from bento_selfheal.healing.challenger.line import ChallengerLine
 from bento_selfheal.healing.champion.lineage import Lineage
 from bento_selfheal.healing.champion.operating_point import ThresholdPolicy
@@ -61,6 +62,11 @@ class Parts:
     rollback: RollbackWatch
 
     @property
+    def candidates(self) -> CandidateTrials:
+        """The trials of retrained models."""
+        return self.scoreboard.candidates
+
+    @property
     def segments(self) -> SegmentWatch:
         """Watches that no promotion makes a segment worse."""
         return self.rollback.segments
@@ -100,6 +106,7 @@ class Parts:
             "line": self.line,
             "rollback": self.rollback,
             "segments": self.segments,
+            "candidates": self.candidates,
         }
 
 

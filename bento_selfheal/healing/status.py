@@ -21,6 +21,7 @@ def status_of(p: Parts) -> dict[str, Any]:
         "one_sided": {"alarm": bool(p.one_sided.reason), "reason": p.one_sided.reason},
         "agreement": _agreement(p),
         "labels": _labels(p),
+        "trials": p.candidates.status(),
         "new_classes": p.batches.new_classes.status(),
         "unreported": p.batches.maturity.status(),
         "review": _review(p),

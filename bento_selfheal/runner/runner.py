@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bentoml.exceptions import BentoMLException
@@ -20,6 +21,7 @@ from bento_selfheal.feeds.feeds import Feeds
 from bento_selfheal.healing.checkpoint import dump
 from bento_selfheal.healing.journal import Outcome
 from bento_selfheal.healing.pipeline import Pipeline
+from bento_selfheal.runner.candidates.judging import CandidateJudge
 from bento_selfheal.runner.erasure.leftovers import Leftovers
 from bento_selfheal.runner.key_indexing import KeyIndexing
 from bento_selfheal.runner.lease import Lease
@@ -41,6 +43,15 @@ LOUD = ("refused", "begun_anew")
 """Kinds of events that the log shows as errors."""
 
 
+@dataclass
+class LastWrite:
+    """What the runner remembers of the step that it wrote last."""
+
+    operating_point: str = ""
+    """As JSON; a step writes it only where it has changed."""
+    seconds: float = 0.0
+
+
 class Runner:
     """Works while it holds the lease. Every step is written whole or not at all.
 
@@ -59,6 +70,7 @@ class Runner:
         )
         self._leftovers = Leftovers(self.store, state_dir(settings) / EXPORTS)
         self._reader = LogReader(self.store)
+        self._judge = CandidateJudge(self.store, settings)
         self._upkeep = Retention(self.store, settings), KeyIndexing(self.store)
         beat = settings.lease_seconds / 3
         self._loop = PeriodicThread(
@@ -69,8 +81,7 @@ class Runner:
         self._feeds = Feeds(self.store, settings, state_dir(settings), token)
         self._board = StatusBoard(self.store, token, self.threads, self._feeds.state)
         self._pipeline: Pipeline | None = None
-        self._written_point = ""
-        self._write_seconds = 0.0
+        self._written = LastWrite()
 
     def start(self) -> None:
         """Begin to work, in threads."""
@@ -164,11 +175,13 @@ class Runner:
         try:
             opened = bool(pipeline.journal.outcome.events)
             changed = follow_operators(pipeline, self.store, self.thresholds) or opened
-            worked = self._reader.read(pipeline, self._write_seconds)
-            if changed or worked:
+            worked = self._reader.read(pipeline, self._written.seconds)
+            compared, moves = self._judge.judge(pipeline)
+            if changed or worked or compared:
                 began = time.monotonic()
                 self._write(pipeline)
-                self._write_seconds = time.monotonic() - began
+                self._written.seconds = time.monotonic() - began
+            self._judge.carry_out(pipeline, moves)
         except LeaseLost:
             self.lease.forget()
             raise
@@ -206,11 +219,11 @@ class Runner:
             measurements=outcome.measurements,
             asked=outcome.asked,
             asked_anew=outcome.asked_anew,
-            operating_point=point if point != self._written_point else "",
+            operating_point=point if point != self._written.operating_point else "",
         )
         with self._board.writing(status):
             pipeline.parts.cursors.promotions = self.store.commit(token, record)
-        self._written_point = point
+        self._written.operating_point = point
         self._after_write(pipeline, outcome, surplus)
 
     def _after_write(

@@ -9,8 +9,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bento_selfheal.core.candidates.candidate import CandidateState
 from bento_selfheal.core.going_back import previous_snapshot
 from bento_selfheal.core.records import Event, Promotion, PromotionKind, Snapshot
+from bento_selfheal.deployment.candidates import begin_candidate
 from bento_selfheal.errors import CommandError
 from bento_selfheal.packaging.adapters import Registry
 from bento_selfheal.serving.erasure.eraser import Eraser
@@ -70,9 +72,46 @@ class Operations:
         status = self._store.status()
         return {
             **status,
+            "candidates": self.candidates(living=True),
             "runner_alive": self._store.leader() is not None,
             "worker": self._worker(),
         }
+
+    def candidates(self, *, living: bool = False) -> list[dict[str, Any]]:
+        """Candidates, oldest first: where they stand, their evidence, and what was counted."""
+        trials = self._store.status().get("trials") or {}
+        return [
+            {**asdict(c), "share": c.share, "evidence": trials.get(str(c.id), c.evidence),
+             "counts": self._store.candidate_counts(c.id)}
+            for c in self._store.candidates(living=living)
+        ]  # fmt: skip
+
+    def begin_candidate(
+        self, tag: str, ramp: tuple[float, ...], min_labels: int, by: str
+    ) -> dict[str, Any]:
+        """Let a package earn its place: it answers copies first.
+
+        Raises:
+            CommandError: There is no such package here, it does not fit, or it is one already.
+        """
+        begun = begin_candidate(self._store, tag, ramp, min_labels, by)
+        return {**asdict(begun), "share": begun.share}
+
+    def end_candidate(self, tag: str, state: CandidateState, by: str) -> dict[str, Any]:
+        """Withdraw a candidate, or have the runner put it into service, whatever the evidence.
+
+        Raises:
+            CommandError: There is no such candidate on its ramp.
+        """
+        words = "withdrawn" if state is CandidateState.WITHDRAWN else "promoted"
+        for candidate in self._store.candidates(living=True):
+            if tag in (candidate.tag, str(candidate.id)):
+                reason = f"{words} by {by}"
+                if self._store.move_candidate(candidate, state, candidate.step, reason, by=by):
+                    return {"candidate": candidate.id, "tag": candidate.tag, "state": state.value}
+        raise CommandError(
+            f"tag: {tag} is no candidate on its ramp; see `bento-selfheal candidates`"
+        )
 
     def snapshots(self) -> list[dict[str, Any]]:
         """The kept snapshots, with which one serves and which one a rollback would restore."""

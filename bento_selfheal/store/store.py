@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bento_selfheal.store.candidates.candidates import Candidates
 from bento_selfheal.store.connections import Connections
 from bento_selfheal.store.erasure.erasure import Erasures
 from bento_selfheal.store.events import Events
@@ -26,6 +27,7 @@ class SqlStore(
     Leadership,
     Events,
     Erasures,
+    Candidates,
     Retirement,
 ):
     """Both logs, inputs, promotions, snapshots, events, the runner's lease and its checkpoint.

@@ -36,6 +36,8 @@ ENDPOINTS = (
     "POST /predict", "POST /feedback", "GET /status", "GET /snapshots", "GET /promotions",
     "GET /events", "GET /history", "POST /rollback", "POST /heal", "POST /pause", "POST /observe",
     "POST /resume", "POST /forget", "POST /release", "POST /erase", "GET /review",
+    "GET /candidates", "POST /candidates/begin", "POST /candidates/withdraw",
+    "POST /candidates/promote",
 )  # fmt: skip
 JSON = {"content-type": "application/json"}
 NPY = {"content-type": "application/x-npy"}

@@ -59,10 +59,14 @@ LAYERS: dict[str, set[str]] = {
         "config", "core", "errors", "healing", "image", "inputs", "packaging", "packaging.package",
         "segments", "store", "telemetry",
     },
+    "candidates": {
+        "config", "core", "deployment", "errors", "packaging", "packaging.package", "scoring",
+        "store",
+    },
     "serving": {
-        "config", "core", "dashboard", "deployment", "embedding", "errors", "estimators", "image",
-        "inputs", "internals", "labelling", "model", "packaging", "packaging.package", "scoring",
-        "store", "telemetry", "wire",
+        "candidates", "config", "core", "dashboard", "deployment", "embedding", "errors",
+        "estimators", "image", "inputs", "internals", "labelling", "model", "packaging",
+        "packaging.package", "scoring", "store", "telemetry", "wire",
     },
     "runner": {
         "config", "core", "deployment", "errors", "feeds", "healing", "inputs", "packaging",

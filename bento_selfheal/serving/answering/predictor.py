@@ -24,6 +24,7 @@ from bento_selfheal.telemetry.spans import Telemetry
 from bento_selfheal.wire import npy
 from bento_selfheal.wire.messages import (
     ARROW,
+    CANDIDATE_HEADER,
     CLASSES_HEADER,
     NPY,
     REQUEST_HEADER,
@@ -125,9 +126,9 @@ class Predictor:
         """The recorded answer, in a span where spans are recorded."""
         keys = b"" if given is None else self._worker.keys.read(given, len(rows), ASKED_BY.get())
         if not self._telemetry.enabled:
-            return await self._dispatcher.answer(rows, keys)
+            return await self._worker.ask_candidates(await self._dispatcher.answer(rows, keys))
         with self._telemetry.span(names.PREDICT, {names.ROWS: len(rows)}) as span:
-            answer = await self._dispatcher.answer(rows, keys)
+            answer = await self._worker.ask_candidates(await self._dispatcher.answer(rows, keys))
             span.set_attribute(names.VERSION, answer.champion.version)
             return answer
 
@@ -141,6 +142,8 @@ class Predictor:
             "verified": answer.champion.verified,
             "model_version": answer.champion.version,
         }
+        if answer.candidate is not None:
+            fields["candidate"] = answer.candidate
         if answer.review is not None:
             fields["review"] = answer.review.asked(answer.request).tolist()
             fields["review_probability"] = answer.review.chances.tolist()
@@ -155,6 +158,8 @@ class Predictor:
             VERIFIED_HEADER: str(answer.champion.verified).lower(),
             VERSION_HEADER: str(answer.champion.version),
         }
+        if answer.candidate is not None:
+            headers[CANDIDATE_HEADER] = answer.candidate
         if answer.review is not None:
             headers[REVIEW_HEADER] = _told(answer.review, answer.request)
         return Reply(npy.dump(answer.probabilities), media_type=NPY, headers=headers)

@@ -53,6 +53,12 @@ def ask(store: SqlStore, method: str, path: str, **more: Any) -> httpx.Response:
         ("/erase", b'{"key": "a", "prediction_id": "b.0"}', "give one of"),
         ("/erase", b"{}", "give one of"),
         ("/heal", b'"\\ud800"', ""),
+        ("/candidates/begin", b'{"tag": "a\\u0000b"}', "tag"),
+        ("/candidates/begin", b'{"tag": "a:1", "ramp": [0, 101]}', "ramp"),
+        ("/candidates/begin", b'{"tag": "a:1", "ramp": [NaN, 100]}', "ramp"),
+        ("/candidates/begin", b'{"tag": "a:1", "min_labels": 0}', "min_labels"),
+        ("/candidates/withdraw", b'{"tag": ""}', "tag"),
+        ("/candidates/promote", b"{}", "tag"),
     ],
 )
 def test_text_that_nothing_can_hold(store: SqlStore, path: str, body: bytes, named: str) -> None:
