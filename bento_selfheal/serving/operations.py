@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from bento_selfheal.core.going_back import previous_snapshot
-from bento_selfheal.core.records import Event, Promotion, PromotionKind, Snapshot
-from bento_selfheal.errors import CommandError
+from bento_selfheal.core.records import Event, Label, Promotion, PromotionKind, Snapshot
+from bento_selfheal.core.text import shown
+from bento_selfheal.errors import CommandError, OtherClasses
 from bento_selfheal.packaging.adapters import Registry
 from bento_selfheal.serving.erasure.eraser import Eraser
 from bento_selfheal.serving.review_queue import ReviewQueue
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.spans import Telemetry
-from bento_selfheal.wire.messages import CommandAnswer, KeptSnapshot
+from bento_selfheal.wire.class_list import ClassList
+from bento_selfheal.wire.messages import ClassesAnswer, CommandAnswer, KeptSnapshot
 
 MOST = 2**63 - 1
 """The largest integer that a database holds."""
@@ -47,6 +49,7 @@ class Operations:
         telemetry: Records spans.
         queue: Finds rows for people to look at.
         eraser: Erases rows.
+        classes: The model's.
     """
 
     def __init__(
@@ -57,8 +60,10 @@ class Operations:
         telemetry: Telemetry,
         queue: ReviewQueue,
         eraser: Eraser,
+        classes: Sequence[Label],
     ) -> None:
         self.eraser = eraser
+        self._classes = ClassList(classes)
         self._queue = queue
         self._telemetry = telemetry
         self._store = store
@@ -73,6 +78,22 @@ class Operations:
             "runner_alive": self._store.leader() is not None,
             "worker": self._worker(),
         }
+
+    def classes(self, digest: str | None) -> ClassesAnswer:
+        """The classes of the model.
+
+        Args:
+            digest: That of the classes which are meant; None for those of now.
+
+        Raises:
+            OtherClasses: The model has others.
+        """
+        if digest not in (None, self._classes.digest):
+            raise OtherClasses(
+                f"digest: {shown(digest)} is not that of this model's classes, "
+                f"{self._classes.digest}: the answer came from another model; ask again"
+            )
+        return ClassesAnswer(digest=self._classes.digest, classes=list(self._classes.classes))
 
     def snapshots(self) -> list[dict[str, Any]]:
         """The kept snapshots, with which one serves and which one a rollback would restore."""
