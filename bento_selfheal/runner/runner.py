@@ -25,7 +25,7 @@ from bento_selfheal.runner.key_indexing import KeyIndexing
 from bento_selfheal.runner.lease import Lease
 from bento_selfheal.runner.opening import PipelineOpener
 from bento_selfheal.runner.operators import follow_operators
-from bento_selfheal.runner.pacing import rest_seconds
+from bento_selfheal.runner.pacing import Pace, rest_seconds
 from bento_selfheal.runner.reading import LogReader
 from bento_selfheal.runner.retention import Retention
 from bento_selfheal.runner.retrain_export import export_buffer
@@ -47,9 +47,10 @@ class Runner:
     Args:
         settings: The service's settings; the store must be prepared.
         telemetry: Where spans go.
+        pace: How far the process stands back; by default not at all.
     """
 
-    def __init__(self, settings: Settings, telemetry: Telemetry) -> None:
+    def __init__(self, settings: Settings, telemetry: Telemetry, pace: Pace | None = None) -> None:
         self._settings = settings
         self.store = open_store(settings)
         self.thresholds = ThresholdFile(state_dir(settings) / "threshold_config.json")
@@ -65,9 +66,11 @@ class Runner:
             "selfheal-runner", self._work, settings.tuning.poll_interval, at_once=True
         )
         self._heart = PeriodicThread("selfheal-lease", self._beat, beat, longest_retry=beat)
-        token = self._leads_with
+        token, self._pace = self._leads_with, pace or Pace(0)
         self._feeds = Feeds(self.store, settings, state_dir(settings), token)
-        self._board = StatusBoard(self.store, token, self.threads, self._feeds.state)
+        self._board = StatusBoard(
+            self.store, token, self.threads, self._feeds.state, self._pace.state
+        )
         self._pipeline: Pipeline | None = None
         self._written_point = ""
         self._write_seconds = 0.0
@@ -129,6 +132,7 @@ class Runner:
             self._board.step_failed(error)
             raise
         self._board.step_passed()
+        self._pace.works(self.lease.owner, worked)
         if not worked:
             return self._settings.tuning.poll_interval
         healing = self._reader.heal_seconds
@@ -136,11 +140,13 @@ class Runner:
         return rest_seconds(reading, healing, self._settings.heal_share)
 
     def _beat(self) -> None:
-        """Renew the lease beside a long heal, and show what became of the threads."""
+        """Renew the lease beside a long heal, see whether the processor time is enough, and show
+        what became of the threads."""
         if not self._loop.alive:
             self.lease.release()  # another runner must be able to lead
             return
         self.lease.renew()
+        self._pace.keep()
         self._board.show_threads()
 
     def step(self) -> bool:

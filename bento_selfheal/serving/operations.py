@@ -15,6 +15,7 @@ from bento_selfheal.core.text import shown
 from bento_selfheal.errors import CommandError, OtherClasses
 from bento_selfheal.packaging.adapters import Registry
 from bento_selfheal.serving.erasure.eraser import Eraser
+from bento_selfheal.serving.reporting.backlog import Backlog, lag
 from bento_selfheal.serving.review_queue import ReviewQueue
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry import names
@@ -64,6 +65,7 @@ class Operations:
     ) -> None:
         self.eraser = eraser
         self._classes = ClassList(classes)
+        self._backlog = Backlog(store.ends)
         self._queue = queue
         self._telemetry = telemetry
         self._store = store
@@ -71,13 +73,22 @@ class Operations:
         self._worker = worker
 
     def status(self) -> dict[str, Any]:
-        """The runner's status, whether a runner holds the lease, and this worker."""
-        status = self._store.status()
+        """The runner's status, whether a runner holds the lease and keeps up, and this worker."""
+        status, alive = self._store.status(), self._store.leader() is not None
+        unread = self._backlog.look(status)
+        behind = lag(status, unread, alive=alive)
         return {
             **status,
-            "runner_alive": self._store.leader() is not None,
+            **({"estimate": None} if behind and unread.labels else {}),  # labels may contradict it
+            "unread": asdict(unread),
+            "behind": behind,
+            "runner_alive": alive,
             "worker": self._worker(),
         }
+
+    def unread_seconds(self) -> float:
+        """For how long the oldest entry of the logs has waited for the runner."""
+        return self._backlog.look(self._store.status()).seconds
 
     def classes(self, digest: str | None) -> ClassesAnswer:
         """The classes of the model.
