@@ -165,7 +165,6 @@ def print_status(status: dict[str, Any], console: Console) -> None:
         "serving": f"snapshot {(status['serving'] or {}).get('version')}",
         "done": f"{counted(status['heals'], 'heal')}, {_changes(status)}",
         **{name: status[name] for name in ("retrain", "trouble") if status.get(name)},
-        **_behind(status),
         **_one_class(status),
         **_feeds(status),
         **_one_sided(status),
@@ -173,13 +172,6 @@ def print_status(status: dict[str, Any], console: Console) -> None:
     for name, value in rows.items():
         add_row(grid, literal(name, "bold"), value)
     console.print(grid, highlight=False)
-
-
-def _behind(status: Mapping[str, Any]) -> dict[str, str]:
-    if (behind := status.get("behind")) is None:
-        return {}
-    told = f"the oldest unread entry is {behind['seconds']:.0f} s old: {behind['reason']}"
-    return {"behind": f"{told}; {behind['advice']}"}
 
 
 def _feeds(status: Mapping[str, Any]) -> dict[str, str]:

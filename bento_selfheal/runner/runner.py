@@ -73,7 +73,6 @@ class Runner:
         )
         self._pipeline: Pipeline | None = None
         self._written_point = ""
-        self._write_seconds = 0.0
 
     def start(self) -> None:
         """Begin to work, in threads."""
@@ -170,11 +169,11 @@ class Runner:
         try:
             opened = bool(pipeline.journal.outcome.events)
             changed = follow_operators(pipeline, self.store, self.thresholds) or opened
-            worked = self._reader.read(pipeline, self._write_seconds)
+            worked = self._reader.read(pipeline)
             if changed or worked:
                 began = time.monotonic()
                 self._write(pipeline)
-                self._write_seconds = time.monotonic() - began
+                self._reader.write_seconds = time.monotonic() - began
         except LeaseLost:
             self.lease.forget()
             raise
