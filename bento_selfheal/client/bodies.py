@@ -50,6 +50,8 @@ def body_of(rows: Any, facts: Any = None, keys: Any = None) -> Body:
     if isinstance(rows, Sequence) and rows and all(is_image(one) for one in rows):
         return _parts([_png(one, ("rows", i)) for i, one in enumerate(rows)], beside)
     file = _file_of(rows, keys)
+    if file is not None and facts is None and (keys is None or file.kind == ARROW):
+        return file
     own = None if file and file.kind == ARROW else keys
     given = {FACTS_HEADER: (facts, "facts"), KEYS_HEADER: (own, "keys")}
     headers = {name: _told(value, f) for name, (value, f) in given.items() if value is not None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import parse_qs, urlsplit
 
 from bento_selfheal.core.records import Label
@@ -37,8 +38,13 @@ class KnownClasses:
         digest = _digest_of(headers)
         if digest is not None:
             return self._lists[digest]
-        classes: list[Label] = json.loads(headers[CLASSES_HEADER])
-        return classes
+        return _read(headers[CLASSES_HEADER])
+
+
+@lru_cache(MOST)
+def _read(text: str) -> list[Label]:
+    classes: list[Label] = json.loads(text)
+    return classes
 
 
 def _digest_of(headers: Mapping[str, str]) -> str | None:
