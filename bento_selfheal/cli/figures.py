@@ -161,6 +161,9 @@ def runner_state(status: Mapping[str, Any]) -> str:
     """Whether the runner heals."""
     if not status.get("runner_alive"):
         return "not alive: nothing heals"
+    if behind := status.get("behind"):
+        since = f"behind, what came {behind['seconds']:.0f} s ago is not read"
+        return f"{since}: {behind['reason']}; {behind['advice']}"
     if status.get("rebuilding"):
         return "alive; it builds what was learned anew without erased rows, and new labels wait"
     return "alive"

@@ -6,7 +6,6 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from bentoml.exceptions import BentoMLException
@@ -27,7 +26,7 @@ from bento_selfheal.runner.key_indexing import KeyIndexing
 from bento_selfheal.runner.lease import Lease
 from bento_selfheal.runner.opening import PipelineOpener
 from bento_selfheal.runner.operators import follow_operators
-from bento_selfheal.runner.pacing import rest_seconds
+from bento_selfheal.runner.pacing import Pace, rest_seconds
 from bento_selfheal.runner.reading import LogReader
 from bento_selfheal.runner.retention import Retention
 from bento_selfheal.runner.retrain_export import export_buffer
@@ -43,24 +42,16 @@ LOUD = ("refused", "begun_anew")
 """Kinds of events that the log shows as errors."""
 
 
-@dataclass
-class LastWrite:
-    """What the runner remembers of the step that it wrote last."""
-
-    operating_point: str = ""
-    """As JSON; a step writes it only where it has changed."""
-    seconds: float = 0.0
-
-
 class Runner:
     """Works while it holds the lease. Every step is written whole or not at all.
 
     Args:
         settings: The service's settings; the store must be prepared.
         telemetry: Where spans go.
+        pace: How far the process stands back; by default not at all.
     """
 
-    def __init__(self, settings: Settings, telemetry: Telemetry) -> None:
+    def __init__(self, settings: Settings, telemetry: Telemetry, pace: Pace | None = None) -> None:
         self._settings = settings
         self.store = open_store(settings)
         self.thresholds = ThresholdFile(state_dir(settings) / "threshold_config.json")
@@ -77,11 +68,13 @@ class Runner:
             "selfheal-runner", self._work, settings.tuning.poll_interval, at_once=True
         )
         self._heart = PeriodicThread("selfheal-lease", self._beat, beat, longest_retry=beat)
-        token = self._leads_with
+        token, self._pace = self._leads_with, pace or Pace(0)
         self._feeds = Feeds(self.store, settings, state_dir(settings), token)
-        self._board = StatusBoard(self.store, token, self.threads, self._feeds.state)
+        self._board = StatusBoard(
+            self.store, token, self.threads, self._feeds.state, self._pace.state
+        )
         self._pipeline: Pipeline | None = None
-        self._written = LastWrite()
+        self._written_point = ""
 
     def start(self) -> None:
         """Begin to work, in threads."""
@@ -140,6 +133,7 @@ class Runner:
             self._board.step_failed(error)
             raise
         self._board.step_passed()
+        self._pace.works(self.lease.owner, worked)
         if not worked:
             return self._settings.tuning.poll_interval
         healing = self._reader.heal_seconds
@@ -147,11 +141,13 @@ class Runner:
         return rest_seconds(reading, healing, self._settings.heal_share)
 
     def _beat(self) -> None:
-        """Renew the lease beside a long heal, and show what became of the threads."""
+        """Renew the lease beside a long heal, see whether the processor time is enough, and show
+        what became of the threads."""
         if not self._loop.alive:
             self.lease.release()  # another runner must be able to lead
             return
         self.lease.renew()
+        self._pace.keep()
         self._board.show_threads()
 
     def step(self) -> bool:
@@ -175,12 +171,12 @@ class Runner:
         try:
             opened = bool(pipeline.journal.outcome.events)
             changed = follow_operators(pipeline, self.store, self.thresholds) or opened
-            worked = self._reader.read(pipeline, self._written.seconds)
+            worked = self._reader.read(pipeline)
             compared, moves = self._judge.judge(pipeline)
             if changed or worked or compared:
                 began = time.monotonic()
                 self._write(pipeline)
-                self._written.seconds = time.monotonic() - began
+                self._reader.write_seconds = time.monotonic() - began
             self._judge.carry_out(pipeline, moves)
         except LeaseLost:
             self.lease.forget()
@@ -219,11 +215,11 @@ class Runner:
             measurements=outcome.measurements,
             asked=outcome.asked,
             asked_anew=outcome.asked_anew,
-            operating_point=point if point != self._written.operating_point else "",
+            operating_point=point if point != self._written_point else "",
         )
         with self._board.writing(status):
             pipeline.parts.cursors.promotions = self.store.commit(token, record)
-        self._written.operating_point = point
+        self._written_point = point
         self._after_write(pipeline, outcome, surplus)
 
     def _after_write(

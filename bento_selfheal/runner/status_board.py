@@ -28,6 +28,7 @@ class StatusBoard:
         token: The lease's fencing token; None while another runner leads.
         threads: State of the runner's threads.
         feeds: What the feeds of labels show of themselves.
+        cpu: Which share of the processor time that it asks for the runner gets.
     """
 
     def __init__(
@@ -36,11 +37,13 @@ class StatusBoard:
         token: Callable[[], int | None],
         threads: Callable[[], list[ThreadState]],
         feeds: Callable[[], list[dict[str, Any]]] = list,
+        cpu: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self._store = store
         self._token = token
         self._threads = threads
         self._feeds = feeds
+        self._cpu = cpu
         # The lease's thread shows threads beside the steps: it must not bring an old status back.
         self._lock = threading.Lock()
         self._written: dict[str, Any] = {}
@@ -60,6 +63,7 @@ class StatusBoard:
             **status,
             "threads": self._threads(),
             "feeds": self._feeds(),
+            "cpu": self._cpu(),
             "failing": self._failing,
             "trouble": self._trouble or status.get("rows_trouble", ""),
         }
@@ -87,7 +91,8 @@ class StatusBoard:
             self._show(**changes)
 
     def show_threads(self) -> None:
-        """Write the status if a thread has died or failed since it was last written.
+        """Write the status if a thread has died or failed, or the processor time has become too
+        little or enough, since it was last written.
 
         Raises:
             StoreError: The store is out of reach.
@@ -140,4 +145,6 @@ class StatusBoard:
 
     def _marks(self) -> list[tuple[str, bool, int]]:
         threads = [(t["name"], t["alive"], t["failures"]) for t in self._threads()]
+        cpu = self._cpu()
+        threads.append(("cpu", bool(cpu.get("starved")), int(cpu.get("raised", False))))
         return threads + [(f["name"], not f["failing"], f["rows"]) for f in self._feeds()]

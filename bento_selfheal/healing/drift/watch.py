@@ -42,7 +42,7 @@ class DriftWatch:
         self._open_rows = np.zeros((0, len(package.info.features)), dtype=np.float32)
         self._open_answers = package.no_answers
         self.signals = Signals(package, settings, rules)
-        self.estimate = Estimate(package)
+        self.estimate = Estimate(package, self._batch_size)
         self.one_class = OneClass(package)
         self.heal_requested = False
         self.changed = ""

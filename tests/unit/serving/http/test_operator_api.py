@@ -24,7 +24,7 @@ class AnyAdapter:
 
 
 def ask(store: SqlStore, method: str, path: str, **more: Any) -> httpx.Response:
-    operations = Operations(store, AnyAdapter(), dict, Telemetry(), None, None)  # type: ignore[arg-type]
+    operations = Operations(store, AnyAdapter(), dict, Telemetry(), None, None, [0, 1])  # type: ignore[arg-type]
 
     async def once() -> httpx.Response:
         transport = httpx.ASGITransport(app=operations_app(lambda: operations))
@@ -91,7 +91,7 @@ def test_odd_sources_are_kept(store: SqlStore, source: str) -> None:
 
 def test_each_endpoint_is_counted_by_itself(store: SqlStore) -> None:
     """BentoML's metrics and its API page see each of the operators' endpoints under its path."""
-    app = operations_app(lambda: Operations(store, None, dict, Telemetry(), None, None))  # type: ignore[arg-type]
+    app = operations_app(lambda: Operations(store, None, dict, Telemetry(), None, None, [0, 1]))  # type: ignore[arg-type]
     for path, methods in app.openapi()["paths"].items():
         [method] = methods
         scope = {"type": "http", "method": method.upper(), "path": path, "headers": []}
@@ -158,3 +158,13 @@ def test_page(store: SqlStore, path: str, status: int) -> None:
     response = ask(store, "GET", f"/selfheal/{path}")
     assert response.status_code == status
     assert status != 200 or "default-src 'self'" in response.headers["Content-Security-Policy"]
+
+
+def test_classes_by_their_digest(store: SqlStore) -> None:
+    """The classes of now, or a 404 where others are meant."""
+    told = ask(store, "GET", "/classes").json()
+    assert told["classes"] == [0, 1]
+    assert ask(store, "GET", "/classes", params={"digest": told["digest"]}).json() == told
+    other = ask(store, "GET", "/classes", params={"digest": "another"})
+    assert other.status_code == 404
+    assert other.json()["error"].startswith("digest: 'another' is not that of")
