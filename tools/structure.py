@@ -33,6 +33,8 @@ ROOT_LAYER = "__init__"
 """The layer of the package's own `__init__.py`."""
 
 MODULES_PER_FOLDER = 12
+GROWING_FOLDERS = {"store/migrations/versions"}
+"""Folders that get a module with each change of the schema."""
 MODULE_LINES = 300
 TIGHTER_MODULES = {"healing/pipeline.py": 249}
 CLASS_ATTRIBUTES = 15
@@ -277,7 +279,8 @@ def check_folders(modules: dict[str, Module]) -> Figure:
     for module in modules.values():
         if not module.init:
             folder = f"{PACKAGE}/{module.file}".rpartition("/")[0]
-            count[folder] = count.get(folder, 0) + 1
+            if folder.removeprefix(f"{PACKAGE}/") not in GROWING_FOLDERS:
+                count[folder] = count.get(folder, 0) + 1
     offenders = [f"{name}: {n} modules" for name, n in count.items() if n > MODULES_PER_FOLDER]
     most = max(count.values(), default=0)
     return Figure("modules in a folder", str(most), f"at most {MODULES_PER_FOLDER}", offenders)

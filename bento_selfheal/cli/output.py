@@ -11,7 +11,7 @@ from rich.table import Table
 
 from bento_selfheal.cli.figures import caught, matured, of_labels, print_figures, runner_state
 from bento_selfheal.cli.terminal import add_row, literal, say
-from bento_selfheal.cli.told import told
+from bento_selfheal.core.log.told import told
 from bento_selfheal.core.text import counted
 
 if TYPE_CHECKING:

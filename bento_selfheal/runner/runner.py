@@ -16,20 +16,18 @@ from bento_selfheal.core.periodic import PeriodicThread, ThreadState
 from bento_selfheal.core.records import Event, Snapshot, State
 from bento_selfheal.deployment.locations import open_store, registry_of, state_dir
 from bento_selfheal.errors import LeaseLost, NewerRelease, PackageError, PromotionMoved
-from bento_selfheal.feeds.feeds import Feeds
 from bento_selfheal.healing.checkpoint import dump
 from bento_selfheal.healing.journal import Outcome
 from bento_selfheal.healing.pipeline import Pipeline
 from bento_selfheal.runner.erasure.leftovers import Leftovers
-from bento_selfheal.runner.key_indexing import KeyIndexing
 from bento_selfheal.runner.lease import Lease
 from bento_selfheal.runner.opening import PipelineOpener
 from bento_selfheal.runner.operators import follow_operators
 from bento_selfheal.runner.pacing import rest_seconds
 from bento_selfheal.runner.reading import LogReader
-from bento_selfheal.runner.retention import Retention
 from bento_selfheal.runner.retrain_export import export_buffer
 from bento_selfheal.runner.status_board import StatusBoard
+from bento_selfheal.runner.tasks.tasks import Tasks
 from bento_selfheal.store import StepRecord
 from bento_selfheal.telemetry.spans import Telemetry, within
 
@@ -59,15 +57,14 @@ class Runner:
         )
         self._leftovers = Leftovers(self.store, state_dir(settings) / EXPORTS)
         self._reader = LogReader(self.store)
-        self._upkeep = Retention(self.store, settings), KeyIndexing(self.store)
         beat = settings.lease_seconds / 3
         self._loop = PeriodicThread(
             "selfheal-runner", self._work, settings.tuning.poll_interval, at_once=True
         )
         self._heart = PeriodicThread("selfheal-lease", self._beat, beat, longest_retry=beat)
         token = self._leads_with
-        self._feeds = Feeds(self.store, settings, state_dir(settings), token)
-        self._board = StatusBoard(self.store, token, self.threads, self._feeds.state)
+        self._tasks = Tasks(self.store, settings, state_dir(settings), token)
+        self._board = StatusBoard(self.store, token, self.threads, self._tasks.shown)
         self._pipeline: Pipeline | None = None
         self._written_point = ""
         self._write_seconds = 0.0
@@ -76,15 +73,11 @@ class Runner:
         """Begin to work, in threads."""
         self._loop.start()
         self._heart.start()
-        for task in self._upkeep:
-            task.start(lambda: self.lease.held)
-        self._feeds.start()
+        self._tasks.start()
 
     def stop(self) -> None:
         """Finish the step in hand and let a successor lead at once."""
-        self._feeds.stop()
-        for task in self._upkeep:
-            task.thread.stop()
+        self._tasks.stop()
         self._loop.stop(STOP_SECONDS)
         self._heart.stop()
         self.lease.release()
@@ -102,8 +95,7 @@ class Runner:
 
     def threads(self) -> list[ThreadState]:
         """State of each thread of the runner."""
-        own = (self._loop, self._heart, *(task.thread for task in self._upkeep))
-        return [t.state() for t in own] + self._feeds.threads()
+        return [self._loop.state(), self._heart.state(), *self._tasks.threads()]
 
     @property
     def status(self) -> dict[str, Any]:
@@ -186,7 +178,7 @@ class Runner:
             raise
         self._reader.forget_ahead()  # some of it may have been erased
         self._board.wrote(self.store.status())
-        self._feeds.serve(pipeline.parts.package.info.classes)
+        self._tasks.serve(pipeline.parts.package)
         return pipeline
 
     def _write(self, pipeline: Pipeline) -> None:

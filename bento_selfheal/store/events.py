@@ -11,6 +11,7 @@ from bento_selfheal.core.records import Command, Event, Measurement
 from bento_selfheal.errors import CommandError
 from bento_selfheal.store import codec
 from bento_selfheal.store import tables as t
+from bento_selfheal.store.audit.audit import append_audit
 from bento_selfheal.store.connections import Part
 
 
@@ -51,7 +52,7 @@ class Events(Part):
             c.execute(insert(t.events), [codec.event_row(happened)])
 
     def add_command(self, kind: str, argument: str | None = None, *, by: str = "operator") -> int:
-        """Ask the runner for something, in somebody's name.
+        """Ask the runner for something, in somebody's name; with an entry in the audit.
 
         Returns:
             The place of the command.
@@ -67,6 +68,8 @@ class Events(Part):
             result = c.execute(
                 insert(t.commands).values(kind=kind, argument=argument, time=time.time(), by=by)
             )
+            detail = {} if argument is None else {"argument": argument}
+            append_audit(c, kind, by, detail)
             return int(result.inserted_primary_key[0])  # type: ignore[index]
 
     def commands(self, after: int) -> list[Command]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bento_selfheal.store.audit.audit import Audits
 from bento_selfheal.store.connections import Connections
 from bento_selfheal.store.erasure.erasure import Erasures
 from bento_selfheal.store.events import Events
@@ -14,6 +15,7 @@ from bento_selfheal.store.logs import Logs
 from bento_selfheal.store.promotions import Promotions
 from bento_selfheal.store.retention import Retirement
 from bento_selfheal.store.schema import Schema
+from bento_selfheal.store.webhooks.places import WebhookPlaces
 
 
 class SqlStore(
@@ -26,6 +28,8 @@ class SqlStore(
     Leadership,
     Events,
     Erasures,
+    Audits,
+    WebhookPlaces,
     Retirement,
 ):
     """Both logs, inputs, promotions, snapshots, events, the runner's lease and its checkpoint.

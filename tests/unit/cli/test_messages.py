@@ -21,10 +21,10 @@ from bento_selfheal.cli import main as entry
 from bento_selfheal.cli.app import app
 from bento_selfheal.cli.output import print_status
 from bento_selfheal.cli.simulate import _changed
-from bento_selfheal.cli.told import told
 from bento_selfheal.client import Client
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.importing import import_function
+from bento_selfheal.core.log.told import told
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.simulation.server import free_port
 from bento_selfheal.wire.messages import CommandAnswer

@@ -501,8 +501,8 @@ def test_a_dead_thread_is_seen(
         raise SystemExit("torn down")
 
     runner = make(poll_interval=0.01, lease_seconds=0.05)
-    monkeypatch.setattr(runner._upkeep[0].thread, "_work", die)
-    monkeypatch.setattr(runner._upkeep[0].thread, "_first", 0.0)
+    monkeypatch.setattr(runner._tasks._upkeep[0].thread, "_work", die)
+    monkeypatch.setattr(runner._tasks._upkeep[0].thread, "_first", 0.0)
     runner.start()
 
     def shown() -> bool:
