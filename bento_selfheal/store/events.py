@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy import func, insert, select
 
@@ -51,8 +53,21 @@ class Events(Part):
         with self._db.write() as c:
             c.execute(insert(t.events), [codec.event_row(happened)])
 
-    def add_command(self, kind: str, argument: str | None = None, *, by: str = "operator") -> int:
+    def add_command(
+        self,
+        kind: str,
+        argument: str | None = None,
+        *,
+        by: str = "operator",
+        audited: Mapping[str, Any] | None = None,
+    ) -> int:
         """Ask the runner for something, in somebody's name; with an entry in the audit.
+
+        Args:
+            kind: What for.
+            argument: What about, at most 200 characters.
+            by: Who asks.
+            audited: What the audit keeps of it; by default the argument.
 
         Returns:
             The place of the command.
@@ -69,11 +84,13 @@ class Events(Part):
                 insert(t.commands).values(kind=kind, argument=argument, time=time.time(), by=by)
             )
             detail = {} if argument is None else {"argument": argument}
-            append_audit(c, kind, by, detail)
+            append_audit(c, kind, by, detail if audited is None else audited)
             return int(result.inserted_primary_key[0])  # type: ignore[index]
 
-    def commands(self, after: int) -> list[Command]:
-        """Commands after a place, oldest first."""
+    def commands(self, after: int, kind: str = "") -> list[Command]:
+        """Commands after a place, oldest first; of all kinds, or of one."""
         query = select(t.commands).where(t.commands.c.seq > after).order_by(t.commands.c.seq)
+        if kind:
+            query = query.where(t.commands.c.kind == kind)
         with self._db.read() as c:
             return [Command(r.kind, r.time, r.seq, r.argument, r.by) for r in c.execute(query)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from bento_selfheal.config.webhooks import Webhook
+from bento_selfheal.config.webhooks.webhook import Webhook
 from bento_selfheal.core.log.told import told
 from bento_selfheal.core.records import Event
 
@@ -17,8 +17,8 @@ LONGEST_SUMMARY = 1024
 CRITICAL = {"step_failing", "one_class", "refused", "begun_anew", "dropped"}
 WARNING = {
     "retrain_needed", "rollback", "drifting", "quarantine", "new_class", "one_sided",
-    "feed_failing", "webhook_failing", "webhook_gave_up", "segment_held_back", "segment_rolled_back",
-    "thresholds_refused", "rows_set_aside", "unreported_lost",
+    "feed_failing", "webhook_failing", "webhook_gave_up", "segment_held_back",
+    "segment_rolled_back", "thresholds_refused", "rows_set_aside", "unreported_lost",
 }  # fmt: skip
 ENDS = {
     "step_recovered": "step_failing", "feed_recovered": "feed_failing",

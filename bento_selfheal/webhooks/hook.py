@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bento_selfheal.config.webhooks import Webhook
+from bento_selfheal.config.webhooks.webhook import Webhook
 from bento_selfheal.core.periodic import PeriodicThread
 from bento_selfheal.core.records import Event
 from bento_selfheal.errors import LeaseLost

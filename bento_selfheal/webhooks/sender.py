@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bento_selfheal.config.webhooks import Webhook
+from bento_selfheal.config.webhooks.webhook import Webhook
 from bento_selfheal.core.records import Event
 from bento_selfheal.core.text import visible
 from bento_selfheal.errors import brief

@@ -36,6 +36,7 @@ ENDPOINTS = (
     "POST /predict", "POST /feedback", "GET /status", "GET /snapshots", "GET /promotions",
     "GET /events", "GET /history", "POST /rollback", "POST /heal", "POST /pause", "POST /observe",
     "POST /resume", "POST /forget", "POST /release", "POST /erase", "GET /review",
+    "POST /thresholds",
 )  # fmt: skip
 JSON = {"content-type": "application/json"}
 NPY = {"content-type": "application/x-npy"}

@@ -228,25 +228,28 @@ def test_tries_rarer_and_rarer(
     now = [time.time()]
     monkeypatch.setattr(hook_module.time, "time", lambda: now[0])
 
-    def pause() -> int:
-        """Seconds until the next attempt."""
-        count, seconds = len(receiver.got), 0
-        while True:
-            opened(store, receiver.url)
-            if len(receiver.got) > count:
-                return seconds
-            now[0] += 1.0
-            seconds += 1
+    def waits(seconds: float) -> None:
+        """The next attempt is then, and not before."""
+        count = len(receiver.got)
+        now[0] += seconds - 0.01
+        opened(store, receiver.url)
+        assert len(receiver.got) == count
+        now[0] += 0.02
+        opened(store, receiver.url)
+        assert len(receiver.got) == count + 1
 
-    opened(store, receiver.url)
-    tell(store)
-    receiver.answers = [503] * 20
-    assert [pause() for _ in range(11)] == [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300]
-    receiver.headers["retry-after"] = "200"
-    receiver.answers = [500, 204, 503, 503]
-    pause(), pause()
-    tell(store)
-    assert [pause() for _ in range(3)] == [0, 200, 200]
+    hook = opened(store, receiver.url)
+    tell(store, at=now[0])
+    receiver.answers = [503] * 11
+    receiver.headers["retry-after"] = "20"
+    hook.look()
+    del receiver.headers["retry-after"]
+    for seconds in (20, 2, 4, 8, 16, 32, 64, 128, 256):
+        waits(seconds)
+    receiver.headers["retry-after"] = "9000"
+    waits(300)
+    waits(300)
+    assert len(receiver.taken) == 1
 
 
 def test_a_kind_that_is_refused_holds_up_no_other(store: SqlStore, receiver: Receiver) -> None:
