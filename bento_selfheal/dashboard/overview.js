@@ -3,6 +3,7 @@
 import { stateColor } from "./charts.js";
 import { ago, at, counted, number, percent, signed, span, text, whole } from "./format.js";
 import { QUIET, told } from "./told.js";
+import { failing } from "./webhooks.js";
 
 export const SAYS = {
   HEALTHY: "No drift",
@@ -48,7 +49,8 @@ function troubled(s) {
   if (s.trouble) return s.trouble;
   if (s.one_class?.alarm) return `The service no longer tells rows apart: ${s.one_class.reason}.`;
   if (s.one_sided?.alarm) return `Nothing is promoted: ${s.one_sided.reason}.`;
-  return s.worker.dropped_rows ? `${counted(s.worker.dropped_rows, "prediction")} not logged: the store was too slow.` : "";
+  if (s.worker.dropped_rows) return `${counted(s.worker.dropped_rows, "prediction")} not logged: the store was too slow.`;
+  return failing(s.webhooks);
 }
 
 /** Whether healing helped, in words. */

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from bentoml.exceptions import BentoMLException
@@ -25,7 +26,7 @@ from bento_selfheal.runner.opening import PipelineOpener
 from bento_selfheal.runner.operators import follow_operators
 from bento_selfheal.runner.pacing import rest_seconds
 from bento_selfheal.runner.reading import LogReader
-from bento_selfheal.runner.retrain_export import export_buffer
+from bento_selfheal.runner.retrain_export import export_buffer, remove_export
 from bento_selfheal.runner.status_board import StatusBoard
 from bento_selfheal.runner.tasks.tasks import Tasks
 from bento_selfheal.store import StepRecord
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 
 STOP_SECONDS = 30.0
 EXPORTS = "exports"
+EXPORTING = ("retrain_needed", "rebuilt")
+"""Kinds of events that carry where the labelled rows lie."""
 LOUD = ("refused", "begun_anew")
 """Kinds of events that the log shows as errors."""
 
@@ -184,6 +187,7 @@ class Runner:
     def _write(self, pipeline: Pipeline) -> None:
         token = self.lease.require()
         outcome = pipeline.collect()
+        exported = self._export(pipeline, outcome)
         surplus = pipeline.surplus()
         status = self._board.with_own(self._status(pipeline))
         point = _operating_point(pipeline)
@@ -200,23 +204,31 @@ class Runner:
             asked_anew=outcome.asked_anew,
             operating_point=point if point != self._written_point else "",
         )
-        with self._board.writing(status):
-            pipeline.parts.cursors.promotions = self.store.commit(token, record)
+        try:
+            with self._board.writing(status):
+                pipeline.parts.cursors.promotions = self.store.commit(token, record)
+        except Exception:
+            remove_export(exported)  # it may hold a row that was erased meanwhile
+            raise
         self._written_point = point
         self._after_write(pipeline, outcome, surplus)
+
+    def _export(self, pipeline: Pipeline, outcome: Outcome) -> dict[str, Any]:
+        """Write what a retrain needs before the event that says where it lies; empty where none is
+        asked for."""
+        if not outcome.export:
+            return {}
+        facts = export_buffer(state_dir(self._settings) / EXPORTS, pipeline)
+        outcome.events = [
+            replace(e, detail={**e.detail, **facts}) if e.kind in EXPORTING else e
+            for e in outcome.events
+        ]
+        return facts
 
     def _after_write(
         self, pipeline: Pipeline, outcome: Outcome, surplus: Sequence[Snapshot]
     ) -> None:
         """Do what may follow only once the step is in the store."""
-        if outcome.export:
-            folder = state_dir(self._settings) / EXPORTS
-            board = pipeline.parts.scoreboard
-            export_buffer(
-                folder, pipeline.parts.package, pipeline.parts.buffer,
-                pipeline.parts.batches.new_classes,
-                batch=board.counts.labelled_batches, why=str(board.advice.retrain),
-            )  # fmt: skip
         if surplus:  # asking the store whose they are after each step would be a read for nothing
             registry = registry_of(pipeline.parts.package, self.store, self._settings)
             for snapshot in surplus:

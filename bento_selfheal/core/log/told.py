@@ -23,6 +23,13 @@ def _refused(d: Detail) -> str:
     return f"refused {what}: {d['reason']}"
 
 
+def _retrain_needed(d: Detail) -> str:
+    if d.get("export_error"):
+        return f"a retraining is due: {d['reason']}; no rows exported: {d['export_error']}"
+    where = f" to {d['export']}" if d.get("export") else ""
+    return f"a retraining is due: {d['reason']}; {counted(d['rows'], 'row')} exported{where}"
+
+
 def _thresholds(d: Detail) -> str:
     values = {name: value for name, value in d.items() if name not in ("by", "role", "before")}
     return f"thresholds in force: {', '.join(f'{k} {_value(v)}' for k, v in values.items())}"
@@ -79,6 +86,7 @@ TELLS: Mapping[str, Callable[[Detail], str]] = {
     ),
     "thresholds": _thresholds,
     "thresholds_refused": lambda d: f"thresholds stay as they were: {d['reason']}",
+    "test": lambda d: str(d["reason"]),
     "erased": lambda d: "a row was erased",
     "rebuilt": lambda d: (
         f"what was learned was built anew without erased rows, in {d['seconds']:.1f} s"
@@ -92,9 +100,7 @@ TELLS: Mapping[str, Callable[[Detail], str]] = {
     "one_class": lambda d: str(d["reason"]),
     "one_sided": lambda d: str(d["reason"]),
     "unreported_lost": lambda d: f"{counted(d['requests'], 'request')} lost: {d['reason']}",
-    "retrain_needed": lambda d: (
-        f"a retraining is due: {d['reason']}; {counted(d['rows'], 'row')} exported"
-    ),
+    "retrain_needed": _retrain_needed,
     "deployed": lambda d: f"{d['package']} was deployed as snapshot {d['version']}",
     "heal_asked": lambda d: "a heal was asked for",
     "heal_skipped": lambda d: f"no heal: {d['reason']}",
