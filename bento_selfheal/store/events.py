@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import ColumnElement, func, insert, select
 
 from bento_selfheal.core.records import Command, Event, Measurement
 from bento_selfheal.errors import CommandError
@@ -87,10 +87,15 @@ class Events(Part):
             append_audit(c, kind, by, detail if audited is None else audited)
             return int(result.inserted_primary_key[0])  # type: ignore[index]
 
-    def commands(self, after: int, kind: str = "") -> list[Command]:
-        """Commands after a place, oldest first; of all kinds, or of one."""
-        query = select(t.commands).where(t.commands.c.seq > after).order_by(t.commands.c.seq)
-        if kind:
-            query = query.where(t.commands.c.kind == kind)
+    def commands(self, after: int) -> list[Command]:
+        """Commands after a place, oldest first."""
+        return self._commands(t.commands.c.seq > after)
+
+    def commands_of(self, kind: str) -> list[Command]:
+        """Every command of a kind, oldest first."""
+        return self._commands(t.commands.c.kind == kind)
+
+    def _commands(self, wanted: ColumnElement[bool]) -> list[Command]:
+        query = select(t.commands).where(wanted).order_by(t.commands.c.seq)
         with self._db.read() as c:
             return [Command(r.kind, r.time, r.seq, r.argument, r.by) for r in c.execute(query)]

@@ -52,7 +52,7 @@ def catch_up(store: SqlStore, thresholds: ThresholdFile) -> tuple[str, str]:
     """Write what operators asked for since the file was changed, as the runner of another machine
     may have done there; who changed it last, and in which role."""
     by = thresholds.owner, FILE
-    for command in store.commands(0, KIND):
+    for command in store.commands_of(KIND):
         if command.time > thresholds.changed_at + TOLERANCE and not _write(thresholds, command):
             by = command.by, OPERATE
     return by
