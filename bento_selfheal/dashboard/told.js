@@ -5,6 +5,13 @@ import { counted, exact, make, number, percent } from "./format.js";
 /** Kinds that are no news by themselves. */
 export const QUIET = new Set(["undecided", "change"]);
 
+/** What of the thresholds is another value now. */
+function changes({ by, role, before = {}, ...values }) {
+  const shown = (value) => (value === null ? "null" : exact(value));
+  return Object.entries(values).filter(([name, value]) => before[name] !== value)
+    .map(([name, value]) => (name in before ? `${name} ${shown(before[name])} → ${shown(value)}` : `${name} ${shown(value)}`));
+}
+
 const TELLS = {
   heal: (d) => `heal ${d.heal} trained snapshot ${d.version}${d.reason ? `: ${d.reason}` : ""}`,
   promote: (d) => `promoted snapshot ${d.version}: ${d.reason}`,
@@ -29,7 +36,7 @@ const TELLS = {
   webhook_failing: (d) => `webhook ${d.hook} fails: ${d.reason}`,
   webhook_recovered: (d) => `webhook ${d.hook} works again`,
   webhook_gave_up: (d) => `webhook ${d.hook} was never told of event ${d.event} (${d.kind}), in ${counted(d.attempts, "attempt")}: ${d.reason}`,
-  thresholds: (d) => `thresholds in force: ${Object.entries(d).filter(([name]) => !["by", "role", "before"].includes(name)).map(([name, value]) => `${name} ${value === null ? "null" : exact(value)}`).join(", ")}`,
+  thresholds: (d) => `thresholds changed: ${changes(d).join(", ")}`,
   thresholds_refused: (d) => `thresholds stay as they were: ${d.reason}`,
   would_promote: (d) => `would have promoted snapshot ${d.version}: ${d.reason}`,
   would_roll_back: (d) => `would have rolled back from ${d.version}: ${d.reason}`,

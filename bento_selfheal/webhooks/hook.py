@@ -84,6 +84,18 @@ class HookThread:
             "failing": _failing(places),
         }
 
+    def begin(self) -> None:
+        """Note where a new webhook begins, before anything happens that it is to be told of.
+
+        Raises:
+            LeaseLost: Another runner leads now.
+            StoreError: The store is out of reach.
+        """
+        leader = self._leader()
+        if leader is not None:
+            kinds = self._hook.told_of
+            self._places = self._store.webhook_places(leader.token, self._hook.name, kinds)
+
     def stop(self) -> None:
         """Finish the event in hand, unless its receiver hangs: then it is sent again."""
         if self.thread.stop(STOP_SECONDS):
@@ -110,8 +122,7 @@ class HookThread:
         if newest == self._looked_at and not self._backlog.events:
             return None
         if self._looked_at < 0:
-            kinds = self._hook.told_of
-            self._places = self._store.webhook_places(leader.token, self._hook.name, kinds)
+            self.begin()
         by_kind = self._store.newest_by_kind()
         behind = {k: p for k, p in self._places.items() if by_kind.get(k, 0) > p.seq}
         self._backlog = self._store.backlog(behind) if behind else NOTHING

@@ -43,8 +43,15 @@ class Webhooks:
             hook.stop()
 
     def serve(self, package: str) -> None:
-        """Tell of the service with this package from now on."""
+        """Tell of the service with this package from now on.
+
+        Raises:
+            LeaseLost: Another runner leads now.
+            StoreError: The store is out of reach.
+        """
         self._service = Service(self._store.meta("store_id") or "", package, self._name)
+        for hook in self._hooks:
+            hook.begin()
 
     def threads(self) -> list[ThreadState]:
         """The state of each thread."""

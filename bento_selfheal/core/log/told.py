@@ -31,8 +31,14 @@ def _retrain_needed(d: Detail) -> str:
 
 
 def _thresholds(d: Detail) -> str:
-    values = {name: value for name, value in d.items() if name not in ("by", "role", "before")}
-    return f"thresholds in force: {', '.join(f'{k} {_value(v)}' for k, v in values.items())}"
+    before = d.get("before", {})
+    changes = [
+        f"{name} {_value(before[name])} → {_value(value)}" if name in before
+        else f"{name} {_value(value)}"
+        for name, value in d.items()
+        if name not in ("by", "role", "before") and before.get(name, ...) != value
+    ]  # fmt: skip
+    return f"thresholds changed: {', '.join(changes)}"
 
 
 TELLS: Mapping[str, Callable[[Detail], str]] = {
