@@ -75,6 +75,7 @@ function advice(s) {
   if (s.one_class?.alarm) return "Check what mistakes cost in the settings: at these costs everybody gets the same answer. If they are right, retrain the model.";
   if (s.state === "DRIFTING" && t) return "Nothing: challengers that labels have proven serve already, and learn on.";
   if (s.state === "DRIFTING") return "Nothing yet: challengers learn, and are promoted once labels prove them better.";
+  if (failing(s.webhooks)) return "Mend the receiver of the webhook; what it was not told of is sent again.";
   return "Nothing.";
 }
 

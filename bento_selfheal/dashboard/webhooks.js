@@ -7,7 +7,7 @@ const WIDTHS = ["", "", "number", "number", "number", ""];
 /** The first webhook that fails, in words; empty where none does. */
 export function failing(hooks) {
   const hook = (hooks ?? []).find((one) => one.failing);
-  return hook ? `Webhook ${hook.name} fails: ${hook.failing}. ${counted(hook.waiting, "event")} wait for it.` : "";
+  return hook ? `Webhook ${hook.name} fails: ${hook.failing}. ${counted(hook.waiting, "event")} ${hook.waiting === 1 ? "waits" : "wait"} for it.` : "";
 }
 
 export function drawWebhooks({ status: s }) {
