@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from bento_selfheal.telemetry.names import ALL_METRICS, ATTRIBUTES, SPANS, Metric
+from bento_selfheal.telemetry.metric import Metric
+from bento_selfheal.telemetry.names import ALL_METRICS, ATTRIBUTES, SPANS
 
 PAGE = Path(__file__).parent / "telemetry.md"
 

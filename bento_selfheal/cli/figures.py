@@ -189,3 +189,23 @@ def print_models(models: Mapping[str, Any], console: Console, *, url: str) -> No
         )  # fmt: skip
     console.print(table)
     say(console, f"to see one: bento-selfheal status --url {url.rstrip('/')}/{next(iter(models))}")
+
+
+def feeds(status: Mapping[str, Any]) -> dict[str, str]:
+    """What each feed of labels has read, or why it fails."""
+    return {
+        f"feed {feed['name']}": feed["failing"].removeprefix(f"feed {feed['name']}: ")
+        or f"{feed['rows']:,} rows, {feed['accepted']:,} accepted, "
+        f"{feed['rejected'] + feed['in_conflict']:,} not kept"
+        for feed in status.get("feeds", ())
+    }
+
+
+def webhooks(status: Mapping[str, Any]) -> dict[str, str]:
+    """What each webhook has delivered, and why it fails."""
+    return {
+        f"webhook {hook['name']}": (f"fails: {hook['failing']}; " if hook["failing"] else "")
+        + f"{hook['delivered']:,} delivered, {hook['waiting']:,} waiting"
+        + (f", {hook['given_up']:,} given up" if hook["given_up"] else "")
+        for hook in status.get("webhooks", ())
+    }

@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from bento_selfheal.cli.figures import caught, matured, of_labels, print_figures, runner_state
+from bento_selfheal.cli.figures import (
+    caught,
+    feeds,
+    matured,
+    of_labels,
+    print_figures,
+    runner_state,
+    webhooks,
+)
 from bento_selfheal.cli.terminal import add_row, literal, say
-from bento_selfheal.cli.told import told
+from bento_selfheal.core.log.told import told
 from bento_selfheal.core.text import counted
 
 if TYPE_CHECKING:
@@ -166,21 +174,13 @@ def print_status(status: dict[str, Any], console: Console) -> None:
         "done": f"{counted(status['heals'], 'heal')}, {_changes(status)}",
         **{name: status[name] for name in ("retrain", "trouble") if status.get(name)},
         **_one_class(status),
-        **_feeds(status),
+        **feeds(status),
+        **webhooks(status),
         **_one_sided(status),
     }
     for name, value in rows.items():
         add_row(grid, literal(name, "bold"), value)
     console.print(grid, highlight=False)
-
-
-def _feeds(status: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        f"feed {feed['name']}": feed["failing"].removeprefix(f"feed {feed['name']}: ")
-        or f"{feed['rows']:,} rows, {feed['accepted']:,} accepted, "
-        f"{feed['rejected'] + feed['in_conflict']:,} not kept"
-        for feed in status.get("feeds", ())
-    }
 
 
 def _drift(signals: Mapping[str, Any]) -> str:

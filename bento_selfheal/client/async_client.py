@@ -150,6 +150,10 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
         """As `Client.erase`."""
         return await self._send(erase_call(key, prediction_id, token_name))
 
+    async def thresholds(self, **changes: float | None) -> CommandAnswer:
+        """As `Client.thresholds`."""
+        return await self._send(command_call("/thresholds", changes))
+
     async def release(self, source: str) -> CommandAnswer:
         """As `Client.release`."""
         return await self._send(command_call("/release", {"source": source}))

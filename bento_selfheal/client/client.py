@@ -249,6 +249,14 @@ class Client(AbstractContextManager["Client"]):
         """Quarantine a source of labels and remove what it taught."""
         return self._send(command_call("/forget", {"source": source}))
 
+    def thresholds(self, **changes: float | None) -> CommandAnswer:
+        """Change some of the thresholds and costs in force; what is left out stays.
+
+        Raises:
+            InvalidInput: There is no such threshold, or a value does not fit.
+        """
+        return self._send(command_call("/thresholds", changes))
+
     def erase(
         self,
         key: str | int | None = None,

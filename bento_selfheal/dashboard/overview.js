@@ -3,6 +3,7 @@
 import { stateColor } from "./charts.js";
 import { ago, at, counted, number, percent, signed, span, text, whole } from "./format.js";
 import { QUIET, told } from "./told.js";
+import { failing } from "./webhooks.js";
 
 export const SAYS = {
   HEALTHY: "No drift",
@@ -58,7 +59,8 @@ function troubled(s) {
   if (s.trouble) return s.trouble;
   if (s.one_class?.alarm) return `The service no longer tells rows apart: ${s.one_class.reason}.`;
   if (s.one_sided?.alarm) return `Nothing is promoted: ${s.one_sided.reason}.`;
-  return s.worker.dropped_rows ? `${counted(s.worker.dropped_rows, "prediction")} not logged: the store was too slow.` : "";
+  if (s.worker.dropped_rows) return `${counted(s.worker.dropped_rows, "prediction")} not logged: the store was too slow.`;
+  return failing(s.webhooks);
 }
 
 /** Whether healing helped, in words. */
@@ -84,6 +86,7 @@ function advice(s) {
   if (s.one_class?.alarm) return "Check what mistakes cost in the settings: at these costs everybody gets the same answer. If they are right, retrain the model.";
   if (s.state === "DRIFTING" && t) return "Nothing: challengers that labels have proven serve already, and learn on.";
   if (s.state === "DRIFTING") return "Nothing yet: challengers learn, and are promoted once labels prove them better.";
+  if (failing(s.webhooks)) return "Mend the receiver of the webhook; what it was not told of is sent again.";
   return "Nothing.";
 }
 

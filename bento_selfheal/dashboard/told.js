@@ -5,6 +5,13 @@ import { counted, exact, make, number, percent } from "./format.js";
 /** Kinds that are no news by themselves. */
 export const QUIET = new Set(["undecided", "change"]);
 
+/** What of the thresholds is another value now. */
+function changes({ by, role, before = {}, ...values }) {
+  const shown = (value) => (value === null ? "null" : exact(value));
+  return Object.entries(values).filter(([name, value]) => before[name] !== value)
+    .map(([name, value]) => (name in before ? `${name} ${shown(before[name])} → ${shown(value)}` : `${name} ${shown(value)}`));
+}
+
 const TELLS = {
   heal: (d) => `heal ${d.heal} trained snapshot ${d.version}${d.reason ? `: ${d.reason}` : ""}`,
   promote: (d) => `promoted snapshot ${d.version}: ${d.reason}`,
@@ -18,13 +25,24 @@ const TELLS = {
   promotion_withheld: (d) => `snapshot ${d.version} is not promoted: ${d.reason}`,
   quarantine: (d) => `source ${d.source} quarantined, ${d.rows} rows forgotten: ${d.reason}`,
   release: (d) => d.quarantined ? `source ${d.source} released` : `source ${d.source} was not quarantined: nothing to release`,
-  erased: (d) => `a row was erased`,
+  test: (d) => d.reason,
+  erased: () => "a row was erased",
   rebuilt: (d) => `what was learned was built anew without erased rows, in ${number(d.seconds, 1)} s`,
   new_class: (d) => `labels of the class ${d.class}, which was not trained on: ${percent(d.share, 1)} of the newest are of such classes`,
   refused: (d) => `refused ${d.version ? `snapshot ${d.version}` : `heal ${d.heal}`}: ${d.reason}`,
   feed_failing: (d) => d.reason,
   feed_recovered: (d) => `feed ${d.feed} works again`,
   feed_rejected: (d) => `feed ${d.feed}: ${counted(d.rows, "row")} not kept; they are in ${d.folder}`,
+  webhook_failing: (d) => `webhook ${d.hook} fails: ${d.reason}`,
+  webhook_recovered: (d) => `webhook ${d.hook} works again`,
+  webhook_gave_up: (d) => `webhook ${d.hook} was never told of event ${d.event} (${d.kind}), in ${counted(d.attempts, "attempt")}: ${d.reason}`,
+  thresholds: (d) => `thresholds changed: ${changes(d).join(", ")}`,
+  thresholds_refused: (d) => `thresholds stay as they were: ${d.reason}`,
+  would_promote: (d) => `would have promoted snapshot ${d.version}: ${d.reason}`,
+  would_roll_back: (d) => `would have rolled back from ${d.version}: ${d.reason}`,
+  rollback_withheld: (d) => `no rollback: ${d.reason}`,
+  begun_anew: (d) => `what was learned is lost, and begins anew: ${d.reason}`,
+  rows_set_aside: (d) => d.reason,
   operating_point: (d) => `decision threshold ${number(d.threshold, 3)} (${d.kind}): ${d.reason}`,
   prediction_set_aside: (d) => `a logged prediction was set aside: ${d.error}`,
   row_set_aside: (d) => `a labelled row was set aside, the model cannot answer it: ${d.error ?? d.reason}`,
@@ -33,7 +51,7 @@ const TELLS = {
   one_class: (d) => d.reason,
   one_sided: (d) => d.reason,
   unreported_lost: (d) => `${counted(d.requests, "request")} lost: ${d.reason}`,
-  retrain_needed: (d) => `a retraining is due: ${d.reason}; ${counted(d.rows, "row")} exported`,
+  retrain_needed: (d) => `a retraining is due: ${d.reason}; ${d.export_error ? `no rows exported: ${d.export_error}` : `${counted(d.rows, "row")} exported${d.export ? ` to ${d.export}` : ""}`}`,
   deployed: (d) => `${d.package} was deployed as snapshot ${d.version}`,
   heal_skipped: (d) => `no heal: ${d.reason}`,
   dropped: (d) => `${d.rows} predictions not logged: ${d.reason}`,

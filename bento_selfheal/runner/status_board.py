@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 TROUBLE_AFTER = 5
 """Failures of the step in a row from which on the runner says that it is stuck."""
+AGE_STEP = 15.0
+"""Seconds that the oldest event of a webhook ages until that is shown again."""
 
 
 class StatusBoard:
@@ -27,8 +29,7 @@ class StatusBoard:
         store: Where `/status` reads it.
         token: The lease's fencing token; None while another runner leads.
         threads: State of the runner's threads.
-        feeds: What the feeds of labels show of themselves.
-        cpu: Which share of the processor time that it asks for the runner gets.
+        others: What feeds, webhooks and the processor's share show of themselves, by kind.
     """
 
     def __init__(
@@ -36,18 +37,16 @@ class StatusBoard:
         store: SqlStore,
         token: Callable[[], int | None],
         threads: Callable[[], list[ThreadState]],
-        feeds: Callable[[], list[dict[str, Any]]] = list,
-        cpu: Callable[[], dict[str, Any]] = dict,
+        others: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self._store = store
         self._token = token
         self._threads = threads
-        self._feeds = feeds
-        self._cpu = cpu
+        self._others = others
         # The lease's thread shows threads beside the steps: it must not bring an old status back.
         self._lock = threading.Lock()
         self._written: dict[str, Any] = {}
-        self._shown: list[tuple[str, bool, int]] = []
+        self._shown: list[tuple[Any, ...]] = []
         self._failing = 0
         self._trouble = ""
 
@@ -62,8 +61,7 @@ class StatusBoard:
         return {
             **status,
             "threads": self._threads(),
-            "feeds": self._feeds(),
-            "cpu": self._cpu(),
+            **self._others(),
             "failing": self._failing,
             "trouble": self._trouble or status.get("rows_trouble", ""),
         }
@@ -143,8 +141,17 @@ class StatusBoard:
         except StoreError as error:
             log.warning("%s could not be shown: %s", kind, error)
 
-    def _marks(self) -> list[tuple[str, bool, int]]:
-        threads = [(t["name"], t["alive"], t["failures"]) for t in self._threads()]
-        cpu = self._cpu()
-        threads.append(("cpu", bool(cpu.get("starved")), int(cpu.get("raised", False))))
-        return threads + [(f["name"], not f["failing"], f["rows"]) for f in self._feeds()]
+    def _marks(self) -> list[tuple[Any, ...]]:
+        marks: list[tuple[Any, ...]] = [
+            (t["name"], t["alive"], t["failures"]) for t in self._threads()
+        ]
+        others = self._others()
+        cpu = others.get("cpu", {})
+        marks.append(("cpu", bool(cpu.get("starved")), int(cpu.get("raised", False))))
+        marks += [(f["name"], not f["failing"], f["rows"]) for f in others.get("feeds", ())]
+        marks += [
+            (w["name"], w["failing"], w["delivered"], w["failed"], w["waiting"],
+             w["oldest_seconds"] // AGE_STEP)
+            for w in others.get("webhooks", ())
+        ]  # fmt: skip
+        return marks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bento_selfheal.config.thresholds import ThresholdChanges
 from bento_selfheal.core.candidates.candidate import CandidateState
 from bento_selfheal.core.going_back import previous_snapshot
 from bento_selfheal.core.records import Event, Label, Promotion, PromotionKind, Snapshot
@@ -198,6 +200,12 @@ class Operations:
         """Tell the healing runner to learn from a quarantined source again."""
         seq = self._store.add_command("release", source, by=by)
         return CommandAnswer(command="release", seq=seq)
+
+    def set_thresholds(self, changes: ThresholdChanges, by: str = "operator") -> CommandAnswer:
+        """Tell the healing runner to put other thresholds in force."""
+        given = changes.given()
+        seq = self._store.add_command("thresholds", json.dumps(given), by=by, audited=given)
+        return CommandAnswer(command="thresholds", seq=seq)
 
     def promotions(self, page: LogPage) -> list[dict[str, Any]]:
         """One page of the promotion log, oldest first."""

@@ -15,8 +15,8 @@ from bento_selfheal.core.periodic import PeriodicThread, ThreadState
 from bento_selfheal.errors import StoreError
 from bento_selfheal.internals import metric_files
 from bento_selfheal.telemetry import names
+from bento_selfheal.telemetry.metric import Metric
 from bento_selfheal.telemetry.metrics import observe_threads, of_model
-from bento_selfheal.telemetry.names import Metric
 
 log = logging.getLogger(__name__)
 

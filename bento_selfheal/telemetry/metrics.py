@@ -7,13 +7,15 @@ import logging
 import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Meter, NoOpMeterProvider, Observation
 
 from bento_selfheal.core.periodic import ThreadState
 from bento_selfheal.telemetry import names
-from bento_selfheal.telemetry.names import METRICS, SCOPE, STATE, STATE_METRIC, STATES, Metric
+from bento_selfheal.telemetry.metric import Metric
+from bento_selfheal.telemetry.names import LISTS, METRICS, SCOPE, STATE, STATE_METRIC, STATES
 from bento_selfheal.telemetry.otel_env import GRPC_MODULE, OtelVariables, OtlpExport, warn
 from bento_selfheal.telemetry.otel_invalid import clean
 
@@ -81,9 +83,10 @@ def exposition(statuses: Mapping[str, Mapping[str, Any]]) -> str:
         for metric in (*METRICS, names.ALIVE_METRIC, names.UNREAD_AGE_METRIC):
             told = ((model, figure(status, metric)) for model, status in every)
             yield family(metric, [(m, [], value) for m, value in told if value is not None])
-        for metric in names.SEGMENT_METRICS:
-            told_of = [(m, [one], v) for m, s in every for one, v in by_segment(s, metric)]
-            yield family(metric, told_of)
+        for items, name, metrics in LISTS:
+            for metric in metrics:
+                told_of = [(m, by_item(status, items, name, metric)) for m, status in every]
+                yield family(metric, [(m, [n], v) for m, each in told_of for n, v in each])
         states = [
             (model, [name], float(name == status["state"]))
             for model, status in every if "state" in status
@@ -134,12 +137,14 @@ def figure(status: Mapping[str, Any], metric: Metric) -> float | None:
     return None if value is None else float(value)
 
 
-def by_segment(status: Mapping[str, Any], metric: Metric) -> Iterable[tuple[str, float]]:
-    """The values of a metric in a status, with the segment that each is of."""
-    for one in status.get("segments") or ():
+def by_item(
+    status: Mapping[str, Any], items: str, name: str, metric: Metric
+) -> Iterable[tuple[str, float]]:
+    """The values of a metric in a list of a status, with the name of the item that each is of."""
+    for one in status.get(items) or ():
         value = figure(one, metric)
         if value is not None:
-            yield one["segment"], value
+            yield one[name], value
 
 
 def of_model(model: str) -> dict[str, str]:
@@ -161,14 +166,9 @@ def observe_status(
 
         metric.observe(meter, read)
 
-    for metric in names.SEGMENT_METRICS:
-
-        def each(_: CallbackOptions, metric: Metric = metric) -> Iterable[Observation]:
-            for model, status in statuses().items():
-                for name, value in by_segment(status, metric):
-                    yield Observation(value, {names.SEGMENT: name, **of_model(model)})
-
-        metric.observe(meter, each)
+    for items, name, metrics in LISTS:
+        for metric in metrics:
+            metric.observe(meter, partial(_of_each, statuses, items, name, metric))
 
     def state(_: CallbackOptions) -> Iterable[Observation]:
         for model, status in statuses().items():
@@ -177,6 +177,19 @@ def observe_status(
                 yield Observation(int(name == now), {STATE: name, **of_model(model)})
 
     STATE_METRIC.observe(meter, state)
+
+
+def _of_each(
+    statuses: Callable[[], Mapping[str, Mapping[str, Any]]],
+    items: str,
+    name: str,
+    metric: Metric,
+    _: CallbackOptions,
+) -> Iterable[Observation]:
+    """The values of a metric in a list of each status."""
+    for model, status in statuses().items():
+        for own, value in by_item(status, items, name, metric):
+            yield Observation(value, {metric.attribute: own, **of_model(model)})
 
 
 def observe_threads(

@@ -7,11 +7,7 @@ span on the other side links to it. Telemetry never raises and never makes a pre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Literal
-
-from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from bento_selfheal.telemetry.metric import Metric
 
 SCOPE = "bento_selfheal"
 
@@ -60,6 +56,7 @@ EVIDENCE = "selfheal.gate"
 STATE = "selfheal.state"
 THREAD = "selfheal.thread"
 SEGMENT = "selfheal.segment"
+WEBHOOK = "selfheal.webhook"
 MODEL = "selfheal.model"
 LINKED = "selfheal.link.trace_ids"
 STATUS_CODE = "http.response.status_code"
@@ -91,51 +88,13 @@ ATTRIBUTES = {
     STATE: ("string", "State that a value of the metric `selfheal.state` is about"),
     THREAD: ("string", "Name of the background thread"),
     SEGMENT: ("string", "Name of the segment, by the setting `segments`; 100 at most"),
+    WEBHOOK: ("string", "Name of the webhook, by the setting `webhooks`; 20 at most"),
     MODEL: ("string", "Name of the model that a metric is about; only where one service serves "
             "several. It is the label `model` on `/metrics`"),
 }  # fmt: skip
 """Attribute → type and meaning; the part in angle brackets varies."""
 
 MAX_LINKS = 32
-
-Kind = Literal["gauge", "counter", "updowncounter"]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One metric: its OpenTelemetry name, unit and meaning, and its place in the status."""
-
-    name: str
-    unit: str
-    description: str
-    path: tuple[str, ...] = ()
-    kind: Kind = "gauge"
-    attribute: str = ""
-    """The attribute that tells its values apart, if it has several."""
-
-    @property
-    def prometheus(self) -> str:
-        """Its name on ``/metrics``, by OpenTelemetry's rules for Prometheus."""
-        ratio = self.unit == "1" and self.kind == "gauge"
-        suffix = "_ratio" if ratio else "_seconds" if self.unit == "s" else ""
-        return self.name.replace(".", "_") + suffix + "_total" * (self.kind == "counter")
-
-    @property
-    def label(self) -> str:
-        """Its attribute as a label on ``/metrics``."""
-        return self.attribute.rpartition(".")[2]
-
-    def observe(
-        self, meter: Meter, read: Callable[[CallbackOptions], Iterable[Observation]]
-    ) -> None:
-        """Let OpenTelemetry read it when it collects."""
-        make = {
-            "gauge": meter.create_observable_gauge,
-            "counter": meter.create_observable_counter,
-            "updowncounter": meter.create_observable_up_down_counter,
-        }[self.kind]
-        make(self.name, callbacks=[read], unit=self.unit, description=self.description)
-
 
 METRICS = (
     Metric("selfheal.signal.z", "{sigma}", "FIDI: largest z of a sensitive feature",
@@ -243,6 +202,23 @@ SEGMENT_METRICS = (
 )  # fmt: skip
 """Figures of each segment, as `segments` in the runner's status has them."""
 
+WEBHOOK_METRICS = (
+    Metric("selfheal.webhook.delivered", "{event}", "Events that the receiver has taken",
+           ("delivered",), kind="counter", attribute=WEBHOOK),
+    Metric("selfheal.webhook.failed", "{attempt}", "Failed attempts to tell the receiver; each is "
+           "made again", ("failed",), kind="counter", attribute=WEBHOOK),
+    Metric("selfheal.webhook.given_up", "{event}", "Events that the receiver never got",
+           ("given_up",), kind="counter", attribute=WEBHOOK),
+    Metric("selfheal.webhook.waiting", "{event}", "Events that the receiver has not taken yet",
+           ("waiting",), kind="updowncounter", attribute=WEBHOOK),
+    Metric("selfheal.webhook.age", "s", "Age of the oldest of them, 0 without any",
+           ("oldest_seconds",), attribute=WEBHOOK),
+)  # fmt: skip
+"""Figures of each webhook, as `webhooks` in the runner's status has them."""
+
+LISTS = (("segments", "segment", SEGMENT_METRICS), ("webhooks", "name", WEBHOOK_METRICS))
+"""Lists in the status, what names an item of each, and the metrics of the items."""
+
 STATE_METRIC = Metric(
     "selfheal.state", "1", "1 for the current state, 0 for all others",
     kind="updowncounter", attribute=STATE,
@@ -292,7 +268,8 @@ THREAD_FAILURES_METRIC = Metric(
 )  # fmt: skip
 
 ALL_METRICS = (
-    STATE_METRIC, *METRICS, *SEGMENT_METRICS, ALIVE_METRIC, UNREAD_AGE_METRIC, FEEDBACK_METRIC,
+    STATE_METRIC, *METRICS, *SEGMENT_METRICS, *WEBHOOK_METRICS, ALIVE_METRIC, UNREAD_AGE_METRIC,
+    FEEDBACK_METRIC,
     REFUSED_METRIC, QUEUE_METRIC, DROPPED_METRIC, SERVES_METRIC, THREAD_ALIVE_METRIC,
     THREAD_FAILURES_METRIC,
 )  # fmt: skip

@@ -38,6 +38,7 @@ ENDPOINTS = (
     "POST /resume", "POST /forget", "POST /release", "POST /erase", "GET /review", "GET /classes",
     "GET /candidates", "POST /candidates/begin", "POST /candidates/withdraw",
     "POST /candidates/promote",
+    "POST /thresholds",
 )  # fmt: skip
 JSON = {"content-type": "application/json"}
 NPY = {"content-type": "application/x-npy"}

@@ -24,7 +24,7 @@ LAYERS: dict[str, set[str]] = {
     "errors": set(),
     "internals": set(),
     "core": {"errors"},
-    "config": {"errors"},
+    "config": {"core", "errors"},
     "experts": set(),
     "standardize": set(),
     "model": {"core", "experts", "standardize"},
@@ -49,6 +49,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "store": {"core", "errors"},
     "feeds": {"config", "core", "errors", "labelling", "store"},
+    "webhooks": {"config", "core", "errors", "store"},
     "packaging": {
         "config", "core", "embedding", "errors", "estimators", "experts", "inputs", "internals",
         "model", "packaging.experts", "packaging.package", "rules", "scoring", "standardize",
@@ -70,7 +71,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "runner": {
         "config", "core", "deployment", "errors", "feeds", "healing", "inputs", "packaging",
-        "packaging.package", "store", "telemetry",
+        "packaging.package", "store", "telemetry", "webhooks",
     },
     "service": {"config", "runner", "serving", "telemetry"},
     "default_service": {"config", "image", "service"},
@@ -85,7 +86,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "cli": {
         "client", "config", "core", "deployment", "errors", "inputs", "labelling", "packaging",
-        "packaging.package", "reports", "simulation",
+        "packaging.package", "reports", "simulation", "store", "webhooks",
     },
     "__init__": {
         "client", "config", "embedding", "model", "packaging", "packaging.package", "rules", "wire",

@@ -23,6 +23,7 @@ from bento_selfheal.errors import (
 )
 from bento_selfheal.serving.candidates import api as candidates
 from bento_selfheal.serving.http.auth import ASKED_BY
+from bento_selfheal.serving.http.operating import thresholds
 from bento_selfheal.serving.http.replies import conflict, invalid_request, unavailable, unknown
 from bento_selfheal.serving.openapi import examples
 from bento_selfheal.serving.openapi.running import Running, shows
@@ -103,7 +104,7 @@ def operations_app(operations: Callable[[], Operations]) -> FastAPI:
     # Not by `include_router`, behind which FastAPI hides the routes' own paths from the metrics.
     app = FastAPI(
         title="bento_selfheal", docs_url=None, redoc_url=None, openapi_url=None,
-        routes=[*router.routes, *candidates.router.routes],
+        routes=[*router.routes, *candidates.router.routes, *thresholds.router.routes],
     )  # fmt: skip
     app.state.operations = operations
     app.mount("/selfheal", Page(), name="page")
