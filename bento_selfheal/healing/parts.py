@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.records import State
+from bento_selfheal.healing.causes.causes import Causes
 from bento_selfheal.healing.challenger.line import ChallengerLine
 from bento_selfheal.healing.champion.lineage import Lineage
 from bento_selfheal.healing.champion.operating_point import ThresholdPolicy
@@ -50,6 +51,7 @@ class Parts:
     shown: ShownState
     scoreboard: Scoreboard
     drift: DriftWatch
+    causes: Causes
     batches: LabelBatches
     one_sided: OneSided
     buffer: Buffer
@@ -88,6 +90,7 @@ class Parts:
             "batches": self.batches,
             "one_sided": self.one_sided,
             "buffer": self.buffer,
+            "causes": self.causes,
             "history": self.history,
             "lineage": self.lineage,
             "policy": self.policy,
@@ -121,14 +124,21 @@ def make_parts(
     history = SnapshotHistory(snapshots, settings.snapshots_kept, telemetry, journal, figures)
     lineage = Lineage(package.model, history)
     drift = DriftWatch(package, settings, scoreboard.rules.in_force)
+    causes = Causes(package, settings, buffer)
+
+    def drifts() -> None:
+        found = causes.begin(fallen=bool(drift.signals.fallen))
+        journal.note("drifting", {"reason": drift.signals.reason, "causes": found})
+
     return Parts(
         package=package,
         settings=settings,
         cursors=Cursors(),
         controls=controls,
-        shown=ShownState(lambda: journal.note("drifting", {"reason": drift.signals.reason})),
+        shown=ShownState(drifts),
         scoreboard=scoreboard,
         drift=drift,
+        causes=causes,
         batches=LabelBatches(package, settings),
         one_sided=OneSided(package, settings.unreported),
         buffer=buffer,

@@ -181,6 +181,7 @@ class Pipeline:
         with self._telemetry.span(names.SIGNAL, {names.BATCH: p.scoreboard.counts.batches}) as span:
             threshold = p.policy.point.threshold
             changes, seen = p.drift.read(batch, threshold), p.drift.signals.reading
+            self._explain(p.causes.take(batch[0], p.cursors.predictions))
             if began := p.drift.one_class.answered(batch[1], threshold, p.controls.thresholds):
                 self.journal.note("one_class", began)
             span.set_attributes(seen.attributes())
@@ -195,6 +196,11 @@ class Pipeline:
         if changes:
             self.journal.note("change", {"detectors": changes})
             self.parts.line.world_moved()
+
+    def _explain(self, found: dict[str, Any] | None) -> None:
+        """Note what is known by now of the causes of a drift."""
+        if found is not None:
+            self.journal.note("drift_explained", found)
 
     def _hold_share(self) -> None:
         """While the world drifts and no label comes, hold the share of flags; nothing else."""
@@ -227,6 +233,7 @@ class Pipeline:
         else:
             self.healer.try_challenger(batch)
             p.buffer.extend(list(batch.rows), batch.hidden, batch.baseline)
+        self._explain(p.causes.learn(batch))
         batches = p.scoreboard.counts.labelled_batches
         if advice := p.rollback.check(batch, p.policy.point.threshold, batches):
             self.promoter.roll_back(advice, batch.traces)

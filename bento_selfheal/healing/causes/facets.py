@@ -1,0 +1,157 @@
+"""What of a package's inputs is looked at: its columns, or the hidden vector of an image or text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bento_selfheal.embedding.rows import TableRows
+from bento_selfheal.healing.causes.cells import (
+    REFERENCE_ROWS,
+    UNSEEN,
+    Categories,
+    Codes,
+    Counts,
+    Numbers,
+    counts_in,
+    unseen_counts,
+)
+from bento_selfheal.healing.drift.distance.distances import MOST_COMPONENTS, ROWS_OF_COMPONENT
+from bento_selfheal.inputs.column import ORDERED, Column
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.scoring.losses import unnamed_shares
+
+ANSWER = -1
+"""Stands for the model's answers where they are of all columns together."""
+MOST_CLASSES = 8
+"""Classes whose labels are compared."""
+Rows = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Components:
+    """The largest principal components of hidden vectors.
+
+    Args:
+        mean: Mean of the reference rows, ``(width,)``.
+        axes: Directions, ``(width, components)``.
+    """
+
+    mean: NDArray[np.float64]
+    axes: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, hidden: Rows) -> Components:
+        """Of the hidden vectors of reference rows, ``(m, width)``."""
+        mean = hidden.mean(axis=0, dtype=np.float64)
+        fitted = hidden[:: -(-len(hidden) // 1000)] - mean
+        _, spread, axes = np.linalg.svd(fitted, full_matrices=False)
+        most = min(max(len(fitted) // ROWS_OF_COMPONENT, 1), MOST_COMPONENTS)
+        kept = (spread > spread[0] * 1e-6) & (np.arange(len(spread)) < most)
+        return cls(mean, axes[kept].T)
+
+    def __call__(self, hidden: Rows) -> Rows:
+        """Where hidden vectors ``(n, width)`` lie, ``(n, components)``."""
+        return np.asarray((hidden - self.mean) @ self.axes, dtype=np.float32)
+
+
+class Facets:
+    """Cells of everything that may have moved.
+
+    An input of a row is a column of its table, a named fact, or the image, text or tensor that a
+    network was asked about. A column is one facet; of the others the principal components of the
+    hidden vector are facets, and the answers, which depend on nothing else. Of a table the answers
+    are facets that belong to no input.
+
+    Args:
+        package: The packaged model.
+
+    Attributes:
+        names: Names of the inputs.
+        owner: Input of each facet, ``(facets,)``; `ANSWER` where it is of none.
+        codes: Cells of the reference rows, ``(m, facets)``.
+        counts: Reference rows in each cell, ``(facets, WIDTH)``; of unseen categories about as many
+            as there would be among other rows of the kind.
+        of_answers: The facets that are the model's answers.
+        answers: What the frozen model says of the reference rows.
+        labels: Their classes, ``(m,)``.
+    """
+
+    def __init__(self, package: Package) -> None:
+        rows = package.reference_rows[:REFERENCE_ROWS]
+        self.labels = package.reference_labels[: len(rows)]
+        self.answers = package.baseline(rows)
+        commonest = np.argsort(-np.bincount(self.labels.astype(np.int64)), kind="stable")
+        self._classes = np.asarray([1]) if package.binary else commonest[:MOST_CLASSES]
+        info, hidden = package.info, package.info.hidden_columns
+        noted = info.embedding
+        columns = info.columns or [Column(name=name) for name in info.features]
+        table = list(enumerate(columns))[hidden:]
+        self._ordered = [i for i, column in table if column.kind in ORDERED]
+        others = [(i, column) for i, column in table if column.kind not in ORDERED]
+        self._categories = [Categories.of(i, column, rows[:, i]) for i, column in others]
+        self._numbers = Numbers.of(rows[:, self._ordered])
+        places = [*self._ordered, *(i for i, _ in others)]
+        self.names = [info.features[i] for i in places]
+        own = None if noted is None or isinstance(noted.source, TableRows) else noted.source.kind
+        self._hidden = hidden if own else 0
+        self._components = Components.of(rows[:, :hidden]) if own else None
+        self._behind = Numbers.of(self._numbers_behind(rows, self.answers))
+        self.owner = [*range(len(places))]
+        if own:
+            self.names.append(own if own not in self.names else f"{own} (input)")
+        facets = len(self.owner) + len(self._behind.low)
+        self.of_answers = [*range(facets - min(self.answers.ndim, 2), facets)]
+        self.owner += [len(places) if own else ANSWER] * len(self._behind.low)
+        self._own: list[list[int]] = [[] for _ in self.names]
+        for facet, one in enumerate(self.owner):
+            if one != ANSWER:
+                self._own[one].append(facet)
+        self.codes = self.of(rows, self.answers)
+        self.counts = self._counts(package)
+
+    def of(self, rows: Rows, answers: Rows) -> Codes:
+        """Cells of rows ``(n, features)``, ``(n, facets)``.
+
+        Args:
+            rows: The rows.
+            answers: What the frozen model says of them.
+        """
+        return np.concatenate(
+            [
+                self._numbers.codes(rows[:, self._ordered]),
+                *(one.codes(rows)[:, None] for one in self._categories),
+                self._behind.codes(self._numbers_behind(rows, answers)),
+            ],
+            axis=1,
+        )
+
+    def facets_of(self, owner: int) -> list[int]:
+        """The facets of an input."""
+        return self._own[owner]
+
+    def missed(self, answers: Rows, labels: Rows) -> NDArray[np.float64]:
+        """Whether the label is each class less its probability, ``(n, classes)``: of two classes
+        the second alone, of many the commonest."""
+        return -unnamed_shares(answers, labels)[:, self._classes]
+
+    def _numbers_behind(self, rows: Rows, answers: Rows) -> Rows:
+        """Components of the hidden vector, the probability of one class or how sure the model is,
+        and which class is likeliest, ``(n, k)``."""
+        parts = [] if self._components is None else [self._components(rows[:, : self._hidden])]
+        if answers.ndim == 1:
+            parts.append(answers[:, None])
+        else:
+            likeliest = np.asarray(answers.argmax(axis=1), dtype=np.float32)
+            parts += [answers.max(axis=1)[:, None], likeliest[:, None]]
+        return np.concatenate(parts, axis=1).astype(np.float32)
+
+    def _counts(self, package: Package) -> Counts:
+        counts = counts_in(self.codes)
+        for i, new, rows in unseen_counts(package, self.names):
+            expected = new / rows * len(self.codes)
+            counts[i] *= 1 - new / rows
+            counts[i, UNSEEN] += expected
+        return counts

@@ -1,0 +1,125 @@
+"""How far each facet of the newest rows is from the reference rows, and how far it would be without
+drift."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bento_selfheal.healing.causes.cells import MISSING, UNSEEN, Counts
+from bento_selfheal.healing.drift.distance.chances import likelihood
+
+LEAST_EXPECTED = 5.0
+"""Rows that a cell has at least without drift, in both samples; those with fewer share one."""
+ALPHA = 0.01
+"""Chance that any facet is named where none has moved."""
+SMALLEST = 1e-300
+
+
+@dataclass(frozen=True)
+class Moves:
+    """Of each facet, ``(facets,)`` each.
+
+    The divergence is Jensen and Shannon's, of both samples weighted by their rows, in nats. Times
+    twice the rows it is the likelihood ratio of both having one distribution (Wilks 1938), which
+    without drift is chi-squared with as many degrees of freedom as there are cells but one.
+    """
+
+    divergence: NDArray[np.float64]
+    expected: NDArray[np.float64]
+    """Of no drift, on average over samples of this size"""
+    z: NDArray[np.float64]
+    """Divergence less what is expected, in standard deviations of no drift"""
+    chance: NDArray[np.float64]
+    """That it is so large without drift"""
+    missing: NDArray[np.float64]
+    """Share of the divergence that missing values alone explain"""
+    unseen: NDArray[np.float64]
+    """The same of unseen categories"""
+
+
+def moves(counts: Counts, known: Counts) -> Moves:
+    """Compare the newest rows with the reference rows.
+
+    Args:
+        counts: Newest rows in each cell, ``(facets, WIDTH)``.
+        known: Reference rows in each.
+    """
+    n, m = counts[0].sum(), known[0].sum()
+    ratio, cells = _ratio(*_merged(counts, known, n, m))
+    freedom = np.maximum(cells - 1, 1)
+    parts = [
+        _ratio(*_merged(_two(counts, i), _two(known, i), n, m))[0] / np.maximum(ratio, 1e-9)
+        for i in (MISSING, UNSEEN)
+    ]
+    return Moves(
+        divergence=ratio / (2 * (n + m)),
+        expected=np.where(cells > 1, freedom, 0) / (2 * (n + m)),
+        z=np.where(cells > 1, (ratio - freedom) / np.sqrt(2 * freedom), 0.0),
+        chance=np.where(cells > 1, chi_squared_tail(ratio, freedom), 1.0),
+        missing=parts[0].clip(0, 1),
+        unseen=parts[1].clip(0, 1),
+    )
+
+
+def chi_squared_tail(
+    values: NDArray[np.float64], freedom: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Chance of such values or larger ones."""
+    half = (torch.from_numpy(np.asarray(x, dtype=np.float64)) / 2 for x in (freedom, values))
+    return np.asarray(torch.special.gammaincc(*half).numpy())
+
+
+def normal_quantile(chance: float) -> float:
+    """What a normal number exceeds with this chance."""
+    return -float(torch.special.ndtri(torch.tensor(max(chance, SMALLEST), dtype=torch.float64)))
+
+
+def _two(counts: Counts, cell: int) -> Counts:
+    """One cell against all others."""
+    one = counts[:, cell : cell + 1]
+    return np.concatenate([one, counts.sum(axis=1, keepdims=True) - one], axis=1)
+
+
+def _merged(counts: Counts, known: Counts, n: float, m: float) -> tuple[Counts, Counts]:
+    """Rare cells share one; where even that is rare, it belongs to the commonest."""
+    least = (counts + known) * min(n, m) / (n + m)
+    rare = least < LEAST_EXPECTED
+    pooled = np.where(rare, least, 0).sum(axis=1)
+    enough, largest = pooled >= LEAST_EXPECTED, least.argmax(axis=1)
+    out = []
+    for own in (counts, known):
+        rest = np.where(rare, own, 0).sum(axis=1)
+        kept = np.where(rare, 0.0, own)
+        kept[np.arange(len(kept)), largest] += np.where(enough, 0, rest)
+        out.append(np.concatenate([kept, np.where(enough, rest, 0)[:, None]], axis=1))
+    return out[0], out[1]
+
+
+def _ratio(counts: Counts, known: Counts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Likelihood ratios, and how many cells have rows."""
+    rows = counts + known > 0
+    # A cell that the reference rows lack says as much as one with next to no row.
+    cells = likelihood(counts, np.maximum(known, 1e-9))
+    whole = likelihood(counts.sum(axis=1), known.sum(axis=1))
+    ratio = 2 * (np.where(rows, cells, 0.0).sum(axis=1) - whole)
+    return np.maximum(ratio, 0.0), rows.sum(axis=1).astype(np.float64)
+
+
+def labels_needed(spread: float, change: float, looks: int, reference: float) -> float:
+    """Labels that show such a change of a share with a chance of 80 %; infinite where the reference
+    rows are too few for it.
+
+    Args:
+        spread: Variance of one row.
+        change: Of the share.
+        looks: How often is looked.
+        reference: Rows that it is compared with.
+    """
+    both = (normal_quantile(ALPHA / looks / 4) + normal_quantile(0.2)) ** 2 * spread
+    left = change**2 - both / max(reference, 1.0)
+    return both / left if left > 0 else math.inf
