@@ -30,6 +30,9 @@ FIRST_LOOK = 50
 """Labels at which is looked first; then always at twice as many."""
 LEAST_BEFORE = 300
 """Labelled rows from before the first drift that take the place of the reference rows."""
+PARTS = (1, 2, 4)
+WINDOWS = len(PARTS) + 1
+"""Windows of rows that are compared: all, half and a quarter when a drift is seen, all later."""
 MOST_MATCHED = 6
 """Facets that moved, by which labelled rows are matched with others."""
 
@@ -90,8 +93,8 @@ class Causes:
         drift.batches -= 1
         if drift.batches:
             return None
-        counts = self._newest_counts()
-        if self._counts is None or moved_facets(self._facets, self._moves(counts)):
+        counts = self._newest_counts(len(self._window))
+        if self._moved(counts):
             self._counts = counts
         return self._look(drift)
 
@@ -113,7 +116,7 @@ class Causes:
         self._drift = Drift(place, offset, self._window.maxlen or 1)
         if first:
             self._keep_before(self._drift)
-        self._counts = self._newest_counts()
+        self._counts = self._farthest_counts()
         self._look(self._drift)
         self._drift.told = self._known().kind
         return self._known().as_dict()
@@ -147,10 +150,11 @@ class Causes:
         labelled = self._buffer.rows().at(places)
         sample = self._sample(labelled)
         known = self._before or Sample(facets.codes, facets.missed(facets.answers, facets.labels))
-        moved = moved_facets(facets, found)
-        said = meaning(sample, known, facets.of_answers, moved[:MOST_MATCHED])
+        moved = self._moved(counts)
+        matched = facets.of_answers, moved[:MOST_MATCHED]
+        said = meaning(sample, known, *matched, self._tuning.error_drop)
         drift.changed = drift.changed or said.changed
-        self.report = self._report(drift, found, said, labelled, sample, known)
+        self.report = self._report(drift, found, moved, said, labelled, known)
         gains = [self._gains.get(self._buffer.keys[i], np.nan) for i in places]
         add_gains(self.report, facets, sample.codes, np.asarray(gains), counts, said)
         if self.report.kind in (drift.told, DriftKind.UNKNOWN):
@@ -159,17 +163,16 @@ class Causes:
         return self.report.as_dict()
 
     def _report(
-        self, drift: Drift, found: Moves, said: Meaning, labelled: LabelledRows, sample: Sample,
+        self, drift: Drift, found: Moves, moved: list[int], said: Meaning, labelled: LabelledRows,
         known: Sample,
     ) -> CauseReport:  # fmt: skip
         assert self._counts is not None
-        columns = column_causes(self._facets, self._counts, found, said)
+        columns = column_causes(self._facets, self._counts, found, moved, said)
         compared = len(labelled) * (1 - said.outside)
         spread = float((known.missed**2).mean(axis=0).max())
         needed = labels_needed(spread, self._tuning.error_drop, LOOKS, said.matched)
         needed = min(needed, MOST_LABELS)
         missing = None if said.outside == 1 else int(max(needed - compared, 0) / (1 - said.outside))
-        moved = any(one.moved for one in columns)
         if drift.changed:
             kind = DriftKind.BOTH if moved else DriftKind.CONCEPT
         elif compared < needed:
@@ -182,15 +185,29 @@ class Causes:
             labels=len(labelled),
             labels_missing=missing,
             outside=said.outside,
-            moved=len({self._facets.owner[i] for i in moved_facets(self._facets, found)}),
+            moved=len({self._facets.owner[i] for i in moved}),
             columns=columns,
         )
 
     def _moves(self, counts: Counts) -> Moves:
-        return moves(counts, self._facets.counts)
+        return moves(counts, self._facets.counts, self._facets.gaps)
 
-    def _newest_counts(self) -> Counts:
-        rows = np.concatenate([rows for _, _, rows in self._window])
+    def _moved(self, counts: Counts) -> list[int]:
+        return moved_facets(self._facets, self._moves(counts), WINDOWS)
+
+    def _farthest_counts(self) -> Counts:
+        """Of all, half and a quarter of the window those that moved furthest: a drift has just
+        begun when it is seen, and older rows are of the time before."""
+        tried = [self._newest_counts(-(-len(self._window) // part)) for part in PARTS]
+        return min(tried, key=lambda counts: self._least_chance(counts))
+
+    def _least_chance(self, counts: Counts) -> float:
+        found = self._moves(counts)
+        own = np.setdiff1d(np.arange(len(found.chance)), self._facets.of_answers)
+        return float(found.chance[own].min(initial=1.0))
+
+    def _newest_counts(self, batches: int) -> Counts:
+        rows = np.concatenate([rows for _, _, rows in list(self._window)[-batches:]])
         return counts_in(self._facets.of(rows, self._package.baseline(rows)))
 
     def _sample(self, labelled: LabelledRows) -> Sample:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bento_selfheal.inputs.column import Column, Kind
-from bento_selfheal.inputs.counts import Aspect
-from bento_selfheal.packaging.package import Package
 
 Codes = NDArray[np.uint8]
 Counts = NDArray[np.float64]
@@ -20,8 +17,12 @@ MISSING, UNSEEN, BELOW, ABOVE, OTHER, FIRST = range(6)
 the reference rows, rare categories together; from `FIRST` on, quantiles or categories."""
 OUTSIDE = (UNSEEN, BELOW, ABOVE)
 """Cells of values that no reference row has."""
-BINS, MOST_CELLS = 10, 32
-"""Quantile bins of a number, and categories that are counted by themselves."""
+QUANTILES = (0.025, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.975)
+"""Ends of the bins of a number."""
+MOST_CELLS = 32
+"""Categories that are counted by themselves."""
+TAILS = (FIRST, FIRST + len(QUANTILES))
+"""Cells of the smallest and the largest numbers."""
 WIDTH = FIRST + MOST_CELLS
 REFERENCE_ROWS = 5000
 """Most rows of the reference set that are compared with."""
@@ -34,7 +35,7 @@ class Numbers:
     """Quantile bins of some columns of numbers.
 
     Args:
-        edges: Upper ends of the bins but the last, ``(facets, BINS - 1)``.
+        edges: Upper ends of the bins but the last, ``(facets, len(QUANTILES))``.
         low: Smallest reference value of each, ``(facets,)``.
         high: Largest.
     """
@@ -46,12 +47,12 @@ class Numbers:
     @classmethod
     def of(cls, values: NDArray[np.float32]) -> Numbers:
         """Of reference values ``(m, facets)``, NaN where one is missing."""
-        edges = np.full((values.shape[1], BINS - 1), np.inf, dtype=np.float32)
+        edges = np.full((values.shape[1], len(QUANTILES)), np.inf, dtype=np.float32)
         low, high = np.full((2, values.shape[1]), np.inf, dtype=np.float32)
         for i, column in enumerate(values.T):
             known = np.sort(column[~np.isnan(column)])
             if len(known):
-                places = len(known) * np.arange(1, BINS) // BINS
+                places = (len(known) * np.asarray(QUANTILES)).astype(np.int64)
                 edges[i] = known[np.maximum(places - 1, 0)]
                 low[i], high[i] = known[0], known[-1]
         return cls(edges, low, high)
@@ -123,11 +124,22 @@ def sums_in(codes: Codes, values: NDArray[np.float64]) -> Counts:
     return out
 
 
-def unseen_counts(package: Package, names: Sequence[str]) -> Iterator[tuple[int, float, float]]:
-    """By place among these columns of those that hold categories: about how many of how many
-    training rows had one that was not seen before (Good 1953)."""
-    for known in package.info.calibration:
-        if known.of is Aspect.UNSEEN and known.column in names and known.counts:
-            counts = np.asarray(known.counts)
-            new = counts[-2] + (counts[:-2] == 1).sum()
-            yield names.index(known.column), float(new), float(counts.sum())
+
+def gaps_in(counts: Counts) -> Counts:
+    """Of rows in each cell ``(facets, WIDTH)``, those with a value and those without,
+    ``(facets, 2)``."""
+    return np.stack([counts[:, MISSING + 1 :].sum(axis=1), counts[:, MISSING]], axis=1)
+
+
+def training_counts(known: NDArray[np.int64], cells: Codes) -> Counts:
+    """Training rows in each cell of a column of categories, ``(WIDTH,)``; a category that came once
+    was unseen until then, so there are about as many others left (Good 1953).
+
+    Args:
+        known: As `counts_of` counts them.
+        cells: The cell of each level.
+    """
+    out = np.bincount(cells, known[:-2], minlength=WIDTH).astype(np.float64)
+    once = np.bincount(cells, known[:-2] == 1, minlength=WIDTH)
+    out += np.bincount([UNSEEN], [known[-2] + once.sum()], minlength=WIDTH) - once
+    return out

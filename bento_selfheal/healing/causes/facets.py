@@ -10,16 +10,17 @@ from numpy.typing import NDArray
 from bento_selfheal.embedding.rows import TableRows
 from bento_selfheal.healing.causes.cells import (
     REFERENCE_ROWS,
-    UNSEEN,
     Categories,
     Codes,
     Counts,
     Numbers,
     counts_in,
-    unseen_counts,
+    gaps_in,
+    training_counts,
 )
 from bento_selfheal.healing.drift.distance.distances import MOST_COMPONENTS, ROWS_OF_COMPONENT
 from bento_selfheal.inputs.column import ORDERED, Column
+from bento_selfheal.inputs.counts import Aspect
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.losses import unnamed_shares
 
@@ -72,8 +73,8 @@ class Facets:
         names: Names of the inputs.
         owner: Input of each facet, ``(facets,)``; `ANSWER` where it is of none.
         codes: Cells of the reference rows, ``(m, facets)``.
-        counts: Reference rows in each cell, ``(facets, WIDTH)``; of unseen categories about as many
-            as there would be among other rows of the kind.
+        counts: Known rows in each cell, ``(facets, WIDTH)``; of categories, training rows.
+        gaps: Known rows with a value and without, ``(facets, 2)``.
         of_answers: The facets that are the model's answers.
         answers: What the frozen model says of the reference rows.
         labels: Their classes, ``(m,)``.
@@ -110,7 +111,7 @@ class Facets:
             if one != ANSWER:
                 self._own[one].append(facet)
         self.codes = self.of(rows, self.answers)
-        self.counts = self._counts(package)
+        self.counts, self.gaps = self._known(package)
 
     def of(self, rows: Rows, answers: Rows) -> Codes:
         """Cells of rows ``(n, features)``, ``(n, facets)``.
@@ -148,10 +149,18 @@ class Facets:
             parts += [answers.max(axis=1)[:, None], likeliest[:, None]]
         return np.concatenate(parts, axis=1).astype(np.float32)
 
-    def _counts(self, package: Package) -> Counts:
+    def _known(self, package: Package) -> tuple[Counts, Counts]:
+        """Rows in each cell and with gaps: of all training rows where the package knows them."""
         counts = counts_in(self.codes)
-        for i, new, rows in unseen_counts(package, self.names):
-            expected = new / rows * len(self.codes)
-            counts[i] *= 1 - new / rows
-            counts[i, UNSEEN] += expected
-        return counts
+        gaps = gaps_in(counts)
+        cells = {one.place: one.cells for one in self._categories}
+        for known in package.info.calibration:
+            if known.column not in self.names:
+                continue
+            own, trained = self.names.index(known.column), package.counts(known)
+            if known.of is Aspect.MISSING:
+                gaps[own] = trained
+            elif known.of is Aspect.UNSEEN:
+                place = package.info.features.index(known.column)
+                counts[own] = training_counts(trained, cells[place])
+        return counts, gaps

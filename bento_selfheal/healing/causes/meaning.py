@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bento_selfheal.healing.causes.cells import OUTSIDE, WIDTH, Codes, sums_in
+from bento_selfheal.healing.causes.cells import OUTSIDE, TAILS, WIDTH, Codes, sums_in
 from bento_selfheal.healing.causes.moves import ALPHA, chi_squared_tail
 
 LOOKS = 8
@@ -19,6 +19,9 @@ ROUNDS, MOST_WEIGHT = 25, 20.0
 """Of raking, and the largest weight of a reference row, in means."""
 LEAST_MATCHED = 50.0
 """Reference rows, by their weights, that labelled rows are compared with at least."""
+RARE_TAIL = 0.05
+"""Of a column that moved, cells of the smallest and largest numbers with fewer reference rows hold
+rows that are not alike."""
 TOLD_SHIFT = 2.0
 """Standard errors from which on a cell counts among those that changed."""
 
@@ -61,7 +64,9 @@ class Meaning:
     matched: float
 
 
-def meaning(new: Sample, known: Sample, answers: list[int], moved: list[int]) -> Meaning:
+def meaning(
+    new: Sample, known: Sample, answers: list[int], moved: list[int], change: float
+) -> Meaning:
     """Compare labelled rows with reference rows that are like them.
 
     The reference rows are weighted so that they have the same answers, and the same values in the
@@ -74,9 +79,12 @@ def meaning(new: Sample, known: Sample, answers: list[int], moved: list[int]) ->
         known: Reference rows.
         answers: Facets that are the model's answers.
         moved: Facets whose values moved.
+        change: Of the chance of a class, the smallest that counts; of rare classes less.
     """
     matched_by = list(dict.fromkeys([*answers, *moved]))
-    like = _have_counterparts(new.codes[:, matched_by], known.codes[:, matched_by])
+    like = np.ones(len(new.codes), dtype=bool)
+    for i in matched_by:
+        like &= _has_counterparts(new.codes[:, i], known.codes[:, i], tails=i in moved)
     outside = 1 - float(like.mean()) if len(like) else 0.0
     compared = new.only(like)
     weights = _raked(compared.codes[:, matched_by], known.codes[:, matched_by])
@@ -85,22 +93,24 @@ def meaning(new: Sample, known: Sample, answers: list[int], moved: list[int]) ->
     nothing = np.zeros(facets), np.zeros((facets, WIDTH), dtype=bool)
     if matched < LEAST_MATCHED or not like.any():
         return Meaning(False, *nothing, outside, matched)
-    ratio, freedom, shifted = _compare(compared, known, weights)
-    chance = chi_squared_tail(ratio, np.maximum(freedom, 1)).min(axis=1) * ratio.shape[1]
+    ratio, freedom, effect, shifted = _compare(compared, known, weights)
+    chance = chi_squared_tail(ratio, np.maximum(freedom, 1)) * ratio.shape[1]
+    chance[effect < np.minimum(change, np.sqrt((known.missed**2).mean(axis=0)) / 4)] = 1.0
+    chance = chance.min(axis=1)
     share = ALPHA / LOOKS / 2
     limit = np.where(np.isin(np.arange(facets), answers), share / len(answers), share / facets)
     z = ((ratio - freedom) / np.sqrt(2 * np.maximum(freedom, 1))).max(axis=1)
     return Meaning(bool((chance < limit).any()), z, shifted, outside, matched)
 
 
-def _have_counterparts(new: Codes, known: Codes) -> NDArray[np.bool_]:
-    """Rows each of whose cells has a reference row, ``(n,)``."""
-    out = np.ones(len(new), dtype=bool)
-    for own, others in zip(new.T, known.T, strict=True):
-        there = np.bincount(others, minlength=WIDTH) > 0
-        there[list(OUTSIDE)] = False
-        out &= there[own]
-    return out
+def _has_counterparts(new: Codes, known: Codes, *, tails: bool) -> NDArray[np.bool_]:
+    """Which cells ``(n,)`` have reference rows that are alike."""
+    share = np.bincount(known, minlength=WIDTH) / len(known)
+    there = share > 0
+    there[list(OUTSIDE)] = False
+    if tails:
+        there[list(TAILS)] &= share[list(TAILS)] >= RARE_TAIL
+    return np.asarray(there[new])
 
 
 def _raked(new: Codes, known: Codes) -> NDArray[np.float64]:
@@ -119,9 +129,10 @@ def _raked(new: Codes, known: Codes) -> NDArray[np.float64]:
 
 def _compare(
     new: Sample, known: Sample, weights: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """By facet and class, squared standard errors between both samples summed over cells, and how
-    many cells; and which cells are far apart."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """By facet and class, squared standard errors between both samples summed over cells, how many
+    cells, and how far the cells are apart (root mean square, less what chance adds); and which
+    cells are far apart."""
     classes = new.missed.shape[1]
     ones, w = np.ones((len(new.missed), 1)), weights[:, None]
     own = sums_in(new.codes, np.concatenate([ones, new.missed, new.missed**2], axis=1))
@@ -131,13 +142,15 @@ def _compare(
     n, total, squares = own[..., :1], other[..., :1], other[..., 1:2]
     a, aa = own[..., 1 : 1 + classes], own[..., 1 + classes :]
     b, bb = other[..., 2 : 2 + classes], other[..., 2 + classes :]
-    z, there = _standard_errors(n, a, aa, total, squares, b, bb)
+    z, there, error = _standard_errors(n, a, aa, total, squares, b, bb)
     rest = [np.where(there.any(axis=-1, keepdims=True), 0, x).sum(axis=1, keepdims=True)
             for x in (n, a, aa, total, squares, b, bb)]  # fmt: skip
-    z_rest, there_rest = _standard_errors(*rest)
+    z_rest, there_rest, _ = _standard_errors(*rest)
+    apart = (n * error**2 * (z**2 - there)).sum(axis=1) / n.sum(axis=1)
     ratio = (z**2).sum(axis=1) + (z_rest**2).sum(axis=1)
     cells = there.sum(axis=1) + there_rest.sum(axis=1)
-    return ratio, cells.astype(np.float64), np.asarray((np.abs(z) > TOLD_SHIFT).any(axis=-1))
+    effect = np.sqrt(np.maximum(apart, 0))
+    return ratio, cells.astype(np.float64), effect, np.asarray((np.abs(z) > TOLD_SHIFT).any(axis=-1))
 
 
 def _standard_errors(
@@ -148,8 +161,9 @@ def _standard_errors(
     squares: NDArray[np.float64],
     b: NDArray[np.float64],
     bb: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """How far the means of both samples are apart; 0 where there are too few rows to tell."""
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
+    """How far the means of both samples are apart, 0 where there are too few rows to tell; where
+    there are enough; and the standard errors."""
     m = total**2 / np.maximum(squares, 1e-12)  # rows that the weights amount to
     weight = np.maximum(total, 1e-12)
     spread = (aa + m * bb / weight) / np.maximum(n + m, 1e-12)
@@ -157,4 +171,4 @@ def _standard_errors(
     there = (least >= LEAST_ROWS) & (least * spread >= LEAST_SPREAD)
     error = np.sqrt(spread * (1 / np.maximum(n, 1) + 1 / np.maximum(m, 1)))
     z = (a / np.maximum(n, 1) - b / weight) / np.maximum(error, 1e-12)
-    return np.where(there, z, 0.0), np.asarray(there)
+    return np.where(there, z, 0.0), np.asarray(there), error

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bento_selfheal.healing.causes.cells import MISSING, UNSEEN, Counts
+from bento_selfheal.healing.causes.cells import MISSING, UNSEEN, Counts, gaps_in
 from bento_selfheal.healing.drift.distance.chances import likelihood
 
 LEAST_EXPECTED = 5.0
@@ -22,7 +22,7 @@ SMALLEST = 1e-300
 
 @dataclass(frozen=True)
 class Moves:
-    """Of each facet, ``(facets,)`` each.
+    """Of each facet, ``(facets,)`` each: of its values, or of its gaps where these moved further.
 
     The divergence is Jensen and Shannon's, of both samples weighted by their rows, in nats. Times
     twice the rows it is the likelihood ratio of both having one distribution (Wilks 1938), which
@@ -36,33 +36,49 @@ class Moves:
     """Divergence less what is expected, in standard deviations of no drift"""
     chance: NDArray[np.float64]
     """That it is so large without drift"""
-    missing: NDArray[np.float64]
-    """Share of the divergence that missing values alone explain"""
+    gaps: NDArray[np.bool_]
+    """Whether it is missing values that moved"""
     unseen: NDArray[np.float64]
-    """The same of unseen categories"""
+    """Share of the divergence of values that categories explain which training lacked"""
 
 
-def moves(counts: Counts, known: Counts) -> Moves:
-    """Compare the newest rows with the reference rows.
+def moves(counts: Counts, known: Counts, known_gaps: Counts) -> Moves:
+    """Compare the newest rows with known ones.
 
     Args:
         counts: Newest rows in each cell, ``(facets, WIDTH)``.
-        known: Reference rows in each.
+        known: Known rows in each.
+        known_gaps: Known rows with a value and without, ``(facets, 2)``.
     """
-    n, m = counts[0].sum(), known[0].sum()
-    ratio, cells = _ratio(*_merged(counts, known, n, m))
-    freedom = np.maximum(cells - 1, 1)
-    parts = [
-        _ratio(*_merged(_two(counts, i), _two(known, i), n, m))[0] / np.maximum(ratio, 1e-9)
-        for i in (MISSING, UNSEEN)
-    ]
+    filled, known = _filled(counts), _filled(known)
+    values, gaps = _compare(filled, known), _compare(gaps_in(counts), known_gaps)
+    of_gaps = gaps[2] > values[2]
+    new = _compare(_two(filled, UNSEEN), _two(known, UNSEEN))
     return Moves(
-        divergence=ratio / (2 * (n + m)),
-        expected=np.where(cells > 1, freedom, 0) / (2 * (n + m)),
-        z=np.where(cells > 1, (ratio - freedom) / np.sqrt(2 * freedom), 0.0),
-        chance=np.where(cells > 1, chi_squared_tail(ratio, freedom), 1.0),
-        missing=parts[0].clip(0, 1),
-        unseen=parts[1].clip(0, 1),
+        *(np.where(of_gaps, b, a) for a, b in zip(values[:3], gaps[:3], strict=True)),
+        chance=np.minimum(2 * np.minimum(values[3], gaps[3]), 1.0),
+        gaps=np.asarray(of_gaps),
+        unseen=np.asarray(new[0] / np.maximum(values[0], 1e-12)),
+    )
+
+
+def _filled(counts: Counts) -> Counts:
+    out = counts.copy()
+    out[:, MISSING] = 0
+    return out
+
+
+def _compare(counts: Counts, known: Counts) -> tuple[NDArray[np.float64], ...]:
+    """Divergence, what is expected of it, z and chance."""
+    n, m = counts.sum(axis=1), known.sum(axis=1)
+    ratio, cells = _ratio(*_merged(counts, known, n, m))
+    freedom, rows = np.maximum(cells - 1, 1), 2 * np.maximum(n + m, 1)
+    told = (cells > 1) & (n > 0) & (m > 0)
+    return (
+        np.where(told, ratio / rows, 0.0),
+        np.where(told, freedom / rows, 0.0),
+        np.where(told, (ratio - freedom) / np.sqrt(2 * freedom), 0.0),
+        np.where(told, chi_squared_tail(ratio, freedom), 1.0),
     )
 
 
@@ -85,9 +101,9 @@ def _two(counts: Counts, cell: int) -> Counts:
     return np.concatenate([one, counts.sum(axis=1, keepdims=True) - one], axis=1)
 
 
-def _merged(counts: Counts, known: Counts, n: float, m: float) -> tuple[Counts, Counts]:
+def _merged(counts: Counts, known: Counts, n: NDArray[np.float64], m: NDArray[np.float64]) -> tuple[Counts, Counts]:
     """Rare cells share one; where even that is rare, it belongs to the commonest."""
-    least = (counts + known) * min(n, m) / (n + m)
+    least = (counts + known) * (np.minimum(n, m) / np.maximum(n + m, 1))[:, None]
     rare = least < LEAST_EXPECTED
     pooled = np.where(rare, least, 0).sum(axis=1)
     enough, largest = pooled >= LEAST_EXPECTED, least.argmax(axis=1)
@@ -105,7 +121,7 @@ def _ratio(counts: Counts, known: Counts) -> tuple[NDArray[np.float64], NDArray[
     rows = counts + known > 0
     # A cell that the reference rows lack says as much as one with next to no row.
     cells = likelihood(counts, np.maximum(known, 1e-9))
-    whole = likelihood(counts.sum(axis=1), known.sum(axis=1))
+    whole = likelihood(counts.sum(axis=1), np.maximum(known.sum(axis=1), 1e-9))
     ratio = 2 * (np.where(rows, cells, 0.0).sum(axis=1) - whole)
     return np.maximum(ratio, 0.0), rows.sum(axis=1).astype(np.float64)
 
