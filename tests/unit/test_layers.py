@@ -43,7 +43,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "packaging.experts": {"core", "errors", "experts", "packaging.package"},
     "healing": {
-        "config", "core", "errors", "experts", "inputs", "model", "packaging.experts",
+        "config", "core", "embedding", "errors", "experts", "inputs", "model", "packaging.experts",
         "packaging.package", "rules", "scoring", "standardize", "telemetry",
     },
     "store": {"core", "errors"},

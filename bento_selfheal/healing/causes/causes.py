@@ -215,7 +215,9 @@ class Causes:
         if not len(labelled) or labelled.frozen is None:
             return Sample(facets.codes[:0], facets.missed(facets.answers, facets.labels)[:0])
         answers = labelled.frozen.numpy()
-        return Sample(facets.of(labelled.features, answers), facets.missed(answers, labelled.labels))
+        return Sample(
+            facets.of(labelled.features, answers), facets.missed(answers, labelled.labels)
+        )
 
     def _places(self, drift: Drift) -> NDArray[np.int64]:
         """Places in the buffer of labelled rows of a drift."""
@@ -282,4 +284,3 @@ class Causes:
         if "before" in state:
             self._before = Sample(state["before"].numpy(), state["before_missed"].numpy())
         self.report = state["report"] and CauseReport.from_dict(state["report"])
-

@@ -124,7 +124,6 @@ def sums_in(codes: Codes, values: NDArray[np.float64]) -> Counts:
     return out
 
 
-
 def gaps_in(counts: Counts) -> Counts:
     """Of rows in each cell ``(facets, WIDTH)``, those with a value and those without,
     ``(facets, 2)``."""

@@ -150,7 +150,12 @@ def _compare(
     ratio = (z**2).sum(axis=1) + (z_rest**2).sum(axis=1)
     cells = there.sum(axis=1) + there_rest.sum(axis=1)
     effect = np.sqrt(np.maximum(apart, 0))
-    return ratio, cells.astype(np.float64), effect, np.asarray((np.abs(z) > TOLD_SHIFT).any(axis=-1))
+    return (
+        ratio,
+        cells.astype(np.float64),
+        effect,
+        np.asarray((np.abs(z) > TOLD_SHIFT).any(axis=-1)),
+    )
 
 
 def _standard_errors(

@@ -101,7 +101,9 @@ def _two(counts: Counts, cell: int) -> Counts:
     return np.concatenate([one, counts.sum(axis=1, keepdims=True) - one], axis=1)
 
 
-def _merged(counts: Counts, known: Counts, n: NDArray[np.float64], m: NDArray[np.float64]) -> tuple[Counts, Counts]:
+def _merged(
+    counts: Counts, known: Counts, n: NDArray[np.float64], m: NDArray[np.float64]
+) -> tuple[Counts, Counts]:
     """Rare cells share one; where even that is rare, it belongs to the commonest."""
     least = (counts + known) * (np.minimum(n, m) / np.maximum(n + m, 1))[:, None]
     rare = least < LEAST_EXPECTED
