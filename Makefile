@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 export BENTOML_DO_NOT_TRACK := True
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve container test test-slow test-long test-faults structure lint format docs pictures bench-serving bench-streams bench-quality bench-alpha bench-poisoning bench-heal bench-inputs bench-labels clean
+.PHONY: help install demo serve container test test-slow test-long test-faults structure lint format docs pictures bench-serving bench-streams bench-quality bench-alpha bench-poisoning bench-heal bench-inputs bench-labels bench-operate bench-proof clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,6 +87,12 @@ bench-inputs: $(STAMP)  ## compare tables, images and texts with peers, try the 
 bench-labels: $(STAMP)  ## measure what own keys cost, and labels of one class or of few rows; writes benchmarks/results/labels.json (hours, needs wrk)
 	$(BIN)/python benchmarks/labels.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/review.py
+
+bench-operate: $(STAMP)  ## measure what daily use costs; writes benchmarks/results/operate.json (minutes)
+	$(BIN)/python benchmarks/operate.py
+
+bench-proof: $(STAMP)  ## measure what is proven of the models; writes benchmarks/results/proof.json (an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/proof.py
 
 clean:  ## remove .venv and the caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

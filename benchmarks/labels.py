@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,16 +29,14 @@ from typing import Any
 import numpy as np
 import psutil
 from durable import BATCH
-from readme import update
-from serving import BIN, json_body, npy_body, ours, package_article, wrk
+from record import article_home, record
+from serving import BIN, json_body, npy_body, ours, wrk
 from unreported import positives_only
 from wire import post, send
 
-from bento_selfheal.packaging.model_store import use_home
 from bento_selfheal.store import SqlStore
 from bento_selfheal.wire.messages import KEYS_HEADER, NPY
 
-RESULTS = Path(__file__).parent / "results" / "labels.json"
 BURSTS = 5
 ROUNDS = 3
 LABELS = 100_000
@@ -231,19 +228,8 @@ ROWS: dict[str, Callable[[Path], Any]] = {
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or list(ROWS)
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    results |= {
-        "command": "make bench-labels", "machine": f"{platform.machine()}, {os.cpu_count()} cores"
-    }  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        use_home(home)
-        os.environ["BENCH_TAG"] = package_article(42)
-        for name in wanted:
-            results[name] = ROWS[name](home)
-            RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    update("labels")
+    with article_home() as home:
+        record("labels", {name: partial(row, home) for name, row in ROWS.items()})
 
 
 if __name__ == "__main__":

@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn.config
+from bentoml._internal.bento.bento import BentoModelInfo
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
 from bentoml.exceptions import BentoMLException
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
+from starlette._utils import get_route_path
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -38,11 +40,13 @@ __all__ = [
     "LATE",
     "AccessLogMiddleware",
     "BentoMLContainer",
+    "BentoModelInfo",
     "ContextMiddleware",
     "HttpToolsProtocol",
     "ModelStore",
     "RunnerTrafficMetricsMiddleware",
     "TimeoutMiddleware",
+    "get_route_path",
     "server_context",
 ]
 

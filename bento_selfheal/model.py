@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bento_selfheal.core.class_probabilities import columns, normalised
+from bento_selfheal.core.segments.left_out import LEFT_OUT, LeftOut, leave_out
 from bento_selfheal.experts.mixture import Mixture
 from bento_selfheal.standardize import Standardize
 
@@ -99,6 +100,7 @@ class SelfHealingModel(nn.Module):
         self.head = head
         self.output = output
         self.mixture: Mixture | None = None
+        self.left_out: LeftOut | None = None
         self._clean: list[ReflexiveLayer] = []
 
     @property
@@ -107,8 +109,13 @@ class SelfHealingModel(nn.Module):
         return self.reflexive.scale.device
 
     def forward(self, x: Tensor) -> Tensor:
-        """Probabilities for rows ``(n, features)``: `decide` on the backbone's representation."""
-        return self.decide(self.backbone(x))
+        """Probabilities for rows ``(n, features)``: `decide` on the backbone's representation, and
+        what the packaged model says of those that are left to it."""
+        if self.left_out is None:
+            return self.decide(self.backbone(x))
+        away = self.left_out(x.detach().cpu().numpy())  # a backbone may change rows in place
+        frozen = self.by_frozen(hidden := self.backbone(x))
+        return leave_out(self.decide(hidden, frozen=frozen), frozen, away)
 
     def decide(
         self, hidden: Tensor, context: Tensor | None = None, frozen: Tensor | None = None
@@ -163,7 +170,8 @@ class SelfHealingModel(nn.Module):
         """A detached copy of the adapter's weights on the CPU: all that a heal may change."""
         mixed = {} if self.mixture is None else self.mixture.tensors()
         own = {f"{MIXTURE}{name}": value for name, value in mixed.items()}
-        return {**self.layer_state(), **own}
+        left = {} if self.left_out is None else {LEFT_OUT: self.left_out.state}
+        return {**self.layer_state(), **own, **left}
 
     def layer_state(self) -> dict[str, Tensor]:
         """A detached copy of the `ReflexiveLayer`'s weights on the CPU."""
@@ -174,15 +182,18 @@ class SelfHealingModel(nn.Module):
 
     def twin(self) -> SelfHealingModel:
         """A second model that shares everything with this one, and may get another mixture."""
-        return self._with(self.reflexive, self.mixture)
+        other = self._with(self.reflexive, self.mixture)
+        other.left_out = self.left_out
+        return other
 
     def with_adapter(self, state: Mapping[str, Tensor]) -> SelfHealingModel:
-        """A second model with the same backbone and head and a new adapter, on the same device.
+        """A second model with the same backbone and head and a new adapter, on the same device. It
+        leaves nothing out: `Package.with_adapter` reads what a snapshot leaves out.
 
         Raises:
             RuntimeError: The state does not match the adapter.
         """
-        layer = {k: v for k, v in state.items() if not k.startswith(MIXTURE)}
+        layer = {k: v for k, v in state.items() if not k.startswith((MIXTURE, LEFT_OUT))}
         mixed = {k.removeprefix(MIXTURE): v for k, v in state.items() if k.startswith(MIXTURE)}
         reflexive = ReflexiveLayer(self.reflexive.dim)
         reflexive.load_state_dict(layer)

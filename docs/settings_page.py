@@ -17,16 +17,20 @@ from bento_selfheal.config.groups import (
     StoreSettings,
     Tuning,
 )
+from bento_selfheal.config.models import ModelsSettings
 from bento_selfheal.config.review import ReviewSettings
+from bento_selfheal.config.segments import SegmentSettings
 from bento_selfheal.config.thresholds import Thresholds
 
 PAGE = Path(__file__).parent / "settings.md"
 GROUPS = (
     ServingSettings,
+    ModelsSettings,
     HealingSettings,
     LabelSettings,
     FeedSettings,
     ReviewSettings,
+    SegmentSettings,
     StoreSettings,
     AccessSettings,
 )

@@ -14,6 +14,8 @@ from bento_selfheal.core.text import counted
 if TYPE_CHECKING:  # torch comes with it, and no command waits for torch to print
     from bento_selfheal.simulation.figures import Figures
 
+WORST = 5
+"""Segments that a backtest names."""
 NO_RANKING = "AUC and average precision need scikit-learn: pip install 'bento-selfheal[backtest]'"
 
 
@@ -117,7 +119,26 @@ def of_labels(result: Mapping[str, Any]) -> list[str]:
         lines.append(f"review: {known}")
     if reason := result.get("one_sided"):
         lines.append(f"one-sided labels, of which nothing is learned: {reason}")
-    return [line for line in lines if line]
+    return [*(line for line in lines if line), *worst_segments(result.get("segments", []))]
+
+
+def worst_segments(segments: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The segments that are worst off, in words: those with the lowest lift first.
+
+    >>> lift = {"mean": -0.02, "low": -0.05, "high": 0.01}
+    >>> worst_segments([{"segment": "sky = fog", "labels": 90, "frozen": 0.9, "served": 0.88,
+    ...     "lift": lift, "verdict": "not worse"}])
+    ['segment sky = fog: accuracy 0.900 before, 0.880 served, lift -0.020 [-0.050, +0.010] on 90 \
+labels; not worse']
+    """
+    known = [one for one in segments if one["lift"] is not None]
+    worst = sorted(known, key=lambda one: float(one["lift"]["mean"]))[:WORST]
+    return [
+        f"segment {one['segment']}: accuracy {one['frozen']:.3f} before, {one['served']:.3f} "
+        f"served, lift {one['lift']['mean']:+.3f} [{one['lift']['low']:+.3f}, "
+        f"{one['lift']['high']:+.3f}] on {counted(one['labels'], 'label')}; {one['verdict']}"
+        for one in worst
+    ]
 
 
 def matured(waits: Mapping[str, Any]) -> str:
@@ -143,3 +164,25 @@ def runner_state(status: Mapping[str, Any]) -> str:
     if status.get("rebuilding"):
         return "alive; it builds what was learned anew without erased rows, and new labels wait"
     return "alive"
+
+
+def print_models(models: Mapping[str, Any], console: Console, *, url: str) -> None:
+    """The models of a service, and how to see one of them.
+
+    Args:
+        models: What the service's `/status` says of each, by its name.
+        console: Where to print.
+        url: Address of the service.
+    """
+    table = Table()
+    for heading in ("model", "state", "lift", "version", "attention"):
+        table.add_column(heading, overflow="fold")
+    for name, one in models.items():
+        lift = one["lift"]
+        add_row(
+            table, name, one["state"] or ("starting" if one["serves"] else "does not serve"),
+            "-" if not lift else f"{lift['mean']:+.3f} [{lift['low']:+.3f}, {lift['high']:+.3f}]",
+            one.get("serving_version") or "-", "; ".join(one["attention"]) or "-",
+        )  # fmt: skip
+    console.print(table)
+    say(console, f"to see one: bento-selfheal status --url {url.rstrip('/')}/{next(iter(models))}")

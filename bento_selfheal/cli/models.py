@@ -75,10 +75,10 @@ def deploy(tag: Annotated[str, typer.Argument(help="Tag of a packaged model.")])
     It must have the same features and classes. The SELFHEAL_ settings of the service say where its
     store is: SELFHEAL_MODEL, and SELFHEAL_STATE_DIR or SELFHEAL_STORE_URL if it has one of these.
     """
-    from bento_selfheal.config.settings import load_settings
+    from bento_selfheal.config.settings import load_model_settings
     from bento_selfheal.deployment.replacing import replace_package
 
-    settings = load_settings()
+    settings = load_model_settings()
     exact, new = replace_package(settings, tag)
     say(Console(), f"{exact} takes over" if new else f"{exact} serves already")
     if exact.split(":")[0] != settings.model.split(":")[0]:
@@ -96,10 +96,10 @@ def sign() -> None:
     The SELFHEAL_ settings say which store. A snapshot that differs from what was promoted is
     refused.
     """
-    from bento_selfheal.config.settings import load_settings
+    from bento_selfheal.config.settings import load_model_settings
     from bento_selfheal.deployment.deploy import sign as sign_snapshots
 
-    for tag in sign_snapshots(load_settings()):
+    for tag in sign_snapshots(load_model_settings()):
         say(Console(), f"signed {tag}")
 
 

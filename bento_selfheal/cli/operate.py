@@ -46,16 +46,26 @@ def status(
         typer.Option(
             "--check",
             help="Exit with code 1 if the runner is dead or in trouble, a retrain is due, every "
-            "row is given the same class, or labels come for one class only.",
+            "row is given the same class, or labels come for one class only; of several models, "
+            "if one of them needs attention.",
         ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the state of the service: signals, accuracy, lift and the snapshot that serves."""
+    """Show the state of the service: signals, accuracy, lift and the snapshot that serves.
+
+    Of a service with several models it lists them; --url URL/NAME shows one.
+    """
+    from bento_selfheal.cli.figures import print_models
     from bento_selfheal.cli.output import print_status
 
     with service(url, token) as client:
         found = client.status()
+    if (models := found.get("models")) is not None:
+        _print(models if not as_json else found, as_json, partial(print_models, url=url))
+        if check and any(one["attention"] for one in models.values()):
+            raise typer.Exit(1)
+        return
     _print(found, as_json, print_status)
     bad = found.get("retrain") or found.get("trouble") or not found.get("runner_alive")
     alarms = [found.get(name, {}).get("alarm") for name in ("one_class", "one_sided")]

@@ -69,11 +69,11 @@ def export_inputs(
 
     Each input is a file; metadata.parquet has the label, facts and prediction id of each.
     """
-    from bento_selfheal.config.settings import load_settings
+    from bento_selfheal.config.settings import load_model_settings
     from bento_selfheal.reports.inputs_export import export_inputs
 
     start, end = _period(since, until)
-    done = export_inputs(load_settings(), folder, start, end)
+    done = export_inputs(load_model_settings(), folder, start, end)
     if as_json:
         typer.echo(json.dumps({**asdict(done), "table": str(done.table)}))
         return
@@ -121,7 +121,8 @@ def report(
 def doctor(as_json: AsJson = False) -> None:
     """Check the deployment: versions, model, store, permissions, telemetry and settings.
 
-    Exits with code 1 when something must be fixed. The SELFHEAL_ settings say what to check.
+    Exits with code 1 when something must be fixed. The SELFHEAL_ settings say what to check: every
+    model of several, or the one that SELFHEAL_MODEL names.
     """
     from bento_selfheal.config.settings import load_settings
     from bento_selfheal.reports.doctor import Grade, examine
@@ -138,7 +139,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def _report_data(since: str | None, until: str | None, experiment: bool, seed: int) -> ReportData:
-    from bento_selfheal.config.settings import load_settings
+    from bento_selfheal.config.settings import load_model_settings
     from bento_selfheal.reports.report_data import read_experiment, read_store
 
     if experiment:
@@ -146,7 +147,7 @@ def _report_data(since: str | None, until: str | None, experiment: bool, seed: i
         from bento_selfheal.simulation.article_settings import experiment_settings
 
         return read_experiment(run_experiment(experiment_settings(seed)))
-    return read_store(load_settings(), *_period(since, until))
+    return read_store(load_model_settings(), *_period(since, until))
 
 
 def _period(since: str | None, until: str | None) -> tuple[float, float]:

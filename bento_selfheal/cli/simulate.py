@@ -176,7 +176,7 @@ def backtest(
     """
     from bento_selfheal.cli.labels.pattern import label_pattern, label_settings
     from bento_selfheal.cli.output import print_backtest
-    from bento_selfheal.config.settings import load_settings
+    from bento_selfheal.config.settings import load_model_settings
     from bento_selfheal.packaging.model_store import use_home
     from bento_selfheal.simulation.comparison import backtest_table
     from bento_selfheal.simulation.streams import read_table
@@ -185,7 +185,7 @@ def backtest(
     with tempfile.TemporaryDirectory(prefix="selfheal-backtest-") as home:
         use_home(Path(home))
         chosen = label_settings(unreported, review, review_share, review_explored, review_budget)
-        settings = _with(load_settings(), chosen, "backtest")
+        settings = _with(load_model_settings(), chosen, "backtest")
         pattern = label_pattern(settings, only, delay_of, row_seconds)
         tries = [_changed(settings, text) for text in try_ or []]
         result = backtest_table(
@@ -207,10 +207,10 @@ def backtest_log(
     The SELFHEAL_ settings say which store and how to heal. Each --try runs other settings too.
     """
     from bento_selfheal.cli.output import print_backtest
-    from bento_selfheal.config.settings import load_settings
+    from bento_selfheal.config.settings import load_model_settings
     from bento_selfheal.simulation.comparison import backtest_log as run
 
-    settings = load_settings()
+    settings = load_model_settings()
     result = run(settings, [_changed(settings, text) for text in try_ or []])
     if as_json:
         typer.echo(json.dumps(result))

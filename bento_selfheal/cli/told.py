@@ -36,6 +36,11 @@ TELLS: Mapping[str, Callable[[Detail], str]] = {
         f"snapshot {d['version']}'s trial ended undecided after {counted(d['rows'], 'label')}"
     ),
     "promotion_withheld": lambda d: f"snapshot {d['version']} is not promoted: {d['reason']}",
+    "segment_held_back": lambda d: f"left out of healing: {d['reason']}",
+    "segment_released": lambda d: f"healed again: {d['reason']}",
+    "segment_rolled_back": lambda d: (
+        f"snapshot {d['version']} serves instead of {d['from']}: {d['reason']}"
+    ),
     "quarantine": lambda d: (
         f"source {d['source']} quarantined, {counted(d['rows'], 'row')} forgotten: {d['reason']}"
     ),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -64,24 +65,44 @@ _backoff = wait_random_exponential(multiplier=0.2, max=5.0)
 
 
 @dataclass(frozen=True)
+class Reply:
+    """What the service answered, whichever library asked."""
+
+    url: str
+    status_code: int
+    headers: Mapping[str, str]
+    """Names in any case."""
+    content: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.content.decode(errors="replace")
+
+    def json(self) -> Any:
+        """The body as JSON values."""
+        return json.loads(self.content)
+
+
+@dataclass(frozen=True)
 class Call(Generic[T]):
     """One request to the service, and how its answer is read."""
 
     method: str
     path: str
-    read: Callable[[httpx.Response], T]
+    read: Callable[[Reply], T]
     content: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, int] = field(default_factory=dict)
     again: bool = True
     """Whether it may be sent again although the service may have carried it out."""
 
-    def answer(self, response: httpx.Response) -> T:
+    def answer(self, response: Reply) -> T:
         """The answer in a response; raises the error that the response reports."""
         try:
             return self.read(_checked(response))
         except (ValueError, KeyError) as error:
-            where = f"{response.request.url}: this is not an answer of bento-selfheal"
+            where = f"{response.url}: this is not an answer of bento-selfheal"
             raise ServiceError(f"{where}: {error}", response.status_code) from error
 
     def policy(self, seconds: float) -> dict[str, Any]:
@@ -155,18 +176,16 @@ def erase_call(
     return _post("/erase", body, _model(ErasureAnswer), again=False)
 
 
-def _post(
-    path: str, body: Any, read: Callable[[httpx.Response], T], *, again: bool = True
-) -> Call[T]:
+def _post(path: str, body: Any, read: Callable[[Reply], T], *, again: bool = True) -> Call[T]:
     content = b"" if body is None else json_body(body).content
     return Call("POST", path, read, content, {"Content-Type": JSON}, again=again)
 
 
-def _model(kind: Any) -> Callable[[httpx.Response], Any]:
+def _model(kind: Any) -> Callable[[Reply], Any]:
     return lambda response: kind.model_validate_json(response.content)
 
 
-def _from_file(response: httpx.Response) -> Predictions:
+def _from_file(response: Reply) -> Predictions:
     """Read a NumPy file of probabilities; everything else is in the headers."""
     said, probabilities = response.headers, npy.read(response.content)
     threshold, classes = float(said[THRESHOLD_HEADER]), json.loads(said[CLASSES_HEADER])
@@ -194,11 +213,11 @@ def _review(said: str | None, rows: int) -> dict[str, list[Any]]:
     return {"review": asked.tolist(), "review_probability": chances.tolist()}
 
 
-def _checked(response: httpx.Response) -> httpx.Response:
+def _checked(response: Reply) -> Reply:
     """The response if it succeeded; raises the error that it reports otherwise."""
-    if response.is_success:
+    if httpx.codes.is_success(response.status_code):
         return response
-    where, status = f"{response.request.url}: {response.status_code}", response.status_code
+    where, status = f"{response.url}: {response.status_code}", response.status_code
     if status in (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS):
         wait = _seconds(response.headers.get("Retry-After"))
         raise ServiceUnavailable(f"{where} {response.text}", wait)
@@ -206,7 +225,7 @@ def _checked(response: httpx.Response) -> httpx.Response:
         raise AccessDenied(f"{where} {_told(response)}")
     if status == httpx.codes.CONFLICT:
         raise CommandError(_told(response))
-    if status == httpx.codes.NOT_FOUND and response.request.url.path.endswith("/erase"):
+    if status == httpx.codes.NOT_FOUND and urlsplit(response.url).path.endswith("/erase"):
         raise UnknownRow(_told(response))
     try:
         detail = response.json()["detail"]
@@ -219,7 +238,7 @@ def _checked(response: httpx.Response) -> httpx.Response:
     raise ServiceError(f"{where} {response.text}", status)
 
 
-def _told(response: httpx.Response) -> str:
+def _told(response: Reply) -> str:
     try:
         return str(response.json()["error"])
     except (ValueError, KeyError, TypeError):

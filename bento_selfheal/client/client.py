@@ -31,6 +31,7 @@ from bento_selfheal.client.calls import (
     Facts,
     Items,
     Keys,
+    Reply,
     Rows,
     T,
     command_call,
@@ -43,7 +44,7 @@ from bento_selfheal.client.calls import (
     status_call,
     unreachable,
 )
-from bento_selfheal.client.connection import TIMEOUT, headers_of, transport_of
+from bento_selfheal.client.connection import TIMEOUT, address_of, headers_of
 from bento_selfheal.core.records import Event, Promotion
 from bento_selfheal.wire.messages import (
     CommandAnswer,
@@ -80,8 +81,14 @@ class Client(AbstractContextManager["Client"]):
         token: str | None = None,
     ) -> None:
         self.url = url.rstrip("/")
-        way = transport_of(url, httpx.HTTPTransport)
-        self._http = httpx.Client(timeout=timeout, headers=headers_of(headers, token), **way)
+        base, socket = address_of(url)
+        self._http = httpx.Client(
+            base_url=base,
+            timeout=timeout,
+            headers=headers_of(headers, token),
+            verify=base.startswith("https:"),  # loading certificates is slow
+            transport=httpx.HTTPTransport(uds=socket, verify=False) if socket else None,
+        )
         self._retry_seconds = retry_seconds
 
     def close(self) -> None:
@@ -244,4 +251,6 @@ class Client(AbstractContextManager["Client"]):
             )  # fmt: skip
         except httpx.TransportError as error:
             raise unreachable(self.url, error) from error
-        return call.answer(response)
+        return call.answer(
+            Reply(str(response.url), response.status_code, response.headers, response.content)
+        )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -34,8 +33,8 @@ def headers_of(headers: Mapping[str, str] | None, token: str | None) -> dict[str
     return {**({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
 
 
-def transport_of(url: str, transport: Callable[..., Any]) -> dict[str, Any]:
-    """Arguments for httpx to reach the service over TCP or over a local socket.
+def address_of(url: str) -> tuple[str, str | None]:
+    """The URL that requests begin with, and the local socket that they go to, if they do.
 
     Raises:
         SettingsError: The URL has no known scheme, or cannot be read.
@@ -46,14 +45,12 @@ def transport_of(url: str, transport: Callable[..., Any]) -> dict[str, Any]:
     except (httpx.InvalidURL, ValueError) as error:
         raise SettingsError(f"url: {_brief(repr(url))} is none: {_brief(str(error))}") from error
     if parts.scheme == "file":
-        socket = transport(uds=unquote(parts.path), verify=False)
-        return {"base_url": "http://localhost", "transport": socket}
+        return "http://localhost", unquote(parts.path)
     if parts.scheme not in ("http", "https"):
         raise SettingsError(
             f"url: {_brief(repr(url))} must begin with http://, https:// or file://"
         )
-    # Loading certificates is slow, and only https needs them.
-    return {"base_url": url, "verify": parts.scheme == "https"}
+    return url, None
 
 
 def _brief(text: str) -> str:

@@ -38,7 +38,8 @@ class ServingSettings(Group):
     """Answering requests."""
 
     model: str = "selfheal-demo:latest"
-    """Tag of the packaged model in the BentoML model store."""
+    """Tag of the packaged model in the BentoML model store. With `models`, the name of the one that
+    is meant: a command is about it, and `bentoml serve` serves it alone."""
     device: Device = "cpu"
     """Where the model answers and heals: `cpu`, `cuda` or `cuda:N`."""
     workers: Annotated[Int, Field(ge=1, le=1024)] = 2
@@ -128,7 +129,7 @@ class StoreSettings(Group):
     """SQLAlchemy URL of the store. Empty means SQLite in `state_dir`."""
     state_dir: Path = Path()
     """Folder of the SQLite store and of `threshold_config.json`. Empty means
-    `$BENTOML_HOME/selfheal/<model name>`."""
+    `$BENTOML_HOME/selfheal/<model name>`. With `models`, each has a folder of its name below it."""
     log_days: Days = 30.0
     """Days that a prediction stays in the log. A label that comes later is unmatched."""
     log_megabytes: Positive = 10_000.0

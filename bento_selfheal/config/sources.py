@@ -41,11 +41,17 @@ def into_groups(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class TomlSource(TomlConfigSettingsSource):
-    """The file."""
+    """The file.
+
+    Attributes:
+        others: Names of tables that are about one model each.
+    """
+
+    others: tuple[str, ...] = ()
 
     def __call__(self) -> dict[str, Any]:
         """What it says, by group."""
-        found = super().__call__()
+        found = {k: v for k, v in super().__call__().items() if k not in self.others}
         _refuse_twice({*found} & {*Tuning.model_fields}, found.get(GROUP), "", f"[{GROUP}] ")
         return into_groups(found)
 
@@ -59,9 +65,10 @@ class EnvSource(EnvSettingsSource):
         old = {
             name: self.env_vars[key]
             for name in Tuning.model_fields
-            if (key := f"{PREFIX}{name}".lower()) in self.env_vars
+            if (key := f"{self.env_prefix}{name}".lower()) in self.env_vars
         }
-        _refuse_twice(old, found.get(GROUP), PREFIX, f"{PREFIX}{NESTED}".upper())
+        before = self.env_prefix
+        _refuse_twice(old, found.get(GROUP), before, f"{before}{NESTED}".upper())
         return into_groups({**found, **old})
 
 
@@ -75,16 +82,18 @@ def _refuse_twice(old: Iterable[str], group: Any, before: str, after: str) -> No
             )
 
 
-def check_names(known: Iterable[str]) -> None:
+def check_names(known: Iterable[str], of_models: Iterable[str] = ()) -> None:
     """See whether every variable ``SELFHEAL_…`` is a setting.
 
     Args:
         known: Names of the settings outside the group, in small letters.
+        of_models: Names of the settings of one model each, in small letters.
 
     Raises:
         SettingsError: One is not; the message names the setting that is spelled most like it.
     """
     names = {*known, CONFIG, *Tuning.model_fields, *(NESTED + n for n in Tuning.model_fields)}
+    names |= set(of_models)
     given = (name for name in os.environ if name.startswith(PREFIX))
     unknown = sorted(name for name in given if name.removeprefix(PREFIX).lower() not in names)
     if unknown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
 from collections.abc import Callable
@@ -62,7 +63,10 @@ class PeriodicThread:
         self._at_end = at_end
         self._stop = threading.Event()
         self._wake = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        context = contextvars.copy_context()  # which model it is about, for its log lines
+        self._thread = threading.Thread(
+            target=lambda: context.run(self._run), name=name, daemon=True
+        )
 
     def start(self) -> None:
         """Begin. A thread starts once."""

@@ -1,9 +1,12 @@
-// The charts over time: one cursor for all, states as a ribbon, what was done as marks.
+// The charts over time: one cursor for all, states as a ribbon, what was done as marks that can be pressed.
 
 // Whole seconds at the least, and what people count in.
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 1209600];
 const HEIGHT = 170;
-const WIDE_HEIGHT = 230;
+const NEAR = 8; // pixels between a mark and the pointer that presses it
+const LONGEST_STEP = 5; // usual steps between two figures; where more lie between, nothing was measured
+const SHORTEST_GAP = 30; // seconds
+const PANNED = 0.5; // of what is shown
 const STATES = { HEALTHY: "--good", DRIFTING: "--warn", HEALING: "--busy", RETRAIN_NEEDED: "--bad", ROLLED_BACK: "--undone" };
 const MARKS = { promote: ["▲", "--good"], rollback: ["▼", "--undone"], retrain_needed: ["!", "--bad"], quarantine: ["⊘", "--bad"] };
 
@@ -18,12 +21,31 @@ function columns(measurements, names) {
   return [measurements.map((m) => m.time), ...names.map((name) => rows.map((f) => f[name] ?? null))];
 }
 
+/** Where a series has no figure for longer than usual, as pixels: the line breaks there. */
+function gaps(u, series) {
+  const times = u.data[0].filter((_, i) => u.data[series][i] != null);
+  const most = longest(times), found = [];
+  for (let i = 1; i < times.length; i++) {
+    if (times[i] - times[i - 1] > most) found.push([u.valToPos(times[i - 1], "x", true), u.valToPos(times[i], "x", true)]);
+  }
+  return found;
+}
+
+/** The longest time between two figures that is still one line. */
+function longest(times) {
+  const steps = times.slice(1).map((time, i) => time - times[i]).sort((a, b) => a - b);
+  return Math.max(LONGEST_STEP * (steps[steps.length >> 1] ?? 0), SHORTEST_GAP);
+}
+
 function line(label, stroke, digits, more = {}) {
-  return { label, stroke: color(stroke), width: 1.6, spanGaps: true, points: { show: false }, value: fixed(digits), ...more };
+  return { label, stroke: color(stroke), width: 1.6, gaps, points: { show: false }, value: fixed(digits), ...more };
 }
 
 export class Charts {
-  constructor() {
+  /** `pressed` is told of an event whose mark was pressed. */
+  constructor(pressed) {
+    this.pressed = pressed;
+    this.shown = null;
     this.measurements = [];
     this.events = [];
     this.thresholds = {};
@@ -37,7 +59,43 @@ export class Charts {
   show(measurements, events, thresholds) {
     Object.assign(this, { measurements, events, thresholds });
     if (!this.plots.length || measurements.length < 2) this.build();
-    for (const { plot, names } of this.plots) plot.setData(this.data(names));
+    for (const { plot, names } of this.plots) plot.setData(this.data(names), !this.shown);
+    if (this.shown) this.zoom(this.shown);
+  }
+
+  /** Show a part of the time, ``[from, to]`` in seconds; all of it for null. */
+  zoom(shown) {
+    this.shown = shown;
+    document.getElementById("zoomed").hidden = !shown;
+    const times = this.measurements.map((m) => m.time);
+    const [min, max] = shown ?? [times[0], times.at(-1)];
+    for (const { plot } of this.plots) plot.setScale("x", { min, max });
+  }
+
+  /** Go to earlier (-1) or later (1) figures. */
+  pan(way) {
+    if (!this.shown) return;
+    const [from, to] = this.shown, step = way * PANNED * (to - from);
+    this.zoom([from + step, to + step]);
+  }
+
+  /** What was dragged over is shown; a press on a mark tells what it rests on. */
+  listen(plot) {
+    plot.over.addEventListener("dblclick", () => this.zoom(null));
+    plot.over.addEventListener("click", (press) => {
+      const x = press.clientX - plot.over.getBoundingClientRect().left;
+      const marked = this.events.filter((event) => event.kind in MARKS || event.kind === "heal");
+      const away = (event) => Math.abs(plot.valToPos(event.time, "x") - x);
+      // A promotion stands where its heal does: the one with a sign comes first.
+      const nearest = marked.toSorted((a, b) => away(a) - away(b) || (b.kind in MARKS) - (a.kind in MARKS))[0];
+      if (nearest && away(nearest) <= NEAR) this.pressed(nearest);
+    });
+  }
+
+  selected(u) {
+    const { left, width } = u.select;
+    if (width > NEAR) this.zoom([u.posToVal(left, "x"), u.posToVal(left + width, "x")]);
+    u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
   }
 
   data(names) {
@@ -50,52 +108,55 @@ export class Charts {
     for (const { plot } of this.plots) plot.destroy();
     this.plots = [];
     if (this.measurements.length < 2) return empty();
-    this.add("chart-accuracy", ["accuracy", "shadow_accuracy", "challenger_accuracy"], WIDE_HEIGHT, [
+    this.add("chart-accuracy", ["accuracy", "shadow_accuracy", "challenger_accuracy"], [
       line("served", "--champion", 3, { width: 2.2 }),
       line("baseline", "--shadow", 3, { dash: [5, 4] }),
       line("challenger", "--challenger", 3),
     ], { range: [0, 1], hooks: { drawClear: [(u) => this.ribbon(u)], draw: [(u) => this.marks(u)] } });
-    this.add("chart-lift", ["lift", "lift_low", "lift_high", "lift_mean"], HEIGHT, [
+    this.add("chart-lift", ["lift", "lift_low", "lift_high", "lift_mean"], [
       line("batch", "--shadow", 3, { width: 1 }),
       line("low", "--champion", 3, { width: 0 }),
       line("high", "--champion", 3, { width: 0 }),
       line("mean", "--champion", 3, { width: 2.2 }),
     ], { range: liftRange, bands: [{ series: [3, 2], fill: color("--band") }], hooks: { draw: [(u) => zero(u)] } });
-    this.add("chart-z", ["z", "=fidi_threshold"], HEIGHT, [line("z", "--champion", 2), threshold(2)], {});
-    this.add("chart-conflicts", ["conflicts", "=conflict_min"], HEIGHT, [line("rows", "--champion", 0), threshold(0)], {});
-    this.add("chart-cost", ["cost", "shadow_cost"], HEIGHT, [
+    this.add("chart-z", ["z", "=fidi_threshold"], [line("z", "--champion", 2), threshold(2)], {});
+    this.add("chart-conflicts", ["conflicts", "=conflict_min"], [line("rows", "--champion", 0), threshold(0)], {});
+    this.add("chart-delay", ["delay_seconds"], [line("delay", "--champion", 1)], {});
+    this.add("chart-cost", ["cost", "shadow_cost"], [
       line("served", "--champion", 3, { width: 2.2 }), line("baseline", "--shadow", 3, { dash: [5, 4] }),
     ], {});
   }
 
-  add(id, names, height, series, { range, bands, hooks }) {
+  add(id, names, series, { range, bands, hooks }) {
     const place = document.getElementById(id);
     place.replaceChildren();
     const axis = { stroke: color("--muted"), grid: { stroke: color("--line"), width: 1 }, ticks: { stroke: color("--line"), width: 1 }, font: "11px system-ui" };
     const y = range ? { range } : { range: (_, low, high) => uPlot.rangeNum(Math.min(low ?? 0, 0), high ?? 1, 0.1, true) };
     const plot = new uPlot({
-      width: place.clientWidth || 300, height, bands, hooks,
-      cursor: { sync: { key: this.sync.key }, drag: { x: false, y: false } },
+      width: place.clientWidth || 300, height: HEIGHT, bands, hooks: { ...hooks, setSelect: [(u) => this.selected(u)] },
+      cursor: { sync: { key: this.sync.key }, drag: { x: true, y: false, setScale: false } },
       scales: { x: { time: true }, y },
       axes: [{ ...axis, values: times, incrs: STEPS, size: 32 }, { ...axis, size: 46 }],
       series: [{ value: (_, at) => (at == null ? "–" : new Date(at * 1000).toLocaleTimeString("en-GB")) }, ...series],
     }, this.data(names), place);
-    this.plots.push({ plot, names, place, height });
+    this.listen(plot);
+    this.plots.push({ plot, names, place });
     this.observer.observe(place);
   }
 
   resize() {
-    for (const { plot, place, height } of this.plots) {
-      if (Math.abs(plot.width - place.clientWidth) > 1) plot.setSize({ width: place.clientWidth, height });
+    for (const { plot, place } of this.plots) {
+      if (place.clientWidth && Math.abs(plot.width - place.clientWidth) > 1) plot.setSize({ width: place.clientWidth, height: HEIGHT });
     }
   }
 
   /** The states as a ribbon at the foot of the chart. */
   ribbon(u) {
     const { ctx, bbox } = u, tall = 9 * devicePixelRatio;
+    const most = longest(this.measurements.map((m) => m.time));
     ctx.save();
     this.measurements.forEach((m, i) => {
-      const next = this.measurements[i + 1]?.time ?? m.time;
+      const after = this.measurements[i + 1]?.time ?? m.time, next = after - m.time > most ? m.time : after;
       const from = u.valToPos(m.time, "x", true), to = u.valToPos(next, "x", true);
       ctx.fillStyle = color(stateColor(m.figures.state));
       ctx.fillRect(from, bbox.top + bbox.height - tall, Math.max(to - from, 1), tall);

@@ -12,6 +12,11 @@ from starlette.types import Scope
 POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'"
 
 
+def models_page() -> Path:
+    """The page that lists the models of a service with several; it loads files of `selfheal/`."""
+    return Path(__file__).parent / "models.html"
+
+
 class Page(StaticFiles):
     """The files of this folder, for a browser that may load nothing but them."""
 

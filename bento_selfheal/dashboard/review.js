@@ -1,5 +1,7 @@
 // The Review tab: shows one row after the other, and sends the label that a key or a button gives it.
 
+import { exact } from "./format.js";
+
 const ROWS = 10;
 const AGAIN = 10_000;
 const MINE = 540_000; // milliseconds, within the ten minutes for which a row is nobody else's
@@ -15,11 +17,6 @@ export function keysOf(classes) {
     const keys = digits ? [name] : i < 10 ? [String((i + 1) % 10)] : [];
     return /^\p{L}/u.test(name) && !taken(name[0]) ? [...keys, name[0]] : keys;
   });
-}
-
-function shown(value) {
-  if (value == null) return "–";
-  return typeof value === "number" && !Number.isInteger(value) ? String(Number(value.toPrecision(6))) : String(value);
 }
 
 export class Review {
@@ -143,7 +140,7 @@ export class Review {
     this.at("review-why").textContent = `Why this one: ${row.why}. Answered ${this.ago(row.time)}.`;
     const facts = Object.entries(row.features).map(([name, value]) => {
       const fact = this.make("div", this.make("dt", name));
-      fact.append(this.make("dd", shown(value)));
+      fact.append(this.make("dd", exact(value)));
       return fact;
     });
     this.at("review-row").replaceChildren(...facts);

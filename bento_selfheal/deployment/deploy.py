@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.config.thresholds import Thresholds
+from bento_selfheal.core.models.current import about
 from bento_selfheal.core.records import Event, NewSnapshot, Phase, Promotion, PromotionKind
 from bento_selfheal.deployment.locations import exact_tag, open_store, registry_of, state_dir
 from bento_selfheal.errors import PromotionMoved, SettingsError
@@ -18,10 +19,30 @@ from bento_selfheal.image import STATE, goes_with_container
 from bento_selfheal.packaging.model_store import bentoml_home
 from bento_selfheal.packaging.opening import find_device, open_package
 from bento_selfheal.packaging.package import Package
+from bento_selfheal.segments.definition import segments_of
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry.spans import Telemetry
 
 log = logging.getLogger(__name__)
+
+
+def prepare_each(settings: Settings) -> None:
+    """`prepare` for every model of a service; what fails for one leaves the others.
+
+    Raises:
+        Exception: As of `prepare`, where no model could be prepared.
+    """
+    errors: list[Exception] = []
+    for name, own in settings.each.items():
+        try:
+            with about(name):
+                prepare(own)
+        except Exception as error:
+            errors.append(error)
+            if name:
+                log.error("the model %s cannot be deployed: %s", name, error)
+    if len(errors) == len(settings.each):
+        raise errors[0]
 
 
 def prepare(settings: Settings) -> None:
@@ -31,11 +52,12 @@ def prepare(settings: Settings) -> None:
     the runner begins anew after the rows logged so far.
 
     Raises:
-        SettingsError: There is no such device.
+        SettingsError: There is no such device, or no such segment.
         StoreError: The store is out of reach.
         bentoml.exceptions.NotFound: There is no such model.
     """
     find_device(settings.device)
+    _check_segments(settings)
     _warn_of_loss(settings)
     store = open_store(settings)
     try:
@@ -43,6 +65,17 @@ def prepare(settings: Settings) -> None:
         put_in_service(settings, store, exact_tag(settings))
     finally:
         store.close()
+
+
+def _check_segments(settings: Settings) -> None:
+    """Refuse segments that the model cannot have where the service starts, and not in the runner.
+
+    Raises:
+        SettingsError: There is no such column, or too many segments.
+    """
+    if settings.segments:
+        info = open_package(exact_tag(settings)).info
+        segments_of(settings.segments, info.features, info.columns, info.hidden_columns)
 
 
 def put_in_service(settings: Settings, store: SqlStore, tag: str) -> None:

@@ -36,7 +36,7 @@ def state_dir(settings: Settings) -> Path:
     """The folder of the SQLite store and of threshold_config.json."""
     if settings.state_dir != Path():
         return settings.state_dir
-    return bentoml_home() / "selfheal" / settings.model.split(":")[0]
+    return bentoml_home() / "selfheal" / (settings.name or settings.model.split(":")[0])
 
 
 def sqlite_url(file: Path) -> str:

@@ -23,6 +23,7 @@ from bento_selfheal.healing.journal import Journal
 from bento_selfheal.healing.labels.batches import LabelBatches
 from bento_selfheal.healing.labels.buffer import Buffer
 from bento_selfheal.healing.scoreboard import Scoreboard
+from bento_selfheal.healing.segments.watch import SegmentWatch
 from bento_selfheal.healing.state import ShownState
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.rules import RuleSet
@@ -62,6 +63,11 @@ class Parts:
     rollback: RollbackWatch
 
     @property
+    def segments(self) -> SegmentWatch:
+        """Watches that no promotion makes a segment worse."""
+        return self.rollback.segments
+
+    @property
     def rules(self) -> RuleSet:
         """The rules in force, as far as labels have borne them out."""
         return self.scoreboard.rules.in_force
@@ -96,6 +102,7 @@ class Parts:
             "policy": self.policy,
             "line": self.line,
             "rollback": self.rollback,
+            "segments": self.segments,
         }
 
 
@@ -146,5 +153,13 @@ def make_parts(
         lineage=lineage,
         policy=ThresholdPolicy(package.binary, journal),
         line=ChallengerLine(package, settings, lineage),
-        rollback=RollbackWatch(settings, controls, journal, lineage, history, buffer),
+        rollback=RollbackWatch(
+            settings,
+            controls,
+            journal,
+            lineage,
+            history,
+            buffer,
+            SegmentWatch(package, settings, lineage),
+        ),
     )

@@ -153,8 +153,8 @@ class Pipeline:
 
     def surplus(self) -> list[Snapshot]:
         """Snapshots over the bound, forgotten here; serving, predecessor and trial stay."""
-        lineage, trial = self.parts.lineage, self.parts.line.trial
-        known = (lineage.serving, lineage.predecessor, trial)
+        lineage = self.parts.lineage
+        known = (lineage.serving, lineage.predecessor, self.parts.line.trial)
         return self.parts.history.surplus({one.version for one in known if one is not None})
 
     def status(self) -> dict[str, Any]:
@@ -182,6 +182,7 @@ class Pipeline:
             threshold = p.policy.point.threshold
             changes, seen = p.drift.read(batch, threshold), p.drift.signals.reading
             self._explain(p.causes.take(batch[0], p.cursors.predictions))
+            p.segments.answered(batch, threshold)
             if began := p.drift.one_class.answered(batch[1], threshold, p.controls.thresholds):
                 self.journal.note("one_class", began)
             span.set_attributes(seen.attributes())
@@ -213,10 +214,9 @@ class Pipeline:
             p.policy.hold_share(p.package.info.flagged_rate)
 
     def _enter(self, state: State) -> None:
-        p = self.parts
-        if state is State.DRIFTING and p.shown.now is State.HEALTHY:
-            p.line.world_moved()
-        p.shown.become(Cause.SIGNALS, state)
+        if state is State.DRIFTING and self.parts.shown.now is State.HEALTHY:
+            self.parts.line.world_moved()
+        self.parts.shown.become(Cause.SIGNALS, state)
 
     # -- labels ------------------------------------------------------------------------------
 
@@ -224,8 +224,8 @@ class Pipeline:
         """Test, then train: score on labels that nothing has trained on, then heal."""
         p = self.parts
         batch = replace(batch, context=p.line.challenger.context(batch.asked))
-        challenger = p.scoreboard.begin_batch()
-        facts = {names.ROWS: len(batch), names.BATCH: p.scoreboard.counts.labelled_batches}
+        challenger, counts = p.scoreboard.begin_batch(), p.scoreboard.counts
+        facts = {names.ROWS: len(batch), names.BATCH: counts.labelled_batches}
         with self._telemetry.span(names.JOIN, facts, batch.traces):
             self._score(batch)
         if (self.healer.continuous or p.drift.wants_heal) and not p.controls.paused:
@@ -234,11 +234,11 @@ class Pipeline:
             self.healer.try_challenger(batch)
             p.buffer.extend(list(batch.rows), batch.hidden, batch.baseline)
         self._explain(p.causes.learn(batch))
-        batches = p.scoreboard.counts.labelled_batches
-        if advice := p.rollback.check(batch, p.policy.point.threshold, batches):
+        if advice := p.rollback.check(batch, p.policy.point.threshold, counts.labelled_batches):
             self.promoter.roll_back(advice, batch.traces)
-        told = batch.served, batch.labels
-        p.policy.follow_labels(*told, p.controls.thresholds, batch.reviewed.weights)
+        self.healer.guard_segments(batch)
+        told = batch.served, batch.labels, p.controls.thresholds
+        p.policy.follow_labels(*told, batch.reviewed.weights)
         self.healer.advise_retrain()
         p.scoreboard.end_batch(challenger)
         self.journal.measure(measurement_of(p, scored=p.scoreboard.scored))
@@ -249,8 +249,8 @@ class Pipeline:
         served = p.policy.score(batch.served, batch.labels, batch.reviewed.weights)
         p.scoreboard.score(
             batch, served, batch.answers(p.line.challenger.answers),
-            batch.answers(p.lineage.champion), p.controls.thresholds,
+            batch.answers(p.lineage.champion), p.controls.thresholds, p.policy.point.threshold,
         )  # fmt: skip
-        wrong = decide_classes(batch.served, p.policy.point.threshold) != batch.labels
         if served.rows:
+            wrong = decide_classes(batch.served, p.policy.point.threshold) != batch.labels
             self._changed(p.drift.labelled(served.accuracy, wrong))

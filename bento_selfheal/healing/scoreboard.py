@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.log.erased import rows_left
 from bento_selfheal.core.records import PredictionRecord
+from bento_selfheal.healing.evidence.newest_rows import NewestRows
 from bento_selfheal.healing.evidence.retrain import RetrainAdvice
 from bento_selfheal.healing.evidence.rule_record import RuleRecord
 from bento_selfheal.healing.labels.labelled_batch import LabelledBatch
@@ -19,6 +20,8 @@ from bento_selfheal.scoring.review import Review
 from bento_selfheal.scoring.scores import NOTHING, Scores, log_loss_gain
 
 REVIEWED = ("asked", "by_chance", "never")
+NEWEST = "newest_"
+"""Begins the names of the newest rows in the checkpoint."""
 
 
 @dataclass
@@ -68,6 +71,7 @@ class Scoreboard:
         delay: Mean seconds from answer to label in it; None where no row of it was answered.
         actions: What was done about it, in words.
         review: Rows of which only some are looked at: asked for in any case, by chance, and never.
+        newest: How good the answers to the newest labelled rows were.
     """
 
     advice: RetrainAdvice
@@ -77,6 +81,7 @@ class Scoreboard:
     delay: float | None = None
     actions: list[str] = field(default_factory=list)
     review: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REVIEWED, 0))
+    newest: NewestRows = field(default_factory=NewestRows)
 
     def answered(self, entry: PredictionRecord) -> None:
         """Count the rows of a request."""
@@ -97,6 +102,7 @@ class Scoreboard:
         challenger_answers: NDArray[np.float32],
         champion_answers: NDArray[np.float32],
         costs: Thresholds,
+        threshold: float,
     ) -> None:
         """Take a labelled batch that nothing has trained on.
 
@@ -106,11 +112,13 @@ class Scoreboard:
             challenger_answers: What the challenger says of it.
             champion_answers: What serves now says of it.
             costs: What mistakes cost.
+            threshold: At which decisions are taken now.
         """
         self.delay = batch.delay
         self.rules.update(batch.features, batch.labels)
         if not champion.rows:  # nobody asked for any of these labels: they speak for no rows
             return
+        self.newest.add(batch, threshold)
         weights = batch.reviewed.weights
         baseline = Scores.of(batch.baseline, batch.labels, weights=weights)
         self.counts.champion += champion
@@ -159,6 +167,7 @@ class Scoreboard:
             "advice": self.advice.state(),
             "rules": self.rules.state(),
             "review": self.review,
+            **{NEWEST + name: values for name, values in self.newest.state().items()},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -169,3 +178,6 @@ class Scoreboard:
         self.advice.restore(state["advice"])
         self.rules.restore(state["rules"])
         self.review = state.get("review", self.review)  # older releases knew none
+        self.newest.restore(
+            {k.removeprefix(NEWEST): v for k, v in state.items() if k.startswith(NEWEST)}
+        )

@@ -17,6 +17,7 @@ def status_of(p: Parts) -> dict[str, Any]:
         **_healing(p),
         "signals": _signals(p),
         "causes": p.causes.report and p.causes.report.as_dict(),
+        "segments": p.segments.status(),
         "one_class": _one_class(p),
         "one_sided": {"alarm": bool(p.one_sided.reason), "reason": p.one_sided.reason},
         "agreement": _agreement(p),
@@ -24,6 +25,7 @@ def status_of(p: Parts) -> dict[str, Any]:
         "new_classes": p.batches.new_classes.status(),
         "unreported": p.batches.maturity.status(),
         "review": _review(p),
+        "newest": p.scoreboard.newest.status(),
         "cursors": {
             "predictions": p.cursors.predictions,
             "feedback": p.cursors.feedback,

@@ -98,7 +98,7 @@ class Registry:
             SnapshotError: The weights are not finite.
         """
         what = f"version {new.version}"
-        model = self.package.model.with_adapter(state)
+        model = self.package.with_adapter(state)
         self._check_finite(state, what)
         canary = self._canary_answers(model, what)
         known = {"package": self.package.tag, "version": new.version, "phase": new.phase}
@@ -156,7 +156,7 @@ class Registry:
             raise SnapshotError(f"{tag}: has no canary answers")
         self._check_finite(tensors, tag)
         try:
-            model = self.package.model.with_adapter(tensors)
+            model = self.package.with_adapter(tensors)
         except RuntimeError as error:
             raise SnapshotError(f"{tag}: does not fit {self.package.tag}: {error}") from error
         model.requires_grad_(False)

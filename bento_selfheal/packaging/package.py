@@ -6,6 +6,7 @@ package is opened; its weights and its reference set are safetensors.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from bento_selfheal.core.decision import decide_classes
 from bento_selfheal.core.records import Label
+from bento_selfheal.core.segments.left_out import LEFT_OUT
 from bento_selfheal.core.tensors import hash_file
 from bento_selfheal.embedding.packaged import Embedding
 from bento_selfheal.embedding.rows import TableRows
@@ -30,6 +32,7 @@ from bento_selfheal.model import InputsBeside, Output, SelfHealingModel
 from bento_selfheal.rules import Rule, RuleSet
 from bento_selfheal.scoring.probabilities import own_copy
 from bento_selfheal.scoring.scores import recalls_of
+from bento_selfheal.segments.definition import LeftOutSegments
 from bento_selfheal.standardize import Standardize
 
 INFO = "package.json"
@@ -125,6 +128,18 @@ class Package:
     def binary(self) -> bool:
         """Whether there are two classes."""
         return len(self.info.classes) == 2
+
+    def with_adapter(self, state: Mapping[str, Tensor]) -> SelfHealingModel:
+        """The model with the adapter of a snapshot, and with the segments that it leaves out.
+
+        Raises:
+            RuntimeError: The state does not fit.
+        """
+        model = self.model.with_adapter(state)
+        if LEFT_OUT in state:
+            told = state[LEFT_OUT], self.info.features, self.info.columns
+            model.left_out = LeftOutSegments.read(*told)
+        return model
 
     @property
     def inputs(self) -> int:

@@ -8,16 +8,18 @@ import platform
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from urllib.parse import urlsplit
 
+from bento_selfheal.config.models import variable
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.config.thresholds import ThresholdFile
 from bento_selfheal.deployment.locations import exact_tag, open_store, state_dir
 from bento_selfheal.errors import SelfHealError, SettingsError
 from bento_selfheal.packaging.model_store import bentoml_home
 from bento_selfheal.packaging.opening import open_package
+from bento_selfheal.segments.definition import segments_of
 from bento_selfheal.serving.http.auth import Tokens
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry.otel_env import OtelVariables
@@ -56,11 +58,16 @@ class Finding:
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Run every check. A check that fails itself is a finding too."""
-    looks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
-        _versions, _permissions, _access, _model, _store, _thresholds, _telemetry, _tracking,
-        _threads,
-    )  # fmt: skip
+    """Run every check, those of a model for each. A check that fails itself is a finding too."""
+    yield from _looks(settings, _versions, _access, _telemetry, _tracking, _threads)
+    for name, own in settings.each.items():
+        for finding in _looks(own, _permissions, _model, _store, _thresholds):
+            yield replace(finding, what=f"{name}: {finding.what}") if name else finding
+
+
+def _looks(
+    settings: Settings, *looks: Callable[[Settings], Iterator[Finding]]
+) -> Iterator[Finding]:
     for look in looks:
         try:
             yield from look(settings)
@@ -83,6 +90,12 @@ def _versions(_: Settings) -> Iterator[Finding]:
             "versions", Grade.WARN, f"{', '.join(missing)} not installed; requests take longer",
             f"pip install {' '.join(missing)}",
         )  # fmt: skip
+
+
+def _variable(settings: Settings, name: str) -> str:
+    """The variable of a setting, of the one model or of one among several."""
+    own = f"{variable(settings.name)}__" if settings.name else ""
+    return f"SELFHEAL_{own}{name}"
 
 
 def _installed(part: str) -> bool:
@@ -133,8 +146,8 @@ def _model(settings: Settings) -> Iterator[Finding]:
     except (BentoMLException, SelfHealError) as error:
         yield Finding(
             "model", Grade.BAD, str(error),
-            "package it (`bento-selfheal package`), or set SELFHEAL_MODEL to one of "
-            "`bentoml models list`",
+            f"package it (`bento-selfheal package`), or set {_variable(settings, 'MODEL')} to one "
+            "of `bentoml models list`",
         )  # fmt: skip
         return
     info = package.info
@@ -143,6 +156,13 @@ def _model(settings: Settings) -> Iterator[Finding]:
         f"{package.tag} opens and verifies: {len(info.features)} features, {len(info.classes)} "
         f"classes, accuracy {info.accuracy:.3f} on its reference set",
     )  # fmt: skip
+    try:
+        segments_of(settings.segments, info.features, info.columns, info.hidden_columns)
+    except SettingsError as error:
+        yield Finding(
+            "segments", Grade.BAD, str(error), f"fix {_variable(settings, 'SEGMENTS')}; the model "
+            "is not served with it",
+        )  # fmt: skip
     if settings.log_inputs and info.rows_hold_inputs:
         yield Finding(
             "inputs", Grade.WARN,
@@ -169,7 +189,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
             "store",
             Grade.BAD,
             str(error),
-            "check SELFHEAL_STORE_URL and the store's server",
+            f"check {_variable(settings, 'STORE_URL')} and the store's server",
         )
     finally:
         store.close()

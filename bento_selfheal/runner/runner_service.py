@@ -6,8 +6,9 @@ from typing import Any
 
 import bentoml
 
-from bento_selfheal.config.settings import load_settings
-from bento_selfheal.deployment.deploy import prepare
+from bento_selfheal.config.settings import Settings, load_settings
+from bento_selfheal.deployment.deploy import prepare, prepare_each
+from bento_selfheal.deployment.each_model import EachModel
 from bento_selfheal.deployment.threads import one_thread_a_call
 from bento_selfheal.runner.pacing import load_optimizer, stand_back
 from bento_selfheal.runner.runner import Runner
@@ -26,28 +27,39 @@ class HealingRunnerBase:
         one_thread_a_call()
         load_optimizer()
         stand_back(settings.runner_nice)
-        self._runner = Runner(settings, open_telemetry())
+        self._telemetry = open_telemetry()
+        self._runners = EachModel(settings.each, self._open)
         meter = open_meter("selfheal-runner")
-        observe_status(meter, lambda: self._runner.status)
-        observe_threads(meter, self._runner.threads)
-        self._runner.start()
+        runners = self._runners.parts
+        observe_status(meter, lambda: {name: one.status for name, one in runners.items()})
+        observe_threads(meter, lambda: {name: one.threads() for name, one in runners.items()})
+
+    def _open(self, settings: Settings) -> Runner:
+        if settings.name:  # what was not ready for the deployment may be so now
+            prepare(settings)
+        runner = Runner(settings, self._telemetry)
+        runner.start()
+        return runner
 
     @bentoml.on_deployment
     @staticmethod
     def deploy() -> None:
-        """Make the store ready, once, before any worker starts."""
-        prepare(load_settings())
+        """Make the stores ready, once, before any worker starts."""
+        prepare_each(load_settings())
 
     @bentoml.on_shutdown
     def shut_down(self) -> None:
-        """Finish the step in hand and hand the lease over."""
-        self._runner.stop()
+        """Finish the step in hand and hand the leases over."""
+        self._runners.thread.stop()
+        for runner in self._runners.parts.values():
+            runner.stop()
 
     async def __is_alive__(self) -> bool:
         """For `/livez` of the runner's process: whether all its threads run."""
-        return self._runner.alive
+        return all(runner.alive for runner in self._runners.parts.values())
 
     @bentoml.api
     def describe(self) -> dict[str, Any]:
-        """What the runner last showed of itself."""
-        return self._runner.status
+        """What the runner last showed of itself, by model where there are several."""
+        shown = {name: runner.status for name, runner in self._runners.parts.items()}
+        return shown.get("", shown)

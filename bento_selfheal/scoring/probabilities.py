@@ -47,6 +47,31 @@ def decide_probabilities(
     return out
 
 
+def left_to_frozen(
+    model: SelfHealingModel,
+    rows: NDArray[np.float32],
+    said: NDArray[np.float32],
+    frozen: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """What a model answers to rows ``(n, features)`` whose hidden vectors it was asked for: of
+    those that it leaves out, what the frozen model says."""
+    if model.left_out is None or not len(rows):
+        return said
+    away = model.left_out(rows)
+    return np.where(away if said.ndim == 1 else away[:, None], frozen, said)
+
+
+def answers_to(
+    model: SelfHealingModel,
+    rows: NDArray[np.float32],
+    hidden: Tensor,
+    frozen: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """What a model answers to rows ``(n, features)``, by their hidden vectors and by what the
+    frozen model says of them."""
+    return left_to_frozen(model, rows, decide_probabilities(model, hidden, frozen=frozen), frozen)
+
+
 def no_probability(probabilities: NDArray[np.float32]) -> str:
     """What among them is no probability, in words; empty where all are, but for rounding."""
     wrong = probabilities[~((probabilities >= -EPS) & (probabilities <= 1 + EPS))]

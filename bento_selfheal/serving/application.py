@@ -14,36 +14,47 @@ from typing import Any
 import bentoml
 import click
 from bentoml import Service
+from bentoml.exceptions import BentoMLException
+from bentoml.models import BentoModel
 from starlette.middleware.cors import CORSMiddleware
 
 from bento_selfheal.config.settings import Settings, load_settings
+from bento_selfheal.core.models.current import MODEL, about
 from bento_selfheal.deployment.locations import pin_models
-from bento_selfheal.errors import SettingsError
+from bento_selfheal.errors import SettingsError, StoreError
 from bento_selfheal.image import IN_CONTAINER, keep_clean, keep_importable, replace_dead_processes
 from bento_selfheal.internals import (
     BentoMLContainer,
+    BentoModelInfo,
     answer_refusals,
     server_context,
     supervise_by_monotonic_time,
 )
+from bento_selfheal.packaging.model_store import bentoml_home
 from bento_selfheal.serving.http.access_rules import (
+    ANY,
+    OPEN,
     OPEN_BELOW,
     AccessRule,
     ByOrigin,
     ByToken,
     needs,
 )
-from bento_selfheal.serving.http.auth import Tokens, check_address
+from bento_selfheal.serving.http.auth import Role, Tokens, check_address
 from bento_selfheal.serving.http.bad_body import refusal
 from bento_selfheal.serving.http.fast_path import FastPath, Handler
 from bento_selfheal.serving.http.guard import Guard
 from bento_selfheal.serving.http.request_metrics import by_route
 from bento_selfheal.serving.http.slow_clients import serve_promptly
+from bento_selfheal.serving.models.api_page import below, merged
+from bento_selfheal.serving.models.router import ModelRouter
+from bento_selfheal.serving.openapi.page import ApiPage
 from bento_selfheal.serving.predict_service import (
     PredictBase,
     bodies_of,
     count_refusal,
     described_page,
+    models_of,
     reply_of,
     reply_to_labels,
 )
@@ -55,6 +66,18 @@ log = logging.getLogger(__name__)
 
 class SelfHealingService(Service[Any]):
     """A BentoML service that serves the packaged model its bento was built with, and stays up."""
+
+    def __attrs_post_init__(self) -> None:
+        """Take along every model, where there are several; the class names one of them."""
+        super().__attrs_post_init__()
+        settings = load_settings()
+        if settings.models:
+            tags = dict.fromkeys(own.model for own in settings.each.values())
+            self.models[:] = [OneOfSeveral(tag) for tag in tags]
+        else:
+            self.models[:] = [
+                Packaged(one.tag) if type(one) is BentoModel else one for one in self.models
+            ]
 
     @property
     def bento(self) -> bentoml.Bento | None:
@@ -96,8 +119,23 @@ class SelfHealingService(Service[Any]):
     @property
     def openapi_spec(self) -> Any:
         """The API page; it shows the inputs of the model once that is served."""
+        names = load_settings().models
+        if names and not MODEL.get():
+            pages = {name: page for name in names if (page := self._page_of(name)) is not None}
+            return ApiPage(merged(pages)) if pages else super().openapi_spec
         page = super().openapi_spec
-        return described_page(self.inner, page.asdict()) or page
+        found = described_page(self.inner, page.asdict()) or page
+        return ApiPage(below(MODEL.get(), found.asdict())) if MODEL.get() else found
+
+    def _page_of(self, name: str) -> dict[str, Any] | None:
+        """The page of one of several models; None where it does not serve."""
+        page = super().openapi_spec.asdict()
+        with about(name):
+            try:
+                found = described_page(self.inner, page)
+            except StoreError:
+                return None
+        return page if found is None else found.asdict()
 
     def to_asgi(self, is_main: bool = True) -> Any:
         """BentoML's application behind the guard, with the fast path for `/predict`."""
@@ -119,6 +157,13 @@ class SelfHealingService(Service[Any]):
             app = self._fast(
                 app, "predict", functools.partial(reply_of, self.inner), settings, server
             )
+        if settings.models:
+            own = {str(api.route).strip("/") for api in self.apis.values()} - {
+                "predict",
+                "feedback",
+            }
+            models = functools.partial(models_of, self.inner)
+            app = ModelRouter(app, settings.models, self.path_prefix or "", own, models)
         # Where it is a part of a larger application, only its processes connect, over a socket.
         rule = self._rule(settings, cors) if is_main else None
         count, most = functools.partial(count_refusal, self.inner), settings.body_megabytes
@@ -148,6 +193,20 @@ class SelfHealingService(Service[Any]):
             kinds=kinds,
         )
 
+    def _needed(self, settings: Settings) -> tuple[dict[str, frozenset[Role]], tuple[str, ...]]:
+        """The roles that paths need, and the folders that need none, below every model too."""
+        prefix = self.path_prefix or ""
+        bases = [prefix, *(f"{prefix}/{name}" for name in settings.models)]
+        paths: dict[str, frozenset[Role]] = {}
+        for base in bases:
+            paths |= needs(base, metrics=settings.open_metrics)
+            paths |= {
+                base + path.removeprefix(prefix): roles for path, roles in self.inner.roles.items()
+            }
+            if settings.models:  # pages and where they redirect to, without figures
+                paths |= {base: OPEN, f"{base}/": OPEN, f"{base}/docs": ANY}
+        return paths, tuple(base + path for base in bases for path in OPEN_BELOW)
+
     def _rule(self, settings: Settings, cors: CORSMiddleware | None) -> AccessRule:
         """Which requests may reach what.
 
@@ -156,10 +215,8 @@ class SelfHealingService(Service[Any]):
         """
         tokens = Tokens(settings)
         if tokens:
-            prefix = self.path_prefix or ""
-            paths = {**needs(prefix, metrics=settings.open_metrics), **self.inner.roles}
-            below = tuple(prefix + path for path in OPEN_BELOW)
-            return ByToken(tokens, paths, below, cors=cors is not None)
+            paths, folders = self._needed(settings)
+            return ByToken(tokens, paths, folders, cors=cors is not None)
         host = _listens_on()
         if host is not None:
             check_address(host, settings)
@@ -168,6 +225,41 @@ class SelfHealingService(Service[Any]):
                         "docs/security.md", host or "this service")  # fmt: skip
         allowed = cors.is_allowed_origin if cors is not None else lambda _: False
         return ByOrigin(names=settings.open_to_all, allowed=allowed)
+
+
+class Packaged(BentoModel):
+    """A model of a service; where it is missing, `bentoml build` says what to do."""
+
+    def to_info(self, alias: str | None = None) -> BentoModelInfo:
+        """What a bento says of the model.
+
+        Raises:
+            BentoMLException: It is not packaged.
+        """
+        try:
+            return super().to_info(alias)
+        except BentoMLException as error:
+            raise BentoMLException(
+                f"there is no packaged model {self.tag} in {bentoml_home()}. Package one first, "
+                "with `bento-selfheal package-demo`, `bento-selfheal package FILE --label COLUMN "
+                "--name NAME` or package_model() (docs/tutorial.md), and name it: "
+                "SELFHEAL_MODEL=NAME:latest bentoml build. `bentoml models list` lists them"
+            ) from error
+
+
+class OneOfSeveral(Packaged):
+    """A model of a service with several: where it is missing, the others are served all the same.
+
+    `bentoml build` still refuses to build without it.
+    """
+
+    def resolve(self, *args: Any, **kwargs: Any) -> Any:
+        """The model; None where it is not there, which its part of the service reports."""
+        try:
+            return super().resolve(*args, **kwargs)
+        except BentoMLException as error:
+            log.error("the model %s is missing: %s", self.tag, error)
+            return None
 
 
 def _cors_of(app: Any) -> CORSMiddleware | None:

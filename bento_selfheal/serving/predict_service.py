@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import gc
-import logging
 import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
@@ -12,7 +11,7 @@ from typing import Annotated, Any, ClassVar
 import bentoml
 from pydantic import WrapValidator
 
-from bento_selfheal.config.settings import Settings, load_settings
+from bento_selfheal.config.settings import load_settings
 from bento_selfheal.deployment.threads import one_thread_a_call
 from bento_selfheal.errors import InvalidInput, Overloaded, PackageError, StoreError
 from bento_selfheal.internals import (
@@ -21,13 +20,9 @@ from bento_selfheal.internals import (
     refuse_bad_forms,
     refuse_unknown_fields,
 )
-from bento_selfheal.serving.answering.dispatcher import Dispatcher
-from bento_selfheal.serving.answering.network_dispatcher import NetworkDispatcher
-from bento_selfheal.serving.answering.predictor import Predictor
 from bento_selfheal.serving.answering.threads import usable_cores
 from bento_selfheal.serving.http.auth import Role
 from bento_selfheal.serving.http.operator_api import operations_app
-from bento_selfheal.serving.http.rate_limit import LabelRateLimit
 from bento_selfheal.serving.http.replies import (
     Reply,
     TooManyItems,
@@ -36,16 +31,10 @@ from bento_selfheal.serving.http.replies import (
     unavailable,
     unless_too_many,
 )
-from bento_selfheal.serving.label_taker import LabelTaker
+from bento_selfheal.serving.models.served_models import ServedModels
 from bento_selfheal.serving.openapi.page import ApiPage, more_bodies, with_inputs
 from bento_selfheal.serving.operations import Operations
-from bento_selfheal.serving.reading.network_inputs import NetworkInputs
-from bento_selfheal.serving.reading.raw_inputs import RawInputs
-from bento_selfheal.serving.worker import Worker
-from bento_selfheal.serving.worker_metrics import WorkerMeters
 from bento_selfheal.telemetry.logs import log_with_bentoml
-from bento_selfheal.telemetry.metrics import exposition, open_meter, with_threads
-from bento_selfheal.telemetry.otel import open_telemetry
 from bento_selfheal.wire.messages import (
     Facts,
     FeedbackCounts,
@@ -54,9 +43,6 @@ from bento_selfheal.wire.messages import (
     Predictions,
     Rows,
 )
-
-log = logging.getLogger(__name__)
-
 
 SWITCH_SECONDS = 0.0005
 """The longest that the event loop waits for a thread that computes."""
@@ -79,23 +65,8 @@ class PredictBase:
         log_with_bentoml(settings.log_format)
         cores = usable_cores()
         one_thread_a_call()
-        self._telemetry = open_telemetry()
-        self._worker = Worker(settings, self._telemetry)
-        self._dispatcher = _dispatcher_of(self._worker, settings, cores)
-        self._predictor = Predictor(self._worker, self._dispatcher, self._telemetry)
-        self._worker.start()
         TooManyItems.limit = settings.max_rows
-        store = self._worker.store
-        self._meters = WorkerMeters(
-            open_meter("selfheal"), self._worker.describe, lambda: store.leader() is not None
-        )
-        rate_limit = LabelRateLimit(
-            store, settings.source_labels_per_minute, settings.token_labels_per_minute
-        )
-        self._taker = LabelTaker(
-            self._worker.feedback, rate_limit, self._telemetry, self._meters, settings.max_rows,
-            settings.token_sources,
-        )  # fmt: skip
+        self._models = ServedModels(settings, cores)
         type(self)._running = self
         sys.setswitchinterval(SWITCH_SECONDS)
         # A full collection walks all of torch's objects, 0.1 s in the middle of a request.
@@ -105,9 +76,7 @@ class PredictBase:
     @bentoml.on_shutdown
     async def shut_down(self) -> None:
         """Finish what is computed, write what waits and stop the threads."""
-        await self._dispatcher.close()
-        self._meters.thread.stop()
-        self._worker.stop()
+        await self._models.close()
 
     async def __is_alive__(self) -> bool:
         """For `/livez`: false when a restart of this worker would repair it.
@@ -115,7 +84,7 @@ class PredictBase:
         `/readyz` needs no such answer: a worker takes requests only after `__init__`, which fails
         where no adapter verifies.
         """
-        return self._worker.alive and self._meters.thread.alive
+        return self._models.alive
 
     @bentoml.api
     async def predict(self, rows: Rows, facts: Facts = None, keys: Keys = None) -> Predictions:
@@ -126,17 +95,17 @@ class PredictBase:
         the probabilities come back as a NumPy file too.
         """
         try:
-            return await self._predictor.predict(rows, facts, keys)
+            return await self._models.current.predictor.predict(rows, facts, keys)
         except InvalidInput as error:
             return refused(error)  # type: ignore[return-value] # BentoML sends it as it is
         except PackageError as error:
             return failed(error)  # type: ignore[return-value]
-        except Overloaded as error:
+        except (Overloaded, StoreError) as error:
             return unavailable(error)  # type: ignore[return-value]
 
     async def reply(self, headers: Mapping[str, str], body: bytes) -> Reply | None:
         """Answer `/predict` from bytes to bytes; None where BentoML's way is needed."""
-        return await self._predictor.reply(headers, body)
+        return await self._models.current.predictor.reply(headers, body)
 
     @bentoml.api
     async def feedback(
@@ -147,20 +116,15 @@ class PredictBase:
         Many are faster as CSV, with `Content-Type: text/csv`, as Parquet, with
         `application/vnd.apache.parquet`, or as an Arrow stream.
         """
-        return await self._taker.take(items)  # type: ignore[return-value] # BentoML sends it as is
+        return await self._models.current.taker.take(items)  # type: ignore[return-value] # BentoML sends it as is
 
     async def reply_to_labels(self, headers: Mapping[str, str], body: bytes) -> Reply:
         """Answer `/feedback` where the body is a table."""
-        return await self._taker.take_table(headers, body)
+        return await self._models.current.taker.take_table(headers, body)
 
     def __metrics__(self, content: str) -> str:
         """BentoML's own metrics, and the service's from the store: the same on every worker."""
-        try:
-            status = self._worker.operations.status()
-        except StoreError as error:
-            log.warning("/metrics without the runner's figures: %s", error)
-            return content
-        return with_threads(content + exposition(status), status.get("threads", []))
+        return self._models.metrics(content)
 
 
 async def reply_of(cls: type[PredictBase], headers: Mapping[str, str], body: bytes) -> Reply | None:
@@ -184,40 +148,34 @@ def described_page(cls: type[PredictBase], page: dict[str, Any]) -> ApiPage | No
     ours = cls.predict is PredictBase.predict and cls.feedback is PredictBase.feedback
     if running is None or not ours:
         return None
-    worker = running._worker
+    worker = running._models.current.worker
     return with_inputs(page, worker.package, worker.rows.max_rows)
+
+
+def models_of(cls: type[PredictBase]) -> ServedModels | None:
+    """The models of this process; None while it starts."""
+    running = cls._running
+    return None if running is None else running._models
 
 
 def bodies_of(cls: type[PredictBase]) -> list[str]:
     """Content types besides JSON that `/predict` takes of this model; none while it starts."""
     running = cls._running
-    return [] if running is None else list(more_bodies(running._worker.package))
+    return [] if running is None else list(more_bodies(running._models.current.worker.package))
 
 
 def count_refusal(cls: type[PredictBase], status: int) -> None:
     """Count a request that was refused with this status."""
     running = cls._running
     if running is not None:
-        running._meters.refused(status)
-
-
-def _dispatcher_of(
-    worker: Worker, settings: Settings, cores: int
-) -> Dispatcher | NetworkDispatcher:
-    if worker.network is not None and isinstance(worker.rows, NetworkInputs):
-        raw = RawInputs(worker.rows.source, settings.log_inputs)
-        return NetworkDispatcher(
-            worker.computing, worker.network, raw, worker.record, settings, cores
-        )
-    rows = worker.package.reference_rows
-    return Dispatcher(worker.computing, rows, worker.record, settings, cores)
+        running._models.instruments.refused(status)
 
 
 def _operations_of(cls: type[PredictBase]) -> Operations:
     running = cls._running
     if running is None:
         raise StoreError("the worker is still starting; try again in a moment")
-    return running._worker.operations
+    return running._models.current.worker.operations
 
 
 # Rows and labels of users must not stand in the log.

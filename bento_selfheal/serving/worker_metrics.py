@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from bento_selfheal.core.periodic import PeriodicThread, ThreadState
 from bento_selfheal.errors import StoreError
 from bento_selfheal.internals import metric_files
 from bento_selfheal.telemetry import names
-from bento_selfheal.telemetry.metrics import observe_threads
+from bento_selfheal.telemetry.metrics import observe_threads, of_model
 from bento_selfheal.telemetry.names import Metric
 
 log = logging.getLogger(__name__)
@@ -24,52 +25,31 @@ REFRESH_SECONDS = 1.0
 RESERVED_BYTES = 1 << 18
 
 
-class WorkerMeters:
-    """Figures that only a predict worker knows.
+class Instruments:
+    """The instruments of a predict worker's process, which its models share.
 
     Args:
         meter: Sends them over OTLP; None for ``/metrics`` alone.
-        worker: Describes the worker.
-        alive: Whether a runner holds the lease.
-
-    Attributes:
-        thread: Keeps ``/metrics`` up to date; it runs from the start.
+        several: Whether figures carry the name of their model.
     """
 
-    def __init__(
-        self,
-        meter: Meter | None,
-        worker: Callable[[], Mapping[str, Any]],
-        alive: Callable[[], bool],
-    ) -> None:
-        self._worker = worker
-        self._feedback = _counter(names.FEEDBACK_METRIC)
+    def __init__(self, meter: Meter | None, *, several: bool = False) -> None:
+        more = ["model"] if several else []
+        self.feedback = _counter(names.FEEDBACK_METRIC, more)
         self._refused = _counter(names.REFUSED_METRIC)
-        self._queue = _gauge(names.QUEUE_METRIC, "livesum")
-        self._dropped = _counter(names.DROPPED_METRIC)
-        self._thread_alive = _gauge(names.THREAD_ALIVE_METRIC, "livemin")
-        self._thread_failures = _counter(names.THREAD_FAILURES_METRIC)
-        self._counted: dict[str, int] = {}
-        self._reserved: set[Path] = set()
-        self._otel_feedback = self._otel_refused = None
+        self.queue = _gauge(names.QUEUE_METRIC, "livesum", more)
+        self.dropped = _counter(names.DROPPED_METRIC, more)
+        self.thread_alive = _gauge(names.THREAD_ALIVE_METRIC, "livemin", more)
+        self.thread_failures = _counter(names.THREAD_FAILURES_METRIC, more)
+        self.serves = _gauge(names.SERVES_METRIC, "livemin") if several else None
+        self.models: list[WorkerMeters] = []
+        self.otel_feedback = self._otel_refused = None
         if meter is not None:
-            self._otel_feedback, self._otel_refused = (
+            self.otel_feedback, self._otel_refused = (
                 meter.create_counter(metric.name, metric.unit, metric.description)
                 for metric in (names.FEEDBACK_METRIC, names.REFUSED_METRIC)
             )
-            self._observe(meter, alive)
-        # A scraper keeps its connection, so it asks one worker only: the others must not wait
-        # for it to bring their figures up to date.
-        self.thread = PeriodicThread("selfheal-meters", self.refresh, REFRESH_SECONDS)
-        self.thread.start()
-
-    def feedback(self, counts: Mapping[str, int]) -> None:
-        """Count one feedback request, its items by what happened to them."""
-        for outcome, count in counts.items():
-            if count:
-                self._feedback.labels(outcome).inc(count)
-                if self._otel_feedback is not None:
-                    self._otel_feedback.add(count, {names.OUTCOME: outcome})
+            self._observe(meter)
 
     def refused(self, status: int) -> None:
         """Count one request that was refused with this status."""
@@ -77,19 +57,86 @@ class WorkerMeters:
         if self._otel_refused is not None:
             self._otel_refused.add(1, {names.STATUS_CODE: status})
 
+    def _observe(self, meter: Meter) -> None:
+        def of_worker(figure: str) -> Callable[[CallbackOptions], list[Observation]]:
+            return lambda _: [
+                Observation(one.worker()[figure], of_model(one.model)) for one in self.models
+            ]
+
+        def runners(_: CallbackOptions) -> Iterable[Observation]:
+            for one in self.models:
+                with suppress(StoreError):  # nobody can say
+                    yield Observation(int(one.alive()), of_model(one.model))
+
+        names.QUEUE_METRIC.observe(meter, of_worker("queue_rows"))
+        names.DROPPED_METRIC.observe(meter, of_worker("dropped_rows"))
+        names.ALIVE_METRIC.observe(meter, runners)
+        observe_threads(meter, lambda: {one.model: one.threads() for one in self.models})
+
+
+class WorkerMeters:
+    """Figures of one model that only a predict worker knows.
+
+    Args:
+        instruments: Those of the process.
+        worker: Describes the worker.
+        alive: Whether a runner holds the lease.
+        model: The model's name where there are several.
+
+    Attributes:
+        thread: Keeps ``/metrics`` up to date; it runs from the start.
+    """
+
+    def __init__(
+        self,
+        instruments: Instruments,
+        worker: Callable[[], Mapping[str, Any]],
+        alive: Callable[[], bool],
+        model: str = "",
+    ) -> None:
+        self.worker = worker
+        self.alive = alive
+        self.model = model
+        self._own = (model,) if model else ()
+        self._instruments = instruments
+        self._counted: dict[str, int] = {}
+        self._reserved: set[Path] = set()
+        # A scraper keeps its connection, so it asks one worker only: the others must not wait
+        # for it to bring their figures up to date.
+        self.thread = PeriodicThread("selfheal-meters", self.refresh, REFRESH_SECONDS)
+        self.thread.start()
+        instruments.models.append(self)
+
+    def feedback(self, counts: Mapping[str, int]) -> None:
+        """Count one feedback request, its items by what happened to them."""
+        sent = self._instruments.otel_feedback
+        for outcome, count in counts.items():
+            if count:
+                self._instruments.feedback.labels(outcome, *self._own).inc(count)
+                if sent is not None:
+                    sent.add(count, {names.OUTCOME: outcome, **of_model(self.model)})
+
     def refresh(self) -> None:
         """Bring ``/metrics`` up to date with the worker."""
         self._reserve()
-        now = self._worker()
-        self._queue.set(now["queue_rows"])
-        self._count_up_to(self._dropped, "dropped", now["dropped_rows"])
-        for thread in self._threads(now):
+        now, shared = self.worker(), self._instruments
+        self._of_model(shared.queue).set(now["queue_rows"])
+        self._count_up_to(self._of_model(shared.dropped), "dropped", now["dropped_rows"])
+        if shared.serves is not None:
+            shared.serves.labels(self.model).set(1)
+        for thread in self.threads(now):
             name = thread["name"]
-            self._thread_alive.labels(name).set(thread["alive"])
-            self._count_up_to(self._thread_failures.labels(name), name, thread["failures"])
+            shared.thread_alive.labels(name, *self._own).set(thread["alive"])
+            failures = shared.thread_failures.labels(name, *self._own)
+            self._count_up_to(failures, name, thread["failures"])
 
-    def _threads(self, worker: Mapping[str, Any]) -> list[ThreadState]:
-        return [*worker["threads"], self.thread.state()]
+    def threads(self, worker: Mapping[str, Any] | None = None) -> list[ThreadState]:
+        """The state of the threads behind this model's answers, and of the one behind these
+        figures."""
+        return [*(worker or self.worker())["threads"], self.thread.state()]
+
+    def _of_model(self, instrument: Any) -> Any:
+        return instrument.labels(*self._own) if self._own else instrument
 
     def _count_up_to(self, counter: Any, what: str, total: int) -> None:
         counter.inc(total - self._counted.get(what, 0))
@@ -112,34 +159,20 @@ class WorkerMeters:
                 log.warning("no room on the disk for metrics: %s", error)
             self._reserved.add(file)
 
-    def _observe(self, meter: Meter, alive: Callable[[], bool]) -> None:
-        def of_worker(figure: str) -> Callable[[CallbackOptions], list[Observation]]:
-            return lambda _: [Observation(self._worker()[figure])]
 
-        def runner(_: CallbackOptions) -> Iterable[Observation]:
-            try:
-                return [Observation(int(alive()))]
-            except StoreError:
-                return []  # nobody can say
-
-        names.QUEUE_METRIC.observe(meter, of_worker("queue_rows"))
-        names.DROPPED_METRIC.observe(meter, of_worker("dropped_rows"))
-        names.ALIVE_METRIC.observe(meter, runner)
-        observe_threads(meter, lambda: self._threads(self._worker()))
-
-
-def _counter(metric: Metric) -> Any:
+def _counter(metric: Metric, more: Sequence[str] = ()) -> Any:
     # Imported late: BentoML sets the multi-process folder before a worker is built.
     from prometheus_client import Counter
 
-    return Counter(metric.prometheus, metric.description, _labels(metric))
+    return Counter(metric.prometheus, metric.description, _labels(metric, more))
 
 
-def _gauge(metric: Metric, mode: Literal["livesum", "livemin"]) -> Any:
+def _gauge(metric: Metric, mode: Literal["livesum", "livemin"], more: Sequence[str] = ()) -> Any:
     from prometheus_client import Gauge
 
-    return Gauge(metric.prometheus, metric.description, _labels(metric), multiprocess_mode=mode)
+    labels = _labels(metric, more)
+    return Gauge(metric.prometheus, metric.description, labels, multiprocess_mode=mode)
 
 
-def _labels(metric: Metric) -> list[str]:
-    return [metric.label] if metric.attribute else []
+def _labels(metric: Metric, more: Sequence[str]) -> list[str]:
+    return [*([metric.label] if metric.attribute else []), *more]

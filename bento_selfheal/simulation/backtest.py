@@ -32,7 +32,7 @@ from bento_selfheal.healing.champion.memory import MemorySnapshots
 from bento_selfheal.healing.labels.join import row_key
 from bento_selfheal.healing.pipeline import Pipeline
 from bento_selfheal.packaging.package import Package
-from bento_selfheal.scoring.probabilities import decide_probabilities, predict_probabilities
+from bento_selfheal.scoring.probabilities import answers_to, predict_probabilities
 from bento_selfheal.scoring.review import Reviewer
 from bento_selfheal.scoring.scores import majority_accuracy
 from bento_selfheal.simulation.driver import Actions, BatchReport
@@ -257,7 +257,7 @@ class Backtest:
         self, hidden: Tensor, labels: NDArray[np.int64], shadow: NDArray[np.float32],
         asked: PredictionRecord,
     ) -> None:  # fmt: skip
-        challenger = decide_probabilities(self.parts.line.challenger.answers, hidden, frozen=shadow)
+        challenger = answers_to(self.parts.line.challenger.answers, asked.features, hidden, shadow)
         answers = shadow, asked.probabilities, challenger, labels, self._in_force(len(labels))
         for kept, answer in zip(self._answers.values(), answers, strict=True):
             kept.append(np.asarray(answer, dtype=np.float32))
@@ -266,7 +266,7 @@ class Backtest:
         self, number: int, rows: NDArray[np.float32], hidden: Tensor, shadow: NDArray[np.float32]
     ) -> PredictionRecord:
         champion = self.parts.lineage.champion
-        probabilities = decide_probabilities(champion, hidden, frozen=shadow)
+        probabilities = answers_to(champion, rows, hidden, shadow)
         version = self.parts.lineage.serving_version
         key = (self._seed % SEEDS * MOST_BATCHES + number).to_bytes(12, "big")
         review = self._reviewer.review(probabilities, self.parts.policy.point.threshold)

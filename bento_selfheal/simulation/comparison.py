@@ -134,6 +134,7 @@ def _backtest(run: Run, settings: Settings) -> tuple[Backtest, dict[str, Any]]:
         "promotions": scoreboard.counts.promotions,
         "rollbacks": scoreboard.counts.rollbacks,
         **({"rules": rules} if rules else {}),
+        **({"segments": status["segments"]} if status["segments"] else {}),
         **({"new_classes": made.new_classes} if made.new_classes else {}),
         **{name: told for name, told in labels.items() if told},
         "seconds": time.perf_counter() - started,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import sys
 from typing import Any
@@ -10,6 +11,7 @@ from opentelemetry.trace import format_span_id, format_trace_id, get_current_spa
 from pythonjsonlogger.json import JsonFormatter
 
 from bento_selfheal.config.groups import LogFormat
+from bento_selfheal.core.models.current import MODEL
 
 OURS = "bento_selfheal"
 
@@ -27,11 +29,28 @@ class JsonLines(JsonFormatter):
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         """Add the ids of the span in which the line is written."""
+        if model := MODEL.get():
+            log_data["model"] = model
         span = get_current_span().get_span_context()
         if span.is_valid:
             log_data["trace_id"] = format_trace_id(span.trace_id)
             log_data["span_id"] = format_span_id(span.span_id)
         return log_data
+
+
+class _OfModel(logging.Handler):
+    """Begins a line with the model that it is about, where there are several."""
+
+    def __init__(self, handler: logging.Handler) -> None:
+        super().__init__(handler.level)
+        self._handler = handler
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand a line on, with its model."""
+        if model := MODEL.get():
+            record = copy.copy(record)
+            record.msg = f"[{model}] {record.msg!s}"
+        self._handler.handle(record)
 
 
 def log_with_bentoml(log_format: LogFormat) -> None:
@@ -42,7 +61,7 @@ def log_with_bentoml(log_format: LogFormat) -> None:
     """
     # BentoML's handlers are attached to its own logger alone.
     bentoml_log, ours = logging.getLogger("bentoml"), logging.getLogger(OURS)
-    ours.handlers = list(bentoml_log.handlers)
+    ours.handlers = [_OfModel(handler) for handler in bentoml_log.handlers]
     if log_format == "json":
         handler = logging.StreamHandler(sys.stdout)  # where BentoML's go
         handler.setFormatter(JsonLines())

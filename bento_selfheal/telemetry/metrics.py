@@ -56,53 +56,68 @@ def _exporter(export: OtlpExport) -> Any:
     return module.OTLPMetricExporter(endpoint=export.endpoint)
 
 
-def exposition(status: Mapping[str, Any]) -> str:
-    """The figures of the shared store in Prometheus' text format, for BentoML's ``/metrics``.
+def exposition(statuses: Mapping[str, Mapping[str, Any]]) -> str:
+    """The figures of the shared stores in Prometheus' text format, for BentoML's ``/metrics``.
 
     Args:
-        status: As ``/status`` shows it.
+        statuses: As ``/status`` shows it, by model; of a service with one model its name is empty.
     """
     from prometheus_client import CollectorRegistry, generate_latest
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+    more = ["model"] if any(statuses) else []
+
+    def family(metric: Metric, samples: Iterable[tuple[str, list[str], float]]) -> Any:
+        """A metric with its samples: the model of each, its own labels, and its value."""
+        kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+        own = [metric.label] if metric.attribute else []
+        found = kind(metric.prometheus, metric.description, labels=[*own, *more])
+        for model, labels, value in samples:
+            found.add_metric([*labels, *([model] if more else [])], value)
+        return found
+
+    def families() -> Iterable[Any]:
+        every = statuses.items()
+        for metric in (*METRICS, names.ALIVE_METRIC):
+            told = ((model, figure(status, metric)) for model, status in every)
+            yield family(metric, [(m, [], value) for m, value in told if value is not None])
+        for metric in names.SEGMENT_METRICS:
+            told_of = [(m, [one], v) for m, s in every for one, v in by_segment(s, metric)]
+            yield family(metric, told_of)
+        states = [
+            (model, [name], float(name == status["state"]))
+            for model, status in every if "state" in status
+            for name in STATES
+        ]  # fmt: skip
+        yield family(STATE_METRIC, states)
+
     class Figures:
         def collect(self) -> Any:
-            for metric in (*METRICS, names.ALIVE_METRIC):
-                value = figure(status, metric)
-                if value is not None:
-                    counts = metric.kind == "counter"
-                    family = CounterMetricFamily if counts else GaugeMetricFamily
-                    yield family(metric.prometheus, metric.description, value=value)
-            if "state" in status:
-                states = GaugeMetricFamily(
-                    STATE_METRIC.prometheus, STATE_METRIC.description, labels=[STATE_METRIC.label]
-                )
-                for name in STATES:
-                    states.add_metric([name], float(name == status["state"]))
-                yield states
+            return [one for one in families() if one.samples]
 
     registry = CollectorRegistry()
     registry.register(Figures())
     return generate_latest(registry).decode()
 
 
-def with_threads(content: str, threads: Iterable[ThreadState]) -> str:
+def with_threads(content: str, threads: Mapping[str, Iterable[ThreadState]]) -> str:
     """A page of Prometheus' text format with the runner's threads beside the workers'.
 
     Args:
         content: The page; a metric that it has already gets further samples, as no metric may
             stand in a page twice.
-        threads: The runner's, as ``/status`` shows them.
+        threads: The runner's, as ``/status`` shows them, by model.
     """
     samples: dict[Metric, list[str]] = {}
-    for thread in threads:
+    for model, thread in _each(threads):
         figures = {
             names.THREAD_ALIVE_METRIC: int(thread["alive"]),
             names.THREAD_FAILURES_METRIC: thread["failures"],
         }
+        own = f',model="{model}"' if model else ""
         for metric, value in figures.items():
-            sample = f'{metric.prometheus}{{{metric.label}="{thread["name"]}"}} {float(value)}'
-            samples.setdefault(metric, []).append(sample)
+            labels = f'{metric.label}="{thread["name"]}"{own}'
+            samples.setdefault(metric, []).append(f"{metric.prometheus}{{{labels}}} {float(value)}")
     for metric, lines in samples.items():
         head = f"# TYPE {metric.prometheus} {metric.kind}\n"
         if head not in content:
@@ -119,33 +134,71 @@ def figure(status: Mapping[str, Any], metric: Metric) -> float | None:
     return None if value is None else float(value)
 
 
-def observe_status(meter: Meter | None, status: Callable[[], Mapping[str, Any]]) -> None:
-    """Let OpenTelemetry read every figure of the runner's status when it collects."""
+def by_segment(status: Mapping[str, Any], metric: Metric) -> Iterable[tuple[str, float]]:
+    """The values of a metric in a status, with the segment that each is of."""
+    for one in status.get("segments") or ():
+        value = figure(one, metric)
+        if value is not None:
+            yield one["segment"], value
+
+
+def of_model(model: str) -> dict[str, str]:
+    """The attribute of a figure that is about one of several models."""
+    return {names.MODEL: model} if model else {}
+
+
+def observe_status(
+    meter: Meter | None, statuses: Callable[[], Mapping[str, Mapping[str, Any]]]
+) -> None:
+    """Let OpenTelemetry read every figure of the runner's status, by model, when it collects."""
     meter = meter or NoOpMeterProvider().get_meter(SCOPE)
     for metric in METRICS:
 
         def read(_: CallbackOptions, metric: Metric = metric) -> Iterable[Observation]:
-            value = figure(status(), metric)
-            return [] if value is None else [Observation(value)]
+            for model, status in statuses().items():
+                if (value := figure(status, metric)) is not None:
+                    yield Observation(value, of_model(model))
 
         metric.observe(meter, read)
 
+    for metric in names.SEGMENT_METRICS:
+
+        def each(_: CallbackOptions, metric: Metric = metric) -> Iterable[Observation]:
+            for model, status in statuses().items():
+                for name, value in by_segment(status, metric):
+                    yield Observation(value, {names.SEGMENT: name, **of_model(model)})
+
+        metric.observe(meter, each)
+
     def state(_: CallbackOptions) -> Iterable[Observation]:
-        now = status().get("state")
-        return [Observation(int(name == now), {STATE: name}) for name in STATES]
+        for model, status in statuses().items():
+            now = status.get("state")
+            for name in STATES:
+                yield Observation(int(name == now), {STATE: name, **of_model(model)})
 
     STATE_METRIC.observe(meter, state)
 
 
-def observe_threads(meter: Meter | None, threads: Callable[[], Iterable[ThreadState]]) -> None:
-    """Let OpenTelemetry read the state of a process's background threads when it collects."""
+def observe_threads(
+    meter: Meter | None, threads: Callable[[], Mapping[str, Iterable[ThreadState]]]
+) -> None:
+    """Let OpenTelemetry read the state of a process's background threads, by model, when it
+    collects."""
     meter = meter or NoOpMeterProvider().get_meter(SCOPE)
 
     def alive(_: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(int(t["alive"]), {names.THREAD: t["name"]}) for t in threads()]
+        return [Observation(int(t["alive"]), _of_thread(m, t)) for m, t in _each(threads())]
 
     def failures(_: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(t["failures"], {names.THREAD: t["name"]}) for t in threads()]
+        return [Observation(t["failures"], _of_thread(m, t)) for m, t in _each(threads())]
 
     names.THREAD_ALIVE_METRIC.observe(meter, alive)
     names.THREAD_FAILURES_METRIC.observe(meter, failures)
+
+
+def _each(threads: Mapping[str, Iterable[ThreadState]]) -> Iterable[tuple[str, ThreadState]]:
+    return [(model, thread) for model, own in threads.items() for thread in own]
+
+
+def _of_thread(model: str, thread: ThreadState) -> dict[str, str]:
+    return {names.THREAD: thread["name"], **of_model(model)}

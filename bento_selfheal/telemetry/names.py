@@ -59,6 +59,8 @@ LOSS = "selfheal.loss"
 EVIDENCE = "selfheal.gate"
 STATE = "selfheal.state"
 THREAD = "selfheal.thread"
+SEGMENT = "selfheal.segment"
+MODEL = "selfheal.model"
 LINKED = "selfheal.link.trace_ids"
 STATUS_CODE = "http.response.status_code"
 
@@ -88,6 +90,9 @@ ATTRIBUTES = {
     STATUS_CODE: ("int", "HTTP status of the requests that `selfheal.refused` counts"),
     STATE: ("string", "State that a value of the metric `selfheal.state` is about"),
     THREAD: ("string", "Name of the background thread"),
+    SEGMENT: ("string", "Name of the segment, by the setting `segments`; 100 at most"),
+    MODEL: ("string", "Name of the model that a metric is about; only where one service serves "
+            "several. It is the label `model` on `/metrics`"),
 }  # fmt: skip
 """Attribute → type and meaning; the part in angle brackets varies."""
 
@@ -164,6 +169,20 @@ METRICS = (
            "over labelled batches", ("lift", "mean")),
     Metric("selfheal.lift.low", "1", "Lower end of its 95 % interval", ("lift", "low")),
     Metric("selfheal.lift.high", "1", "Upper end of its 95 % interval", ("lift", "high")),
+    Metric("selfheal.champion.auc", "1", "AUC of what was served, newest 2,000 labelled rows "
+           "(1,000 of more than two classes)", ("newest", "ranking", "served", "auc")),
+    Metric("selfheal.champion.average_precision", "1", "Average precision on the same rows",
+           ("newest", "ranking", "served", "average_precision")),
+    Metric("selfheal.shadow.auc", "1", "AUC of the baseline on the same rows",
+           ("newest", "ranking", "frozen", "auc")),
+    Metric("selfheal.shadow.average_precision", "1", "Average precision of the baseline there",
+           ("newest", "ranking", "frozen", "average_precision")),
+    Metric("selfheal.champion.recall", "1", "Share of the second class that the alarms in force "
+           "caught, same rows", ("newest", "alarms", "recall")),
+    Metric("selfheal.shadow.recall", "1", "Share that as many alarms by the baseline would have "
+           "caught", ("newest", "alarms", "frozen_recall")),
+    Metric("selfheal.alarms", "1", "Share of these rows for which an alarm was raised",
+           ("newest", "alarms", "share")),
     Metric("selfheal.label.delay", "s", "Mean time from prediction to label, newest labelled batch",
            ("labels", "delay_seconds")),
     Metric("selfheal.label.waiting", "{label}", "Labels whose prediction has not been read yet",
@@ -201,6 +220,27 @@ METRICS = (
 )  # fmt: skip
 """The runner's figures, as its status has them."""
 
+SEGMENT_METRICS = (
+    Metric("selfheal.segment.rows", "{row}", "Rows answered in the segment", ("rows",),
+           kind="counter", attribute=SEGMENT),
+    Metric("selfheal.segment.labels", "{label}", "Labelled rows of the segment", ("labels",),
+           kind="counter", attribute=SEGMENT),
+    Metric("selfheal.segment.accuracy", "1", "Accuracy served in the segment, all labelled rows",
+           ("served",), attribute=SEGMENT),
+    Metric("selfheal.segment.lift.mean", "1", "Accuracy served minus the baseline's in the segment",
+           ("lift", "mean"), attribute=SEGMENT),
+    Metric("selfheal.segment.lift.low", "1", "Lower end of its 95 % interval", ("lift", "low"),
+           attribute=SEGMENT),
+    Metric("selfheal.segment.lift.high", "1", "Upper end of its 95 % interval", ("lift", "high"),
+           attribute=SEGMENT),
+    Metric("selfheal.segment.drift", "{sigma}", "How far the segment's share of the rows, or the "
+           "answers in it, have moved since training", ("drift",), attribute=SEGMENT),
+    Metric("selfheal.segment.left_out", "{segment}", "1 while the segment keeps the answers of the "
+           "packaged model because healing made it worse, else 0", ("left_out",),
+           attribute=SEGMENT),
+)  # fmt: skip
+"""Figures of each segment, as `segments` in the runner's status has them."""
+
 STATE_METRIC = Metric(
     "selfheal.state", "1", "1 for the current state, 0 for all others",
     kind="updowncounter", attribute=STATE,
@@ -231,6 +271,10 @@ DROPPED_METRIC = Metric(
     "selfheal.dropped", "{row}", "Predictions that were not logged because the store was too slow",
     kind="counter",
 )  # fmt: skip
+SERVES_METRIC = Metric(
+    "selfheal.serves", "{model}", "1 while a worker serves the model, 0 while it cannot; only "
+    "where one service serves several, and on `/metrics` alone", attribute=MODEL,
+)  # fmt: skip
 # Of every process: its background threads.
 THREAD_ALIVE_METRIC = Metric(
     "selfheal.thread.alive", "{thread}", "1 while a background thread runs, 0 when it is dead",
@@ -242,6 +286,6 @@ THREAD_FAILURES_METRIC = Metric(
 )  # fmt: skip
 
 ALL_METRICS = (
-    STATE_METRIC, *METRICS, ALIVE_METRIC, FEEDBACK_METRIC, REFUSED_METRIC, QUEUE_METRIC,
-    DROPPED_METRIC, THREAD_ALIVE_METRIC, THREAD_FAILURES_METRIC,
+    STATE_METRIC, *METRICS, *SEGMENT_METRICS, ALIVE_METRIC, FEEDBACK_METRIC, REFUSED_METRIC,
+    QUEUE_METRIC, DROPPED_METRIC, SERVES_METRIC, THREAD_ALIVE_METRIC, THREAD_FAILURES_METRIC,
 )  # fmt: skip

@@ -44,6 +44,9 @@ GAUGES = {
     "selfheal.label.delay": "s", "selfheal.serving.version": "{version}",
     "selfheal.thread.alive": "{thread}", "selfheal.one_class": "{alarm}",
     "selfheal.one_sided": "{alarm}", "selfheal.majority.accuracy": "1",
+    "selfheal.champion.auc": "1", "selfheal.champion.average_precision": "1",
+    "selfheal.shadow.auc": "1", "selfheal.shadow.average_precision": "1",
+    "selfheal.champion.recall": "1", "selfheal.shadow.recall": "1", "selfheal.alarms": "1",
 }  # fmt: skip
 COUNTERS = {
     "selfheal.heals": "{heal}", "selfheal.rollbacks": "{rollback}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,11 @@ def picture(page: Page, name: str) -> None:
         page.screenshot(path=Path(PICTURES) / f"{name}.png", full_page=True)
 
 
+def go_to(page: Page, tab: str) -> None:
+    """Press a tab, as people do."""
+    page.get_by_role("tab", name=tab, exact=True).click()
+
+
 def press(page: Page, button: str, yes: str) -> None:
     """Press a button and say yes to the question that it asks."""
     page.locator("header").get_by_role("button", name=button, exact=True).click()
@@ -79,11 +85,18 @@ def test_a_drift_is_seen_and_undone(page: Page, server: ServedService, feeder: F
         feeder.batch()
     expect(state).not_to_have_text("HEALTHY", timeout=SECONDS)
     expect(page.locator("#headline")).to_contain_text("healing helps", timeout=SECONDS)
-    expect(page.locator("#events")).to_contain_text("promoted snapshot")
+    expect(page.locator("#advice")).not_to_have_text("…")
     expect(page.locator("#lift")).to_contain_text("+0.")
+    expect(page.locator("#ranking-why")).to_contain_text("baseline 0.")
     expect(page.locator("#chart-accuracy canvas")).to_be_visible()
-    expect(page.locator("#rules")).to_contain_text("V14 < -1.5")
     picture(page, "page")
+    go_to(page, "Events")
+    expect(page.locator("#events")).to_contain_text("promoted snapshot")
+    go_to(page, "Drift")
+    expect(page.locator("#rules")).to_contain_text("V14 < -1.5")
+    go_to(page, "Models")
+    expect(page.locator("#calibration circle").first).to_be_visible()
+    expect(page.locator("#confusion tbody tr")).to_have_count(2)
     with Client(server) as client:
         serving = client.read("/status")["serving"]["version"]
         row = page.locator("#snapshots tbody tr").filter(has_text="clean")
@@ -145,10 +158,72 @@ def test_sources_and_forget(page: Page, server: ServedService) -> None:
     with Client(server) as client:
         asked = client.predict([[0.1] * 10] * 100)
         client.label(asked["prediction_ids"], [0] * 100, source=name)
+        go_to(page, "Labels")
         row = page.locator("#sources tbody tr").filter(has_text=name)
         row.get_by_role("button", name="Forget").click(timeout=SECONDS)
         page.get_by_role("dialog").get_by_role("button", name="Forget").click()
         expect(row).to_contain_text("quarantined", timeout=SECONDS)
+
+
+def test_a_promotion_shows_its_evidence(page: Page) -> None:
+    """A tab has an address of its own; an event opens to what it rests on, and stays open while
+    the page looks on."""
+    page.goto(page.url.split("#")[0] + "#events")
+    promoted = page.locator("#events details").filter(has_text="promoted snapshot").first
+    promoted.locator("summary").click()
+    expect(promoted.locator(".facts")).to_contain_text("version")
+    with page.expect_response("**/status"):
+        pass
+    expect(promoted.locator(".facts")).to_contain_text("version")
+    picture(page, "page-events")
+
+
+def test_idle_time_is_no_line_and_charts_zoom(page: Page, server: ServedService) -> None:
+    """Where nothing was measured for long the line breaks; what is dragged over is shown large,
+    until the whole is asked for; a press on a promotion shows its evidence."""
+    start = 1_700_000_000.0
+    figures = {"state": "HEALTHY", "accuracy": 0.5, "shadow_accuracy": 0.5, "lift": 0.0,
+               "lift_low": -0.1, "lift_high": 0.1, "lift_mean": 0.0}  # fmt: skip
+    times = [start + 2 * i for i in range(30)] + [start + 1200 + 2 * i for i in range(30)]
+    history = [
+        {"seq": i, "time": time, "batch": i, "labelled": i, "scored": True, "figures": figures}
+        for i, time in enumerate(times, 1)
+    ]
+    event = {"seq": 1, "time": start + 20, "kind": "promote",
+             "detail": {"version": 3, "reason": "evidence 21.0 of 20.0"}}  # fmt: skip
+    page.route(re.compile(r"/history\?"), lambda route: route.fulfill(json=history))
+    page.route(re.compile(r"/events\?"), lambda route: route.fulfill(json=[event]))
+    page.clock.install(time=start + 1300)
+    page.reload()
+    chart = page.locator("#chart-accuracy .u-over")
+    expect(chart).to_be_visible()
+    served = page.locator("#chart-accuracy canvas")
+    box = chart.bounding_box()
+    assert box is not None
+    # In the idle minutes nothing blue is drawn at half of the height, where the line is else.
+    inked = """(canvas) => {
+        const d = devicePixelRatio, over = canvas.parentElement.querySelector('.u-over');
+        const x = over.offsetLeft + over.offsetWidth * SHARE;
+        const y = over.offsetTop + over.offsetHeight / 2;
+        const seen = canvas.getContext('2d').getImageData(
+            (x - 4) * d, (y - 3) * d, 8 * d, 6 * d
+        ).data;
+        return [...seen].some((v, i) => i % 4 === 2 && v > 180 && seen[i - 2] < 60);
+    }"""
+    assert served.evaluate(inked.replace("SHARE", "0.02"))
+    assert not served.evaluate(inked.replace("SHARE", "0.4"))
+    chart.click(position={"x": box["width"] * 20 / 1258, "y": box["height"] / 2})
+    expect(page.locator("#evidence")).to_contain_text("evidence 21.0 of 20.0")
+    page.locator("#evidence").get_by_role("button", name="Close").click()
+    y = box["y"] + box["height"] / 3
+    page.mouse.move(box["x"] + box["width"] / 2, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.75, y, steps=4)
+    page.mouse.up()
+    expect(page.get_by_role("button", name="Whole range")).to_be_visible()
+    page.get_by_role("button", name="Later").click()
+    page.get_by_role("button", name="Whole range").click()
+    expect(page.get_by_role("button", name="Whole range")).to_be_hidden()
 
 
 def test_narrow_and_dark(browser: Browser, server: ServedService, feeder: Feeder) -> None:
@@ -159,9 +234,11 @@ def test_narrow_and_dark(browser: Browser, server: ServedService, feeder: Feeder
     page = context.new_page()
     page.goto(f"{server.url}/selfheal/")
     expect(page.locator("#state")).not_to_have_text("…", timeout=SECONDS)
-    expect(page.locator("#chart-z canvas")).to_be_visible(timeout=SECONDS)
-    wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-    assert wide <= 0
+    for tab in ("Drift", "Segments", "Labels", "Models", "Events", "Overview"):
+        go_to(page, tab)
+        wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert wide <= 0, tab
+    expect(page.locator("#chart-lift canvas")).to_be_visible(timeout=SECONDS)
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert max(int(v) for v in ground[4:-1].split(",")) < 64
     picture(page, "page-narrow")
@@ -174,8 +251,8 @@ def test_many_events(browser: Browser, server: ServedService, folder: Path) -> N
     flood(folder / "state", 2500)
     page = browser.new_page()
     asked: list[str] = []
-    page.on("request", lambda r: asked.append(r.url) if "/events" in r.url else None)
-    page.goto(f"{server.url}/selfheal/")
+    page.on("request", lambda r: asked.append(r.url) if "/events?" in r.url else None)
+    page.goto(f"{server.url}/selfheal/#events")
     events, older = page.locator("#events li"), page.get_by_role("button", name="Show older")
     expect(events.first).to_contain_text("no. 2499", timeout=SECONDS)
     expect(events).to_have_count(200)
@@ -207,6 +284,7 @@ def test_token(browser: Browser, home: Path, package: Package, tmp_path: Path) -
             dialog.get_by_role("button", name="Continue").click()
         expect(state).to_have_text("HEALTHY", timeout=SECONDS)
         press(page, "Pause", "Pause")
+        go_to(page, "Events")
         expect(page.locator("#events")).to_contain_text("paused, by anna", timeout=SECONDS)
         page.reload()
         expect(state).to_have_text("HEALTHY", timeout=SECONDS)

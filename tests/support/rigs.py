@@ -59,7 +59,7 @@ class Memory:
     def load(self, tag: str, sha256: str) -> SelfHealingModel:
         if tag in self.damaged:
             raise SnapshotError(f"{tag} is damaged")
-        return self.package.model.with_adapter(self.kept[tag]).requires_grad_(False)
+        return self.package.with_adapter(self.kept[tag]).requires_grad_(False)
 
     def bits(self) -> dict[str, dict[str, bytes]]:
         """Every adapter ever saved, to the bit."""

@@ -35,16 +35,17 @@ LAYERS: dict[str, set[str]] = {
     "estimators": {"embedding", "errors", "inputs", "model"},
     "client": {"core", "errors", "wire"},
     "rules": {"core", "errors", "inputs"},
+    "segments": {"config", "errors", "inputs", "rules"},
     "telemetry": {"config", "core", "internals"},
     "scoring": {"config", "core", "model"},
     "packaging.package": {
         "core", "embedding", "errors", "estimators", "inputs", "model", "rules", "scoring",
-        "standardize",
+        "segments", "standardize",
     },
     "packaging.experts": {"core", "errors", "experts", "packaging.package"},
     "healing": {
         "config", "core", "embedding", "errors", "experts", "inputs", "model", "packaging.experts",
-        "packaging.package", "rules", "scoring", "standardize", "telemetry",
+        "packaging.package", "rules", "scoring", "segments", "standardize", "telemetry",
     },
     "store": {"core", "errors"},
     "feeds": {"config", "core", "errors", "labelling", "store"},
@@ -56,7 +57,7 @@ LAYERS: dict[str, set[str]] = {
     "dashboard": set(),
     "deployment": {
         "config", "core", "errors", "healing", "image", "inputs", "packaging", "packaging.package",
-        "store", "telemetry",
+        "segments", "store", "telemetry",
     },
     "serving": {
         "config", "core", "dashboard", "deployment", "embedding", "errors", "estimators", "image",
@@ -75,7 +76,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "reports": {
         "config", "core", "deployment", "errors", "inputs", "packaging", "packaging.package",
-        "scoring", "serving", "simulation", "store", "telemetry",
+        "scoring", "segments", "serving", "simulation", "store", "telemetry",
     },
     "cli": {
         "client", "config", "core", "deployment", "errors", "inputs", "labelling", "packaging",

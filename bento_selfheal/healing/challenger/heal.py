@@ -17,6 +17,7 @@ from bento_selfheal.healing.challenger.recipe_table import make_recipe
 from bento_selfheal.healing.champion.promoter import Promoter, Traces
 from bento_selfheal.healing.evidence.gate import Trial, Verdict
 from bento_selfheal.healing.labels.labelled_batch import LabelledBatch
+from bento_selfheal.healing.segments.watch import SegmentChange
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.scoring.losses import row_losses
 from bento_selfheal.scoring.scores import NOTHING
@@ -144,6 +145,7 @@ class Healer:
     def try_challenger(self, batch: LabelledBatch) -> None:
         """Compare challenger and champion on labels that neither has trained on."""
         p, trial = self._parts, self._parts.line.trial
+        p.segments.leave_out_of(p.line.challenger)
         if not len(batch) or p.settings.gate == "always":
             return
         if trial is None and not p.controls.paused:
@@ -155,6 +157,7 @@ class Healer:
             p.policy.labelled(champion, challenger, batch.labels, batch.reviewed.weights)
             return
         self._note_scores(trial, batch, champion, challenger)
+        self._try_segments(batch)
         verdict = self._verdict(trial, batch, champion, challenger)
         if verdict.ended:
             trial.scores = NOTHING
@@ -165,6 +168,27 @@ class Healer:
             self._journal.note("promotion_withheld", detail)
         if verdict.promote and not self._promoted:
             self._promote(trial, verdict.reason, verdict.evidence, batch.traces)
+
+    def _try_segments(self, batch: LabelledBatch) -> None:
+        """See which segments the challenger harms; it leaves them out from now on."""
+        p = self._parts
+        line, threshold = p.line, p.policy.point.threshold
+        for change in p.segments.try_challenger(batch, line.challenger, threshold):
+            self._note_segment(change)
+        p.segments.leave_out_of(line.challenger)
+
+    def guard_segments(self, batch: LabelledBatch) -> None:
+        """Count what was served to each segment, and give back those that it made worse."""
+        p = self._parts
+        p.segments.labelled(batch, p.policy.point.threshold)
+        for change in p.segments.watch_served(batch, p.policy.point.threshold):
+            self._note_segment(change)
+        self._promoter.protect_segments(batch.traces)
+
+    def _note_segment(self, change: SegmentChange) -> None:
+        """Note that a segment is left out from now on, or no more."""
+        kind = "segment_held_back" if change.left else "segment_released"
+        self._journal.note(kind, {"segment": change.name, "reason": change.reason})
 
     def _note_scores(
         self,
@@ -202,7 +226,8 @@ class Healer:
             p.line.ranking.add(*said, batch.labels, rarity, reviewed.weights)
             proves = reviewed.proves
             scale = None if reviewed.weights is None else reviewed.scale[proves]
-            verdict = p.line.judge(gains[proves], rarity, scale, p.one_sided.objection)
+            objection = p.one_sided.objection or p.segments.objection
+            verdict = p.line.judge(gains[proves], rarity, scale, objection)
             span.set_attribute(names.OUTCOME, "promote" if verdict.promote else "wait")
             span.set_attribute(names.REASON, verdict.reason)
             span.set_attributes({f"{names.EVIDENCE}.{k}": v for k, v in verdict.evidence.items()})

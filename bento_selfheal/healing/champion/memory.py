@@ -52,7 +52,7 @@ class MemorySnapshots:
         """The packaged model with a kept adapter."""
         if tag not in self._states and self._others is not None:
             return self._others.load(tag, sha256)
-        return self._package.model.with_adapter(self._states[tag]).requires_grad_(False)
+        return self._package.with_adapter(self._states[tag]).requires_grad_(False)
 
     def delete(self, tag: str) -> None:
         """Forget an adapter."""

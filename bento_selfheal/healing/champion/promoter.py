@@ -67,6 +67,7 @@ class Promoter:
         p.lineage.serve(snapshot, model)
         p.lineage.begin_line()
         p.rollback.restart()
+        p.segments.guard.begin_line()
         if keep_line:
             p.line.stand_alone()
         else:
@@ -109,7 +110,7 @@ class Promoter:
         snapshot: Snapshot,
         trial: Trial,
         reason: str,
-        evidence: Mapping[str, float],
+        evidence: Mapping[str, Any],
         traces: Traces,
     ) -> None:
         """Let the challenger serve, whose snapshot this is.
@@ -122,6 +123,7 @@ class Promoter:
             traces: The requests that brought those labels.
         """
         p = self.parts
+        evidence = {**evidence, **p.segments.evidence()}
         point = p.policy.point_to_promote(p.controls.thresholds)
         labels = {"first_label": trial.first_label, "last_label": trial.last_label}
         with self.telemetry.span(
@@ -163,6 +165,35 @@ class Promoter:
         )  # fmt: skip
         self._write(PromotionKind.REFRESH, snapshot, REFRESHED, {}, p.policy.point)
         p.lineage.serve(snapshot, model)
+
+    def protect_segments(self, traces: Traces) -> None:
+        """Give the segments that the line harms back to the model that it replaced: their rows
+        alone where that is the packaged one, which every snapshot has at hand, else all rows."""
+        p, serving, harmed = self.parts, self.parts.lineage.serving, self.parts.segments.served_harm
+        before = p.lineage.predecessor
+        if not harmed or serving is None or before is None:
+            return
+        if p.controls.paused or p.controls.observing:
+            return
+        reason = f"what serves makes {harmed} worse"
+        if not p.segments.to_package:
+            self.roll_back(RollbackAdvice(serving.version, before, reason), traces)
+            return
+        model = p.lineage.champion.twin()
+        model.left_out = p.segments.left_out
+        snapshot = p.history.save(
+            Phase.POST, model, heal=serving.heal, batch=p.scoreboard.counts.labelled_batches,
+            reason=reason, facts={"left_out": list(p.segments.left)}, seen=p.seen(),
+            trained=p.history.unseen_from(serving),
+        )  # fmt: skip
+        # A refresh, not a rollback: an operator who goes back must not meet the harm again.
+        evidence = p.segments.evidence()
+        self._write(PromotionKind.REFRESH, snapshot, reason, evidence, p.policy.point)
+        detail = {"version": snapshot.version, "from": serving.version, "reason": reason}
+        self.journal.note("segment_rolled_back", detail)
+        p.lineage.serve(snapshot, model)
+        p.scoreboard.counts.rollbacks += 1
+        p.scoreboard.actions.append(f"leave out {harmed}")
 
     def _may_refresh(self) -> bool:
         p = self.parts

@@ -18,6 +18,7 @@ from bento_selfheal.healing.evidence.health import Alarm, Health, better
 from bento_selfheal.healing.journal import Journal
 from bento_selfheal.healing.labels.buffer import Buffer
 from bento_selfheal.healing.labels.labelled_batch import LabelledBatch
+from bento_selfheal.healing.segments.watch import SegmentWatch
 from bento_selfheal.scoring.losses import row_losses
 from bento_selfheal.scoring.probabilities import probabilities_or_half
 from bento_selfheal.scoring.scores import Scores
@@ -43,10 +44,12 @@ class RollbackWatch:
         lineage: What serves and what it replaced.
         history: The snapshots known.
         buffer: The newest labelled rows.
+        segments: Watches that no segment is worse off.
 
     Attributes:
         health: The article's rolling means.
         regret: The gate's test turned round.
+        segments: As given.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class RollbackWatch:
         lineage: Lineage,
         history: SnapshotHistory,
         buffer: Buffer,
+        segments: SegmentWatch,
     ) -> None:
         self._settings = settings
         self._controls = controls
@@ -64,6 +68,7 @@ class RollbackWatch:
         self._lineage = lineage
         self._history = history
         self._buffer = buffer
+        self.segments = segments
         self.health = Health(settings.tuning.health_window, history.figures)
         self.regret = Regret(settings.tuning.regret_alpha, settings.tuning.trial_rows)
 

@@ -21,10 +21,15 @@ FEW = 0.1
 none."""
 ROWS = 100_000.0
 """Rows after which what was answered counts half: a label of a nightly file must find its row."""
+ANSWERED, LABELLED = range(2)
 KNOWN = 5
 """Labels of other classes from which on their share among all labels says how rare they are."""
 MOST_ROWS = 0.5
 """Share of rows from which on labels cannot be a choice of one class."""
+UNLABELLED = 0.2
+"""Share of rows without a label up to which a class is missing among labels for want of rows."""
+RECENT_ROWS = 2000.0
+"""Rows after which what came counts half for that: a report of one class may end at any time."""
 
 
 class OneSided:
@@ -34,9 +39,11 @@ class OneSided:
     labels are told from a class that is rare by three shares of the other classes: in the reference
     set, by what was answered to all rows, and among all labels so far. The smallest of them counts.
 
-    Labels that most rows have are no choice of anybody: a class that is missing among them comes
-    seldom, and it is waited for. Otherwise the labels may have been chosen, and where they are of a
-    class that few rows should have, some strays of the others make no difference.
+    Where nearly all rows have their label, of late as before, a class that is missing has not come:
+    rows of one class often follow each other. Labels that most rows have are no choice of anybody:
+    a class that is missing among them comes seldom, and it is waited for. Otherwise the labels may
+    have been chosen, and where they are of a class that few rows should have, some strays of the
+    others make no difference.
 
     Args:
         package: The packaged model.
@@ -54,6 +61,7 @@ class OneSided:
         self._newest: deque[int] = deque(maxlen=MOST_LABELS)
         self._answered = np.zeros(len(self._classes))
         self._labelled = 0.0
+        self._recent = np.zeros(2)
         self._ever = np.zeros(len(self._classes))
         self.reason = ""
 
@@ -69,6 +77,8 @@ class OneSided:
         fade = 0.5 ** (len(said) / ROWS)
         self._answered = self._answered * fade + shares
         self._labelled *= fade
+        self._recent *= 0.5 ** (len(said) / RECENT_ROWS)
+        self._recent[ANSWERED] += len(said)
 
     def labelled(self, labels: NDArray[np.float32]) -> dict[str, Any]:
         """Take newly labelled rows, indices of classes ``(n,)``.
@@ -79,6 +89,7 @@ class OneSided:
         before = self.reason
         self._newest.extend(labels.astype(np.int64).tolist())
         self._labelled += len(labels)
+        self._recent[LABELLED] += len(labels)
         self._ever += self._count(labels)
         self.reason = self._why()
         return {"reason": self.reason} if self.reason and not before else {}
@@ -87,6 +98,14 @@ class OneSided:
     def chosen(self) -> bool:
         """Whether the labels may be of rows that somebody chose: most rows have none."""
         return self._labelled < MOST_ROWS * float(self._answered.sum())
+
+    def _complete(self, others: float) -> bool:
+        """Whether nearly all rows have their label, of late as before: far fewer lack it than a
+        share of others would be."""
+        most = self._labelled, self._recent[LABELLED]
+        rows = self._answered.sum(), self._recent[ANSWERED]
+        needed = 1 - min(UNLABELLED, others / 2)
+        return all(m >= needed * n for m, n in zip(most, rows, strict=True))
 
     @property
     def holds(self) -> bool:
@@ -104,6 +123,8 @@ class OneSided:
         newest = np.asarray(self._newest)
         only = int(self._count(newest[-FEWEST_LABELS:]).argmax())
         others = min(1 - self._reference[only], self._answered_others(only))
+        if self._complete(others):
+            return ""
         looked = newest[-int(np.clip(LOOKED_FOR / max(others, 1e-9), FEWEST_LABELS, MOST_LABELS)) :]
         found = int((looked != only).sum())
         if self.chosen and others > 1 / 2:
@@ -148,6 +169,7 @@ class OneSided:
             "newest": list(self._newest),
             "answered": self._answered.tolist(),
             "labelled": self._labelled,
+            "recent": self._recent.tolist(),
             "ever": self._ever.tolist(),
             "reason": self.reason,
         }
@@ -157,3 +179,4 @@ class OneSided:
         self._newest.extend(state["newest"])
         self._answered, self._ever = np.asarray(state["answered"]), np.asarray(state["ever"])
         self._labelled, self.reason = state["labelled"], state["reason"]
+        self._recent = np.asarray(state.get("recent", (0.0, 0.0)))  # earlier releases knew none

@@ -15,7 +15,11 @@ from bento_selfheal.healing.labels.reviewed import Reviewed
 from bento_selfheal.healing.labels.set_aside import Answers
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.package import Package
-from bento_selfheal.scoring.probabilities import decide_or_half, probabilities_or_half
+from bento_selfheal.scoring.probabilities import (
+    decide_or_half,
+    left_to_frozen,
+    probabilities_or_half,
+)
 from bento_selfheal.telemetry import names
 
 
@@ -114,7 +118,11 @@ class LabelledBatch:
         return Reviewed.of(self.rows)
 
     def answers(self, model: SelfHealingModel) -> NDArray[np.float32]:
-        """What a model over the same backbone says of the rows, in the shape of ``served``.
+        """What a model over the same backbone answers to the rows, in the shape of ``served``."""
+        return left_to_frozen(model, self.features, self.all_by(model), self.baseline)
+
+    def all_by(self, model: SelfHealingModel) -> NDArray[np.float32]:
+        """What a model says of all rows, those included that it leaves to the packaged one.
 
         Each is asked once: a batch is judged before anything trains on it. An answer that is no
         number counts as knowing nothing.

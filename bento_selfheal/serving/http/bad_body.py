@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from bento_selfheal.core.text import shown
-from bento_selfheal.internals import BAD_FORM
+from bento_selfheal.internals import BAD_FORM, get_route_path
 from bento_selfheal.serving.http.replies import invalid_body
 
 INPUT = "Input"
@@ -34,7 +34,7 @@ def refusal(
         more: By path the content types besides JSON that are taken there.
     """
     kind = request.headers.get("content-type", READ[0]).partition(";")[0].strip().lower()
-    others = more.get(request.scope["path"])
+    others = more.get(get_route_path(request.scope))
     taken = [READ[0], *(others() if others else ())]
     if isinstance(error, BentoMLException):
         unread = error.error_code is HTTPStatus.UNSUPPORTED_MEDIA_TYPE

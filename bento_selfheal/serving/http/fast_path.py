@@ -24,6 +24,7 @@ from bento_selfheal.internals import (
     ContextMiddleware,
     RunnerTrafficMetricsMiddleware,
     TimeoutMiddleware,
+    get_route_path,
 )
 from bento_selfheal.serving.http.guard import again
 from bento_selfheal.serving.http.replies import Reply
@@ -86,7 +87,11 @@ class FastPath:
             await self._app(scope, receive, send)
 
     def _is_ours(self, scope: Scope) -> bool:
-        if scope["type"] != "http" or scope["path"] != self._path or scope["method"] != "POST":
+        if (
+            scope["type"] != "http"
+            or get_route_path(scope) != self._path
+            or scope["method"] != "POST"
+        ):
             return False
         return self._kinds is None or media_type(Headers(scope=scope)) in self._kinds
 
@@ -109,8 +114,9 @@ class FastPath:
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
         if self._counts is None:
-            self._counts = RequestCounts(self._app, self._path)
-        self._counts.count(reply.status, default_timer() - start)
+            self._counts = RequestCounts(self._app)
+        path = scope.get("root_path", "") + self._path
+        self._counts.count(path, reply.status, default_timer() - start)
 
     async def _answer_or_fail(self, headers: Headers, body: bytes) -> Reply | None:
         try:

@@ -51,8 +51,14 @@ class RouteMetrics(RunnerTrafficMetricsMiddleware):  # type: ignore[misc]
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count a request or a WebSocket, and hand it on unchanged."""
         if scope["type"] in ("http", "websocket"):
-            scope = {**scope, "path": route_of(self._routes, scope), _ORIGINAL: scope}
+            scope = {**scope, "path": self._endpoint(scope), _ORIGINAL: scope}
         await super().__call__(scope, receive, send)
+
+    def _endpoint(self, scope: Scope) -> str:
+        """The route, behind the path of its model where there are several."""
+        route = route_of(self._routes, scope)
+        below: str = scope.get("root_path", "")
+        return route if route == UNKNOWN else below + route
 
 
 def by_route(app: Any) -> None:
@@ -94,20 +100,18 @@ class RequestCounts:
 
     Args:
         app: BentoML's application, which has served a request or its start already.
-        path: The endpoint that they are counted under.
     """
 
-    def __init__(self, app: Any, path: str) -> None:
+    def __init__(self, app: Any) -> None:
         self._metrics = request_metrics(app)
         self._labels = request_labels()
-        self._path = path
-        self._by_status: dict[int, tuple[Any, Any]] = {}
-        self._waiting: dict[int, list[float]] = defaultdict(list)
+        self._figures: dict[tuple[str, int], tuple[Any, Any]] = {}
+        self._waiting: dict[tuple[str, int], list[float]] = defaultdict(list)
         if self._metrics is not None:
             self._last = self._metrics.metrics_last_request_timestamp.labels(**self._labels)
 
-    def count(self, status: int, seconds: float) -> None:
-        """Count one answered request, on the event loop.
+    def count(self, path: str, status: int, seconds: float) -> None:
+        """Count one answered request under an endpoint, on the event loop.
 
         What comes soon afterwards is reported together with it: each figure that is reported is a
         write to a file that processes share.
@@ -116,21 +120,21 @@ class RequestCounts:
             return
         if not self._waiting:
             asyncio.get_running_loop().call_later(REPORT_SECONDS, self._report)
-        self._waiting[status].append(seconds)
+        self._waiting[path, status].append(seconds)
 
     def _report(self) -> None:
-        for status, seconds in self._waiting.items():
-            total, duration = self._figures(status)
+        for (path, status), seconds in self._waiting.items():
+            total, duration = self._figures_of(path, status)
             total.inc(len(seconds))
             observe_all(duration, seconds)
         self._waiting.clear()
         self._last.set_to_current_time()
 
-    def _figures(self, status: int) -> tuple[Any, Any]:
-        if status not in self._by_status:
-            labels = {**self._labels, "endpoint": self._path, "http_response_code": status}
-            self._by_status[status] = (
+    def _figures_of(self, path: str, status: int) -> tuple[Any, Any]:
+        if (path, status) not in self._figures:
+            labels = {**self._labels, "endpoint": path, "http_response_code": status}
+            self._figures[path, status] = (
                 self._metrics.metrics_request_total.labels(**labels),
                 self._metrics.metrics_request_duration.labels(**labels),
             )
-        return self._by_status[status]
+        return self._figures[path, status]

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from pydantic import ValidationError
 
 from bento_selfheal.config.groups import Tuning
-from bento_selfheal.config.settings import Settings, load_settings
+from bento_selfheal.config.settings import Settings, load_model_settings, load_settings
 from bento_selfheal.config.thresholds import ThresholdFile, Thresholds
 from bento_selfheal.config.thresholds import _parse as parse_thresholds
 from bento_selfheal.errors import SettingsError
@@ -166,9 +166,9 @@ def test_every_parameter_of_the_article() -> None:
 
 
 def test_operators_see_few_settings() -> None:
-    """At most 57 settings are for operators; what is for experts has names of its own."""
+    """At most 59 settings are for operators; what is for experts has names of its own."""
     operators = Settings.model_fields.keys() - {"tuning"}
-    assert len(operators) <= 57
+    assert len(operators) <= 59
     assert not operators & Tuning.model_fields.keys()
 
 
@@ -413,3 +413,66 @@ def test_a_review_queue_has_a_budget(given: dict[str, object], says: str) -> Non
     with pytest.raises(ValidationError, match=says):
         Settings.model_validate(given)
     assert Settings(review="flagged", review_budget=9).review_budget == 9
+
+
+def test_settings_of_several_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each model has the common settings, what its table says, and before that its variables."""
+    (tmp_path / "selfheal.toml").write_text(
+        'models = ["fraud", "credit-risk"]\nmode = "observe"\nstate_dir = "state"\n'
+        "[fraud]\ngate_alpha = 0.01\nheal_lr = 0.2\n"
+        '[credit-risk]\nmodel = "credit:7"\n[credit-risk.tuning]\nheal_lr = 0.3\n'
+    )
+    monkeypatch.setenv("SELFHEAL_CREDIT_RISK__MODE", "heal")
+    each = load_settings().each
+    assert {name: own.name for name, own in each.items()} == {n: n for n in each}
+    fraud, credit = each["fraud"], each["credit-risk"]
+    assert (fraud.model, fraud.mode, fraud.gate_alpha) == ("fraud:latest", "observe", 0.01)
+    assert (credit.model, credit.mode, credit.gate_alpha) == ("credit:7", "heal", 0.05)
+    assert (fraud.tuning.heal_lr, credit.tuning.heal_lr) == (0.2, 0.3)
+    assert {fraud.state_dir, credit.state_dir} == {Path("state/fraud"), Path("state/credit-risk")}
+    monkeypatch.setenv("SELFHEAL_MODELS", "fraud")
+    monkeypatch.delenv("SELFHEAL_CREDIT_RISK__MODE")
+    with pytest.raises(SettingsError, match="credit-risk"):  # its table is about nothing
+        load_settings()
+
+
+def test_one_of_several_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command is about the model that SELFHEAL_MODEL names, and asks for one without it."""
+    monkeypatch.setenv("SELFHEAL_MODELS", "fraud, churn")
+    monkeypatch.setenv("SELFHEAL_CHURN__GATE_ALPHA", "0.02")
+    with pytest.raises(SettingsError, match="fraud, churn; say which one"):
+        load_model_settings()
+    monkeypatch.setenv("SELFHEAL_MODEL", "churn")
+    assert load_model_settings().gate_alpha == 0.02
+    assert load_model_settings().models == ()
+    monkeypatch.setenv("SELFHEAL_MODEL", "other")
+    with pytest.raises(SettingsError, match="'other' is none of the models fraud, churn"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"MODELS": "fraud,Churn"}, "models: 'Churn' is no name"),
+        ({"MODELS": "fraud,status"}, "models: 'status' is a path or a setting"),
+        ({"MODELS": "fraud,workers"}, "models: 'workers' is a path or a setting"),
+        ({"MODELS": "a-b,a.b"}, "models: two of the names are the same"),
+        ({"MODELS": "fraud", "FRAUD__WORKERS": "3"}, "fraud.workers: a setting of the whole"),
+        ({"MODELS": "fraud", "FRAUD__GATE_ALPHA": "7"}, "fraud: gate_alpha.*got '7'"),
+        ({"MODELS": "fraud", "FRAUD__NO": "7"}, "unknown.*SELFHEAL_FRAUD__NO"),
+        ({"MODELS": "fraud", "STORE_URL": "sqlite:///a.db"}, "SELFHEAL_FRAUD__STORE_URL"),
+        (
+            {"MODELS": "a,b", "A__STATE_DIR": "x", "B__STATE_DIR": "x"},
+            "a and b have the same store",
+        ),
+    ],
+    ids=["case", "path", "setting", "alike", "shared", "value", "unknown", "store", "same"],
+)
+def test_bad_settings_of_several_models(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], said: str
+) -> None:
+    """What is wrong with the models is one error that names it."""
+    for name, value in variables.items():
+        monkeypatch.setenv(f"SELFHEAL_{name}", value)
+    with pytest.raises(SettingsError, match=said):
+        load_settings()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bento_selfheal.config.segments import Segment
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.deployment.deploy import prepare
 from bento_selfheal.deployment.locations import open_store
@@ -120,3 +121,29 @@ def test_what_is_wrong(
     finding = found(spoil(settings, monkeypatch), what)
     assert finding.grade is grade
     assert says in finding.mend
+
+
+def test_each_of_several_models(package: Package, tmp_path: Path) -> None:
+    """What is wrong with one model stands beside its name, with its own variable; what is the
+    whole service's stands there once."""
+    each = {
+        name: Settings(model=tag, state_dir=tmp_path / name)
+        for name, tag in (("fraud", package.tag), ("credit-eu", "absent:latest"))
+    }
+    for name, own in each.items():
+        own.name_as(name)
+    findings = list(examine(Settings(models=("fraud", "credit-eu")).with_each(each)))
+    grades = {f.what: f.grade for f in findings if f.grade is not Grade.WARN}
+    assert (grades["fraud: model"], grades["credit-eu: model"]) == (Grade.GOOD, Grade.BAD)
+    missing = next(f for f in findings if f.what == "credit-eu: model")
+    assert "set SELFHEAL_CREDIT_EU__MODEL to" in missing.mend
+    assert [f.what for f in findings].count("access") == 1
+
+
+def test_segments_that_do_not_fit(settings: Settings) -> None:
+    """A segment of a column that the model does not have is named before the service starts."""
+    wrong = settings.model_copy(update={"segments": (Segment(column="regoin"),)})
+    finding = found(wrong, "segments")
+    assert finding.grade is Grade.BAD
+    assert "there is no column 'regoin'" in finding.found
+    assert "SELFHEAL_SEGMENTS" in finding.mend

@@ -257,7 +257,7 @@ def test_a_wrong_number_of_answers(worker: Worker, predictor: Predictor, how: st
     reply = replied(predictor.reply(JSON, body(coded(1, 77, 3))))
     assert reply.status == 500
     assert "to 3 rows" in json.loads(reply.body)["error"]
-    running = SimpleNamespace(_predictor=predictor)
+    running = SimpleNamespace(_models=SimpleNamespace(current=SimpleNamespace(predictor=predictor)))
     slow = asyncio.run(cast(Any, PredictBase.predict).func(running, coded(1, 77, 3).tolist()))
     assert (slow.status_code, slow.body) == (500, reply.body)
     assert worker.log.appended == 0
@@ -275,7 +275,7 @@ def test_too_many_wait_for_the_model(
     monkeypatch.setattr(Dispatcher, "answer", lambda *_: overloaded())
     reply = replied(predictor.reply(JSON, body(rows())))
     assert (reply.status, reply.headers) == (503, {"retry-after": "1"})
-    running = SimpleNamespace(_predictor=predictor)
+    running = SimpleNamespace(_models=SimpleNamespace(current=SimpleNamespace(predictor=predictor)))
     slow = asyncio.run(cast(Any, PredictBase.predict).func(running, rows().tolist()))
     assert (slow.status_code, slow.headers["retry-after"]) == (503, "1")
     assert slow.body == reply.body == b'{"error":"too many requests wait for the model"}'

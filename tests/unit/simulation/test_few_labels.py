@@ -54,7 +54,7 @@ def test_a_checkpoint_keeps_what_labels_stand_for(explored: Backtest, package: P
     """Parts that go on from a checkpoint have the same figures and thresholds, weights included."""
     again = Backtest(package, Settings(review="capacity", review_explored=0.2)).parts
     now = explored.parts
-    again.scoreboard.restore(json.loads(json.dumps(now.scoreboard.state())))
+    again.scoreboard.restore(now.scoreboard.state())
     again.policy.restore(json.loads(json.dumps(now.policy.state())))
     assert again.scoreboard.counts == now.scoreboard.counts
     assert again.scoreboard.advice.lift == now.scoreboard.advice.lift

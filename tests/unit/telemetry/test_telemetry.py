@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from telemetry_tables import PAGE, written
 
 from bento_selfheal.core.periodic import PeriodicThread
-from bento_selfheal.serving.worker_metrics import WorkerMeters
+from bento_selfheal.serving.worker_metrics import Instruments, WorkerMeters
 from bento_selfheal.telemetry import names as telemetry
 from bento_selfheal.telemetry.logs import OURS, log_with_bentoml
 from bento_selfheal.telemetry.metrics import exposition, with_threads
@@ -63,9 +63,9 @@ def test_names_follow_the_conventions() -> None:
 
 def test_a_dead_runner_shows_as_zero() -> None:
     """`/metrics` tells a runner that is gone from one that has not been asked."""
-    assert "selfheal_runner_alive 0.0" in exposition({"runner_alive": False})
-    assert "selfheal_runner_alive 1.0" in exposition({"runner_alive": True})
-    assert "selfheal_runner_alive" not in exposition({})
+    assert "selfheal_runner_alive 0.0" in exposition({"": {"runner_alive": False}})
+    assert "selfheal_runner_alive 1.0" in exposition({"": {"runner_alive": True}})
+    assert "selfheal_runner_alive" not in exposition({"": {}})
 
 
 def test_a_workers_figures_need_no_scrape() -> None:
@@ -73,7 +73,7 @@ def test_a_workers_figures_need_no_scrape() -> None:
     for `/metrics` adds up what each has put down by itself."""
     labels = PeriodicThread("selfheal-labels", lambda: None, 60.0).state()
     said: dict[str, Any] = {"queue_rows": 5, "dropped_rows": 7, "threads": [labels]}
-    meters = WorkerMeters(None, lambda: said, lambda: True)
+    meters = WorkerMeters(Instruments(None), lambda: said, lambda: True)
     try:
         shown = REGISTRY.get_sample_value
         wait_for(lambda: shown("selfheal_dropped_total") == 7, "the drops")
@@ -96,8 +96,8 @@ def test_threads_of_the_runner_stand_beside_the_workers() -> None:
     """A page has each metric once, with the threads of both; without workers, the runner's."""
     worker = PeriodicThread("selfheal-log", lambda: None, 60.0).state()
     runner = {**worker, "name": "selfheal-heal", "alive": True, "failures": 2}
-    alone = with_threads("", [runner])  # type: ignore[list-item]
-    both = with_threads(with_threads("", [worker]), [runner])  # type: ignore[list-item]
+    alone = with_threads("", {"": [runner]})  # type: ignore[list-item]
+    both = with_threads(with_threads("", {"": [worker]}), {"": [runner]})  # type: ignore[list-item]
     for page, expected in ((alone, 1), (both, 2)):
         families = {f.name: f.samples for f in text_string_to_metric_families(page)}
         assert set(families) == {"selfheal_thread_alive", "selfheal_thread_failures"}
@@ -105,7 +105,7 @@ def test_threads_of_the_runner_stand_beside_the_workers() -> None:
         found = {(s.name, s.labels["thread"]): s.value for f in families.values() for s in f}
         assert found["selfheal_thread_alive", "selfheal-heal"] == 1
         assert found["selfheal_thread_failures_total", "selfheal-heal"] == 2
-    assert with_threads("# a page\n", []) == "# a page\n"
+    assert with_threads("# a page\n", {}) == "# a page\n"
 
 
 # -- log lines ------------------------------------------------------------------------------------

@@ -79,17 +79,27 @@ def test_positives_only(world: World, strays: float) -> None:
     assert "`unreported`" in watch.reason
 
 
-def test_one_class_for_a_while() -> None:
-    """All rows are labelled and one class stays away: nothing is promoted, the labels still count,
-    and once the class is back everything goes on."""
+def test_rows_of_one_class_for_a_while() -> None:
+    """All rows are labelled, and for a while all are of one class: that is how they come, and
+    nothing is held."""
     watch = FRAUD.watch()
     FRAUD.run(watch, 2000, (1, 1))
-    watch.answered(np.full(200, 0.2, np.float32))
-    began = watch.labelled(np.zeros(200, dtype=np.float32))
-    assert began["reason"] == watch.objection
-    assert watch.objection
-    assert not watch.holds
-    FRAUD.run(watch, 200, (1, 1))
+    for _ in range(8):
+        watch.answered(np.full(25, 0.2, np.float32))
+        assert watch.labelled(np.zeros(25, dtype=np.float32)) == {}
+        assert watch.objection == ""
+
+
+@pytest.mark.parametrize("stays", [0, 1])
+def test_a_report_that_ends(stays: int) -> None:
+    """Every label came, and then those of one class alone: nothing is promoted on them; once all
+    come again everything goes on."""
+    watch = FRAUD.watch()
+    FRAUD.run(watch, 20_000, (1, 1))
+    held = FRAUD.run(watch, 10_000, (1.0, 0.0) if stays == 0 else (0.0, 1.0))
+    assert held > 0.5
+    assert f"only class {('no', 'yes')[stays]} is labelled" in watch.objection
+    FRAUD.run(watch, 20_000, (1, 1))
     assert watch.objection == ""
 
 

@@ -70,7 +70,7 @@ def test_feedback_is_kept_for_its_token(token: str | None, kept: list[str | None
     limit: Any = SimpleNamespace(take=note)
     meters: Any = SimpleNamespace(feedback=lambda counts: None)
     taker = LabelTaker(intake, limit, Telemetry(), meters, 5, {})
-    running = SimpleNamespace(_taker=taker)
+    running = SimpleNamespace(_models=SimpleNamespace(current=SimpleNamespace(taker=taker)))
     before = ASKED_BY.set(token) if token else None
     items = [item("desk"), item(None), item("liar")]
     asyncio.run(cast(Any, PredictBase.feedback).func(running, items))
