@@ -52,7 +52,6 @@ class Parts:
     shown: ShownState
     scoreboard: Scoreboard
     drift: DriftWatch
-    causes: Causes
     batches: LabelBatches
     one_sided: OneSided
     buffer: Buffer
@@ -96,7 +95,7 @@ class Parts:
             "batches": self.batches,
             "one_sided": self.one_sided,
             "buffer": self.buffer,
-            "causes": self.causes,
+            "causes": self.drift.causes,
             "history": self.history,
             "lineage": self.lineage,
             "policy": self.policy,
@@ -130,22 +129,16 @@ def make_parts(
     figures = telling_figures(len(package.info.classes))
     history = SnapshotHistory(snapshots, settings.snapshots_kept, telemetry, journal, figures)
     lineage = Lineage(package.model, history)
-    drift = DriftWatch(package, settings, scoreboard.rules.in_force)
-    causes = Causes(package, settings, buffer)
-
-    def drifts() -> None:
-        found = causes.begin(fallen=bool(drift.signals.fallen))
-        journal.note("drifting", {"reason": drift.signals.reason, "causes": found})
-
+    causes = Causes(package, settings, buffer, journal)
+    drift = DriftWatch(package, settings, scoreboard.rules.in_force, causes)
     return Parts(
         package=package,
         settings=settings,
         cursors=Cursors(),
         controls=controls,
-        shown=ShownState(drifts),
+        shown=ShownState(lambda: journal.note("drifting", drift.begin())),
         scoreboard=scoreboard,
         drift=drift,
-        causes=causes,
         batches=LabelBatches(package, settings),
         one_sided=OneSided(package, settings.unreported),
         buffer=buffer,

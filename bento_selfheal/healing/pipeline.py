@@ -181,7 +181,6 @@ class Pipeline:
         with self._telemetry.span(names.SIGNAL, {names.BATCH: p.scoreboard.counts.batches}) as span:
             threshold = p.policy.point.threshold
             changes, seen = p.drift.read(batch, threshold), p.drift.signals.reading
-            self._explain(p.causes.take(batch[0], p.cursors.predictions))
             p.segments.answered(batch, threshold)
             if began := p.drift.one_class.answered(batch[1], threshold, p.controls.thresholds):
                 self.journal.note("one_class", began)
@@ -197,11 +196,6 @@ class Pipeline:
         if changes:
             self.journal.note("change", {"detectors": changes})
             self.parts.line.world_moved()
-
-    def _explain(self, found: dict[str, Any] | None) -> None:
-        """Note what is known by now of the causes of a drift."""
-        if found is not None:
-            self.journal.note("drift_explained", found)
 
     def _hold_share(self) -> None:
         """While the world drifts and no label comes, hold the share of flags; nothing else."""
@@ -233,7 +227,6 @@ class Pipeline:
         else:
             self.healer.try_challenger(batch)
             p.buffer.extend(list(batch.rows), batch.hidden, batch.baseline)
-        self._explain(p.causes.learn(batch))
         if advice := p.rollback.check(batch, p.policy.point.threshold, counts.labelled_batches):
             self.promoter.roll_back(advice, batch.traces)
         self.healer.guard_segments(batch)
@@ -253,4 +246,4 @@ class Pipeline:
         )  # fmt: skip
         if served.rows:
             wrong = decide_classes(batch.served, p.policy.point.threshold) != batch.labels
-            self._changed(p.drift.labelled(served.accuracy, wrong))
+            self._changed(p.drift.labelled(batch, served.accuracy, wrong))

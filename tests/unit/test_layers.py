@@ -44,7 +44,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "packaging.experts": {"core", "errors", "experts", "packaging.package"},
     "healing": {
-        "config", "core", "embedding", "errors", "experts", "inputs", "model", "packaging.experts",
+        "config", "core", "errors", "experts", "inputs", "model", "packaging.experts",
         "packaging.package", "rules", "scoring", "segments", "standardize", "telemetry",
     },
     "store": {"core", "errors"},

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bento_selfheal.inputs.column import Column, Kind
+from bento_selfheal.inputs.column import ORDERED, Column, Kind
 
 Codes = NDArray[np.uint8]
 Counts = NDArray[np.float64]
@@ -103,6 +104,39 @@ class Categories:
         table = np.append(self.cells, np.uint8(UNSEEN))
         out = table[np.minimum(np.nan_to_num(values), len(self.cells)).astype(np.int64)]
         return np.where(missing, MISSING, out).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class TableCells:
+    """Cells of the columns of a table, numbers first.
+
+    Args:
+        ordered: Places of the numbers in a row.
+        numbers: Their bins.
+        categories: Cells of the other columns.
+    """
+
+    ordered: list[int]
+    numbers: Numbers
+    categories: list[Categories]
+
+    @classmethod
+    def of(cls, columns: Sequence[tuple[int, Column]], rows: NDArray[np.float32]) -> TableCells:
+        """Of columns by their places in reference rows ``(m, features)``."""
+        ordered = [i for i, column in columns if column.kind in ORDERED]
+        others = [(i, column) for i, column in columns if column.kind not in ORDERED]
+        categories = [Categories.of(i, column, rows[:, i]) for i, column in others]
+        return cls(ordered, Numbers.of(rows[:, ordered]), categories)
+
+    @property
+    def places(self) -> list[int]:
+        """Places of the columns in a row, in the order of their codes."""
+        return [*self.ordered, *(one.place for one in self.categories)]
+
+    def codes(self, rows: NDArray[np.float32]) -> Codes:
+        """The cells of rows ``(n, features)``, ``(n, columns)``."""
+        others = (one.codes(rows)[:, None] for one in self.categories)
+        return np.concatenate([self.numbers.codes(rows[:, self.ordered]), *others], axis=1)
 
 
 def counts_in(codes: Codes) -> Counts:

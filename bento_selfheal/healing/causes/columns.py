@@ -63,8 +63,9 @@ def column_causes(
                 meaning_z=float(meanings.max()) if said.matched else None,
             )
         )
-    if said.changed:
-        max(out, key=lambda one: one.meaning_z or 0.0).meaning_changed = True
+    changed = [one for i, one in enumerate(out) if said.own[facets.facets_of(i)].any()]
+    if said.changed and changed:
+        max(changed, key=lambda one: one.meaning_z or 0.0).meaning_changed = True
     out.sort(key=lambda one: (not one.moved, not one.meaning_changed, -one.z))
     return out[:MOST_TOLD]
 

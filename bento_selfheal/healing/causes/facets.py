@@ -1,4 +1,4 @@
-"""What of a package's inputs is looked at: its columns, or the hidden vector of an image or text."""
+"""What of a package's inputs is looked at: columns, or the hidden vector of an image or text."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bento_selfheal.embedding.rows import TableRows
 from bento_selfheal.healing.causes.cells import (
     REFERENCE_ROWS,
-    Categories,
     Codes,
     Counts,
     Numbers,
+    TableCells,
     counts_in,
     gaps_in,
     training_counts,
 )
 from bento_selfheal.healing.drift.distance.distances import MOST_COMPONENTS, ROWS_OF_COMPONENT
-from bento_selfheal.inputs.column import ORDERED, Column
+from bento_selfheal.inputs.column import Column
 from bento_selfheal.inputs.counts import Aspect
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.losses import unnamed_shares
@@ -87,25 +86,20 @@ class Facets:
         commonest = np.argsort(-np.bincount(self.labels.astype(np.int64)), kind="stable")
         self._classes = np.asarray([1]) if package.binary else commonest[:MOST_CLASSES]
         info, hidden = package.info, package.info.hidden_columns
-        noted = info.embedding
         columns = info.columns or [Column(name=name) for name in info.features]
-        table = list(enumerate(columns))[hidden:]
-        self._ordered = [i for i, column in table if column.kind in ORDERED]
-        others = [(i, column) for i, column in table if column.kind not in ORDERED]
-        self._categories = [Categories.of(i, column, rows[:, i]) for i, column in others]
-        self._numbers = Numbers.of(rows[:, self._ordered])
-        places = [*self._ordered, *(i for i, _ in others)]
-        self.names = [info.features[i] for i in places]
-        own = None if noted is None or isinstance(noted.source, TableRows) else noted.source.kind
+        self._table = TableCells.of(list(enumerate(columns))[hidden:], rows)
+        self.names = [info.features[i] for i in self._table.places]
+        own = "" if info.rows_hold_inputs or info.embedding is None else info.embedding.source.kind
         self._hidden = hidden if own else 0
         self._components = Components.of(rows[:, :hidden]) if own else None
         self._behind = Numbers.of(self._numbers_behind(rows, self.answers))
-        self.owner = [*range(len(places))]
+        self.owner = [*range(len(self.names))]
+        behind = len(self._behind.low)
         if own:
             self.names.append(own if own not in self.names else f"{own} (input)")
-        facets = len(self.owner) + len(self._behind.low)
+        self.owner += [len(self.names) - 1 if own else ANSWER] * behind
+        facets = len(self.owner)
         self.of_answers = [*range(facets - min(self.answers.ndim, 2), facets)]
-        self.owner += [len(places) if own else ANSWER] * len(self._behind.low)
         self._own: list[list[int]] = [[] for _ in self.names]
         for facet, one in enumerate(self.owner):
             if one != ANSWER:
@@ -120,14 +114,8 @@ class Facets:
             rows: The rows.
             answers: What the frozen model says of them.
         """
-        return np.concatenate(
-            [
-                self._numbers.codes(rows[:, self._ordered]),
-                *(one.codes(rows)[:, None] for one in self._categories),
-                self._behind.codes(self._numbers_behind(rows, answers)),
-            ],
-            axis=1,
-        )
+        behind = self._behind.codes(self._numbers_behind(rows, answers))
+        return np.concatenate([self._table.codes(rows), behind], axis=1)
 
     def facets_of(self, owner: int) -> list[int]:
         """The facets of an input."""
@@ -153,7 +141,7 @@ class Facets:
         """Rows in each cell and with gaps: of all training rows where the package knows them."""
         counts = counts_in(self.codes)
         gaps = gaps_in(counts)
-        cells = {one.place: one.cells for one in self._categories}
+        cells = {one.place: one.cells for one in self._table.categories}
         for known in package.info.calibration:
             if known.column not in self.names:
                 continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,9 @@ class Meaning:
     Attributes:
         changed: Whether the classes no longer follow from the inputs as they did.
         z: Of each facet, how far its cells' classes are from what was known of such rows, in
-            standard deviations of no change, ``(facets,)``.
+            standard deviations of no change, ``(facets,)``; less what is common to all rows, as
+            a class that became more common moves every cell alike.
+        own: Whether that is further than chance allows, ``(facets,)``.
         shifted: Which cells changed, ``(facets, WIDTH)``.
         outside: Share of the labelled rows that no reference row is like, of which labels tell
             nothing.
@@ -59,6 +61,7 @@ class Meaning:
 
     changed: bool
     z: NDArray[np.float64]
+    own: NDArray[np.bool_]
     shifted: NDArray[np.bool_]
     outside: float
     matched: float
@@ -89,18 +92,17 @@ def meaning(
     compared = new.only(like)
     weights = _raked(compared.codes[:, matched_by], known.codes[:, matched_by])
     matched = float(weights.sum() ** 2 / max((weights**2).sum(), 1e-12))
-    facets = new.codes.shape[1]
-    nothing = np.zeros(facets), np.zeros((facets, WIDTH), dtype=bool)
+    facets, classes = new.codes.shape[1], new.missed.shape[1]
     if matched < LEAST_MATCHED or not like.any():
-        return Meaning(False, *nothing, outside, matched)
-    ratio, freedom, effect, shifted = _compare(compared, known, weights)
-    chance = chi_squared_tail(ratio, np.maximum(freedom, 1)) * ratio.shape[1]
-    chance[effect < np.minimum(change, np.sqrt((known.missed**2).mean(axis=0)) / 4)] = 1.0
-    chance = chance.min(axis=1)
-    share = ALPHA / LOOKS / 2
+        nothing = np.zeros(facets, dtype=bool), np.zeros((facets, WIDTH), dtype=bool)
+        return Meaning(False, np.zeros(facets), *nothing, outside, matched)
+    sums = CellSums.of(compared, known, weights)
+    least = np.minimum(change, np.sqrt((known.missed**2).mean(axis=0)) / 4)
+    share = ALPHA / LOOKS / 2 / classes
     limit = np.where(np.isin(np.arange(facets), answers), share / len(answers), share / facets)
-    z = ((ratio - freedom) / np.sqrt(2 * np.maximum(freedom, 1))).max(axis=1)
-    return Meaning(bool((chance < limit).any()), z, shifted, outside, matched)
+    whole, apart = sums.apart(common=True), sums.apart(common=False)
+    changed = whole.seen(limit, least).any()
+    return Meaning(bool(changed), apart.z, apart.seen(limit, least), apart.cells, outside, matched)
 
 
 def _has_counterparts(new: Codes, known: Codes, *, tails: bool) -> NDArray[np.bool_]:
@@ -127,53 +129,116 @@ def _raked(new: Codes, known: Codes) -> NDArray[np.float64]:
     return weights
 
 
-def _compare(
-    new: Sample, known: Sample, weights: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """By facet and class, squared standard errors between both samples summed over cells, how many
-    cells, and how far the cells are apart (root mean square, less what chance adds); and which
-    cells are far apart."""
-    classes = new.missed.shape[1]
-    ones, w = np.ones((len(new.missed), 1)), weights[:, None]
-    own = sums_in(new.codes, np.concatenate([ones, new.missed, new.missed**2], axis=1))
-    other = sums_in(
-        known.codes, np.concatenate([w, w**2, w * known.missed, w * known.missed**2], axis=1)
-    )
-    n, total, squares = own[..., :1], other[..., :1], other[..., 1:2]
-    a, aa = own[..., 1 : 1 + classes], own[..., 1 + classes :]
-    b, bb = other[..., 2 : 2 + classes], other[..., 2 + classes :]
-    z, there, error = _standard_errors(n, a, aa, total, squares, b, bb)
-    rest = [np.where(there.any(axis=-1, keepdims=True), 0, x).sum(axis=1, keepdims=True)
-            for x in (n, a, aa, total, squares, b, bb)]  # fmt: skip
-    z_rest, there_rest, _ = _standard_errors(*rest)
-    apart = (n * error**2 * (z**2 - there)).sum(axis=1) / n.sum(axis=1)
-    ratio = (z**2).sum(axis=1) + (z_rest**2).sum(axis=1)
-    cells = there.sum(axis=1) + there_rest.sum(axis=1)
-    effect = np.sqrt(np.maximum(apart, 0))
-    return (
-        ratio,
-        cells.astype(np.float64),
-        effect,
-        np.asarray((np.abs(z) > TOLD_SHIFT).any(axis=-1)),
-    )
+@dataclass(frozen=True)
+class Apart:
+    """How far the classes of both samples are apart.
+
+    Attributes:
+        ratio: Squared standard errors summed over cells, ``(facets, classes)``.
+        freedom: What is expected of it, ``(facets, classes)``.
+        effect: Root mean square over cells, less what chance adds, ``(facets, classes)``.
+        cells: Which cells are far apart, ``(facets, WIDTH)``.
+    """
+
+    ratio: NDArray[np.float64]
+    freedom: NDArray[np.float64]
+    effect: NDArray[np.float64]
+    cells: NDArray[np.bool_]
+
+    @property
+    def z(self) -> NDArray[np.float64]:
+        """In standard deviations of no change, ``(facets,)``."""
+        return np.asarray(((self.ratio - self.freedom) / np.sqrt(2 * self.freedom)).max(axis=1))
+
+    def seen(self, limit: NDArray[np.float64], least: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether it is more than chance allows, ``(facets,)``.
+
+        Args:
+            limit: Chance of each facet, ``(facets,)``.
+            least: Effect by class that counts, ``(classes,)``.
+        """
+        chance = chi_squared_tail(self.ratio, self.freedom)
+        return np.asarray(((chance < limit[:, None]) & (self.effect >= least)).any(axis=1))
 
 
-def _standard_errors(
-    n: NDArray[np.float64],
-    a: NDArray[np.float64],
-    aa: NDArray[np.float64],
-    total: NDArray[np.float64],
-    squares: NDArray[np.float64],
-    b: NDArray[np.float64],
-    bb: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
-    """How far the means of both samples are apart, 0 where there are too few rows to tell; where
-    there are enough; and the standard errors."""
-    m = total**2 / np.maximum(squares, 1e-12)  # rows that the weights amount to
-    weight = np.maximum(total, 1e-12)
-    spread = (aa + m * bb / weight) / np.maximum(n + m, 1e-12)
-    least = np.minimum(n, m)
-    there = (least >= LEAST_ROWS) & (least * spread >= LEAST_SPREAD)
-    error = np.sqrt(spread * (1 / np.maximum(n, 1) + 1 / np.maximum(m, 1)))
-    z = (a / np.maximum(n, 1) - b / weight) / np.maximum(error, 1e-12)
-    return np.where(there, z, 0.0), np.asarray(there), error
+@dataclass(frozen=True)
+class CellSums:
+    """Sums over the rows in each cell of each facet, ``(facets, WIDTH, 1 or classes)``.
+
+    Args:
+        n: New rows.
+        a: What they missed.
+        aa: Its square.
+        total: Weights of known rows.
+        squares: Their squares.
+        b: What they missed, times the weight.
+        bb: Its square, times the weight.
+    """
+
+    n: NDArray[np.float64]
+    a: NDArray[np.float64]
+    aa: NDArray[np.float64]
+    total: NDArray[np.float64]
+    squares: NDArray[np.float64]
+    b: NDArray[np.float64]
+    bb: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, new: Sample, known: Sample, weights: NDArray[np.float64]) -> CellSums:
+        """Of new rows, and of known ones with weights ``(m,)``."""
+        classes, w = new.missed.shape[1], weights[:, None]
+        ones = np.ones((len(new.missed), 1))
+        own = sums_in(new.codes, np.concatenate([ones, new.missed, new.missed**2], axis=1))
+        weighted = w, w**2, w * known.missed, w * known.missed**2
+        other = sums_in(known.codes, np.concatenate(weighted, axis=1))
+        return cls(
+            own[..., :1], own[..., 1 : 1 + classes], own[..., 1 + classes :], other[..., :1],
+            other[..., 1:2], other[..., 2 : 2 + classes], other[..., 2 + classes :],
+        )  # fmt: skip
+
+    def apart(self, *, common: bool) -> Apart:
+        """How far both samples are apart, with or without what is common to all rows."""
+        own = self if common else self._less_common()
+        z, there, error = own._standard_errors()
+        rest = own._pooled(np.asarray(~there.any(axis=-1, keepdims=True)))
+        z_rest, there_rest, _ = rest._standard_errors()
+        cells = there.sum(axis=1) + there_rest.sum(axis=1)
+        far = (own.n * error**2 * (z**2 - there)).sum(axis=1) / own.n.sum(axis=1)
+        return Apart(
+            ratio=(z**2).sum(axis=1) + (z_rest**2).sum(axis=1),
+            # The mean that was taken off is known from the same rows.
+            freedom=np.maximum(cells - (not common), 1).astype(np.float64),
+            effect=np.sqrt(np.maximum(far, 0)),
+            cells=np.asarray((np.abs(z) > TOLD_SHIFT).any(axis=-1)),
+        )
+
+    def _less_common(self) -> CellSums:
+        """The same, where both samples missed nothing on average over all rows."""
+        a = (self.a.sum(axis=1) / self.n.sum(axis=1))[:, None]
+        b = (self.b.sum(axis=1) / self.total.sum(axis=1))[:, None]
+        return replace(
+            self,
+            a=self.a - self.n * a,
+            aa=self.aa - 2 * a * self.a + self.n * a**2,
+            b=self.b - self.total * b,
+            bb=self.bb - 2 * b * self.b + self.total * b**2,
+        )
+
+    def _pooled(self, cells: NDArray[np.bool_]) -> CellSums:
+        """Some cells ``(facets, WIDTH, 1)`` as one."""
+        sums = {name: (own * cells).sum(axis=1, keepdims=True) for name, own in vars(self).items()}
+        return CellSums(**sums)
+
+    def _standard_errors(
+        self,
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
+        """How far the means of both samples are apart, 0 where there are too few rows to tell;
+        where there are enough; and the standard errors."""
+        m = self.total**2 / np.maximum(self.squares, 1e-12)  # rows that the weights amount to
+        weight = np.maximum(self.total, 1e-12)
+        spread = (self.aa + m * self.bb / weight) / np.maximum(self.n + m, 1e-12)
+        least = np.minimum(self.n, m)
+        there = (least >= LEAST_ROWS) & (least * spread >= LEAST_SPREAD)
+        error = np.sqrt(spread * (1 / np.maximum(self.n, 1) + 1 / np.maximum(m, 1)))
+        z = (self.a / np.maximum(self.n, 1) - self.b / weight) / np.maximum(error, 1e-12)
+        return np.where(there, z, 0.0), np.asarray(there), error

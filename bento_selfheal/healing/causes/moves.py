@@ -52,13 +52,15 @@ def moves(counts: Counts, known: Counts, known_gaps: Counts) -> Moves:
     """
     filled, known = _filled(counts), _filled(known)
     values, gaps = _compare(filled, known), _compare(gaps_in(counts), known_gaps)
-    of_gaps = gaps[2] > values[2]
     new = _compare(_two(filled, UNSEEN), _two(known, UNSEEN))
+    of_gaps = np.asarray(gaps.z > values.z)
     return Moves(
-        *(np.where(of_gaps, b, a) for a, b in zip(values[:3], gaps[:3], strict=True)),
-        chance=np.minimum(2 * np.minimum(values[3], gaps[3]), 1.0),
-        gaps=np.asarray(of_gaps),
-        unseen=np.asarray(new[0] / np.maximum(values[0], 1e-12)),
+        divergence=np.where(of_gaps, gaps.divergence, values.divergence),
+        expected=np.where(of_gaps, gaps.expected, values.expected),
+        z=np.where(of_gaps, gaps.z, values.z),
+        chance=np.minimum(2 * np.minimum(values.chance, gaps.chance), 1.0),
+        gaps=of_gaps,
+        unseen=np.asarray(new.divergence / np.maximum(values.divergence, 1e-12)),
     )
 
 
@@ -68,17 +70,26 @@ def _filled(counts: Counts) -> Counts:
     return out
 
 
-def _compare(counts: Counts, known: Counts) -> tuple[NDArray[np.float64], ...]:
-    """Divergence, what is expected of it, z and chance."""
+@dataclass(frozen=True)
+class Compared:
+    """As `Moves`, of values alone or of gaps alone."""
+
+    divergence: NDArray[np.float64]
+    expected: NDArray[np.float64]
+    z: NDArray[np.float64]
+    chance: NDArray[np.float64]
+
+
+def _compare(counts: Counts, known: Counts) -> Compared:
     n, m = counts.sum(axis=1), known.sum(axis=1)
     ratio, cells = _ratio(*_merged(counts, known, n, m))
     freedom, rows = np.maximum(cells - 1, 1), 2 * np.maximum(n + m, 1)
     told = (cells > 1) & (n > 0) & (m > 0)
-    return (
-        np.where(told, ratio / rows, 0.0),
-        np.where(told, freedom / rows, 0.0),
-        np.where(told, (ratio - freedom) / np.sqrt(2 * freedom), 0.0),
-        np.where(told, chi_squared_tail(ratio, freedom), 1.0),
+    return Compared(
+        divergence=np.where(told, ratio / rows, 0.0),
+        expected=np.where(told, freedom / rows, 0.0),
+        z=np.where(told, (ratio - freedom) / np.sqrt(2 * freedom), 0.0),
+        chance=np.where(told, chi_squared_tail(ratio, freedom), 1.0),
     )
 
 

@@ -28,7 +28,7 @@ class ColumnCause:
     """What of it moved furthest: ``values``, ``missing``, ``unseen``, or ``input``"""
     moved: bool
     divergence: float
-    """Jensen–Shannon, in nats, of the newest rows and the reference rows"""
+    """Of Jensen and Shannon, in nats, of the newest rows and the reference rows"""
     expected: float
     """Of no drift, on average"""
     z: float
@@ -40,7 +40,8 @@ class ColumnCause:
     """Share with a category, or a number outside the range, that the reference rows lack"""
     meaning_changed: bool = False
     meaning_z: float | None = None
-    """How far classes are from those of like rows before, in standard deviations of no change"""
+    """How far classes are from those of like rows before, in standard deviations of no change; less
+    what is common to all rows"""
     gain_share: float | None = None
     """Share of what healing gained on labelled rows with values that became more common"""
     row_share: float | None = None
@@ -80,6 +81,8 @@ class CauseReport:
     @property
     def sentence(self) -> str:
         """Why it drifts, in words."""
+        if not self.rows:
+            return "no rows to compare yet"
         return f"{self._inputs()}; {self._meaning()}"
 
     def _inputs(self) -> str:
