@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import rotate
 from sklearn.datasets import load_digits
 from topics_file import FILE, TOPICS
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from bento_selfheal import Texts
+from bento_selfheal import Images, Texts
 from bento_selfheal.embedding.source import Source
 from bento_selfheal.inputs.column import Column, Kind
 from bento_selfheal.packaging.build import package_model
@@ -54,7 +53,7 @@ class Plant:
 # -- a table ---------------------------------------------------------------------------------------
 
 LEVELS = {"region": 5, "channel": 4, "product": 5}
-GAPS = {"rate": 0.2, "visits": 0.25, "age": 0.2}
+GAPS = {"rate": 0.25, "visits": 0.3, "age": 0.25}
 NUMBERS = ("amount", "age", "rate", "visits")
 TABLE = (
     *(Column(name=name, kind=Kind.NUMBER, nullable=True) for name in NUMBERS),
@@ -66,7 +65,7 @@ TABLE = (
 )
 PLACE = {column.name: i for i, column in enumerate(TABLE)}
 WEIGHTS = {"amount": 1.2, "age": 1.2, "rate": -1.0, "visits": 1.2}
-GAP_WEIGHT = 1.6
+GAP_WEIGHT = 2.5
 LEVEL_WEIGHTS = {5: (1.8, -1.8, 0.0, 0.6, -0.6), 4: (1.8, -1.8, 0.4, -0.4)}
 SHARES = {5: (0.3, 0.3, 0.2, 0.1, 0.1), 4: (0.35, 0.35, 0.2, 0.1)}
 
@@ -155,9 +154,12 @@ def table_package(seed: int) -> Package:
 
 # -- images and texts, with facts ------------------------------------------------------------------
 
-Item = Any
 FACTS = {"camera": ("a", "b", "c"), "exposure": None}
 SIDE, DIGITS, HIDDEN = 16, 10, 48
+SOURCES: dict[str, Source] = {
+    "image": Images(size=(SIDE, SIDE), channels=1),
+    "text": Texts(prepare="causes_worlds:tokens"),
+}
 IMAGE_PLANTS = (
     Plant("image", "image", False, "noisy"),
     Plant("image", "image", False, "dark"),
@@ -177,7 +179,7 @@ TEXT_PLANTS = (
 """A text's fact is called as an image's is."""
 
 
-class Images(nn.Module):
+class Pixels(nn.Module):
     """A convolution, and a hidden vector in front of the head `fc`."""
 
     def __init__(self) -> None:
@@ -196,7 +198,7 @@ class Images(nn.Module):
 
 
 def images(n: int, draw: Rng, change: str = "") -> tuple[Any, Labels]:
-    """Digits that are moved and a little noisy, ``(n, 1, 16, 16)``, and which ones they are."""
+    """Digits that are moved and a little noisy, as bytes ``(n, 16, 16)``, and their classes."""
     found = load_digits()
     chosen = draw.integers(len(found.images), size=n)
     out = np.kron(found.images[chosen] / 16, np.ones((1, 2, 2)))
@@ -207,9 +209,7 @@ def images(n: int, draw: Rng, change: str = "") -> tuple[Any, Labels]:
         out = out + draw.normal(0, 0.35, out.shape)
     elif change == "dark":
         out = out * 0.5
-    elif change == "rotated":
-        out = rotate(out, 25, axes=(1, 2), reshape=False, order=1)
-    return out[:, None].astype(np.float32), found.target[chosen].astype(np.int64)
+    return (255 * out.clip(0, 1)).astype(np.uint8), found.target[chosen].astype(np.int64)
 
 
 @cache
@@ -300,12 +300,12 @@ def network_world(
     draw = np.random.default_rng([seed, 1])
     torch.manual_seed(seed)
     taught, labels = make(4000, draw)
-    source: Source | None = None if kind == "image" else Texts(prepare="causes_worlds:tokens")
-    called = torch.from_numpy(taught) if kind == "image" else tokens(taught)
-    network = trained(Images() if kind == "image" else Words(), called, labels, seed)
+    source = SOURCES[kind]
+    called = source.ready([source.read(one) for one in taught])
+    network = trained(Pixels() if kind == "image" else Words(), called, labels, seed)
     fresh, truth = make(5000, draw)
     package = package_model(
-        f"causes-{kind}", fresh, truth, model=network, head="fc", inputs=source,
+        f"causes-{kind}", list(fresh), truth, model=network, head="fc", inputs=source,
         facts=facts(5000, draw), seed=seed,
     )  # fmt: skip
     embedder = open_embedder(package)
@@ -319,7 +319,7 @@ def network_world(
         given, labels = make(n, draw, change)
         beside = facts(n, draw, change)
         codes = [[levels.index(c), e] for c, e in zip(*beside.values(), strict=True)]
-        hidden = embed(list(given))
+        hidden = embed([source.read(one) for one in given])
         return np.concatenate([hidden, codes], axis=1).astype(np.float32), meant(
             labels, beside, change, classes
         )

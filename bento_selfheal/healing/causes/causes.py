@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.healing.causes.cells import Codes, Counts, counts_in
 from bento_selfheal.healing.causes.columns import add_gains, column_causes, moved_facets
-from bento_selfheal.healing.causes.drift import Drift
+from bento_selfheal.healing.causes.drift import FIRST_LOOK, Begin, Drift
 from bento_selfheal.healing.causes.facets import Facets
 from bento_selfheal.healing.causes.gains import Gains
 from bento_selfheal.healing.causes.meaning import LOOKS, Meaning, Sample, meaning
-from bento_selfheal.healing.causes.moves import Moves, labels_needed, moves
+from bento_selfheal.healing.causes.moves import Moves, moves, smallest_change
 from bento_selfheal.healing.causes.report import CauseReport, DriftKind
 from bento_selfheal.healing.journal import Journal
 from bento_selfheal.healing.labels.buffer import Buffer
@@ -28,10 +28,15 @@ from bento_selfheal.packaging.package import Package
 MOST_LABELS = 2000
 """Newest labelled rows that are compared."""
 LEAST_BEFORE = 300
-"""Labelled rows from before the first drift that take the place of the reference rows."""
+"""Labelled rows from before a drift that take the place of the reference rows."""
 PARTS = (1, 2, 4)
 WINDOWS = len(PARTS) + 1
 """Windows of rows that are compared: all, half and a quarter when a drift is seen, all later."""
+TELLING = 2.0
+"""Labels tell that the meaning did not change once they would show a change of so many times
+`error_drop`."""
+NOWHERE = 0.9
+"""Share of labelled rows that no reference row is like, from which on no label can tell."""
 MOST_MATCHED = 6
 """Facets that moved, by which labelled rows are matched with others."""
 Rows = NDArray[np.float32]
@@ -85,12 +90,11 @@ class Causes:
             fallen: Whether labels show it, by the accuracy of the newest batches.
         """
         batches, counts = self._farthest()
-        since, offset = self._begun(batches)
-        if fallen:
-            since, offset = self._fallen_since(since, offset)
-        first, self._drift = self._drift is None, Drift(since, offset, self._length, counts)
-        if first:
-            self._keep_before(self._drift)
+        seen = Begin(self.place, self._buffer.next_offset)
+        since = self._fallen_since(seen) if fallen else self._begun(batches, seen)
+        if self._drift is None or self._drift.report.kind is DriftKind.NEITHER:
+            self._keep_before(since)
+        self._drift = Drift(since, seen, self._length, counts)
         self._look(self._drift)
         self._drift.told = self._drift.report.kind
         return self._drift.report.as_dict()
@@ -99,7 +103,7 @@ class Causes:
         """Take a labelled batch that nothing has trained on yet; the buffer has those before."""
         self._gains.learn(batch)
         drift = self._drift
-        if drift and drift.look <= MOST_LABELS and len(self._places(drift)) >= drift.look:
+        if drift and drift.look <= MOST_LABELS and len(self._places(drift.seen)) >= drift.look:
             self._look_again(drift)
 
     def status(self) -> dict[str, Any] | None:
@@ -121,9 +125,9 @@ class Causes:
 
     def _look(self, drift: Drift) -> None:
         """Look for causes, and say when to look again."""
-        facets, places = self._facets, self._places(drift)
-        found = self._moves(drift.counts)
-        while drift.look <= min(len(places), MOST_LABELS):
+        facets, places = self._facets, self._places(drift.since)
+        fresh, found = len(self._places(drift.seen)), self._moves(drift.counts)
+        while drift.look <= min(fresh, MOST_LABELS):
             drift.look *= 2
         sample = self._sample(self._buffer.rows().at(places))
         known = self._before or Sample(facets.codes, facets.missed(facets.answers, facets.labels))
@@ -132,12 +136,14 @@ class Causes:
         said = meaning(sample, known, *matched, self._tuning.error_drop)
         drift.changed = drift.changed or said.changed
         columns = column_causes(facets, drift.counts, found, moved, said)
-        needed, missing = self._labels_needed(len(places), known, said)
+        smallest = self._smallest_change(fresh, known, said)
+        tells = smallest is not None and smallest <= TELLING * self._tuning.error_drop
+        nowhere = drift.look > FIRST_LOOK and said.outside >= NOWHERE
         drift.report = CauseReport(
-            kind=_kind(drift.changed, bool(moved), len(places) * (1 - said.outside) >= needed),
+            kind=_kind(drift.changed, bool(moved), tells or nowhere),
             rows=int(drift.counts[0].sum()),
             labels=len(places),
-            labels_missing=missing,
+            smallest_change=smallest,
             outside=said.outside,
             moved=len({facets.owner[i] for i in moved}),
             columns=columns,
@@ -145,15 +151,12 @@ class Causes:
         gains = self._gains.of(self._buffer.keys[i] for i in places)
         add_gains(drift.report, facets, sample.codes, gains, drift.counts, said)
 
-    def _labels_needed(self, labels: int, known: Sample, said: Meaning) -> tuple[float, int | None]:
-        """Labels that tell whether the meaning changed, and how many more must come for it; None
-        where no number of them would tell."""
+    def _smallest_change(self, labels: int, known: Sample, said: Meaning) -> float | None:
+        """Of the chance of a class, the smallest change that so many labels would show; None where
+        no reference row is like them."""
+        compared = labels * (1 - said.outside)
         spread = float((known.missed**2).mean(axis=0).max())
-        needed = labels_needed(spread, self._tuning.error_drop, LOOKS, said.matched)
-        needed = min(needed, MOST_LABELS)
-        if said.outside == 1:
-            return needed, None
-        return needed, int(max(needed / (1 - said.outside) - labels, 0))
+        return smallest_change(spread, LOOKS, compared, said.matched) if compared else None
 
     def _moves(self, counts: Counts) -> Moves:
         return moves(counts, self._facets.counts, self._facets.gaps)
@@ -180,18 +183,16 @@ class Causes:
         best = min(tried, key=lambda batches: float(found[batches].chance[own].min()))
         return best, counts[best]
 
-    def _begun(self, batches: int) -> tuple[int, int]:
-        """Where in both logs the newest batches begin; where none has come, after all labels."""
-        if self._window:
-            return self._window[-batches][:2]
-        return self.place + 1, self._buffer.next_offset
+    def _begun(self, batches: int, seen: Begin) -> Begin:
+        """Where the newest batches begin; where none has come, where the drift was seen."""
+        return Begin(*self._window[-batches][:2]) if self._window else seen
 
-    def _fallen_since(self, since: int, offset: int) -> tuple[int, int]:
-        """The same where labels show a drift: not after the newest ones, by which it is seen."""
+    def _fallen_since(self, seen: Begin) -> Begin:
+        """Where the labels begin by which a drift is seen."""
         newest = self._tuning.health_window * self._tuning.batch_size
-        offset = min(offset, max(self._buffer.next_offset - newest, 0))
+        offset = max(seen.offset - newest, 0)
         asked = self._asked()[self._newest_offsets() >= offset]
-        return int(asked[asked >= 0].min(initial=since)), offset
+        return Begin(int(asked[asked >= 0].min(initial=seen.place)), offset)
 
     def _newest_counts(self, batches: int) -> Counts:
         """Of so many batches of rows; where none is full yet, of labelled rows."""
@@ -212,17 +213,17 @@ class Causes:
             facets.of(labelled.features, answers), facets.missed(answers, labelled.labels)
         )
 
-    def _places(self, drift: Drift) -> NDArray[np.int64]:
-        """Places in the buffer of labelled rows of a drift."""
+    def _places(self, since: Begin) -> NDArray[np.int64]:
+        """Places in the buffer of labelled rows from there on."""
         offsets, asked = self._newest_offsets(), self._asked()
-        own = np.where(asked < 0, offsets >= drift.offset, asked >= drift.since)
+        own = np.where(asked < 0, offsets >= since.offset, asked >= since.place)
         return np.flatnonzero(own) + max(len(self._buffer) - MOST_LABELS, 0)
 
-    def _keep_before(self, drift: Drift) -> None:
-        """Keep labelled rows from before the first drift, whose answers the model never trained
-        on; reference rows of a model that was given may be among its training rows."""
+    def _keep_before(self, since: Begin) -> None:
+        """Keep labelled rows from before a drift, whose answers the model never trained on;
+        reference rows of a model that was given may be among its training rows."""
         newest = np.arange(max(len(self._buffer) - MOST_LABELS, 0), len(self._buffer))
-        places = np.setdiff1d(newest, self._places(drift))
+        places = np.setdiff1d(newest, self._places(since))
         if len(places) >= LEAST_BEFORE:
             self._before = self._sample(self._buffer.rows().at(places))
 

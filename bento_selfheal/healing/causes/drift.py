@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -11,7 +11,19 @@ from bento_selfheal.healing.causes.cells import Counts
 from bento_selfheal.healing.causes.report import CauseReport, DriftKind
 
 FIRST_LOOK = 50
-"""Labels at which is looked first; then always at twice as many."""
+"""Labels from after the drift was seen at which is looked first; then always at twice as many."""
+
+
+class Begin(NamedTuple):
+    """Where rows begin.
+
+    Attributes:
+        place: In the prediction log.
+        offset: In the labels, of rows that came with theirs: labels that came before.
+    """
+
+    place: int
+    offset: int
 
 
 @dataclass
@@ -19,18 +31,18 @@ class Drift:
     """What is known of it, and where it began.
 
     Attributes:
-        since: Place in the prediction log from which on rows are of it.
-        offset: The same of rows that came with their label: labels that came before.
+        since: Where in both logs it may have begun; rows from there on are of it.
+        seen: Where it was seen; only rows from there on are surely of it.
         batches: Batches of rows until all of the window came after the drift was seen.
         counts: Newest rows in each cell, as they are compared, ``(facets, WIDTH)``.
-        look: Labels at which is looked next.
+        look: Labels from after it was seen at which is looked next.
         told: The kind that was told last.
         changed: Whether labels have said that the meaning changed.
         report: What is known.
     """
 
-    since: int
-    offset: int
+    since: Begin
+    seen: Begin
     batches: int
     counts: Counts
     look: int = FIRST_LOOK
@@ -47,4 +59,5 @@ class Drift:
     def restored(cls, state: dict[str, Any], counts: NDArray[Any]) -> Drift:
         """What `state` gave, with its counts."""
         told, report = DriftKind(state["told"]), CauseReport.from_dict(state["report"])
-        return cls(**{**state, "counts": counts, "told": told, "report": report})
+        begins = {name: Begin(*state[name]) for name in ("since", "seen")}
+        return cls(**{**state, **begins, "counts": counts, "told": told, "report": report})

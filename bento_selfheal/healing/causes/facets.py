@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bento_selfheal.core.decision import decide_classes
 from bento_selfheal.healing.causes.cells import (
     REFERENCE_ROWS,
     Codes,
@@ -122,9 +123,12 @@ class Facets:
         return self._own[owner]
 
     def missed(self, answers: Rows, labels: Rows) -> NDArray[np.float64]:
-        """Whether the label is each class less its probability, ``(n, classes)``: of two classes
-        the second alone, of many the commonest."""
-        return -unnamed_shares(answers, labels)[:, self._classes]
+        """Whether the label is each class less its probability, of two classes the second alone,
+        of many the commonest; and last, whether it is the likeliest class less the probability of
+        that, ``(n, k)``: where classes take each other's place, each may stay as common."""
+        of_classes = -unnamed_shares(answers, labels)
+        likeliest = of_classes[np.arange(len(labels)), decide_classes(answers)]
+        return np.column_stack([of_classes[:, self._classes], likeliest])
 
     def _numbers_behind(self, rows: Rows, answers: Rows) -> Rows:
         """Components of the hidden vector, the probability of one class or how sure the model is,

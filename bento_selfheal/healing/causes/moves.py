@@ -4,14 +4,14 @@ drift."""
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from bento_selfheal.healing.causes.cells import MISSING, UNSEEN, Counts, gaps_in
-from bento_selfheal.healing.drift.distance.chances import likelihood
+from bento_selfheal.healing.drift.distance.chances import Tails, likelihood
 
 LEAST_EXPECTED = 5.0
 """Rows that a cell has at least without drift, in both samples; those with fewer share one."""
@@ -51,16 +51,20 @@ def moves(counts: Counts, known: Counts, known_gaps: Counts) -> Moves:
         known_gaps: Known rows with a value and without, ``(facets, 2)``.
     """
     filled, known = _filled(counts), _filled(known)
-    values, gaps = _compare(filled, known), _compare(gaps_in(counts), known_gaps)
-    new = _compare(_two(filled, UNSEEN), _two(known, UNSEEN))
-    of_gaps = np.asarray(gaps.z > values.z)
+    values = _compare(filled, known, *_merged(filled, known))
+    gaps = _compare_shares(gaps_in(counts), known_gaps)
+    new = _compare_shares(_against(filled, UNSEEN), _against(known, UNSEEN))
+    of_gaps = np.asarray(gaps.z > np.maximum(values.z, new.z))
+    of_new = np.asarray(new.z > values.z)
+    share = np.asarray(new.divergence / np.maximum(values.divergence, 1e-12))
+    best = [of_gaps, of_new]
     return Moves(
-        divergence=np.where(of_gaps, gaps.divergence, values.divergence),
-        expected=np.where(of_gaps, gaps.expected, values.expected),
-        z=np.where(of_gaps, gaps.z, values.z),
-        chance=np.minimum(2 * np.minimum(values.chance, gaps.chance), 1.0),
+        divergence=np.select(best, [gaps.divergence, new.divergence], values.divergence),
+        expected=np.select(best, [gaps.expected, new.expected], values.expected),
+        z=np.select(best, [gaps.z, new.z], values.z),
+        chance=np.minimum(3 * np.minimum(np.minimum(values.chance, gaps.chance), new.chance), 1.0),
         gaps=of_gaps,
-        unseen=np.asarray(new.divergence / np.maximum(values.divergence, 1e-12)),
+        unseen=np.where(of_new, 1.0, share),
     )
 
 
@@ -80,9 +84,10 @@ class Compared:
     chance: NDArray[np.float64]
 
 
-def _compare(counts: Counts, known: Counts) -> Compared:
+def _compare(counts: Counts, known: Counts, own: Counts, other: Counts) -> Compared:
+    """Of rows in each cell, and in cells that are not too rare."""
     n, m = counts.sum(axis=1), known.sum(axis=1)
-    ratio, cells = _ratio(*_merged(counts, known, n, m))
+    ratio, cells = _ratio(own, other)
     freedom, rows = np.maximum(cells - 1, 1), 2 * np.maximum(n + m, 1)
     told = (cells > 1) & (n > 0) & (m > 0)
     return Compared(
@@ -91,6 +96,16 @@ def _compare(counts: Counts, known: Counts) -> Compared:
         z=np.where(told, (ratio - freedom) / np.sqrt(2 * freedom), 0.0),
         chance=np.where(told, chi_squared_tail(ratio, freedom), 1.0),
     )
+
+
+def _compare_shares(counts: Counts, known: Counts) -> Compared:
+    """Of rows that have something or not, ``(facets, 2)``: chances hold however few have it."""
+    found = _compare(counts, known, counts, known)
+    chance, rows = np.ones(len(counts)), counts.sum(axis=1)
+    for i in np.flatnonzero((counts[:, 1] + known[:, 1] > 0) & (rows > 0)):
+        tails = Tails.of(int(rows[i]), known[i, 1] + 0.5, known[i, 0] + 0.5)
+        chance[i] = tails.chances[int(counts[i, 1]) - tails.first]
+    return replace(found, chance=np.minimum(chance, 1.0))
 
 
 def chi_squared_tail(
@@ -106,16 +121,15 @@ def normal_quantile(chance: float) -> float:
     return -float(torch.special.ndtri(torch.tensor(max(chance, SMALLEST), dtype=torch.float64)))
 
 
-def _two(counts: Counts, cell: int) -> Counts:
-    """One cell against all others."""
+def _against(counts: Counts, cell: int) -> Counts:
+    """All other cells against one, ``(facets, 2)``."""
     one = counts[:, cell : cell + 1]
-    return np.concatenate([one, counts.sum(axis=1, keepdims=True) - one], axis=1)
+    return np.concatenate([counts.sum(axis=1, keepdims=True) - one, one], axis=1)
 
 
-def _merged(
-    counts: Counts, known: Counts, n: NDArray[np.float64], m: NDArray[np.float64]
-) -> tuple[Counts, Counts]:
+def _merged(counts: Counts, known: Counts) -> tuple[Counts, Counts]:
     """Rare cells share one; where even that is rare, it belongs to the commonest."""
+    n, m = counts.sum(axis=1), known.sum(axis=1)
     least = (counts + known) * (np.minimum(n, m) / np.maximum(n + m, 1))[:, None]
     rare = least < LEAST_EXPECTED
     pooled = np.where(rare, least, 0).sum(axis=1)
@@ -139,16 +153,14 @@ def _ratio(counts: Counts, known: Counts) -> tuple[NDArray[np.float64], NDArray[
     return np.maximum(ratio, 0.0), rows.sum(axis=1).astype(np.float64)
 
 
-def labels_needed(spread: float, change: float, looks: int, reference: float) -> float:
-    """Labels that show such a change of a share with a chance of 80 %; infinite where the reference
-    rows are too few for it.
+def smallest_change(spread: float, looks: int, labels: float, known: float) -> float:
+    """Of a share, the smallest change that is seen with a chance of 80 %.
 
     Args:
         spread: Variance of one row.
-        change: Of the share.
         looks: How often is looked.
-        reference: Rows that it is compared with.
+        labels: Rows that are compared.
+        known: Rows that they are compared with.
     """
-    both = (normal_quantile(ALPHA / looks / 4) + normal_quantile(0.2)) ** 2 * spread
-    left = change**2 - both / max(reference, 1.0)
-    return both / left if left > 0 else math.inf
+    errors = normal_quantile(ALPHA / looks / 4) + normal_quantile(0.2)
+    return errors * math.sqrt(spread * (1 / max(labels, 1.0) + 1 / max(known, 1.0)))

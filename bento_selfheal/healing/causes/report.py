@@ -57,8 +57,9 @@ class CauseReport:
     """Newest rows that were compared"""
     labels: int = 0
     """Labelled rows of the drift that were compared"""
-    labels_missing: int | None = None
-    """How many more are needed; None where no number of them would tell"""
+    smallest_change: float | None = None
+    """Of the chance of a class, the smallest change that these labels would show in four cases of
+    five; None where they say nothing"""
     outside: float = 0.0
     """Share of the labelled rows that no reference row is like"""
     gain: float | None = None
@@ -94,11 +95,13 @@ class CauseReport:
 
     def _meaning(self) -> str:
         if self.kind is DriftKind.UNKNOWN:
-            more = "" if self.labels_missing is None else f", about {self.labels_missing} more"
-            return f"not enough labels to tell whether its meaning changed{more}"
+            return "not enough labels to tell whether its meaning changed"
         changed = [one for one in self.columns if one.meaning_changed]
         if self.kind in (DriftKind.COVARIATE, DriftKind.NEITHER):
-            return f"its meaning did not change, say {self.labels} labels"
+            if self.smallest_change is None or self.outside > 0.5:
+                return "no label can tell whether its meaning changed: no row before was like these"
+            points = f"{100 * self.smallest_change:.1f} points"
+            return f"its meaning did not change by {points} or more, say {self.labels} labels"
         if not changed:
             return "the classes no longer follow from the inputs as they did"
         return f"the meaning of {changed[0].name} changed"
