@@ -16,6 +16,7 @@ from bento_selfheal.healing.causes.columns import add_gains, column_causes, move
 from bento_selfheal.healing.causes.drift import FIRST_LOOK, Begin, Drift
 from bento_selfheal.healing.causes.facets import Facets
 from bento_selfheal.healing.causes.gains import Gains
+from bento_selfheal.healing.causes.matching import match
 from bento_selfheal.healing.causes.meaning import LOOKS, Meaning, Sample, meaning
 from bento_selfheal.healing.causes.moves import Moves, moves, smallest_change
 from bento_selfheal.healing.causes.report import CauseReport, DriftKind
@@ -35,8 +36,8 @@ WINDOWS = len(PARTS) + 1
 TELLING = 2.0
 """Labels tell that the meaning did not change once they would show a change of so many times
 `error_drop`."""
-NOWHERE = 0.9
-"""Share of labelled rows that no reference row is like, from which on no label can tell."""
+NOWHERE = 0.5
+"""Share of labelled rows that no reference row is like, from which on labels cannot tell."""
 MOST_MATCHED = 6
 """Facets that moved, by which labelled rows are matched with others."""
 Rows = NDArray[np.float32]
@@ -90,9 +91,11 @@ class Causes:
             fallen: Whether labels show it, by the accuracy of the newest batches.
         """
         batches, counts = self._farthest()
+        if self._drift is not None and self._goes_on(self._drift, counts):
+            return self._drift.report.as_dict()
         seen = Begin(self.place, self._buffer.next_offset)
         since = self._fallen_since(seen) if fallen else self._begun(batches, seen)
-        if self._drift is None or self._drift.report.kind is DriftKind.NEITHER:
+        if self._drift is None or not (self._drift.report.moved or self._drift.changed):
             self._keep_before(since)
         self._drift = Drift(since, seen, self._length, counts)
         self._look(self._drift)
@@ -132,8 +135,9 @@ class Causes:
         sample = self._sample(self._buffer.rows().at(places))
         known = self._before or Sample(facets.codes, facets.missed(facets.answers, facets.labels))
         moved = self._moved(found)
-        matched = facets.of_answers, moved[:MOST_MATCHED]
-        said = meaning(sample, known, *matched, self._tuning.error_drop)
+        vectors = facets.vectors(moved)
+        alike = match(sample.codes, known.codes, facets.of_answers, moved[:MOST_MATCHED], vectors)
+        said = meaning(sample, known, facets.of_answers, alike, self._tuning.error_drop)
         drift.changed = drift.changed or said.changed
         columns = column_causes(facets, drift.counts, found, moved, said)
         smallest = self._smallest_change(fresh, known, said)
@@ -193,6 +197,13 @@ class Causes:
         offset = max(seen.offset - newest, 0)
         asked = self._asked()[self._newest_offsets() >= offset]
         return Begin(int(asked[asked >= 0].min(initial=seen.place)), offset)
+
+    def _goes_on(self, drift: Drift, counts: Counts) -> bool:
+        """Whether a drift that is seen again is the one that labels still have to tell about: the
+        same inputs moved."""
+        before, now = (self._moved(self._moves(one)) for one in (drift.counts, counts))
+        owners = [{self._facets.owner[i] for i in moved} for moved in (before, now)]
+        return drift.report.kind is DriftKind.UNKNOWN and bool(now) and owners[0] == owners[1]
 
     def _newest_counts(self, batches: int) -> Counts:
         """Of so many batches of rows; where none is full yet, of labelled rows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,6 +122,12 @@ class Facets:
     def facets_of(self, owner: int) -> list[int]:
         """The facets of an input."""
         return self._own[owner]
+
+    def vectors(self, moved: Sequence[int]) -> list[list[int]]:
+        """Facets of each input that moved and has several, without the answers."""
+        owners = dict.fromkeys(self.owner[i] for i in moved)
+        own = [[i for i in self._own[one] if i not in self.of_answers] for one in owners]
+        return [facets for facets in own if len(facets) > 1]
 
     def missed(self, answers: Rows, labels: Rows) -> NDArray[np.float64]:
         """Whether the label is each class less its probability, of two classes the second alone,

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bento_selfheal.healing.causes.cells import OUTSIDE, TAILS, WIDTH, Codes, sums_in
+from bento_selfheal.healing.causes.cells import WIDTH, Codes, sums_in
+from bento_selfheal.healing.causes.matching import Match
 from bento_selfheal.healing.causes.moves import ALPHA, chi_squared_tail
 
 LOOKS = 8
@@ -15,13 +16,8 @@ LOOKS = 8
 LEAST_ROWS, LEAST_SPREAD = 5, 2.0
 """Rows of a cell in both samples, and their number times the variance of one: fewer share one."""
 
-ROUNDS, MOST_WEIGHT = 25, 20.0
-"""Of raking, and the largest weight of a reference row, in means."""
 LEAST_MATCHED = 50.0
 """Reference rows, by their weights, that labelled rows are compared with at least."""
-RARE_TAIL = 0.05
-"""Of a column that moved, cells of the smallest and largest numbers with fewer reference rows hold
-rows that are not alike."""
 TOLD_SHIFT = 2.0
 """Standard errors from which on a cell counts among those that changed."""
 
@@ -67,66 +63,31 @@ class Meaning:
     matched: float
 
 
-def meaning(
-    new: Sample, known: Sample, answers: list[int], moved: list[int], change: float
-) -> Meaning:
+def meaning(new: Sample, known: Sample, answers: list[int], found: Match, change: float) -> Meaning:
     """Compare labelled rows with reference rows that are like them.
 
     The reference rows are weighted so that they have the same answers, and the same values in the
-    columns that moved (raking, Deming & Stephan 1940). A model that is wrong in a place where there
-    are more rows now is then no sign of a change. Half of `ALPHA` is for the answers, half for all
-    other facets.
+    inputs that moved. A model that is wrong in a place where there are more rows now is then no
+    sign of a change. Half of `ALPHA` is for the answers, half for all other facets.
 
     Args:
         new: Labelled rows of the drift.
         known: Reference rows.
         answers: Facets that are the model's answers.
-        moved: Facets whose values moved.
+        found: Which rows are alike.
         change: Of the chance of a class, the smallest that counts; of rare classes less.
     """
-    matched_by = list(dict.fromkeys([*answers, *moved]))
-    like = np.ones(len(new.codes), dtype=bool)
-    for i in matched_by:
-        like &= _has_counterparts(new.codes[:, i], known.codes[:, i], tails=i in moved)
-    outside = 1 - float(like.mean()) if len(like) else 0.0
-    compared = new.only(like)
-    weights = _raked(compared.codes[:, matched_by], known.codes[:, matched_by])
-    matched = float(weights.sum() ** 2 / max((weights**2).sum(), 1e-12))
     facets, classes = new.codes.shape[1], new.missed.shape[1]
-    if matched < LEAST_MATCHED or not like.any():
+    if found.rows < LEAST_MATCHED or not found.like.any():
         nothing = np.zeros(facets, dtype=bool), np.zeros((facets, WIDTH), dtype=bool)
-        return Meaning(False, np.zeros(facets), *nothing, outside, matched)
-    sums = CellSums.of(compared, known, weights)
+        return Meaning(False, np.zeros(facets), *nothing, found.outside, found.rows)
+    sums = CellSums.of(new.only(found.like), known, found.weights)
     least = np.minimum(change, np.sqrt((known.missed**2).mean(axis=0)) / 4)
     share = ALPHA / LOOKS / 2 / classes
     limit = np.where(np.isin(np.arange(facets), answers), share / len(answers), share / facets)
     whole, apart = sums.apart(common=True), sums.apart(common=False)
-    changed = whole.seen(limit, least).any()
-    return Meaning(bool(changed), apart.z, apart.seen(limit, least), apart.cells, outside, matched)
-
-
-def _has_counterparts(new: Codes, known: Codes, *, tails: bool) -> NDArray[np.bool_]:
-    """Which cells ``(n,)`` have reference rows that are alike."""
-    share = np.bincount(known, minlength=WIDTH) / len(known)
-    there = share > 0
-    there[list(OUTSIDE)] = False
-    if tails:
-        there[list(TAILS)] &= share[list(TAILS)] >= RARE_TAIL
-    return np.asarray(there[new])
-
-
-def _raked(new: Codes, known: Codes) -> NDArray[np.float64]:
-    """Weights of the reference rows, ``(m,)``, with which each facet's cells have the shares that
-    they have among the new rows."""
-    weights = np.ones(len(known))
-    for _ in range(ROUNDS if len(new) else 0):
-        for own, others in zip(new.T, known.T, strict=True):
-            wanted = np.bincount(own, minlength=WIDTH) / len(new)
-            found = np.bincount(others, weights, minlength=WIDTH)
-            factor = wanted * weights.sum() / np.where(found > 0, found, 1)
-            weights = weights * factor[others]
-        weights = np.minimum(weights, MOST_WEIGHT * weights.mean())
-    return weights
+    changed, own = bool(whole.seen(limit, least).any()), apart.seen(limit, least)
+    return Meaning(changed, apart.z, own, apart.cells, found.outside, found.rows)
 
 
 @dataclass(frozen=True)
@@ -173,6 +134,7 @@ class CellSums:
         squares: Their squares.
         b: What they missed, times the weight.
         bb: Its square, times the weight.
+        bw: Its square, times the square of the weight.
     """
 
     n: NDArray[np.float64]
@@ -182,6 +144,7 @@ class CellSums:
     squares: NDArray[np.float64]
     b: NDArray[np.float64]
     bb: NDArray[np.float64]
+    bw: NDArray[np.float64]
 
     @classmethod
     def of(cls, new: Sample, known: Sample, weights: NDArray[np.float64]) -> CellSums:
@@ -189,12 +152,11 @@ class CellSums:
         classes, w = new.missed.shape[1], weights[:, None]
         ones = np.ones((len(new.missed), 1))
         own = sums_in(new.codes, np.concatenate([ones, new.missed, new.missed**2], axis=1))
-        weighted = w, w**2, w * known.missed, w * known.missed**2
+        weighted = w, w**2, w * known.missed, w * known.missed**2, (w * known.missed) ** 2
         other = sums_in(known.codes, np.concatenate(weighted, axis=1))
-        return cls(
-            own[..., :1], own[..., 1 : 1 + classes], own[..., 1 + classes :], other[..., :1],
-            other[..., 1:2], other[..., 2 : 2 + classes], other[..., 2 + classes :],
-        )  # fmt: skip
+        new_sums = np.split(own, [1, 1 + classes], axis=-1)
+        known_sums = np.split(other, [1, 2, 2 + classes, 2 + 2 * classes], axis=-1)
+        return cls(*new_sums, *known_sums)
 
     def apart(self, *, common: bool) -> Apart:
         """How far both samples are apart, with or without what is common to all rows."""
@@ -239,6 +201,8 @@ class CellSums:
         spread = (self.aa + m * self.bb / weight) / np.maximum(self.n + m, 1e-12)
         least = np.minimum(self.n, m)
         there = (least >= LEAST_ROWS) & (least * spread >= LEAST_SPREAD)
-        error = np.sqrt(spread * (1 / np.maximum(self.n, 1) + 1 / np.maximum(m, 1)))
+        # Rows with large weights may be those that the model is less sure of.
+        of_known = np.maximum(spread / np.maximum(m, 1), self.bw / weight**2)
+        error = np.sqrt(spread / np.maximum(self.n, 1) + of_known)
         z = (self.a / np.maximum(self.n, 1) - self.b / weight) / np.maximum(error, 1e-12)
         return np.where(there, z, 0.0), np.asarray(there), error

@@ -98,8 +98,10 @@ class CauseReport:
             return "not enough labels to tell whether its meaning changed"
         changed = [one for one in self.columns if one.meaning_changed]
         if self.kind in (DriftKind.COVARIATE, DriftKind.NEITHER):
-            if self.smallest_change is None or self.outside > 0.5:
-                return "no label can tell whether its meaning changed: no row before was like these"
+            if self.smallest_change is None or self.outside >= 0.5:
+                return (
+                    "labels cannot tell whether its meaning changed: most rows are like none before"
+                )
             points = f"{100 * self.smallest_change:.1f} points"
             return f"its meaning did not change by {points} or more, say {self.labels} labels"
         if not changed:
