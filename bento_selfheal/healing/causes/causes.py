@@ -19,6 +19,7 @@ from bento_selfheal.healing.causes.gains import Gains
 from bento_selfheal.healing.causes.matching import match
 from bento_selfheal.healing.causes.meaning import LOOKS, Meaning, Sample, meaning
 from bento_selfheal.healing.causes.moves import Moves, moves, smallest_change
+from bento_selfheal.healing.causes.recalibration import recalibrated
 from bento_selfheal.healing.causes.report import CauseReport, DriftKind
 from bento_selfheal.healing.journal import Journal
 from bento_selfheal.healing.labels.buffer import Buffer
@@ -28,7 +29,7 @@ from bento_selfheal.packaging.package import Package
 
 MOST_LABELS = 2000
 """Newest labelled rows that are compared."""
-LEAST_BEFORE = 300
+LEAST_BEFORE = 500
 """Labelled rows from before a drift that take the place of the reference rows."""
 PARTS = (1, 2, 4)
 WINDOWS = len(PARTS) + 1
@@ -95,9 +96,9 @@ class Causes:
             return self._drift.report.as_dict()
         seen = Begin(self.place, self._buffer.next_offset)
         since = self._fallen_since(seen) if fallen else self._begun(batches, seen)
-        if self._drift is None or not (self._drift.report.moved or self._drift.changed):
+        if self._drift is None or not (self._drift.inputs or self._drift.changed):
             self._keep_before(since)
-        self._drift = Drift(since, seen, self._length, counts)
+        self._drift = Drift(since, seen, self._length, counts, self._inputs(counts))
         self._look(self._drift)
         self._drift.told = self._drift.report.kind
         return self._drift.report.as_dict()
@@ -132,11 +133,15 @@ class Causes:
         fresh, found = len(self._places(drift.seen)), self._moves(drift.counts)
         while drift.look <= min(fresh, MOST_LABELS):
             drift.look *= 2
-        sample = self._sample(self._buffer.rows().at(places))
+        labelled = self._buffer.rows().at(places)
+        sample = self._sample(labelled)
         known = self._before or Sample(facets.codes, facets.missed(facets.answers, facets.labels))
         moved = self._moved(found)
         vectors = facets.vectors(moved)
         alike = match(sample.codes, known.codes, facets.of_answers, moved[:MOST_MATCHED], vectors)
+        if vectors and alike.like.any():
+            answers = recalibrated(self._frozen(labelled), labelled.labels, alike.like)
+            sample = Sample(sample.codes, facets.missed(answers, labelled.labels))
         said = meaning(sample, known, facets.of_answers, alike, self._tuning.error_drop)
         drift.changed = drift.changed or said.changed
         columns = column_causes(facets, drift.counts, found, moved, said)
@@ -201,9 +206,12 @@ class Causes:
     def _goes_on(self, drift: Drift, counts: Counts) -> bool:
         """Whether a drift that is seen again is the one that labels still have to tell about: the
         same inputs moved."""
-        before, now = (self._moved(self._moves(one)) for one in (drift.counts, counts))
-        owners = [{self._facets.owner[i] for i in moved} for moved in (before, now)]
-        return drift.report.kind is DriftKind.UNKNOWN and bool(now) and owners[0] == owners[1]
+        unknown = drift.report.kind is DriftKind.UNKNOWN
+        return unknown and bool(drift.inputs) and drift.inputs == self._inputs(counts)
+
+    def _inputs(self, counts: Counts) -> list[int]:
+        """The inputs that moved."""
+        return sorted({self._facets.owner[i] for i in self._moved(self._moves(counts))})
 
     def _newest_counts(self, batches: int) -> Counts:
         """Of so many batches of rows; where none is full yet, of labelled rows."""
@@ -217,12 +225,15 @@ class Causes:
         return self._facets.of(rows, answers)
 
     def _sample(self, labelled: LabelledRows) -> Sample:
-        facets, answers = self._facets, self._package.no_answers
-        if len(labelled) and labelled.frozen is not None:
-            answers = labelled.frozen.numpy()
-        return Sample(
-            facets.of(labelled.features, answers), facets.missed(answers, labelled.labels)
-        )
+        answers = self._frozen(labelled)
+        codes = self._facets.of(labelled.features, answers)
+        return Sample(codes, self._facets.missed(answers, labelled.labels))
+
+    def _frozen(self, labelled: LabelledRows) -> Rows:
+        """What the frozen model says of labelled rows."""
+        if not len(labelled) or labelled.frozen is None:
+            return self._package.no_answers
+        return np.asarray(labelled.frozen.numpy())
 
     def _places(self, since: Begin) -> NDArray[np.int64]:
         """Places in the buffer of labelled rows from there on."""

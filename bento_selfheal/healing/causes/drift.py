@@ -35,6 +35,7 @@ class Drift:
         seen: Where it was seen; only rows from there on are surely of it.
         batches: Batches of rows until all of the window came after the drift was seen.
         counts: Newest rows in each cell, as they are compared, ``(facets, WIDTH)``.
+        inputs: Inputs that had moved when it was seen.
         look: Labels from after it was seen at which is looked next.
         told: The kind that was told last.
         changed: Whether labels have said that the meaning changed.
@@ -45,6 +46,7 @@ class Drift:
     seen: Begin
     batches: int
     counts: Counts
+    inputs: list[int]
     look: int = FIRST_LOOK
     told: DriftKind = DriftKind.UNKNOWN
     changed: bool = False
