@@ -1,4 +1,4 @@
-"""What is proven of the served models: segments that no heal harms, many models in one service.
+"""What is proven of the served models: segments that no heal harms, causes of drift, many models in one service.
 
     make bench-proof            writes benchmarks/results/proof.json (an hour)
 
@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import causes
 import many_models
 import segments
 from record import record
 
 ROWS: dict[str, Callable[[], dict[str, Any]]] = {
     **segments.ROWS,
+    **causes.ROWS,
     **many_models.ROWS,
 }
 

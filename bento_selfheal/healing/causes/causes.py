@@ -96,7 +96,7 @@ class Causes:
             return self._drift.report.as_dict()
         seen = Begin(self.place, self._buffer.next_offset)
         since = self._fallen_since(seen) if fallen else self._begun(batches, seen)
-        if self._drift is None or not (self._drift.inputs or self._drift.changed):
+        if self._drift is None or self._drift.report.kind is DriftKind.NEITHER:
             self._keep_before(since)
         self._drift = Drift(since, seen, self._length, counts, self._inputs(counts))
         self._look(self._drift)
