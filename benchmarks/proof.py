@@ -1,4 +1,4 @@
-"""What is proven of the served models: segments that no heal harms, causes of drift, many models in one service.
+"""What is proven of the served models: segments not harmed, causes of drift, many in one service.
 
     make bench-proof            writes benchmarks/results/proof.json (an hour)
 
