@@ -14,9 +14,13 @@ by force, after 1,500 and 3,500 rows, and what is known of it 2,000 rows later c
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +45,7 @@ from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.backtest import Backtest
 from bento_selfheal.simulation.streams import Stream
 
-SEEDS, CALM_SEEDS = range(70_000, 70_003), range(80_000, 80_020)
+SEEDS, CALM_SEEDS = range(70_000, 70_003), range(80_000, 80_012)
 CALM, AFTER, LATE, LONG = 1500, 4000, 100, 2000
 World = tuple[Package, Callable[[int, Rng, Plant | None], tuple[Rows, Labels]]]
 PLANTS = {"table": TABLE_PLANTS, "image": IMAGE_PLANTS, "text": TEXT_PLANTS}
@@ -113,27 +117,34 @@ def calm_drifts(made: World, seed: int) -> Iterator[dict[str, bool]]:
         forced = True
 
 
-def plants(seeds: Sequence[int], kinds: Sequence[str] = tuple(PLANTS)) -> Iterator[dict[str, Any]]:
-    """All plants, once with each seed."""
-    for seed in seeds:
-        for kind in kinds:
-            made = world(kind, seed)
-            for plant in PLANTS[kind]:
-                yield {"seed": seed, **one_plant(made, seed, plant)}
+def plants(kind: str, seed: int) -> list[dict[str, Any]]:
+    """All plants of a world."""
+    with own_home():
+        made = world(kind, seed)
+        return [{"seed": seed, **one_plant(made, seed, plant)} for plant in PLANTS[kind]]
 
 
-def calm(seeds: Sequence[int], kinds: Sequence[str] = tuple(PLANTS)) -> Iterator[dict[str, bool]]:
-    """Runs in which nothing moves, a package for each."""
-    for seed in seeds:
-        for kind in kinds:
-            yield from calm_drifts(world(kind, seed), seed)
+def calm(kind: str, seed: int) -> list[dict[str, bool]]:
+    """Drifts that are none."""
+    with own_home():
+        return list(calm_drifts(world(kind, seed), seed))
+
+
+@contextmanager
+def own_home() -> Iterator[None]:
+    """A model store of its own."""
+    with tempfile.TemporaryDirectory() as home:
+        use_home(Path(home))
+        yield
 
 
 def planted_drifts() -> dict[str, Any]:
-    """The figures of all runs."""
-    with tempfile.TemporaryDirectory() as home:
-        use_home(Path(home))
-        found, none = list(plants(SEEDS)), list(calm(CALM_SEEDS))
+    """The figures of all runs, as many at once as there are processors."""
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
+        asked = [pool.submit(plants, kind, seed) for seed in SEEDS for kind in PLANTS]
+        asked_calm = [pool.submit(calm, kind, seed) for seed in CALM_SEEDS for kind in PLANTS]
+        found = [one for future in asked for one in future.result()]
+        none = [one for future in asked_calm for one in future.result()]
     names = sorted({(one["of"], one["concept"]) for one in found})
     by_kind = {
         f"{of}, {'concept' if concept else 'covariate'}": _shares(
