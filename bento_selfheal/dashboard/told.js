@@ -1,5 +1,6 @@
 // Events in words: one sentence each, and what is known of it on demand.
 
+import { causesOf, causeTable } from "./causes.js";
 import { counted, exact, make, number, percent } from "./format.js";
 
 /** Kinds that are no news by themselves. */
@@ -58,11 +59,15 @@ function shown(value) {
 
 /** Everything that an event carries, by name. */
 export function evidence(event) {
-  const list = make("dl", null, "facts");
+  const list = make("dl", null, "facts"), causes = causesOf(event);
   for (const [name, value] of Object.entries(event.detail)) {
+    if (name === "causes" || name === "columns") continue;
     const pair = make("div", make("dt", name.replaceAll("_", " ")));
     pair.append(make("dd", shown(value)));
     list.append(pair);
   }
-  return list;
+  if (!causes) return list;
+  const both = make("div", list);
+  both.append(causeTable(causes));
+  return both;
 }
