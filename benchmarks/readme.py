@@ -596,6 +596,21 @@ def proof_table(results: dict[str, Any]) -> str:
             "| lift kept beside no test, with harm and without "
             f"| {100 * seen['lift_kept']:.1f} % and {100 * seen['lift_kept_without_harm']:.1f} % |",
         ]
+    if seen := results.get("planted drifts"):
+        rows += [
+            f"| {seen['plants']} planted drifts, {seen['runs']} runs: seen by a signal "
+            f"| {100 * seen['seen']:.0f} % |",
+            f"| right column first, and right kind | {100 * seen['column']:.0f} % and "
+            f"{100 * seen['kind']:.0f} % |",
+            *(
+                f"| {name}: right column first, and right kind | {100 * one['column']:.0f} % and "
+                f"{100 * one['kind']:.0f} % |"
+                for name, one in seen["by_kind"].items()
+            ),
+            f"| a column, and a change of meaning, named of {seen['calm_drifts']} drifts where "
+            "nothing moved (at most 1 % each expected) "
+            f"| {100 * seen['calm_moved']:.1f} % and {100 * seen['calm_changed']:.1f} % |",
+        ]
     if seen := results.get("many models"):
         rows += [
             f"| memory of {seen['models']} models in one service, and of 1 "
