@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, wait_for
+from conftest import ROOT
 from deployed import Deployed
 from receiver import SECRET as KEY
 from receiver import Receiver, is_genuine
