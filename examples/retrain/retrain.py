@@ -5,13 +5,15 @@
 
 The event says where the labelled rows lie, what their columns are, and why a retrain is due. Run it
 on the host that the event names, or where its state folder is mounted, with the BENTOML_HOME of the
-service. The tag of the new package is the last line of the output.
+service. With --url, or where BENTO_SELFHEAL_URL is set, the new package goes in as a candidate. Its tag
+is the last line of the output.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from bento_selfheal import Client, package_model
-from bento_selfheal.errors import SettingsError
+from bento_selfheal.errors import CommandError, ServiceError, SettingsError
 from bento_selfheal.inputs.labelled_table import Table
 from bento_selfheal.packaging.opening import open_package
 from bento_selfheal.packaging.package import Package
@@ -37,7 +39,9 @@ def main() -> None:
     asked = parser.parse_args()
     if (asked.event is None) == (asked.url is None):
         parser.error("give either a file with the event or --url")
-    print(retrain(newest_event(asked.url) if asked.url else read_event(asked.event)))
+    made = retrain(newest_event(asked.url) if asked.url else read_event(asked.event))
+    hand_over(made.tag, asked.url or os.environ.get("BENTO_SELFHEAL_URL"))
+    print(made.tag)
 
 
 def read_event(file: str) -> dict[str, Any]:
@@ -58,8 +62,8 @@ def newest_event(url: str) -> dict[str, Any]:
     return events[-1].detail
 
 
-def retrain(event: dict[str, Any]) -> str:
-    """Train a model on the exported rows; the tag of its package."""
+def retrain(event: dict[str, Any]) -> Package:
+    """Train a model on the exported rows, and package it."""
     if not event.get("export"):
         raise SettingsError(f"no rows were exported: {event.get('export_error')}")
     schema, before = event["schema"], open_package(event["package"])
@@ -82,8 +86,7 @@ def retrain(event: dict[str, Any]) -> str:
         rules=before.info.rules, sensitive=watched(before),
     )  # fmt: skip
     print(f"accuracy {made.info.accuracy:.3f} on held-out rows, {before.info.accuracy:.3f} before")
-    hand_over(made)
-    return made.tag
+    return made
 
 
 def exported_rows(event: dict[str, Any], before: Package) -> Table:
@@ -110,15 +113,18 @@ def watched(package: Package) -> list[str]:
     return [name for name in package.info.features if name in named]
 
 
-def hand_over(made: Package) -> None:
-    """Let the new model take the place of what serves."""
-    # Here it is handed over. `deploy` replaces the model at once; one that is to prove itself first
-    # goes in as a candidate.
-    print(f"to serve it: bento-selfheal deploy {made.tag}")
+def hand_over(tag: str, url: str | None) -> None:
+    """Let the new model prove itself beside what serves, as a candidate."""
+    if url is None:
+        print(f"to let it prove itself: bento-selfheal candidate {tag}")
+        return
+    with Client(url) as client:
+        client.begin_candidate(tag)
+    print(f"{tag} is a candidate at {url}: see `bento-selfheal candidates`")
 
 
 if __name__ == "__main__":
     try:
         main()
-    except SettingsError as error:
+    except (SettingsError, ServiceError, CommandError) as error:
         sys.exit(f"error: {error}")
