@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, wait_for
+from conftest import ROOT
 from deployed import Deployed
 from receiver import SECRET as KEY
 from receiver import Receiver, is_genuine
@@ -65,7 +65,6 @@ def test_from_the_event_to_a_new_model(
     assert replace_package(settings, tag) == (tag, True)
     runner.step()
     assert service.store.status()["model"] == tag
-    wait_for(lambda: service.worker.follower.poll() or True, "the worker to look")
     assert service.store.verify_audit().broken == 0
     assert [e.act for e in service.store.audit()] == ["deploy", "webhook", "deploy"]
     service.close()
