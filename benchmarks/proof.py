@@ -1,4 +1,4 @@
-"""What is proven of the served models: segments that no heal harms, many models in one service.
+"""What is proven of the served models: segments, causes of drift, many in one service, candidates.
 
     make bench-proof            writes benchmarks/results/proof.json (an hour)
 
@@ -10,13 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import candidate_gate
+import candidate_ramps
+import causes
 import many_models
 import segments
 from record import record
 
 ROWS: dict[str, Callable[[], dict[str, Any]]] = {
     **segments.ROWS,
+    **causes.ROWS,
     **many_models.ROWS,
+    **candidate_gate.ROWS,
+    **candidate_ramps.ROWS,
 }
 
 

@@ -35,6 +35,10 @@ class Timings:
     times: list[float] = field(default_factory=list)
     failed: int = 0
     seconds: float = 0.0
+    began: float = 0.0
+    """When the first request was due, in seconds since the epoch."""
+    due: list[float] = field(default_factory=list)
+    """When each answered request was due, in seconds after that."""
 
     def percentile(self, q: float) -> float:
         return round(float(np.percentile(self.times, q)), 3)
@@ -92,6 +96,7 @@ class Crew:
     def answered(self, link: Link, *, good: bool) -> None:
         if self.open == 0:
             return  # a connection that closes at the end
+        self.timings.due.append(link.due)
         self.timings.times.append((time.perf_counter() - link.due) * 1000)
         self.timings.failed += not good
         self.open -= 1
@@ -112,7 +117,7 @@ async def work(
         crew.free.append(link)
         # Workers share one socket: connections that come all at once go to whoever wakes first.
         await asyncio.sleep(ACCEPT_SECONDS)
-    start = time.perf_counter()
+    start, crew.timings.began = time.perf_counter(), time.time()
     if rate is None:
         for request in requests:
             crew.ask(request, start)
@@ -124,6 +129,7 @@ async def work(
             crew.ask(requests[i % len(requests)], due)
     await asyncio.wait_for(crew.idle.wait(), 120)
     crew.timings.seconds = time.perf_counter() - start
+    crew.timings.due = [due - start for due in crew.timings.due]
     return crew.timings
 
 

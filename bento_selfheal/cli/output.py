@@ -11,12 +11,11 @@ from rich.table import Table
 
 from bento_selfheal.cli.figures import (
     caught,
-    feeds,
-    matured,
+    drift_lines,
     of_labels,
     print_figures,
+    remarks,
     runner_state,
-    webhooks,
 )
 from bento_selfheal.cli.terminal import add_row, literal, say
 from bento_selfheal.core.log.told import told
@@ -72,6 +71,8 @@ def print_backtest(result: dict[str, Any], console: Console) -> None:
     )
     say(console, caught(result["frozen"], result["champion"], "rows to find"), "bold")
     for line in of_labels(result):
+        say(console, line)
+    for line in drift_lines(result.get("drifts", [])):
         say(console, line)
     for rule in result.get("rules", []):
         say(
@@ -173,10 +174,7 @@ def print_status(status: dict[str, Any], console: Console) -> None:
         "serving": f"snapshot {(status['serving'] or {}).get('version')}",
         "done": f"{counted(status['heals'], 'heal')}, {_changes(status)}",
         **{name: status[name] for name in ("retrain", "trouble") if status.get(name)},
-        **_one_class(status),
-        **feeds(status),
-        **webhooks(status),
-        **_one_sided(status),
+        **remarks(status),
     }
     for name, value in rows.items():
         add_row(grid, literal(name, "bold"), value)
@@ -203,21 +201,6 @@ def _worth(status: Mapping[str, Any]) -> dict[str, str]:
         "accuracy": f"served {served}, frozen {frozen}, on the newest labelled batch; always the "
         f"commonest class {_figure(status.get('majority'))}, on all labels",
         "lift": f"{lift['mean']:+.3f} [{lift['low']:+.3f}, {lift['high']:+.3f}]",
-    }
-
-
-def _one_class(status: Mapping[str, Any]) -> dict[str, str]:
-    reason = status.get("one_class", {}).get("reason")
-    return {"one class": reason} if reason else {}
-
-
-def _one_sided(status: Mapping[str, Any]) -> dict[str, str]:
-    """What labels are missing, and how old the rows are that count where others wait."""
-    reason = status.get("one_sided", {}).get("reason")
-    waits = status.get("unreported")
-    return {
-        **({"one-sided labels": reason} if reason else {}),
-        **({"unreported": matured(waits)} if waits else {}),
     }
 
 

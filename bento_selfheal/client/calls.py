@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from pydantic import TypeAdapter
 from tenacity import RetryCallState, retry_if_exception, stop_before_delay, wait_random_exponential
 
 from bento_selfheal.client.bodies import JSON, body_of, json_body, table_body
+from bento_selfheal.client.known_classes import KnownClasses
 from bento_selfheal.core.decision import decide_classes
 from bento_selfheal.core.ids import ids_of
 from bento_selfheal.core.records import Event, Promotion
@@ -29,10 +31,11 @@ from bento_selfheal.errors import (
     UnknownRow,
 )
 from bento_selfheal.wire import npy
+from bento_selfheal.wire.class_list import CLASSES_PATH
 from bento_selfheal.wire.messages import (
     ARROW,
     BAD_ROWS_HEADER,
-    CLASSES_HEADER,
+    CANDIDATE_HEADER,
     NPY,
     REPORT,
     REQUEST_HEADER,
@@ -64,7 +67,7 @@ PROMOTIONS, PROMOTION = TypeAdapter(list[Promotion]), TypeAdapter(Promotion)
 _backoff = wait_random_exponential(multiplier=0.2, max=5.0)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)  # frozen ones take microseconds to make, of each request
 class Reply:
     """What the service answered, whichever library asked."""
 
@@ -84,7 +87,7 @@ class Reply:
         return json.loads(self.content)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class Call(Generic[T]):
     """One request to the service, and how its answer is read."""
 
@@ -93,7 +96,9 @@ class Call(Generic[T]):
     read: Callable[[Reply], T]
     content: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
-    params: Mapping[str, int] = field(default_factory=dict)
+    params: Mapping[str, int | str] = field(default_factory=dict)
+    needs: Callable[[Reply], Call[Any] | None] = lambda _: None
+    """The call that must be made before the answer can be read, if there is one."""
     again: bool = True
     """Whether it may be sent again although the service may have carried it out."""
 
@@ -122,13 +127,15 @@ class Call(Generic[T]):
 
 
 def predict_call(
-    rows: Rows, facts: Facts | None = None, keys: Keys | None = None
+    rows: Rows, facts: Facts | None = None, keys: Keys | None = None, *, known: KnownClasses
 ) -> Call[Predictions]:
     """Ask for predictions, about tables and arrays with the answer as a NumPy file."""
     body = body_of(rows, facts, keys)
     headers = {**body.headers, "Content-Type": body.kind}
     if body.kind in (NPY, ARROW):
-        return Call("POST", "/predict", _from_file, body.content, {**headers, "Accept": NPY})
+        headers["Accept"] = NPY
+        read, needs = partial(_from_file, known), partial(_classes_call, known)
+        return Call("POST", "/predict", read, body.content, headers, needs=needs)
     return Call("POST", "/predict", _model(Predictions), body.content, headers)
 
 
@@ -154,6 +161,16 @@ def list_call(path: str, kind: TypeAdapter[list[T]], **params: int | None) -> Ca
     """Read a page of a list."""
     given = {name: value for name, value in params.items() if value is not None}
     return Call("GET", path, lambda r: kind.validate_json(r.content), params=given)
+
+
+def candidate_call(path: str, body: dict[str, Any]) -> Call[dict[str, Any]]:
+    """Begin, withdraw or promote a candidate; never sent twice."""
+    return _post(path, body, lambda r: dict(r.json()), again=False)
+
+
+def candidates_call() -> Call[list[dict[str, Any]]]:
+    """Ask for the candidates."""
+    return Call("GET", "/candidates", lambda r: list(r.json()))
 
 
 def rollback_call(version: int | None) -> Call[Promotion]:
@@ -185,10 +202,25 @@ def _model(kind: Any) -> Callable[[Reply], Any]:
     return lambda response: kind.model_validate_json(response.content)
 
 
-def _from_file(response: Reply) -> Predictions:
-    """Read a NumPy file of probabilities; everything else is in the headers."""
-    said, probabilities = response.headers, npy.read(response.content)
-    threshold, classes = float(said[THRESHOLD_HEADER]), json.loads(said[CLASSES_HEADER])
+def _classes_call(known: KnownClasses, response: Reply) -> Call[None] | None:
+    """Ask for the classes that an answer refers to; None where they are known."""
+    digest = known.missing(response.headers)
+    if digest is None:
+        return None
+    return Call(
+        "GET", CLASSES_PATH, lambda r: known.keep(digest, r.json()["classes"]),
+        params={"digest": digest},
+    )  # fmt: skip
+
+
+def _from_file(known: KnownClasses, response: Reply) -> Predictions:
+    """Read a NumPy file of probabilities; everything else is in the headers. Where these cannot
+    hold it, the answer is JSON."""
+    said = response.headers
+    if REQUEST_HEADER not in said:
+        return Predictions.model_validate_json(response.content)
+    probabilities = npy.read(response.content)
+    threshold, classes = float(said[THRESHOLD_HEADER]), known.of(said)
     return Predictions(
         prediction_ids=ids_of(said[REQUEST_HEADER], len(probabilities)),
         probabilities=probabilities.tolist(),
@@ -196,6 +228,7 @@ def _from_file(response: Reply) -> Predictions:
         threshold=threshold,
         verified=said[VERIFIED_HEADER] == "true",
         model_version=int(said[VERSION_HEADER]),
+        candidate=said.get(CANDIDATE_HEADER),
         **_review(said.get(REVIEW_HEADER), len(probabilities)),
     )
 
@@ -225,8 +258,12 @@ def _checked(response: Reply) -> Reply:
         raise AccessDenied(f"{where} {_told(response)}")
     if status == httpx.codes.CONFLICT:
         raise CommandError(_told(response))
-    if status == httpx.codes.NOT_FOUND and urlsplit(response.url).path.endswith("/erase"):
-        raise UnknownRow(_told(response))
+    if status == httpx.codes.NOT_FOUND:
+        path = urlsplit(response.url).path
+        if path.endswith("/erase"):
+            raise UnknownRow(_told(response))
+        if path.endswith(CLASSES_PATH):  # another model is served since: its answer names others
+            raise ServiceUnavailable(f"{where} {response.text}", 0.0)
     try:
         detail = response.json()["detail"]
     except (ValueError, KeyError, TypeError):

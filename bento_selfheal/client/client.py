@@ -34,6 +34,8 @@ from bento_selfheal.client.calls import (
     Reply,
     Rows,
     T,
+    candidate_call,
+    candidates_call,
     command_call,
     erase_call,
     feedback_call,
@@ -45,6 +47,7 @@ from bento_selfheal.client.calls import (
     unreachable,
 )
 from bento_selfheal.client.connection import TIMEOUT, address_of, headers_of
+from bento_selfheal.client.known_classes import KnownClasses
 from bento_selfheal.core.records import Event, Promotion
 from bento_selfheal.wire.messages import (
     CommandAnswer,
@@ -89,6 +92,7 @@ class Client(AbstractContextManager["Client"]):
             verify=base.startswith("https:"),  # loading certificates is slow
             transport=httpx.HTTPTransport(uds=socket, verify=False) if socket else None,
         )
+        self._known = KnownClasses()
         self._retry_seconds = retry_seconds
 
     def close(self) -> None:
@@ -125,7 +129,7 @@ class Client(AbstractContextManager["Client"]):
             ServiceUnavailable: No attempt reached the service; any call may raise it.
             ServiceError: The service failed; any call may raise it.
         """
-        return self._send(predict_call(rows, facts, keys))
+        return self._send(predict_call(rows, facts, keys, known=self._known))
 
     def feedback(self, items: Items) -> FeedbackCounts:
         """Send labels. Accepted ones are on disk when this returns; each counts once.
@@ -191,6 +195,36 @@ class Client(AbstractContextManager["Client"]):
             CommandError: There is no such snapshot or nothing older, or it serves already.
         """
         return self._send(rollback_call(version))
+
+    def begin_candidate(
+        self, tag: str, *, ramp: list[float] | None = None, min_labels: int | None = None
+    ) -> dict[str, Any]:
+        """Let a packaged model earn its place.
+
+        Args:
+            tag: Its tag in the service's model store.
+            ramp: Percent of the requests that it answers, step by step; the last one is 100.
+            min_labels: Labelled rows that each step takes at least.
+
+        Raises:
+            CommandError: There is no such package, it does not fit, or it is a candidate already.
+        """
+        given = {"tag": tag, "ramp": ramp, "min_labels": min_labels}
+        body = {name: value for name, value in given.items() if value is not None}
+        return self._send(candidate_call("/candidates/begin", body))
+
+    def end_candidate(self, tag: str, *, promote: bool = False) -> dict[str, Any]:
+        """Withdraw a candidate, or promote it whatever the evidence.
+
+        Raises:
+            CommandError: There is no such candidate on its ramp.
+        """
+        path = "/candidates/promote" if promote else "/candidates/withdraw"
+        return self._send(candidate_call(path, {"tag": tag}))
+
+    def candidates(self) -> list[dict[str, Any]]:
+        """The candidates, oldest first, with their evidence."""
+        return self._send(candidates_call())
 
     def pause(self) -> CommandAnswer:
         """Stop the service from healing, promoting and rolling back by itself until `resume`.
@@ -259,6 +293,7 @@ class Client(AbstractContextManager["Client"]):
             )  # fmt: skip
         except httpx.TransportError as error:
             raise unreachable(self.url, error) from error
-        return call.answer(
-            Reply(str(response.url), response.status_code, response.headers, response.content)
-        )
+        reply = Reply(str(response.url), response.status_code, response.headers, response.content)
+        if (first := call.needs(reply)) is not None:
+            self._once(first)
+        return call.answer(reply)

@@ -89,7 +89,7 @@ function draw() {
   const s = now.status, previous = now.snapshots.find((one) => one.previous);
   document.body.classList.toggle("many-classes", many(s));
   drawOverview({ status: s, events: events.all, previous, alarm });
-  DRAW[now.view]?.({ status: s, snapshots: now.snapshots, confirm: request });
+  DRAW[now.view]?.({ status: s, snapshots: now.snapshots, events: events.all, confirm: request });
   charts.show(now.measurements, events.all, s.signals ?? {});
   at("model").textContent = s.model ?? "";
   at("worker").textContent = `worker ${s.worker.pid} serves snapshot ${s.worker.serving_version}`;

@@ -1,5 +1,6 @@
 // Events in words: one sentence each, and what is known of it on demand.
 
+import { causesOf, causeTable } from "./causes.js";
 import { counted, exact, make, number, percent } from "./format.js";
 
 /** Kinds that are no news by themselves. */
@@ -16,7 +17,8 @@ const TELLS = {
   heal: (d) => `heal ${d.heal} trained snapshot ${d.version}${d.reason ? `: ${d.reason}` : ""}`,
   promote: (d) => `promoted snapshot ${d.version}: ${d.reason}`,
   rollback: (d) => d.by && d.by !== "runner" ? d.reason : `rolled back${d.from ? ` from ${d.from}` : ""} to ${d.version}: ${d.reason}`,
-  drifting: (d) => `drifting: ${d.reason}`,
+  drifting: (d) => `drifting: ${d.reason}${d.causes ? `; ${d.causes.sentence}` : ""}`,
+  drift_explained: (d) => `${d.kind}: ${d.sentence}`,
   change: (d) => `change seen by ${(d.detectors ?? []).join(", ")}`,
   undecided: (d) => `snapshot ${d.version}'s trial ended undecided after ${d.rows} labels`,
   segment_held_back: (d) => `left out of healing: ${d.reason}`,
@@ -75,11 +77,15 @@ function shown(value) {
 
 /** Everything that an event carries, by name. */
 export function evidence(event) {
-  const list = make("dl", null, "facts");
+  const list = make("dl", null, "facts"), causes = causesOf(event);
   for (const [name, value] of Object.entries(event.detail)) {
+    if (name === "causes" || name === "columns") continue;
     const pair = make("div", make("dt", name.replaceAll("_", " ")));
     pair.append(make("dd", shown(value)));
     list.append(pair);
   }
-  return list;
+  if (!causes) return list;
+  const both = make("div", list);
+  both.append(causeTable(causes));
+  return both;
 }

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.log.erased import rows_left
 from bento_selfheal.core.records import PredictionRecord
+from bento_selfheal.healing.candidates.trials import CandidateTrials
 from bento_selfheal.healing.evidence.newest_rows import NewestRows
 from bento_selfheal.healing.evidence.retrain import RetrainAdvice
 from bento_selfheal.healing.evidence.rule_record import RuleRecord
@@ -72,6 +73,7 @@ class Scoreboard:
         actions: What was done about it, in words.
         review: Rows of which only some are looked at: asked for in any case, by chance, and never.
         newest: How good the answers to the newest labelled rows were.
+        candidates: How retrained models do beside what serves; saved as a part of its own.
     """
 
     advice: RetrainAdvice
@@ -82,6 +84,7 @@ class Scoreboard:
     actions: list[str] = field(default_factory=list)
     review: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REVIEWED, 0))
     newest: NewestRows = field(default_factory=NewestRows)
+    candidates: CandidateTrials = field(default_factory=CandidateTrials)
 
     def answered(self, entry: PredictionRecord) -> None:
         """Count the rows of a request."""

@@ -68,6 +68,7 @@ class Retention:
         gone = self._steps(lambda: self._store.retire_predictions(oldest, room, STEP_ROWS, waiting))
         left = max(room - self._store.logged()[0], 0)  # healing needs predictions
         gone += self._steps(lambda: self._store.retire_inputs(oldest, left, STEP_ROWS))
+        gone += self._steps(lambda: self._store.retire_candidate_predictions(STEP_ROWS))
         given = now - s.feedback_days * DAY
         gone += self._steps(lambda: self._store.retire_feedback(given, STEP_ROWS))
         thin = (self._thinned, now - DAY)

@@ -20,11 +20,12 @@ from bento_selfheal.errors import LeaseLost, NewerRelease, PackageError, Promoti
 from bento_selfheal.healing.checkpoint import dump
 from bento_selfheal.healing.journal import Outcome
 from bento_selfheal.healing.pipeline import Pipeline
+from bento_selfheal.runner.candidates.judging import CandidateJudge
 from bento_selfheal.runner.erasure.leftovers import Leftovers
 from bento_selfheal.runner.lease import Lease
 from bento_selfheal.runner.opening import PipelineOpener
 from bento_selfheal.runner.operators import follow_operators
-from bento_selfheal.runner.pacing import rest_seconds
+from bento_selfheal.runner.pacing import Pace, rest_seconds
 from bento_selfheal.runner.reading import LogReader
 from bento_selfheal.runner.retrain_export import export_buffer, remove_export
 from bento_selfheal.runner.status_board import StatusBoard
@@ -48,9 +49,10 @@ class Runner:
     Args:
         settings: The service's settings; the store must be prepared.
         telemetry: Where spans go.
+        pace: How far the process stands back; by default not at all.
     """
 
-    def __init__(self, settings: Settings, telemetry: Telemetry) -> None:
+    def __init__(self, settings: Settings, telemetry: Telemetry, pace: Pace | None = None) -> None:
         self._settings = settings
         self.store = open_store(settings)
         self.thresholds = ThresholdFile(state_dir(settings) / "threshold_config.json")
@@ -60,17 +62,20 @@ class Runner:
         )
         self._leftovers = Leftovers(self.store, state_dir(settings) / EXPORTS)
         self._reader = LogReader(self.store)
+        self._judge = CandidateJudge(self.store, settings)
         beat = settings.lease_seconds / 3
         self._loop = PeriodicThread(
             "selfheal-runner", self._work, settings.tuning.poll_interval, at_once=True
         )
         self._heart = PeriodicThread("selfheal-lease", self._beat, beat, longest_retry=beat)
-        token = self._leads_with
+        token, self._pace = self._leads_with, pace or Pace(0)
         self._tasks = Tasks(self.store, settings, state_dir(settings), token)
-        self._board = StatusBoard(self.store, token, self.threads, self._tasks.shown)
+        self._board = StatusBoard(self.store, token, self.threads, self._others)
         self._pipeline: Pipeline | None = None
         self._written_point = ""
-        self._write_seconds = 0.0
+
+    def _others(self) -> dict[str, Any]:
+        return {**self._tasks.shown(), "cpu": self._pace.state()}
 
     def start(self) -> None:
         """Begin to work, in threads."""
@@ -124,6 +129,7 @@ class Runner:
             self._board.step_failed(error)
             raise
         self._board.step_passed()
+        self._pace.works(self.lease.owner, worked)
         if not worked:
             return self._settings.tuning.poll_interval
         healing = self._reader.heal_seconds
@@ -131,11 +137,13 @@ class Runner:
         return rest_seconds(reading, healing, self._settings.heal_share)
 
     def _beat(self) -> None:
-        """Renew the lease beside a long heal, and show what became of the threads."""
+        """Renew the lease beside a long heal, see whether the processor time is enough, and show
+        what became of the threads."""
         if not self._loop.alive:
             self.lease.release()  # another runner must be able to lead
             return
         self.lease.renew()
+        self._pace.keep()
         self._board.show_threads()
 
     def step(self) -> bool:
@@ -159,11 +167,13 @@ class Runner:
         try:
             opened = bool(pipeline.journal.outcome.events)
             changed = follow_operators(pipeline, self.store, self.thresholds) or opened
-            worked = self._reader.read(pipeline, self._write_seconds)
-            if changed or worked:
+            worked = self._reader.read(pipeline)
+            compared, moves = self._judge.judge(pipeline)
+            if changed or worked or compared:
                 began = time.monotonic()
                 self._write(pipeline)
-                self._write_seconds = time.monotonic() - began
+                self._reader.write_seconds = time.monotonic() - began
+            self._judge.carry_out(pipeline, moves)
         except LeaseLost:
             self.lease.forget()
             raise

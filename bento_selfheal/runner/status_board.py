@@ -29,7 +29,7 @@ class StatusBoard:
         store: Where `/status` reads it.
         token: The lease's fencing token; None while another runner leads.
         threads: State of the runner's threads.
-        others: What feeds of labels and webhooks show of themselves, by kind.
+        others: What feeds, webhooks and the processor's share show of themselves, by kind.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class StatusBoard:
         store: SqlStore,
         token: Callable[[], int | None],
         threads: Callable[[], list[ThreadState]],
-        others: Callable[[], dict[str, list[dict[str, Any]]]] = dict,
+        others: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self._store = store
         self._token = token
@@ -89,7 +89,8 @@ class StatusBoard:
             self._show(**changes)
 
     def show_threads(self) -> None:
-        """Write the status if a thread has died or failed since it was last written.
+        """Write the status if a thread has died or failed, or the processor time has become too
+        little or enough, since it was last written.
 
         Raises:
             StoreError: The store is out of reach.
@@ -145,6 +146,8 @@ class StatusBoard:
             (t["name"], t["alive"], t["failures"]) for t in self._threads()
         ]
         others = self._others()
+        cpu = others.get("cpu", {})
+        marks.append(("cpu", bool(cpu.get("starved")), int(cpu.get("raised", False))))
         marks += [(f["name"], not f["failing"], f["rows"]) for f in others.get("feeds", ())]
         marks += [
             (w["name"], w["failing"], w["delivered"], w["failed"], w["waiting"],

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, replace
+from random import Random
 
 from bento_selfheal.core.periodic import PeriodicThread
 from bento_selfheal.core.records import Event, PredictionRecord
@@ -52,6 +53,7 @@ class PredictionLog:
         limit: Most rows that may wait; beyond it new ones are dropped and counted.
         input_limit: Bytes of inputs in the store beyond which no more are written. Retention holds
             them below that while a runner leads.
+        share: Share of the requests that are logged at all.
 
     Attributes:
         thread: Commits the queue; to be started and stopped. It writes what is left at its end.
@@ -61,11 +63,19 @@ class PredictionLog:
     """
 
     def __init__(
-        self, store: SqlStore, *, interval: float, limit: int, input_limit: float = math.inf
+        self,
+        store: SqlStore,
+        *,
+        interval: float,
+        limit: int,
+        input_limit: float = math.inf,
+        share: float = 1.0,
     ) -> None:
         self._store = store
         self._limit = limit
         self._input_limit = input_limit
+        self._share = share
+        self._draw = Random()  # noqa: S311 - which requests are logged is no secret
         self._queue: deque[PredictionRecord] = deque()
         self.thread = PeriodicThread(
             "selfheal-log", self._write, interval,
@@ -84,6 +94,10 @@ class PredictionLog:
     def waiting(self) -> int:
         """Rows that wait for the store."""
         return self.appended - self.written
+
+    def takes_next(self) -> bool:
+        """Whether the next request is one of those that are logged."""
+        return self._share >= 1 or self._draw.random() < self._share
 
     def append(self, record: PredictionRecord) -> None:
         """Keep one request's predictions, or count them as dropped when the store stalls.

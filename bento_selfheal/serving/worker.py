@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from dataclasses import dataclass
-from random import Random
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from bento_selfheal.packaging.opening import open_embedder, open_package
 from bento_selfheal.packaging.package import PackageInfo
 from bento_selfheal.scoring.review import Review, Reviewer
 from bento_selfheal.serving.answering.computing import Computed, Computing
+from bento_selfheal.serving.candidates.desk import CandidateDesk
 from bento_selfheal.serving.erasure.eraser import Eraser
 from bento_selfheal.serving.feedback import FeedbackIntake
 from bento_selfheal.serving.follower import Champion, Follower
@@ -58,6 +58,12 @@ class Answer:
     """Which rows are looked at; None where all are."""
     request: bytes = b""
     """The request's key."""
+    candidate: str | None = None
+    """Tag of the candidate that answered; None where the champion did."""
+    rows: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    """What was asked, ``(n, features)``."""
+    keys: bytes = b""
+    """The hashes of the rows' own keys."""
 
     @property
     def ids(self) -> list[str]:
@@ -91,14 +97,16 @@ class Worker:
         self.network = RequestEmbedder(embedder) if embedder is not None else None
         self.signer = IdSigner(secret)
         self.keys = KeyReader(secret)
-        self.sample_rate = settings.log_sample
-        self._draw = Random()  # noqa: S311 - which requests are logged is no secret
         self.log = PredictionLog(
             self.store, interval=settings.tuning.flush_interval, limit=settings.queue_rows,
             input_limit=SLACK * settings.log_megabytes * 1e6 + INPUT_BYTES,
+            share=settings.log_sample,
         )  # fmt: skip
         self.follower = Follower(
             self.store, registry, interval=settings.tuning.follow_interval, telemetry=telemetry
+        )
+        self.candidates = CandidateDesk(
+            self.store, self.package.no_answers.shape[1:], settings.tuning.follow_interval
         )
         self.computing = Computing(self.follower, self.package)
         self._reviewer = Reviewer(
@@ -120,18 +128,22 @@ class Worker:
             self.store, self.signer, info, lambda: self.follower.champion.threshold, settings
         )
         eraser = Eraser(self.store, self.signer, self.keys, registry)
-        self.operations = Operations(self.store, registry, self.describe, telemetry, queue, eraser)
+        self.operations = Operations(
+            self.store, registry, self.describe, telemetry, queue, eraser, info.classes
+        )
 
     def start(self) -> None:
         """Follow promotions and write the log from now on."""
         self.follower.thread.start()
         self.log.thread.start()
+        self.candidates.thread.start()
         if self.monitor is not None:
             self.monitor.thread.start()
 
     def stop(self) -> None:
         """Write what waits, then close the store."""
         self.follower.thread.stop()
+        self.candidates.thread.stop()
         self.feedback.stop()
         self.log.thread.stop()
         if self.monitor is not None:
@@ -145,7 +157,9 @@ class Worker:
 
     def threads(self) -> list[ThreadState]:
         """The state of every thread behind the answers."""
-        running = [self.follower.thread, self.log.thread, self.feedback.thread]
+        running = [
+            self.follower.thread, self.log.thread, self.feedback.thread, self.candidates.thread
+        ]  # fmt: skip
         if self.monitor is not None:
             running.append(self.monitor.thread)
         return [thread.state() for thread in running]
@@ -169,7 +183,7 @@ class Worker:
         It belongs to the event loop's thread: the log's counters have no lock.
         """
         champion, rows, probabilities = computed.champion, computed.rows, computed.probabilities
-        logged = self.sample_rate >= 1 or self._draw.random() < self.sample_rate
+        logged = self.log.takes_next()
         request, token = self.signer.issue(len(rows), logged=logged)
         review = self._reviewer.review(probabilities, champion.threshold)
         if logged:
@@ -184,7 +198,22 @@ class Worker:
             self.monitor.append(
                 Predicted(token, rows, probabilities, champion.threshold, champion.version)
             )
-        return Answer(token, probabilities, champion, review, request)
+        return Answer(token, probabilities, champion, review, request, rows=rows, keys=keys)
+
+    async def ask_candidates(self, answer: Answer) -> Answer:
+        """The answer of the candidate whose share the request is in, or the champion's as it is.
+
+        The log keeps the champion's in any case: healing and its figures are about the champion.
+        """
+        if not self.candidates.active:
+            return answer
+        found = await self.candidates.answer(answer.request, answer.rows, answer.keys)
+        if found is None:
+            self.candidates.copy(answer.request, answer.rows)
+            return answer
+        candidate, said = found
+        self.candidates.copy(answer.request, answer.rows, besides=candidate.id)
+        return replace(answer, probabilities=said, candidate=candidate.tag)
 
     def decide(self, answer: Answer) -> list[Label]:
         """The class of each row at the threshold of the champion that answered."""
@@ -203,6 +232,7 @@ class Worker:
             "queue_rows": self.log.waiting,
             "dropped_rows": self.log.dropped,
             "threads": self.threads(),
+            "candidates": [candidate.id for candidate in self.candidates.running],
         }
 
     def _read_one(self, value: Any, loc: tuple[str | int, ...]) -> NDArray[np.float32]:

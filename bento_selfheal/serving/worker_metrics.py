@@ -63,14 +63,20 @@ class Instruments:
                 Observation(one.worker()[figure], of_model(one.model)) for one in self.models
             ]
 
-        def runners(_: CallbackOptions) -> Iterable[Observation]:
-            for one in self.models:
-                with suppress(StoreError):  # nobody can say
-                    yield Observation(int(one.alive()), of_model(one.model))
+        def of_store(
+            figure: Callable[[WorkerMeters], float],
+        ) -> Callable[[CallbackOptions], Iterable[Observation]]:
+            def read(_: CallbackOptions) -> Iterable[Observation]:
+                for one in self.models:
+                    with suppress(StoreError):  # nobody can say
+                        yield Observation(figure(one), of_model(one.model))
+
+            return read
 
         names.QUEUE_METRIC.observe(meter, of_worker("queue_rows"))
         names.DROPPED_METRIC.observe(meter, of_worker("dropped_rows"))
-        names.ALIVE_METRIC.observe(meter, runners)
+        names.ALIVE_METRIC.observe(meter, of_store(lambda one: int(one.alive())))
+        names.UNREAD_AGE_METRIC.observe(meter, of_store(lambda one: one.unread_seconds()))
         observe_threads(meter, lambda: {one.model: one.threads() for one in self.models})
 
 
@@ -81,6 +87,7 @@ class WorkerMeters:
         instruments: Those of the process.
         worker: Describes the worker.
         alive: Whether a runner holds the lease.
+        unread_seconds: How long the oldest entry of the logs has waited for the runner.
         model: The model's name where there are several.
 
     Attributes:
@@ -92,10 +99,12 @@ class WorkerMeters:
         instruments: Instruments,
         worker: Callable[[], Mapping[str, Any]],
         alive: Callable[[], bool],
+        unread_seconds: Callable[[], float],
         model: str = "",
     ) -> None:
         self.worker = worker
         self.alive = alive
+        self.unread_seconds = unread_seconds
         self.model = model
         self._own = (model,) if model else ()
         self._instruments = instruments
@@ -117,8 +126,10 @@ class WorkerMeters:
                     sent.add(count, {names.OUTCOME: outcome, **of_model(self.model)})
 
     def refresh(self) -> None:
-        """Bring ``/metrics`` up to date with the worker."""
+        """Bring ``/metrics`` up to date with the worker, and see what the runner has not read."""
         self._reserve()
+        with suppress(StoreError):
+            self.unread_seconds()
         now, shared = self.worker(), self._instruments
         self._of_model(shared.queue).set(now["queue_rows"])
         self._count_up_to(self._of_model(shared.dropped), "dropped", now["dropped_rows"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bento_selfheal.store.audit.audit import Audits
+from bento_selfheal.store.candidates.candidates import Candidates
 from bento_selfheal.store.connections import Connections
 from bento_selfheal.store.erasure.erasure import Erasures
 from bento_selfheal.store.events import Events
@@ -28,6 +29,7 @@ class SqlStore(
     Leadership,
     Events,
     Erasures,
+    Candidates,
     Audits,
     WebhookPlaces,
     Retirement,

@@ -80,7 +80,7 @@ def exposition(statuses: Mapping[str, Mapping[str, Any]]) -> str:
 
     def families() -> Iterable[Any]:
         every = statuses.items()
-        for metric in (*METRICS, names.ALIVE_METRIC):
+        for metric in (*METRICS, names.ALIVE_METRIC, names.UNREAD_AGE_METRIC):
             told = ((model, figure(status, metric)) for model, status in every)
             yield family(metric, [(m, [], value) for m, value in told if value is not None])
         for items, name, metrics in LISTS:

@@ -170,6 +170,8 @@ METRICS = (
            ("unread", "requests"), kind="updowncounter"),
     Metric("selfheal.label.unread", "{label}", "Labels that the runner has not read yet",
            ("unread", "labels"), kind="updowncounter"),
+    Metric("selfheal.runner.cpu", "1", "Share of the processor time asked for that the runner got, "
+           "last ten seconds in which it asked for some", ("cpu", "share")),
     Metric("selfheal.heals", "{heal}", "Heals", ("heals",), kind="counter"),
     Metric("selfheal.promotions", "{promotion}", "Promotions", ("promotions",), kind="counter"),
     Metric("selfheal.rollbacks", "{rollback}", "Rollbacks, by the health check or by an operator",
@@ -228,6 +230,10 @@ ALIVE_METRIC = Metric(
     "selfheal.runner.alive", "{runner}", "1 while a healing runner holds the lease, else 0",
     ("runner_alive",),
 )  # fmt: skip
+UNREAD_AGE_METRIC = Metric(
+    "selfheal.unread.age", "s", "How long the oldest request or label has waited for the runner to "
+    "read it; from a minute on it is behind", ("unread", "seconds"),
+)  # fmt: skip
 FEEDBACK_METRIC = Metric(
     "selfheal.feedback", "{label}", "Feedback items by outcome",
     kind="counter", attribute=OUTCOME,
@@ -262,7 +268,8 @@ THREAD_FAILURES_METRIC = Metric(
 )  # fmt: skip
 
 ALL_METRICS = (
-    STATE_METRIC, *METRICS, *SEGMENT_METRICS, *WEBHOOK_METRICS, ALIVE_METRIC, FEEDBACK_METRIC,
+    STATE_METRIC, *METRICS, *SEGMENT_METRICS, *WEBHOOK_METRICS, ALIVE_METRIC, UNREAD_AGE_METRIC,
+    FEEDBACK_METRIC,
     REFUSED_METRIC, QUEUE_METRIC, DROPPED_METRIC, SERVES_METRIC, THREAD_ALIVE_METRIC,
     THREAD_FAILURES_METRIC,
 )  # fmt: skip

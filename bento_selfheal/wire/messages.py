@@ -29,10 +29,11 @@ LABEL_TABLES = (CSV, PARQUET, ARROW)
 """Bodies of `/feedback` besides JSON."""
 REQUEST_HEADER = "selfheal-request"
 """Of an answer that is a NumPy file: a row's id is its value, a dot, and the row's number."""
-CLASSES_HEADER = "selfheal-classes"
 THRESHOLD_HEADER = "selfheal-threshold"
 VERIFIED_HEADER = "selfheal-verified"
 VERSION_HEADER = "selfheal-model-version"
+CANDIDATE_HEADER = "selfheal-candidate"
+"""Tag of the candidate that answered; not there where the champion did."""
 REVIEW_HEADER = "selfheal-review"
 """Of an answer that is a NumPy file, where only some rows are looked at: a JSON object with
 `explored`, the probability of most rows, and two bitmaps in base64, a bit a row, the first row in
@@ -142,7 +143,9 @@ class Predictions(BaseModel):
     verified: bool
     """False while no label has confirmed the threshold."""
     model_version: int
-    """Version of the snapshot that answered."""
+    """Version of the snapshot that answered; with `candidate`, that of the champion behind it."""
+    candidate: str | None = Field(default=None, exclude_if=_is_missing)
+    """Tag of the candidate that answered; not there where the champion did."""
     review: list[bool] | None = Field(default=None, exclude_if=_is_missing)
     """Whether the row's label is asked for. Like the next field, there where the setting `review`
     is not `all`."""
@@ -241,6 +244,20 @@ class TableCounts(FeedbackCounts):
 
     rejected: list[RejectedRow] = []
     """Rows that were left out, where the request asked for that."""
+
+
+class ClassesAnswer(BaseModel):
+    """The classes of the model, in the order of an answer's probabilities."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        use_attribute_docstrings=True,
+        json_schema_extra={"example": {"digest": "8a1c5b0e9d2f4c67", "classes": [0, 1]}},
+    )
+
+    digest: str
+    """Names them: other classes have another one."""
+    classes: list[Label]
 
 
 class CommandAnswer(BaseModel):

@@ -22,14 +22,14 @@ PACE_SECONDS = 1.0
 
 
 def take(browser: Browser, url: str, name: str, width: int, height: int, scheme: str) -> None:
-    """One picture, cut at the height given."""
+    """One picture of the overview, cut at the height given."""
     context = browser.new_context(
         viewport={"width": width, "height": height},
         color_scheme=scheme,  # type: ignore[arg-type]
     )
     page = context.new_page()
     page.goto(f"{url}/selfheal/")
-    expect(page.locator("#chart-cost canvas")).to_be_visible(timeout=30_000)
+    expect(page.locator("#chart-accuracy canvas")).to_be_visible(timeout=30_000)
     page.wait_for_load_state("networkidle")
     page.screenshot(path=HERE / name)
     context.close()
@@ -40,7 +40,9 @@ def main() -> None:
         home = Path(folder)
         use_home(home)
         package = package_demo(SEED)
-        env = {"SELFHEAL_MODEL": package.tag, "SELFHEAL_WORKERS": "1"}
+        env = {
+            "SELFHEAL_MODEL": package.tag, "SELFHEAL_WORKERS": "1", "SELFHEAL_HEAL_SHARE": "1",
+        }  # fmt: skip
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )

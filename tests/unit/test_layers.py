@@ -60,10 +60,14 @@ LAYERS: dict[str, set[str]] = {
         "config", "core", "errors", "healing", "image", "inputs", "packaging", "packaging.package",
         "segments", "store", "telemetry",
     },
+    "candidates": {
+        "config", "core", "deployment", "errors", "packaging", "packaging.package", "scoring",
+        "store",
+    },
     "serving": {
-        "config", "core", "dashboard", "deployment", "embedding", "errors", "estimators", "image",
-        "inputs", "internals", "labelling", "model", "packaging", "packaging.package", "scoring",
-        "store", "telemetry", "wire",
+        "candidates", "config", "core", "dashboard", "deployment", "embedding", "errors",
+        "estimators", "image", "inputs", "internals", "labelling", "model", "packaging",
+        "packaging.package", "scoring", "store", "telemetry", "wire",
     },
     "runner": {
         "config", "core", "deployment", "errors", "feeds", "healing", "inputs", "packaging",
@@ -75,6 +79,7 @@ LAYERS: dict[str, set[str]] = {
         "client", "config", "core", "deployment", "errors", "healing", "inputs", "model",
         "packaging", "packaging.package", "rules", "scoring", "store", "telemetry", "wire",
     },
+    "testing": {"client", "simulation"},
     "reports": {
         "config", "core", "deployment", "errors", "inputs", "packaging", "packaging.package",
         "scoring", "segments", "serving", "simulation", "store", "telemetry",

@@ -45,7 +45,10 @@ TELLS: Mapping[str, Callable[[Detail], str]] = {
     "heal": lambda d: f"heal {d['heal']} trained snapshot {d['version']}: {d['reason']}",
     "promote": lambda d: f"promoted snapshot {d['version']}: {d['reason']}",
     "rollback": _rolled_back,
-    "drifting": lambda d: f"drifting: {d['reason']}",
+    "drifting": lambda d: "; ".join(
+        filter(None, (f"drifting: {d['reason']}", d.get("causes", {}).get("sentence")))
+    ),
+    "drift_explained": lambda d: f"{d['kind']}: {d['sentence']}",
     "change": lambda d: f"change seen by {', '.join(d['detectors'])}",
     "undecided": lambda d: (
         f"snapshot {d['version']}'s trial ended undecided after {counted(d['rows'], 'label')}"

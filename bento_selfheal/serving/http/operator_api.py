@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -15,19 +15,24 @@ from pydantic_core import PydanticCustomError
 from bento_selfheal.dashboard.page import Page
 from bento_selfheal.errors import (
     CommandError,
+    OtherClasses,
     SelfHealError,
     SnapshotError,
     StoreError,
     UnknownRow,
 )
+from bento_selfheal.serving.candidates import api as candidates
 from bento_selfheal.serving.http.auth import ASKED_BY
 from bento_selfheal.serving.http.operating import thresholds
 from bento_selfheal.serving.http.replies import conflict, invalid_request, unavailable, unknown
 from bento_selfheal.serving.openapi import examples
+from bento_selfheal.serving.openapi.running import Running, shows
 from bento_selfheal.serving.operations import MOST, LogPage, Operations
+from bento_selfheal.wire.class_list import CLASSES_PATH
 from bento_selfheal.wire.messages import (
     LONGEST_KEY,
     NO_NUL,
+    ClassesAnswer,
     CommandAnswer,
     ErasureAnswer,
     OwnKey,
@@ -85,6 +90,7 @@ Since = Annotated[float, Query(ge=0, description="Seconds since the epoch.")]
 After = Annotated[int, Query(ge=0, le=MOST, description="Only entries after this `seq`.")]
 Limit = Annotated[int, Query(ge=1, le=10_000, description="Most entries to return.")]
 Paged = Annotated[LogPage, Query()]
+Digest = Annotated[str | None, Query(max_length=64, description="That of the classes meant.")]
 
 router = APIRouter(tags=["self-healing"])
 
@@ -98,7 +104,7 @@ def operations_app(operations: Callable[[], Operations]) -> FastAPI:
     # Not by `include_router`, behind which FastAPI hides the routes' own paths from the metrics.
     app = FastAPI(
         title="bento_selfheal", docs_url=None, redoc_url=None, openapi_url=None,
-        routes=[*router.routes, *thresholds.router.routes],
+        routes=[*router.routes, *candidates.router.routes, *thresholds.router.routes],
     )  # fmt: skip
     app.state.operations = operations
     app.mount("/selfheal", Page(), name="page")
@@ -113,7 +119,8 @@ def operations_app(operations: Callable[[], Operations]) -> FastAPI:
         return conflict(error)
 
     @app.exception_handler(UnknownRow)
-    def _not_there(_: Request, error: UnknownRow) -> JSONResponse:
+    @app.exception_handler(OtherClasses)
+    def _not_there(_: Request, error: SelfHealError) -> JSONResponse:
         return unknown(error)
 
     @app.exception_handler(RequestValidationError)
@@ -123,27 +130,14 @@ def operations_app(operations: Callable[[], Operations]) -> FastAPI:
     return app
 
 
-async def _operations(request: Request) -> Operations:
-    operations: Operations = request.app.state.operations()
-    return operations
-
-
-Running = Annotated[Operations, Depends(_operations)]
-
-
-def _shows(example: Any) -> dict[int | str, dict[str, Any]]:
-    """A good answer, for the OpenAPI page."""
-    return {200: {"content": {"application/json": {"example": example}}}}
-
-
-@router.get("/status", summary="State of the service", responses=_shows(examples.STATUS))
+@router.get("/status", summary="State of the service", responses=shows(examples.STATUS))
 def status(running: Running) -> dict[str, Any]:
     """State, signals, labels, champion against baseline, lift with its interval, the challenger on
     trial, counts, thresholds in force, and this worker."""
     return running.status()
 
 
-@router.get("/review", summary="Rows to look at", responses=_shows(examples.REVIEW))
+@router.get("/review", summary="Rows to look at", responses=shows(examples.REVIEW))
 def review(running: Running, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> dict[str, Any]:
     """Rows whose labels are asked for and have not come yet, for ten minutes yours alone. Send the
     labels to `/feedback`. `left` is how many rows may follow today; null without a budget. There
@@ -151,28 +145,40 @@ def review(running: Running, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -
     return running.review(limit)
 
 
-@router.get("/snapshots", summary="Kept snapshots", responses=_shows([examples.SNAPSHOT]))
+@router.get(
+    CLASSES_PATH,
+    summary="Classes of the model",
+    responses={404: {"description": "The model has other classes."}},
+)
+def classes(running: Running, digest: Digest = None) -> ClassesAnswer:
+    """The classes in the order of the probabilities, which an answer as a NumPy file refers to in
+    `selfheal-classes-at` where they are too many for its headers. They do not change while the
+    digest is the same, so ask for them once."""
+    return running.classes(digest)
+
+
+@router.get("/snapshots", summary="Kept snapshots", responses=shows([examples.SNAPSHOT]))
 def snapshots(running: Running) -> list[dict[str, Any]]:
     """Every kept snapshot: version, tag, phase, figures on labels that came after its training,
     and whether it is serving or the previous one, which a rollback restores by default."""
     return running.snapshots()
 
 
-@router.get("/promotions", summary="Promotion log", responses=_shows([examples.PROMOTION]))
+@router.get("/promotions", summary="Promotion log", responses=shows([examples.PROMOTION]))
 def promotions(running: Running, page: Paged) -> list[dict[str, Any]]:
     """The newest promotions, oldest first, with their evidence, label ids and thresholds.
     With `after` the first ones after that `seq`; with `before` those before it."""
     return running.promotions(page)
 
 
-@router.get("/events", summary="Events", responses=_shows([examples.EVENT]))
+@router.get("/events", summary="Events", responses=shows([examples.EVENT]))
 def events(running: Running, page: Paged) -> list[dict[str, Any]]:
     """The newest heals, promotions, rollbacks, refusals and commands, oldest first.
     With `after` the first ones after that `seq`; with `before` those before it."""
     return running.events(page)
 
 
-@router.get("/history", summary="Figures over time", responses=_shows([examples.MEASUREMENT]))
+@router.get("/history", summary="Figures over time", responses=shows([examples.MEASUREMENT]))
 def history(
     running: Running, since: Since = 0.0, after: After = 0, limit: Limit = 1000
 ) -> list[dict[str, Any]]:
@@ -184,7 +190,7 @@ def history(
 @router.post(
     "/rollback",
     summary="Roll back to a snapshot",
-    responses=_shows({**examples.PROMOTION, "kind": "rollback", "by": "operator"}),
+    responses=shows({**examples.PROMOTION, "kind": "rollback", "by": "operator"}),
 )
 def rollback(running: Running, request: RollbackRequest | None = None) -> dict[str, Any]:
     """Roll back to the named snapshot, or without a version to the one that served before."""

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, LargeBinary, bindparam, delete, func, or_, se
 from bento_selfheal.core.ids import KEY_HASH_BYTES, key_at
 from bento_selfheal.core.log.erased import is_marked, mark
 from bento_selfheal.store import tables as t
+from bento_selfheal.store.candidates.tables import candidate_predictions
 from bento_selfheal.store.keys import Place, chunks
 from bento_selfheal.store.labels.retries import begin_of
 
@@ -108,6 +109,8 @@ def remove(c: Connection, row: LoggedRow) -> None:
     for request in requests:
         numbers = [number for other, number in row.places if other == request]
         _overwrite(c, request, numbers)
+        said = candidate_predictions.c.request == request
+        c.execute(delete(candidate_predictions).where(said))
         c.execute(delete(t.inputs).where(i.request == request, i.row.in_(numbers)))
         c.execute(delete(t.review_rows).where(a.request == request, a.row.in_(numbers)))
     c.execute(delete(t.feedback).where(_labels(row)))

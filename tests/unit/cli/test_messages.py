@@ -177,7 +177,7 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out.strip() == version("bento-selfheal")
 
 
-WITHOUT_JSON = {"demo", "replay", "package-demo", "deploy", "sign"}
+WITHOUT_JSON = {"init", "demo", "replay", "package-demo", "deploy", "sign"}
 
 
 def commands_of(group: TyperGroup) -> Iterator[tuple[str, Any]]:

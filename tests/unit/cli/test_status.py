@@ -26,6 +26,8 @@ CALM: dict[str, Any] = {
         ({"trouble": "The healing step has failed 5 times in a row"}, 1),
         ({"retrain": "accuracy stays low"}, 1),
         ({"runner_alive": False}, 1),
+        ({"behind": {"seconds": 61.0, "reason": "no core", "advice": "another core"}}, 1),
+        ({"behind": None}, 0),
         ({"one_class": {"alarm": True, "rows": 200, "reason": "all of the last 200 rows"}}, 1),
         ({"one_class": {"alarm": False, "rows": 3, "reason": ""}}, 0),
     ],
@@ -44,7 +46,7 @@ def test_check(
         entry.main()
     assert ended.value.code == code
     printed = capsys.readouterr().out
-    shown = more.get("one_class", more)
+    shown = more.get("one_class") or more.get("behind") or more
     for reason in shown.values():
         assert not isinstance(reason, str) or reason in printed
 

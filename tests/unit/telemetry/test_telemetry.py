@@ -73,7 +73,7 @@ def test_a_workers_figures_need_no_scrape() -> None:
     for `/metrics` adds up what each has put down by itself."""
     labels = PeriodicThread("selfheal-labels", lambda: None, 60.0).state()
     said: dict[str, Any] = {"queue_rows": 5, "dropped_rows": 7, "threads": [labels]}
-    meters = WorkerMeters(Instruments(None), lambda: said, lambda: True)
+    meters = WorkerMeters(Instruments(None), lambda: said, lambda: True, lambda: 0.0)
     try:
         shown = REGISTRY.get_sample_value
         wait_for(lambda: shown("selfheal_dropped_total") == 7, "the drops")

@@ -27,7 +27,7 @@ class AnyAdapter:
 
 
 def ask(store: SqlStore, method: str, path: str, **more: Any) -> httpx.Response:
-    operations = Operations(store, AnyAdapter(), dict, Telemetry(), None, None)  # type: ignore[arg-type]
+    operations = Operations(store, AnyAdapter(), dict, Telemetry(), None, None, [0, 1])  # type: ignore[arg-type]
 
     async def once() -> httpx.Response:
         transport = httpx.ASGITransport(app=operations_app(lambda: operations))
@@ -56,6 +56,12 @@ def ask(store: SqlStore, method: str, path: str, **more: Any) -> httpx.Response:
         ("/erase", b'{"key": "a", "prediction_id": "b.0"}', "give one of"),
         ("/erase", b"{}", "give one of"),
         ("/heal", b'"\\ud800"', ""),
+        ("/candidates/begin", b'{"tag": "a\\u0000b"}', "tag"),
+        ("/candidates/begin", b'{"tag": "a:1", "ramp": [0, 101]}', "ramp"),
+        ("/candidates/begin", b'{"tag": "a:1", "ramp": [NaN, 100]}', "ramp"),
+        ("/candidates/begin", b'{"tag": "a:1", "min_labels": 0}', "min_labels"),
+        ("/candidates/withdraw", b'{"tag": ""}', "tag"),
+        ("/candidates/promote", b"{}", "tag"),
     ],
 )
 def test_text_that_nothing_can_hold(store: SqlStore, path: str, body: bytes, named: str) -> None:
@@ -132,7 +138,7 @@ def test_thresholds_are_asked_for(store: SqlStore) -> None:
 
 def test_each_endpoint_is_counted_by_itself(store: SqlStore) -> None:
     """BentoML's metrics and its API page see each of the operators' endpoints under its path."""
-    app = operations_app(lambda: Operations(store, None, dict, Telemetry(), None, None))  # type: ignore[arg-type]
+    app = operations_app(lambda: Operations(store, None, dict, Telemetry(), None, None, [0, 1]))  # type: ignore[arg-type]
     for path, methods in app.openapi()["paths"].items():
         [method] = methods
         scope = {"type": "http", "method": method.upper(), "path": path, "headers": []}
@@ -212,3 +218,13 @@ def test_a_rollback_is_in_the_audit(store: SqlStore) -> None:
     assert (entry.act, entry.by, entry.role) == ("rollback", "operator", "operate")
     detail = json.loads(entry.detail)
     assert (detail["version"], detail["from"]) == (1, 2)
+
+
+def test_classes_by_their_digest(store: SqlStore) -> None:
+    """The classes of now, or a 404 where others are meant."""
+    told = ask(store, "GET", "/classes").json()
+    assert told["classes"] == [0, 1]
+    assert ask(store, "GET", "/classes", params={"digest": told["digest"]}).json() == told
+    other = ask(store, "GET", "/classes", params={"digest": "another"})
+    assert other.status_code == 404
+    assert other.json()["error"].startswith("digest: 'another' is not that of")

@@ -1,0 +1,40 @@
+"""Models that are in order until they are candidates: then they raise, hang, answer NaN or leak."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import torch
+from torch import Tensor, nn
+
+from bento_selfheal.model import SelfHealingModel, wide_mlp
+
+IN_PROCESS = "bento_selfheal.candidates.process" in sys.orig_argv
+
+
+class Odd(nn.Module):
+    """Does what it is named for, in the process of a candidate alone."""
+
+    def __init__(self, inner: nn.Module, kind: str) -> None:
+        super().__init__()
+        self.inner = inner
+        self.kind = kind
+        self._held: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        if IN_PROCESS and self.kind == "raise":
+            raise RuntimeError("no answer today")
+        if IN_PROCESS and self.kind == "hang":
+            time.sleep(3600)
+        if IN_PROCESS and self.kind == "leak":
+            self._held.append(torch.ones(25_000_000))
+        out: Tensor = self.inner(x)
+        return out * float("nan") if IN_PROCESS and self.kind == "nan" else out
+
+
+def odd(features: int, kind: str) -> SelfHealingModel:
+    """A classifier that is odd as a candidate."""
+    model = wide_mlp(features)
+    model.backbone = Odd(model.backbone, kind)
+    return model

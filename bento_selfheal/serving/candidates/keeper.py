@@ -1,0 +1,138 @@
+"""Starts the processes of candidates, one on each machine, and ends those that hang."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from bento_selfheal.candidates.exits import EXITS
+from bento_selfheal.core.candidates.candidate import Candidate
+from bento_selfheal.core.models.current import MODEL
+from bento_selfheal.store import SqlStore
+
+START_SECONDS = 60.0
+SILENT_SECONDS = 8.0
+LONGEST_PAUSE = 30.0
+
+
+def folder_of(store_id: str) -> Path:
+    """The folder of the sockets of a store's candidates on this machine; nobody else may enter."""
+    path = Path(tempfile.gettempdir()) / f"selfheal-{os.getuid()}-{store_id[:12]}"
+    path.mkdir(mode=0o700, exist_ok=True)
+    if path.stat().st_uid != os.getuid():
+        raise PermissionError(f"{path} belongs to another user")
+    return path
+
+
+class Process:
+    """One candidate's process, and when it last showed that it is alive."""
+
+    def __init__(self, candidate: Candidate, path: Path) -> None:
+        module = [sys.executable, "-m", "bento_selfheal.candidates.process"]
+        self._child = subprocess.Popen(  # noqa: S603 - our own module
+            [*module, str(candidate.id), candidate.tag, str(path), MODEL.get()],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        self._until = time.monotonic() + START_SECONDS
+
+    def trouble(self) -> str:
+        """What is wrong with it: ``ended``, ``hung`` or one of `EXITS`; else empty."""
+        out = self._child.stdout
+        while out is not None and select.select([out], [], [], 0)[0]:
+            if not os.read(out.fileno(), 4096):
+                break
+            self._until = time.monotonic() + SILENT_SECONDS
+        status = self._child.poll()
+        if status is not None:
+            return EXITS.get(status, "ended")
+        return "" if time.monotonic() < self._until else "hung"
+
+    def end(self) -> None:
+        """End it at once."""
+        self._child.kill()
+        self._child.wait()
+        for pipe in (self._child.stdin, self._child.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+
+
+class Keeper:
+    """Keeps a process for each candidate, unless another worker of this machine does.
+
+    Args:
+        store: Where the ends of processes are counted.
+        folder: Where the sockets lie.
+    """
+
+    def __init__(self, store: SqlStore, folder: Path) -> None:
+        self._store = store
+        self._folder = folder
+        self._lock: IO[str] | None = None
+        self._processes: dict[int, Process] = {}
+        self._troubles: dict[int, Counter[str]] = {}
+        self._again: dict[int, float] = {}
+
+    def keep(self, candidates: Sequence[Candidate]) -> None:
+        """Start, restart and end processes, so that these candidates have one each."""
+        if not self._leads(bool(candidates)):
+            return
+        wanted = {c.id: c for c in candidates}
+        for one in [i for i in self._processes if i not in wanted]:
+            self._processes.pop(one).end()
+        for candidate in candidates:
+            self._keep_one(candidate)
+
+    def stop(self) -> None:
+        """End all processes, and let another worker keep them."""
+        for process in self._processes.values():
+            process.end()
+        self._processes.clear()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _keep_one(self, candidate: Candidate) -> None:
+        process = self._processes.get(candidate.id)
+        if process is not None:
+            trouble = process.trouble()
+            if not trouble:
+                return
+            self._processes.pop(candidate.id).end()
+            self._restart_later(candidate.id, trouble)
+        if time.monotonic() >= self._again.get(candidate.id, 0.0):
+            self._processes[candidate.id] = Process(
+                candidate, self._folder / f"{candidate.id}.sock"
+            )
+
+    def _restart_later(self, candidate: int, trouble: str) -> None:
+        troubles = self._troubles.setdefault(candidate, Counter())
+        troubles[trouble] += 1
+        pause = min(2.0 ** (troubles.total() - 1), LONGEST_PAUSE)
+        self._again[candidate] = time.monotonic() + pause
+        reporter = f"{socket.gethostname()[:60]} keeper {os.getpid()}"
+        self._store.report_candidate(candidate, reporter, dict(troubles))
+
+    def _leads(self, wanted: bool) -> bool:
+        """Whether this worker keeps the processes of this machine; its end frees the lock."""
+        if self._lock is not None or not wanted:
+            return self._lock is not None
+        lock = (self._folder / "keeper.lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            return False
+        self._lock = lock
+        return True

@@ -1,0 +1,219 @@
+"""Candidates on a real server: the better one is promoted, and odd ones harm nobody."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from commands import COMMAND
+from conftest import BRISK, ROOT, wait_for
+
+from bento_selfheal.client.client import Client
+from bento_selfheal.errors import CommandError
+from bento_selfheal.packaging.build import package_model
+from bento_selfheal.packaging.package import Package
+from bento_selfheal.packaging.training import Training
+from bento_selfheal.simulation.server import ServedService
+from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows
+
+pytestmark = pytest.mark.slow
+BENCHMARKS = str(ROOT / "benchmarks")
+PROCESS = "bento_selfheal.candidates.process"
+
+
+def made(name: str, rows: int, epochs: int, kind: str = "") -> Package:
+    """A package trained on some clean rows; odd as a candidate where ``kind`` says so."""
+    table = article_rows(rows, 0.0, np.random.default_rng(5))
+    odd = {"builder": "odd_candidates:odd", "builder_args": {"features": 10, "kind": kind}}
+    return package_model(
+        name, table.rows, table.labels, features=ARTICLE_FEATURES,
+        training=Training(epochs=epochs), seed=3, **(odd if kind else {}),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def server(home, tmp_path_factory) -> Iterator[ServedService]:  # type: ignore[no-untyped-def]
+    """A service of a model that has learned little, on rows that have moved."""
+    folder = tmp_path_factory.mktemp("candidates")
+    env = {
+        **BRISK, "SELFHEAL_MODEL": made("weak", 200, 1).tag,
+        "SELFHEAL_STATE_DIR": str(folder / "state"), "SELFHEAL_WORKERS": "2",
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{BENCHMARKS}",
+    }  # fmt: skip
+    with ServedService(
+        "service:SelfHealing", home=home, log=folder / "server.log", cwd=ROOT, env=env
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: ServedService) -> Iterator[Client]:
+    with Client(server.url) as client:
+        yield client
+
+
+def of_candidates(server: ServedService) -> list[psutil.Process]:
+    """The processes of candidates below a server."""
+    below = psutil.Process(server.process.pid).children(recursive=True)
+    return [process for process in below if _is_candidate(process)]
+
+
+def _is_candidate(process: psutil.Process) -> bool:
+    try:
+        return PROCESS in process.cmdline()
+    except psutil.Error:  # it has just ended
+        return False
+
+
+class Traffic:
+    """Asks and labels, as fast as the runner learns; every answer must come."""
+
+    def __init__(self, client: Client, drift: float = 0.0) -> None:
+        self._client = client
+        self._drift = drift
+        self._generator = np.random.default_rng(9)
+        self._model, self._sent = self._learned()
+        self.answered_by: set[str | None] = set()
+
+    def batch(self) -> None:
+        """Forty requests of five rows each, and their labels; returns once they are learned."""
+        table = article_rows(200, self._drift, self._generator)
+        for at in range(0, 200, 5):
+            said = self._client.predict(table.rows[at : at + 5].tolist())
+            self.answered_by.add(said.candidate)
+            self._client.feedback(
+                {"prediction_id": i, "label": int(y)}
+                for i, y in zip(said.prediction_ids, table.labels[at : at + 5], strict=True)
+            )
+        self._sent += 200
+        wait_for(self._has_learned, "the labels are learned")
+
+    def _has_learned(self) -> bool:
+        model, joined = self._learned()
+        if model != self._model:  # it began anew
+            self._model, self._sent = model, joined
+        return joined > self._sent - 100
+
+    def _learned(self) -> tuple[str, int]:
+        status = self._client.status()
+        return status["model"], status["labels"]["joined"]
+
+    def until(self, tag: str, state: str, seconds: float = 120.0) -> dict[str, Any]:
+        """Go on until a candidate stands there; what is shown of it then."""
+
+        def stands() -> dict[str, Any] | None:
+            self.batch()
+            one = candidate(self._client, tag)
+            assert one["state"] in (state, "running", "won"), one
+            return one if one["state"] == state else None
+
+        found: dict[str, Any] = wait_for(stands, f"{tag} {state}", seconds)
+        return found
+
+
+def candidate(client: Client, tag: str) -> dict[str, Any]:
+    """What is shown of a candidate."""
+    [one] = [c for c in client.candidates() if c["tag"] == tag]
+    return one
+
+
+def test_a_better_one_is_promoted_and_heals_and_a_worse_one_is_withdrawn(
+    server: ServedService, client: Client
+) -> None:
+    """The better one answers its share, by its tag, serves once labels have proven it better, and
+    heals; the model that served before it is worse than what it has healed to."""
+    tag, weak = made("strong", 5000, 10).tag, client.status()["model"]
+    with pytest.raises(CommandError, match="no such model"):
+        client.begin_candidate("nobody:1")
+    client.begin_candidate(tag, ramp=[0, 50, 100], min_labels=50)
+    with pytest.raises(CommandError, match="already"):
+        client.begin_candidate(tag)
+    wait_for(lambda: "answered" in candidate(client, tag)["counts"], "its process works")
+    traffic = Traffic(client)
+    shown = traffic.until(tag, "promoted")
+    assert shown["evidence"]["labels"] >= 100
+    assert traffic.answered_by >= {tag, None}
+    wait_for(lambda: client.status()["model"] == tag, f"{tag} serves")
+    kinds = [event.kind for event in client.events(limit=1000)]
+    assert {"candidate_begun", "candidate_step", "candidate_won", "candidate_promoted"} <= set(
+        kinds
+    )
+    moved = Traffic(client, drift=2.2)
+
+    def healed() -> bool:
+        moved.batch()
+        return bool(client.status()["promotions"])
+
+    wait_for(healed, f"a healed line of {tag}", 120)
+    assert client.status()["model"] == tag
+    wait_for(lambda: not of_candidates(server), "no process is left")
+    client.begin_candidate(weak, ramp=[0, 100], min_labels=100_000)
+    wait_for(lambda: "answered" in candidate(client, weak)["counts"], "its process works")
+    assert moved.until(weak, "withdrawn")["reason"].startswith("loss higher by")
+
+
+@pytest.mark.parametrize(
+    ("kind", "ramp", "why"),
+    [
+        ("raise", [50, 100], "failed .* RuntimeError: no answer today"),
+        ("nan", [50, 100], "failed .* no probability"),
+        ("hang", [50, 100], "did not answer .* in time"),
+        ("leak", [0, 100], "took too much memory"),
+    ],
+    ids=["raise", "nan", "hang", "leak"],
+)
+def test_odd_candidates_are_withdrawn(
+    client: Client, kind: str, ramp: list[float], why: str
+) -> None:
+    """A candidate that raises, answers NaN, hangs or eats memory fails no request, and goes."""
+    tag = made(f"odd-{kind}", 400, 1, kind).tag
+    client.begin_candidate(tag, ramp=ramp, min_labels=5000)
+    shown = Traffic(client).until(tag, "withdrawn")
+    assert shown["share"] == 0.0
+    assert re.search(why, shown["reason"]), shown
+
+
+def test_by_hand(server: ServedService, client: Client) -> None:
+    """An operator withdraws or promotes a candidate at any time, whatever the evidence."""
+    tag, env = made("other", 400, 1).tag, {**os.environ, "BENTO_SELFHEAL_URL": server.url}
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [*COMMAND, *arguments], capture_output=True, text=True, timeout=60, env=env
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert "answers copies of live rows" in run("candidate", tag, "--ramp", "0,100")
+    assert "answers 0%" in run("candidates")
+    run("candidate", tag, "--withdraw")
+    assert candidate(client, tag)["state"] == "withdrawn"
+    with pytest.raises(CommandError, match="no candidate on its ramp"):
+        client.end_candidate(tag)
+    began = client.begin_candidate(tag)
+    run("candidate", tag, "--promote")
+    wait_for(lambda: client.status()["model"] == tag, f"{tag} serves")
+    [done] = [c for c in client.candidates() if c["id"] == began["id"]]
+    assert (done["state"], done["by"]) == ("promoted", "operator")
+
+
+def test_its_process_ends_with_the_worker_that_keeps_it(
+    server: ServedService, client: Client
+) -> None:
+    """Killed, a worker leaves no process behind, and another one takes over."""
+    tag = made("spare", 400, 1).tag
+    client.begin_candidate(tag, ramp=[0, 100])
+    [process] = wait_for(lambda: of_candidates(server), "its process")
+    keeper = process.parent()
+    assert keeper is not None
+    keeper.kill()
+    wait_for(lambda: not process.is_running(), "its process has ended")
+    wait_for(lambda: of_candidates(server), "another worker keeps it")
+    client.end_candidate(tag)
+    wait_for(lambda: not of_candidates(server), "no process is left")
