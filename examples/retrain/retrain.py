@@ -1,7 +1,8 @@
 """Retrains a model from what `RETRAIN_NEEDED` hands over, and packages it under the same name.
 
-    python retrain.py EVENT.json          the body of a webhook, or - for standard input
-    python retrain.py --url URL           the newest event of a running service
+    python retrain.py EVENT.json             the body of a webhook, or - for standard input
+    python retrain.py --url URL              the newest event of a running service
+    python retrain.py EVENT.json --url URL   the new model becomes a candidate of the service there
 
 The event says where the labelled rows lie, what their columns are, and why a retrain is due. Run it
 on the host that the event names, or where its state folder is mounted, with the BENTOML_HOME of the
@@ -33,11 +34,13 @@ def main() -> None:
     """Retrain, and print the tag."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("event", nargs="?", help="file with the event, or - for standard input")
-    parser.add_argument("--url", help="address of the service, where no event is given")
+    parser.add_argument("--url", help="address of the service, which gets the new model")
     asked = parser.parse_args()
-    if (asked.event is None) == (asked.url is None):
-        parser.error("give either a file with the event or --url")
-    print(retrain(newest_event(asked.url) if asked.url else read_event(asked.event)))
+    if asked.event is None and asked.url is None:
+        parser.error("give a file with the event, or --url")
+    made = retrain(read_event(asked.event) if asked.event else newest_event(asked.url))
+    hand_over(made.tag, asked.url)
+    print(made.tag)
 
 
 def read_event(file: str) -> dict[str, Any]:
@@ -58,8 +61,8 @@ def newest_event(url: str) -> dict[str, Any]:
     return events[-1].detail
 
 
-def retrain(event: dict[str, Any]) -> str:
-    """Train a model on the exported rows; the tag of its package."""
+def retrain(event: dict[str, Any]) -> Package:
+    """Train a model on the exported rows, and package it."""
     if not event.get("export"):
         raise SettingsError(f"no rows were exported: {event.get('export_error')}")
     schema, before = event["schema"], open_package(event["package"])
@@ -82,8 +85,7 @@ def retrain(event: dict[str, Any]) -> str:
         rules=before.info.rules, sensitive=watched(before),
     )  # fmt: skip
     print(f"accuracy {made.info.accuracy:.3f} on held-out rows, {before.info.accuracy:.3f} before")
-    hand_over(made)
-    return made.tag
+    return made
 
 
 def exported_rows(event: dict[str, Any], before: Package) -> Table:
@@ -110,11 +112,15 @@ def watched(package: Package) -> list[str]:
     return [name for name in package.info.features if name in named]
 
 
-def hand_over(made: Package) -> None:
-    """Let the new model take the place of what serves."""
-    # Here it is handed over. `deploy` replaces the model at once; one that is to prove itself first
-    # goes in as a candidate.
-    print(f"to serve it: bento-selfheal deploy {made.tag}")
+def hand_over(tag: str, url: str | None) -> None:
+    """Let the new model earn its place, where an address is known: it is promoted once later labels
+    prove it better than what serves."""
+    if url is None:
+        print(f"to let it earn its place: bento-selfheal candidate {tag}")
+        return
+    with Client(url) as client:
+        client.begin_candidate(tag)
+    print(f"it is a candidate at {url}")
 
 
 if __name__ == "__main__":
