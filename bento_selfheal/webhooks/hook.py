@@ -21,7 +21,9 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 FIRST_RETRY = 1.0
-LONGEST_RETRY = 300.0
+LONGEST_RETRY = 60.0
+LONGEST_ASKED = 300.0
+"""Most seconds that a receiver may ask for with `Retry-After`."""
 FAILING_AFTER = 3
 """Failed attempts in a row from which on people are told."""
 LEAST_ATTEMPTS = 5
@@ -137,7 +139,7 @@ class HookThread:
     @staticmethod
     def _is_due(place: Place) -> bool:
         """Whether a kind may be tried now; a clock that was set back holds nobody up."""
-        return not 0 < place.next_try - time.time() <= LONGEST_RETRY
+        return not 0 < place.next_try - time.time() <= LONGEST_ASKED
 
     def _send_kind(self, kind: str, leader: Leader) -> bool:
         """Send the events of a kind until one fails; False where this runner is to stop."""
@@ -171,9 +173,8 @@ class HookThread:
     def _failed(self, event: Event, before: Place, reply: Reply, leader: Leader) -> bool:
         """Note a failed attempt, or that it was the last; whether the next event may follow."""
         attempts = before.attempts + 1
-        wait = min(
-            max(FIRST_RETRY * 2.0 ** min(attempts - 1, 30), reply.retry_after), LONGEST_RETRY
-        )
+        wait = min(FIRST_RETRY * 2.0 ** min(attempts - 1, 30), LONGEST_RETRY)
+        wait = max(wait, min(reply.retry_after, LONGEST_ASKED))
         log.warning(
             "webhook %s failed (%d in a row), next try in %.0f s: %s",
             self._hook.name, attempts, wait, reply.reason,

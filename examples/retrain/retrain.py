@@ -1,19 +1,18 @@
 """Retrains a model from what `RETRAIN_NEEDED` hands over, and packages it under the same name.
 
-    python retrain.py EVENT.json          the body of a webhook, or - for standard input
-    python retrain.py --url URL           the newest event of a running service
+    python retrain.py EVENT.json             the body of a webhook, or - for standard input
+    python retrain.py --url URL              the newest event of a running service
+    python retrain.py EVENT.json --url URL   the new model becomes a candidate of the service there
 
 The event says where the labelled rows lie, what their columns are, and why a retrain is due. Run it
 on the host that the event names, or where its state folder is mounted, with the BENTOML_HOME of the
-service. With --url, or where BENTO_SELFHEAL_URL is set, the new package goes in as a candidate. Its tag
-is the last line of the output.
+service. The tag of the new package is the last line of the output.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from bento_selfheal import Client, package_model
-from bento_selfheal.errors import CommandError, ServiceError, SettingsError
+from bento_selfheal.errors import SettingsError
 from bento_selfheal.inputs.labelled_table import Table
 from bento_selfheal.packaging.opening import open_package
 from bento_selfheal.packaging.package import Package
@@ -35,12 +34,12 @@ def main() -> None:
     """Retrain, and print the tag."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("event", nargs="?", help="file with the event, or - for standard input")
-    parser.add_argument("--url", help="address of the service, where no event is given")
+    parser.add_argument("--url", help="address of the service, which gets the new model")
     asked = parser.parse_args()
-    if (asked.event is None) == (asked.url is None):
-        parser.error("give either a file with the event or --url")
-    made = retrain(newest_event(asked.url) if asked.url else read_event(asked.event))
-    hand_over(made.tag, asked.url or os.environ.get("BENTO_SELFHEAL_URL"))
+    if asked.event is None and asked.url is None:
+        parser.error("give a file with the event, or --url")
+    made = retrain(read_event(asked.event) if asked.event else newest_event(asked.url))
+    hand_over(made.tag, asked.url)
     print(made.tag)
 
 
@@ -114,17 +113,18 @@ def watched(package: Package) -> list[str]:
 
 
 def hand_over(tag: str, url: str | None) -> None:
-    """Let the new model prove itself beside what serves, as a candidate."""
+    """Let the new model earn its place, where an address is known: it is promoted once later labels
+    prove it better than what serves."""
     if url is None:
-        print(f"to let it prove itself: bento-selfheal candidate {tag}")
+        print(f"to let it earn its place: bento-selfheal candidate {tag}")
         return
     with Client(url) as client:
         client.begin_candidate(tag)
-    print(f"{tag} is a candidate at {url}: see `bento-selfheal candidates`")
+    print(f"it is a candidate at {url}")
 
 
 if __name__ == "__main__":
     try:
         main()
-    except (SettingsError, ServiceError, CommandError) as error:
+    except SettingsError as error:
         sys.exit(f"error: {error}")

@@ -1,94 +1,95 @@
-"""The whole circle on a real server: drift, heal, retrain needed, retrain, candidate, promoted."""
+"""The whole circle on a real server: the world changes, heals are not enough, a webhook starts the
+retraining, and the new model earns its place by the labels that come after it."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import BRISK, ROOT, wait_for
-from numpy.typing import NDArray
+from conftest import ROOT, wait_for
+from live import Client, served
+from receiver import SECRET, Receiver, is_genuine
 
-from bento_selfheal.client.client import Client
-from bento_selfheal.packaging.build import package_model
-from bento_selfheal.packaging.training import Training
+from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.server import ServedService
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
 SCRIPT = ROOT / "examples" / "retrain" / "retrain.py"
-FEATURES = ["a", "b", "c", "d"]
-BATCH = 20
+BATCH = 200
+SECONDS = 180.0
 
 
-def drawn(
-    generator: np.random.Generator, rows: int, *, turned: bool
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Rows whose label is the sign of the first input, then that of the product of three: a small
-    adapter over a network that has learned the one cannot say the other."""
-    drawn = generator.normal(size=(rows, len(FEATURES))).astype(np.float32)
-    sign = drawn[:, 0] * drawn[:, 1] * drawn[:, 2] if turned else drawn[:, 0]
-    return drawn, (sign > 0).astype(np.int64)
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver().listening() as receiver:
+        yield receiver
 
 
-class Labelled:
-    """Asks and labels, no faster than the runner learns."""
+@pytest.fixture
+def server(
+    home: Path, package: Package, tmp_path: Path, receiver: Receiver
+) -> Iterator[ServedService]:
+    """A service whose heals are cheap, and soon judged not to be enough."""
+    hook = {"name": "pipeline", "url": receiver.url, "kinds": ["retrain_needed"], "secret": SECRET}
+    with served(
+        home, package, tmp_path, workers=1, webhooks=json.dumps([hook]), retrain_batches=15,
+        replay_rate=0.01,
+    ) as server:  # fmt: skip
+        yield server
+
+
+class World:
+    """Rows whose labels follow a law that the packaged model has never seen."""
 
     def __init__(self, client: Client) -> None:
-        self._client, self._generator = client, np.random.default_rng(4)
+        self._client = client
+        self._generator = np.random.default_rng(3)
 
-    def send(self, requests: int = 20) -> dict[str, Any]:
-        """So many requests of turned rows, with their labels; the status once they are learned."""
-        begun, model = self._joined()
-        for _ in range(requests):
-            rows, labels = drawn(self._generator, BATCH, turned=True)
-            said = self._client.predict(rows)
-            self._client.feedback(
-                {"prediction_id": i, "label": int(y)}
-                for i, y in zip(said.prediction_ids, labels, strict=True)
-            )
-        # Whole batches are learned; where another model serves, its log begins anew.
-        most = begun + requests * BATCH - 100
-        wait_for(lambda: self._joined()[0] > most or self._joined()[1] != model, "labels learned")
-        return self._client.status()
+    def batch(self) -> dict[str, Any]:
+        """A batch with its labels; the status once they are learned."""
+        rows = self._generator.normal(size=(BATCH, 10)).astype(np.float32)
+        labels = (rows[:, 0] * rows[:, 1] > 0).astype(int).tolist()
+        before = self._joined()
+        for at in range(0, BATCH, 20):  # a candidate sees requests, not rows
+            ids = self._client.predict(rows[at : at + 20].tolist())["prediction_ids"]
+            self._client.label(ids, labels[at : at + 20])
+        wait_for(lambda: not before <= self._joined() < before + BATCH, "the labels are learned")
+        return dict(self._client.read("/status"))
 
-    def _joined(self) -> tuple[int, str]:
-        status = self._client.status()
-        return status["labels"]["joined"], status["model"]
+    def _joined(self) -> int:
+        return int((self._client.read("/status").get("labels") or {}).get("joined", 0))
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(400)
-def test_the_whole_circle(home: Path, tmp_path: Path) -> None:
-    """Healing helps but stays far from what is asked; the service says so and where the labelled
-    rows lie; what the script trains on them goes in as a candidate, and serves once it has proven
-    itself against the healed champion."""
-    rows, labels = drawn(np.random.default_rng(1), 2000, turned=False)
-    package = package_model(
-        "circle", rows, labels, features=FEATURES, training=Training(epochs=6), seed=1
-    )
-    env = {
-        **BRISK, "SELFHEAL_MODEL": package.tag, "SELFHEAL_STATE_DIR": str(tmp_path / "state"),
-        "SELFHEAL_WORKERS": "1", "SELFHEAL_RETRAIN_BATCHES": "40",
-    }  # fmt: skip
-    with (
-        ServedService(
-            "service:SelfHealing", home=home, log=tmp_path / "server.log", cwd=ROOT, env=env
-        ) as server,
-        Client(server.url) as client,
-    ):
-        labelled = Labelled(client)
-        wait_for(lambda: labelled.send()["state"] == "RETRAIN_NEEDED", "a retrain is needed", 150)
-        assert client.status()["promotions"]
+def test_whole_circle(
+    server: ServedService, home: Path, package: Package, receiver: Receiver
+) -> None:
+    """From the change of the world to the promotion of what was retrained on it, nobody has to do
+    anything but run the script that the webhook names the rows to."""
+    with Client(server) as client:
+        world = World(client)
+        wait_for(lambda: world.batch()["state"] == "RETRAIN_NEEDED", "a retraining", SECONDS)
+        for _ in range(5):
+            world.batch()
+        told = wait_for(lambda: receiver.taken, "the webhook")[0]
+        assert is_genuine(told)
+        environment = {**os.environ, "BENTOML_HOME": str(home), "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
-            [sys.executable, SCRIPT, "--url", server.url], capture_output=True, text=True,
-            env={**os.environ, "BENTOML_HOME": str(home), "PYTHONPATH": str(ROOT)}, timeout=240,
+            [sys.executable, SCRIPT, "-", "--url", server.url], input=told.raw,
+            capture_output=True, env=environment, timeout=SECONDS,
         )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        tag = done.stdout.splitlines()[-1]
-        wait_for(lambda: labelled.send()["model"] == tag, f"{tag} has proven itself", 200)
-        kinds = [event.kind for event in client.events(limit=10_000)]
-        asked = ["drifting", "heal", "retrain_needed", "candidate_begun", "candidate_promoted"]
-        assert [kind for kind in dict.fromkeys(kinds) if kind in asked] == asked
+        assert done.returncode == 0, done.stderr.decode()
+        tag = done.stdout.decode().splitlines()[-1]
+        assert client.read("/status")["model"] == package.tag
+        wait_for(lambda: world.batch()["model"] == tag, "the retrained model serves", SECONDS)
+        wait_for(lambda: client.events("candidate_promoted"), "its event")
+        kinds = [e["kind"] for e in client.read("/events?limit=10000")]
+        order = ["heal", "retrain_needed", "candidate_begun", "candidate_promoted"]
+        assert sorted(order, key=kinds.index) == order

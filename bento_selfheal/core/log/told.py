@@ -95,6 +95,13 @@ TELLS: Mapping[str, Callable[[Detail], str]] = {
     ),
     "thresholds": _thresholds,
     "thresholds_refused": lambda d: f"thresholds stay as they were: {d['reason']}",
+    "candidate_begun": lambda d: f"{d['package']} is a candidate",
+    "candidate_step": lambda d: (
+        f"candidate {d['package']} answers {d['share']:.0%} of requests: {d['reason']}"
+    ),
+    "candidate_won": lambda d: f"candidate {d['package']} has won: {d['reason']}",
+    "candidate_promoted": lambda d: f"candidate {d['package']} is promoted: {d['reason']}",
+    "candidate_withdrawn": lambda d: f"candidate {d['package']} is withdrawn: {d['reason']}",
     "test": lambda d: str(d["reason"]),
     "erased": lambda d: "a row was erased",
     "rebuilt": lambda d: (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -74,3 +75,19 @@ def test_rebuilding(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
         entry.main()
     assert ended.value.code == 0
     assert "builds what was learned anew" in capsys.readouterr().out
+
+
+def test_webhooks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`status` shows what each webhook delivered, and why it fails."""
+    counts = {"delivered": 1200, "waiting": 3, "given_up": 0}
+    hooks = [
+        {"name": "team", **counts, "failing": ""},
+        {"name": "night", **counts, "given_up": 1, "failing": "HTTP 500"},
+    ]
+    monkeypatch.setattr(Client, "status", lambda _: {**CALM, "webhooks": hooks})
+    monkeypatch.setattr("sys.argv", ["bento-selfheal", "status"])
+    with pytest.raises(SystemExit):
+        entry.main()
+    printed = capsys.readouterr().out
+    assert re.search(r"team +1,200 delivered, 3 waiting *\n", printed)
+    assert "fails: HTTP 500; 1,200 delivered, 3 waiting, 1 given up" in printed

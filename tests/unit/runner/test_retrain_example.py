@@ -65,7 +65,6 @@ def test_from_the_event_to_a_new_model(
     assert replace_package(settings, tag) == (tag, True)
     runner.step()
     assert service.store.status()["model"] == tag
-    service.worker.follower.poll()
     assert service.store.verify_audit().broken == 0
     assert [e.act for e in service.store.audit()] == ["deploy", "webhook", "deploy"]
     service.close()

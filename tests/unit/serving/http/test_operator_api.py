@@ -207,6 +207,19 @@ def test_page(store: SqlStore, path: str, status: int) -> None:
     assert status != 200 or "default-src 'self'" in response.headers["Content-Security-Policy"]
 
 
+def test_a_rollback_is_in_the_audit(store: SqlStore) -> None:
+    """A rollback is kept with who asked for it, from what to what; one that is refused is not."""
+    served(store, 1, 2, kept=(1, 2))
+    before = len(store.audit())
+    assert ask(store, "POST", "/rollback", json={"version": 7}).status_code == 409
+    assert len(store.audit()) == before
+    assert ask(store, "POST", "/rollback", json={"version": 1}).status_code == 200
+    [entry] = store.audit(after=before)
+    assert (entry.act, entry.by, entry.role) == ("rollback", "operator", "operate")
+    detail = json.loads(entry.detail)
+    assert (detail["version"], detail["from"]) == (1, 2)
+
+
 def test_classes_by_their_digest(store: SqlStore) -> None:
     """The classes of now, or a 404 where others are meant."""
     told = ask(store, "GET", "/classes").json()
