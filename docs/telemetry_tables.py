@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from bento_selfheal.telemetry.names import ALL_METRICS, ATTRIBUTES, SPANS, Metric
+from bento_selfheal.telemetry.listed import ALL_METRICS
+from bento_selfheal.telemetry.names import ATTRIBUTES, SPANS, Metric
 
 PAGE = Path(__file__).parent / "telemetry.md"
 

@@ -77,6 +77,13 @@ TELLS: Mapping[str, Callable[[Detail], str]] = {
         f"a retraining is due: {d['reason']}; {counted(d['rows'], 'row')} exported"
     ),
     "deployed": lambda d: f"{d['package']} was deployed as snapshot {d['version']}",
+    "candidate_begun": lambda d: f"{d['package']} is a candidate: it answers copies of live rows",
+    "candidate_step": lambda d: (
+        f"the candidate {d['package']} answers {d['share']:.0%} of the requests: {d['reason']}"
+    ),
+    "candidate_won": lambda d: f"the candidate {d['package']} has won: {d['reason']}",
+    "candidate_promoted": lambda d: f"the candidate {d['package']} serves: {d['reason']}",
+    "candidate_withdrawn": lambda d: f"the candidate {d['package']} was withdrawn: {d['reason']}",
     "heal_asked": lambda d: "a heal was asked for",
     "heal_skipped": lambda d: f"no heal: {d['reason']}",
     "pause": lambda d: "healing paused",

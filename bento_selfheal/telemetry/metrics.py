@@ -13,6 +13,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, NoOpMeterProvider, Obs
 
 from bento_selfheal.core.periodic import ThreadState
 from bento_selfheal.telemetry import names
+from bento_selfheal.telemetry.listed import EACH
 from bento_selfheal.telemetry.names import METRICS, SCOPE, STATE, STATE_METRIC, STATES, Metric
 from bento_selfheal.telemetry.otel_env import GRPC_MODULE, OtelVariables, OtlpExport, warn
 from bento_selfheal.telemetry.otel_invalid import clean
@@ -81,9 +82,10 @@ def exposition(statuses: Mapping[str, Mapping[str, Any]]) -> str:
         for metric in (*METRICS, names.ALIVE_METRIC):
             told = ((model, figure(status, metric)) for model, status in every)
             yield family(metric, [(m, [], value) for m, value in told if value is not None])
-        for metric in names.SEGMENT_METRICS:
-            told_of = [(m, [one], v) for m, s in every for one, v in by_segment(s, metric)]
-            yield family(metric, told_of)
+        for part, named, _, metrics in EACH:
+            for metric in metrics:
+                found = ((m, by_name(s, part, named, metric)) for m, s in every)
+                yield family(metric, [(m, [one], v) for m, told in found for one, v in told])
         states = [
             (model, [name], float(name == status["state"]))
             for model, status in every if "state" in status
@@ -134,12 +136,14 @@ def figure(status: Mapping[str, Any], metric: Metric) -> float | None:
     return None if value is None else float(value)
 
 
-def by_segment(status: Mapping[str, Any], metric: Metric) -> Iterable[tuple[str, float]]:
-    """The values of a metric in a status, with the segment that each is of."""
-    for one in status.get("segments") or ():
+def by_name(
+    status: Mapping[str, Any], part: str, named: str, metric: Metric
+) -> Iterable[tuple[str, float]]:
+    """The values of a metric in a list of a status, with the name of what each is of."""
+    for one in status.get(part) or ():
         value = figure(one, metric)
         if value is not None:
-            yield one["segment"], value
+            yield one[named], value
 
 
 def of_model(model: str) -> dict[str, str]:
@@ -161,14 +165,18 @@ def observe_status(
 
         metric.observe(meter, read)
 
-    for metric in names.SEGMENT_METRICS:
+    for part, named, attribute, metrics in EACH:
+        for metric in metrics:
 
-        def each(_: CallbackOptions, metric: Metric = metric) -> Iterable[Observation]:
-            for model, status in statuses().items():
-                for name, value in by_segment(status, metric):
-                    yield Observation(value, {names.SEGMENT: name, **of_model(model)})
+            def each(
+                _: CallbackOptions, metric: Metric = metric, part: str = part,
+                named: str = named, attribute: str = attribute,
+            ) -> Iterable[Observation]:  # fmt: skip
+                for model, status in statuses().items():
+                    for name, value in by_name(status, part, named, metric):
+                        yield Observation(value, {attribute: name, **of_model(model)})
 
-        metric.observe(meter, each)
+            metric.observe(meter, each)
 
     def state(_: CallbackOptions) -> Iterable[Observation]:
         for model, status in statuses().items():
