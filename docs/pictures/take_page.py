@@ -41,7 +41,8 @@ def main() -> None:
         use_home(home)
         package = package_demo(SEED)
         env = {
-            "SELFHEAL_MODEL": package.tag, "SELFHEAL_WORKERS": "1", "SELFHEAL_HEAL_SHARE": "1",
+            "SELFHEAL_MODEL": package.tag, "SELFHEAL_WORKERS": "1",
+            "SELFHEAL_HEAL_SHARE": "1", "SELFHEAL_RUNNER_NICE": "0",
         }  # fmt: skip
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
