@@ -52,8 +52,8 @@ def main() -> None:
         ) as server:
             for _ in Driver(server.url, package, 1).run(demo_stream(BATCHES, CLEAN, 2.2, SEED)):
                 time.sleep(PACE_SECONDS)
-            take(browser, server.url, "page.png", 1280, 1060, "light")
-            take(browser, server.url, "page-dark.png", 1280, 1060, "dark")
+            take(browser, server.url, "page.png", 1280, 840, "light")
+            take(browser, server.url, "page-dark.png", 1280, 840, "dark")
             take(browser, server.url, "page-narrow.png", 390, 1700, "light")
         browser.close()
 
