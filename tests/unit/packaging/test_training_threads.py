@@ -29,9 +29,16 @@ def two_threads() -> Iterator[None]:
 @pytest.mark.usefixtures("two_threads")
 def test_one_thread() -> None:
     """It is so while the block lasts, and no longer, also where the block fails."""
+    inside: list[int] = []
+
+    @one_thread()
+    def fails() -> None:
+        inside.extend(threads())
+        raise ValueError("no such row")
+
     before = threads()
     assert set(before) == {2}
-    with pytest.raises(ValueError, match="no such row"), one_thread():
-        assert set(threads()) == {1}
-        raise ValueError("no such row")
+    with pytest.raises(ValueError, match="no such row"):
+        fails()
+    assert set(inside) == {1}
     assert threads() == before
