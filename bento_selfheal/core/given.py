@@ -34,7 +34,7 @@ def table_of(value: Any) -> pa.Table | None:
     Raises:
         ValueError: Arrow cannot hold a column, which is named, or two columns share a name.
     """
-    if _names_of(type(value)).isdisjoint(TABLES):
+    if _kinds_of(value).isdisjoint(TABLES):
         return None
     import pyarrow as pa
 
@@ -53,7 +53,7 @@ def column_of(value: Any) -> pa.ChunkedArray | None:
     Raises:
         ValueError: Arrow cannot hold it.
     """
-    if _names_of(type(value)).isdisjoint(COLUMNS):
+    if _kinds_of(value).isdisjoint(COLUMNS):
         return None
     import pyarrow as pa
 
@@ -108,7 +108,12 @@ def is_image(value: Any) -> bool:
 
 def _is(value: Any, library: str, name: str) -> bool:
     """Whether a value is of a class of a library, or of one that is made from it."""
-    return (library, name) in _names_of(type(value))
+    return (library, name) in _kinds_of(value)
+
+
+def _kinds_of(value: Any) -> frozenset[tuple[str, str]]:
+    kind: Any = type(value)
+    return _names_of(kind)
 
 
 @lru_cache(256)
