@@ -618,6 +618,27 @@ def proof_table(results: dict[str, Any]) -> str:
             "| p99 of a quiet model beside one under load, and alone "
             f"| {seen['p99_beside_ms']:.2f} ms and {seen['p99_alone_ms']:.2f} ms |",
         ]
+    if seen := results.get("candidate gate"):
+        kinds = {"better": "better by 2 points", "worse": "worse by 2 points", "equal": "as good"}
+        rows += [
+            f"| a candidate that is {words} is promoted, of {seen['runs']} runs "
+            f"| {100 * seen[kind]['promoted']:.1f} % |"
+            for kind, words in kinds.items()
+        ]
+        rows += [
+            "| labels until a better one is promoted, median and 90th percentile "
+            f"| {_whole(seen['better']['labels_median'])} and "
+            f"{_whole(seen['better']['labels_90th'])} |"
+        ]
+    if seen := results.get("candidate ramps"):
+        rows += [
+            f"| failed requests over {seen['ramps']} ramps of candidates that raise, hang, answer "
+            f"NaN or leak | {seen['failed']} |",
+            "| p99 with such a candidate, and without "
+            f"| {seen['p99_with_ms']:.2f} ms and {seen['p99_without_ms']:.2f} ms |",
+            "| until the last of 6 workers in 3 replicas has let go, median and worst "
+            f"| {seen['rollback_s_median']:.2f} s and {seen['rollback_s_worst']:.2f} s |",
+        ]
     return "\n".join(rows)
 
 

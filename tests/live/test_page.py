@@ -11,6 +11,7 @@ import pytest
 from conftest import wait_for
 from live import Client, Feeder, flood, served
 from playwright.sync_api import Browser, Page, Route, expect
+from worlds import package_article
 
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.server import ServedService
@@ -163,6 +164,22 @@ def test_sources_and_forget(page: Page, server: ServedService) -> None:
         row.get_by_role("button", name="Forget").click(timeout=SECONDS)
         page.get_by_role("dialog").get_by_role("button", name="Forget").click()
         expect(row).to_contain_text("quarantined", timeout=SECONDS)
+
+
+def test_a_candidate_is_shown_and_withdrawn(page: Page, server: ServedService) -> None:
+    """It stands among the models with its share, and its button ends it."""
+    tag = package_article(12).tag
+    with Client(server) as client:
+        client.ask("/candidates/begin", {"tag": tag, "ramp": [0, 100]})
+        go_to(page, "Models")
+        row = page.locator("#candidate-list tbody tr").filter(has_text=tag)
+        expect(row).to_contain_text("1 of 2", timeout=SECONDS)
+        picture(page, "page-candidate")
+        row.get_by_role("button", name="Withdraw").click(timeout=SECONDS)
+        page.get_by_role("dialog").get_by_role("button", name="Withdraw").click()
+        expect(page.locator("#candidate-list")).not_to_contain_text(tag, timeout=SECONDS)
+        [ended] = [c for c in client.read("/candidates") if c["tag"] == tag]
+    assert (ended["state"], ended["reason"]) == ("withdrawn", "withdrawn by operator")
 
 
 def test_a_promotion_shows_its_evidence(page: Page) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import BRISK, ROOT, wait_for
 from typer.testing import CliRunner
+from worlds import package_article
 
 import bento_selfheal.cli.main  # noqa: F401 - adds the commands
 from bento_selfheal.cli.app import app
@@ -75,6 +76,26 @@ def test_each_model_has_its_own_log(server: ServedService, client: httpx.Client)
         "the rows of fraud are read",
     )
     assert client.get("/churn/status").json()["predicted_rows"] == before
+
+
+def test_a_candidate_is_one_of_its_model(server: ServedService, home: Path) -> None:
+    """It is compared with the model whose path began it, from the log of that model."""
+    other = package_article(11).tag
+    with (
+        OurClient(f"{server.url}/fraud", token=OPERATE) as fraud,
+        OurClient(f"{server.url}/churn", token=OPERATE) as churn,
+    ):
+        fraud.begin_candidate(other, ramp=[0, 100])
+        predicted(server, "fraud")
+
+        def answers() -> bool:
+            predicted(server, "fraud")
+            [one] = fraud.candidates()
+            return bool(one["counts"].get("answered"))
+
+        wait_for(answers, "its process answers copies")
+        assert churn.candidates() == []
+        fraud.end_candidate(other)
 
 
 def test_the_list_of_models(server: ServedService, client: httpx.Client) -> None:
