@@ -17,7 +17,8 @@ from bento_selfheal.simulation.server import ServedService
 def trained_and_served(project: Path, folder: Path) -> Iterator[Client]:
     """Train a project's model and serve it with one worker, for as long as the block lasts.
 
-    Nothing of it reaches the user's model store, or the store that the settings name.
+    Nothing of it reaches the user's model store, or the store that the settings name. The client
+    needs no token, whatever tokens file they name.
 
     Args:
         project: Folder with `train.py` and `service.py`.
@@ -30,6 +31,7 @@ def trained_and_served(project: Path, folder: Path) -> Iterator[Client]:
     own = {
         "SELFHEAL_STORE_URL": "",
         "SELFHEAL_STATE_DIR": str(folder / "state"),
+        "SELFHEAL_TOKENS_FILE": "",
         "SELFHEAL_WORKERS": "1",
     }
     home = folder / "bentoml"

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from bento_selfheal.telemetry.listed import ALL_METRICS
 from bento_selfheal.telemetry.metric import Metric
-from bento_selfheal.telemetry.names import ALL_METRICS, ATTRIBUTES, SPANS
+from bento_selfheal.telemetry.names import ATTRIBUTES, SPANS
 
 PAGE = Path(__file__).parent / "telemetry.md"
 

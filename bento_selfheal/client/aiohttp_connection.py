@@ -15,7 +15,8 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 import httpx
 
-from bento_selfheal.client.calls import Call, Reply
+from bento_selfheal.client.calls import Call
+from bento_selfheal.client.reply import Reply
 
 ERRORS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
     (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),

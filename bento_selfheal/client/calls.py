@@ -6,11 +6,8 @@ import json
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, Generic, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -19,17 +16,11 @@ from tenacity import RetryCallState, retry_if_exception, stop_before_delay, wait
 
 from bento_selfheal.client.bodies import JSON, body_of, json_body, table_body
 from bento_selfheal.client.known_classes import KnownClasses
+from bento_selfheal.client.reply import Reply, checked
 from bento_selfheal.core.decision import decide_classes
 from bento_selfheal.core.ids import ids_of
 from bento_selfheal.core.records import Event, Promotion
-from bento_selfheal.errors import (
-    AccessDenied,
-    CommandError,
-    InvalidInput,
-    ServiceError,
-    ServiceUnavailable,
-    UnknownRow,
-)
+from bento_selfheal.errors import ServiceError, ServiceUnavailable
 from bento_selfheal.wire import npy
 from bento_selfheal.wire.class_list import CLASSES_PATH
 from bento_selfheal.wire.messages import (
@@ -67,26 +58,6 @@ PROMOTIONS, PROMOTION = TypeAdapter(list[Promotion]), TypeAdapter(Promotion)
 _backoff = wait_random_exponential(multiplier=0.2, max=5.0)
 
 
-@dataclass(slots=True, eq=False)  # frozen ones take microseconds to make, of each request
-class Reply:
-    """What the service answered, whichever library asked."""
-
-    url: str
-    status_code: int
-    headers: Mapping[str, str]
-    """Names in any case."""
-    content: bytes
-
-    @property
-    def text(self) -> str:
-        """The body as text."""
-        return self.content.decode(errors="replace")
-
-    def json(self) -> Any:
-        """The body as JSON values."""
-        return json.loads(self.content)
-
-
 @dataclass(slots=True, eq=False)
 class Call(Generic[T]):
     """One request to the service, and how its answer is read."""
@@ -105,7 +76,7 @@ class Call(Generic[T]):
     def answer(self, response: Reply) -> T:
         """The answer in a response; raises the error that the response reports."""
         try:
-            return self.read(_checked(response))
+            return self.read(checked(response))
         except (ValueError, KeyError) as error:
             where = f"{response.url}: this is not an answer of bento-selfheal"
             raise ServiceError(f"{where}: {error}", response.status_code) from error
@@ -246,57 +217,9 @@ def _review(said: str | None, rows: int) -> dict[str, list[Any]]:
     return {"review": asked.tolist(), "review_probability": chances.tolist()}
 
 
-def _checked(response: Reply) -> Reply:
-    """The response if it succeeded; raises the error that it reports otherwise."""
-    if httpx.codes.is_success(response.status_code):
-        return response
-    where, status = f"{response.url}: {response.status_code}", response.status_code
-    if status in (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS):
-        wait = _seconds(response.headers.get("Retry-After"))
-        raise ServiceUnavailable(f"{where} {response.text}", wait)
-    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-        raise AccessDenied(f"{where} {_told(response)}")
-    if status == httpx.codes.CONFLICT:
-        raise CommandError(_told(response))
-    if status == httpx.codes.NOT_FOUND:
-        path = urlsplit(response.url).path
-        if path.endswith("/erase"):
-            raise UnknownRow(_told(response))
-        if path.endswith(CLASSES_PATH):  # another model is served since: its answer names others
-            raise ServiceUnavailable(f"{where} {response.text}", 0.0)
-    try:
-        detail = response.json()["detail"]
-    except (ValueError, KeyError, TypeError):
-        raise ServiceError(f"{where} {response.text}", status) from None
-    if status < httpx.codes.INTERNAL_SERVER_ERROR and isinstance(detail, list) and detail:
-        first = detail[0]
-        given = f" (got {first['input']!r})" if "input" in first else ""
-        raise InvalidInput(tuple(first["loc"]), first["msg"] + given, first["type"])
-    raise ServiceError(f"{where} {response.text}", status)
-
-
-def _told(response: Reply) -> str:
-    try:
-        return str(response.json()["error"])
-    except (ValueError, KeyError, TypeError):
-        return response.text
-
-
 def unreachable(url: str, error: httpx.TransportError) -> ServiceUnavailable:
     """The error of a service that could not be reached."""
     return ServiceUnavailable(f"{url}: {type(error).__name__} {error}".rstrip())
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """A Retry-After header, seconds or a date, in seconds from now."""
-    if retry_after is None:
-        return None
-    if retry_after.isdigit():
-        return float(retry_after)
-    try:
-        return max((parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds(), 0.0)
-    except (ValueError, TypeError):
-        return None
 
 
 def _pause(state: RetryCallState) -> float:

@@ -31,7 +31,6 @@ from bento_selfheal.client.calls import (
     Facts,
     Items,
     Keys,
-    Reply,
     Rows,
     T,
     candidate_call,
@@ -48,6 +47,7 @@ from bento_selfheal.client.calls import (
 )
 from bento_selfheal.client.connection import TIMEOUT, address_of, headers_of
 from bento_selfheal.client.known_classes import KnownClasses
+from bento_selfheal.client.reply import Reply
 from bento_selfheal.core.records import Event, Promotion
 from bento_selfheal.wire.messages import (
     CommandAnswer,

@@ -34,7 +34,7 @@ def table_of(value: Any) -> pa.Table | None:
     Raises:
         ValueError: Arrow cannot hold a column, which is named, or two columns share a name.
     """
-    if _names_of(type(value)).isdisjoint(TABLES):
+    if _names_of(value).isdisjoint(TABLES):
         return None
     import pyarrow as pa
 
@@ -53,7 +53,7 @@ def column_of(value: Any) -> pa.ChunkedArray | None:
     Raises:
         ValueError: Arrow cannot hold it.
     """
-    if _names_of(type(value)).isdisjoint(COLUMNS):
+    if _names_of(value).isdisjoint(COLUMNS):
         return None
     import pyarrow as pa
 
@@ -108,10 +108,15 @@ def is_image(value: Any) -> bool:
 
 def _is(value: Any, library: str, name: str) -> bool:
     """Whether a value is of a class of a library, or of one that is made from it."""
-    return (library, name) in _names_of(type(value))
+    return (library, name) in _names_of(value)
+
+
+def _names_of(value: Any) -> frozenset[tuple[str, str]]:
+    """The library and the name of the class of a value and of those that it is made from."""
+    kind: Any = type(value)
+    return _names_of_class(kind)
 
 
 @lru_cache(256)
-def _names_of(kind: type) -> frozenset[tuple[str, str]]:
-    """The library and the name of a class and of those that it is made from."""
+def _names_of_class(kind: type) -> frozenset[tuple[str, str]]:
     return frozenset((one.__module__.partition(".")[0], one.__name__) for one in kind.__mro__)

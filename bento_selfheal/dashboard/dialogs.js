@@ -13,7 +13,7 @@ export function confirm(title, words, yes, act) {
     if (dialog.returnValue !== "yes") return;
     try {
       const said = await act();
-      toast(said.command ? `requested: ${said.command}` : `snapshot ${said.version} is promoted`);
+      toast(said.command ? `requested: ${said.command}` : said.candidate ? `${said.tag}: ${said.state}` : `snapshot ${said.version} is promoted`);
     } catch (error) {
       toast(`refused: ${error.message}`);
     }

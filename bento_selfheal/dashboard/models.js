@@ -1,6 +1,7 @@
-// The Models tab: what serves beside the baseline, the challenger on trial, and the snapshots.
+// The Models tab: what serves beside the baseline, the challenger on trial, candidates, and the snapshots.
 
 import { ago, at, fill, make, number, percent, text, whole } from "./format.js";
+import { drawCandidates } from "./candidates.js";
 import { many } from "./overview.js";
 
 const WHOLE_TABLE = 12;
@@ -10,6 +11,7 @@ export function drawModels({ status: s, snapshots, confirm }) {
   drawCalibration(s.newest?.calibration ?? []);
   drawConfusion(s);
   drawGate(s);
+  drawCandidates(s, confirm);
   drawSnapshots(s, snapshots, confirm);
 }
 

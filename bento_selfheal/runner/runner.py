@@ -262,6 +262,7 @@ class Runner:
         }
         return {
             **pipeline.status(), "unread": unread, "time": time.time(), "runner": self.lease.owner,
+            "candidates": self._judge.figures,
         }  # fmt: skip
 
 

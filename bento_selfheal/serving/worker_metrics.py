@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 
 REFRESH_SECONDS = 1.0
+TURNS_A_LOOK = 5
+"""Refreshes between two looks at what the runner has not read."""
 RESERVED_BYTES = 1 << 18
 
 
@@ -108,6 +110,7 @@ class WorkerMeters:
         self.model = model
         self._own = (model,) if model else ()
         self._instruments = instruments
+        self._turns = 0
         self._counted: dict[str, int] = {}
         self._reserved: set[Path] = set()
         # A scraper keeps its connection, so it asks one worker only: the others must not wait
@@ -128,8 +131,6 @@ class WorkerMeters:
     def refresh(self) -> None:
         """Bring ``/metrics`` up to date with the worker, and see what the runner has not read."""
         self._reserve()
-        with suppress(StoreError):
-            self.unread_seconds()
         now, shared = self.worker(), self._instruments
         self._of_model(shared.queue).set(now["queue_rows"])
         self._count_up_to(self._of_model(shared.dropped), "dropped", now["dropped_rows"])
@@ -140,6 +141,10 @@ class WorkerMeters:
             shared.thread_alive.labels(name, *self._own).set(thread["alive"])
             failures = shared.thread_failures.labels(name, *self._own)
             self._count_up_to(failures, name, thread["failures"])
+        self._turns += 1
+        if self._turns % TURNS_A_LOOK == 0:
+            with suppress(StoreError):  # nobody can say
+                self.unread_seconds()
 
     def threads(self, worker: Mapping[str, Any] | None = None) -> list[ThreadState]:
         """The state of the threads behind this model's answers, and of the one behind these

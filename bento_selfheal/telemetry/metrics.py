@@ -14,8 +14,9 @@ from opentelemetry.metrics import CallbackOptions, Meter, NoOpMeterProvider, Obs
 
 from bento_selfheal.core.periodic import ThreadState
 from bento_selfheal.telemetry import names
+from bento_selfheal.telemetry.listed import LISTS
 from bento_selfheal.telemetry.metric import Metric
-from bento_selfheal.telemetry.names import LISTS, METRICS, SCOPE, STATE, STATE_METRIC, STATES
+from bento_selfheal.telemetry.names import METRICS, SCOPE, STATE, STATE_METRIC, STATES
 from bento_selfheal.telemetry.otel_env import GRPC_MODULE, OtelVariables, OtlpExport, warn
 from bento_selfheal.telemetry.otel_invalid import clean
 

@@ -57,6 +57,7 @@ STATE = "selfheal.state"
 THREAD = "selfheal.thread"
 SEGMENT = "selfheal.segment"
 WEBHOOK = "selfheal.webhook"
+CANDIDATE = "selfheal.candidate"
 MODEL = "selfheal.model"
 LINKED = "selfheal.link.trace_ids"
 STATUS_CODE = "http.response.status_code"
@@ -89,6 +90,7 @@ ATTRIBUTES = {
     THREAD: ("string", "Name of the background thread"),
     SEGMENT: ("string", "Name of the segment, by the setting `segments`; 100 at most"),
     WEBHOOK: ("string", "Name of the webhook, by the setting `webhooks`; 20 at most"),
+    CANDIDATE: ("string", "Tag of the candidate, while it is on its ramp"),
     MODEL: ("string", "Name of the model that a metric is about; only where one service serves "
             "several. It is the label `model` on `/metrics`"),
 }  # fmt: skip
@@ -181,44 +183,6 @@ METRICS = (
 )  # fmt: skip
 """The runner's figures, as its status has them."""
 
-SEGMENT_METRICS = (
-    Metric("selfheal.segment.rows", "{row}", "Rows answered in the segment", ("rows",),
-           kind="counter", attribute=SEGMENT),
-    Metric("selfheal.segment.labels", "{label}", "Labelled rows of the segment", ("labels",),
-           kind="counter", attribute=SEGMENT),
-    Metric("selfheal.segment.accuracy", "1", "Accuracy served in the segment, all labelled rows",
-           ("served",), attribute=SEGMENT),
-    Metric("selfheal.segment.lift.mean", "1", "Accuracy served minus the baseline's in the segment",
-           ("lift", "mean"), attribute=SEGMENT),
-    Metric("selfheal.segment.lift.low", "1", "Lower end of its 95 % interval", ("lift", "low"),
-           attribute=SEGMENT),
-    Metric("selfheal.segment.lift.high", "1", "Upper end of its 95 % interval", ("lift", "high"),
-           attribute=SEGMENT),
-    Metric("selfheal.segment.drift", "{sigma}", "How far the segment's share of the rows, or the "
-           "answers in it, have moved since training", ("drift",), attribute=SEGMENT),
-    Metric("selfheal.segment.left_out", "{segment}", "1 while the segment keeps the answers of the "
-           "packaged model because healing made it worse, else 0", ("left_out",),
-           attribute=SEGMENT),
-)  # fmt: skip
-"""Figures of each segment, as `segments` in the runner's status has them."""
-
-WEBHOOK_METRICS = (
-    Metric("selfheal.webhook.delivered", "{event}", "Events that the receiver has taken",
-           ("delivered",), kind="counter", attribute=WEBHOOK),
-    Metric("selfheal.webhook.failed", "{attempt}", "Failed attempts to tell the receiver; each is "
-           "made again", ("failed",), kind="counter", attribute=WEBHOOK),
-    Metric("selfheal.webhook.given_up", "{event}", "Events that the receiver never got",
-           ("given_up",), kind="counter", attribute=WEBHOOK),
-    Metric("selfheal.webhook.waiting", "{event}", "Events that the receiver has not taken yet",
-           ("waiting",), kind="updowncounter", attribute=WEBHOOK),
-    Metric("selfheal.webhook.age", "s", "Age of the oldest of them, 0 without any",
-           ("oldest_seconds",), attribute=WEBHOOK),
-)  # fmt: skip
-"""Figures of each webhook, as `webhooks` in the runner's status has them."""
-
-LISTS = (("segments", "segment", SEGMENT_METRICS), ("webhooks", "name", WEBHOOK_METRICS))
-"""Lists in the status, what names an item of each, and the metrics of the items."""
-
 STATE_METRIC = Metric(
     "selfheal.state", "1", "1 for the current state, 0 for all others",
     kind="updowncounter", attribute=STATE,
@@ -265,11 +229,4 @@ THREAD_ALIVE_METRIC = Metric(
 THREAD_FAILURES_METRIC = Metric(
     "selfheal.thread.failures", "{failure}", "Errors of a background thread; it tries again",
     kind="counter", attribute=THREAD,
-)  # fmt: skip
-
-ALL_METRICS = (
-    STATE_METRIC, *METRICS, *SEGMENT_METRICS, *WEBHOOK_METRICS, ALIVE_METRIC, UNREAD_AGE_METRIC,
-    FEEDBACK_METRIC,
-    REFUSED_METRIC, QUEUE_METRIC, DROPPED_METRIC, SERVES_METRIC, THREAD_ALIVE_METRIC,
-    THREAD_FAILURES_METRIC,
 )  # fmt: skip

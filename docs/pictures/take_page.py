@@ -41,7 +41,8 @@ def main() -> None:
         use_home(home)
         package = package_demo(SEED)
         env = {
-            "SELFHEAL_MODEL": package.tag, "SELFHEAL_WORKERS": "1", "SELFHEAL_HEAL_SHARE": "1",
+            "SELFHEAL_MODEL": package.tag, "SELFHEAL_WORKERS": "1",
+            "SELFHEAL_HEAL_SHARE": "1", "SELFHEAL_RUNNER_NICE": "0",
         }  # fmt: skip
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
@@ -51,8 +52,8 @@ def main() -> None:
         ) as server:
             for _ in Driver(server.url, package, 1).run(demo_stream(BATCHES, CLEAN, 2.2, SEED)):
                 time.sleep(PACE_SECONDS)
-            take(browser, server.url, "page.png", 1280, 1060, "light")
-            take(browser, server.url, "page-dark.png", 1280, 1060, "dark")
+            take(browser, server.url, "page.png", 1280, 840, "light")
+            take(browser, server.url, "page-dark.png", 1280, 840, "dark")
             take(browser, server.url, "page-narrow.png", 390, 1700, "light")
         browser.close()
 

@@ -13,7 +13,8 @@ import pytest
 import yaml
 from observability import FOLDER, dashboard, dashboard_queries, plain, rules
 
-from bento_selfheal.telemetry.names import ALL_METRICS, STATES
+from bento_selfheal.telemetry.listed import ALL_METRICS
+from bento_selfheal.telemetry.names import STATES
 
 ASKED = {
     "SelfHealDrifting", "SelfHealLiftNegative", "SelfHealRolledBack", "SelfHealRunnerDead",

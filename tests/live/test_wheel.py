@@ -122,7 +122,8 @@ def test_wheel(dist: Path, tmp_path: Path) -> None:
     with_uv("venv", "-q", "--python", sys.executable, tmp_path / "venv")
     python = tmp_path / "venv" / "bin" / "python"
     install = ["pip", "install", "-q", "--python", python, "-c", ROOT / "constraints.txt"]
-    with_uv(*install, wheel)
+    # Else each process compiles what it imports anew where PYTHONDONTWRITEBYTECODE is set.
+    with_uv(*install, "--compile-bytecode", wheel)
     home = tmp_path / "home"
     home.mkdir()
     tool = python.with_name("bento-selfheal")

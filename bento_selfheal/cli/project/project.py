@@ -127,7 +127,7 @@ def new_project(folder: Path, kind: Kind, name: str | None) -> Project:
 
 def _name_of(folder: Path) -> str:
     letters = unicodedata.normalize("NFKD", folder.resolve().name).encode("ascii", "ignore")
-    return re.sub(r"[^a-z0-9._-]+", "-", letters.decode().lower()).strip("-._")[:63]
+    return re.sub(r"[^a-z0-9._-]+", "-", letters.decode().lower())[:63].strip("-._")
 
 
 def _texts(folder: str, values: Mapping[str, str]) -> dict[str, str]:

@@ -95,13 +95,6 @@ TELLS: Mapping[str, Callable[[Detail], str]] = {
     ),
     "thresholds": _thresholds,
     "thresholds_refused": lambda d: f"thresholds stay as they were: {d['reason']}",
-    "candidate_begun": lambda d: f"{d['package']} is a candidate",
-    "candidate_step": lambda d: (
-        f"candidate {d['package']} answers {d['share']:.0%} of requests: {d['reason']}"
-    ),
-    "candidate_won": lambda d: f"candidate {d['package']} has won: {d['reason']}",
-    "candidate_promoted": lambda d: f"candidate {d['package']} is promoted: {d['reason']}",
-    "candidate_withdrawn": lambda d: f"candidate {d['package']} is withdrawn: {d['reason']}",
     "test": lambda d: str(d["reason"]),
     "erased": lambda d: "a row was erased",
     "rebuilt": lambda d: (
@@ -118,6 +111,13 @@ TELLS: Mapping[str, Callable[[Detail], str]] = {
     "unreported_lost": lambda d: f"{counted(d['requests'], 'request')} lost: {d['reason']}",
     "retrain_needed": _retrain_needed,
     "deployed": lambda d: f"{d['package']} was deployed as snapshot {d['version']}",
+    "candidate_begun": lambda d: f"{d['package']} is a candidate: it answers copies of live rows",
+    "candidate_step": lambda d: (
+        f"the candidate {d['package']} answers {d['share']:.0%} of the requests: {d['reason']}"
+    ),
+    "candidate_won": lambda d: f"the candidate {d['package']} has won: {d['reason']}",
+    "candidate_promoted": lambda d: f"the candidate {d['package']} serves: {d['reason']}",
+    "candidate_withdrawn": lambda d: f"the candidate {d['package']} was withdrawn: {d['reason']}",
     "heal_asked": lambda d: "a heal was asked for",
     "heal_skipped": lambda d: f"no heal: {d['reason']}",
     "pause": lambda d: "healing paused",

@@ -87,7 +87,7 @@ def add_gains(
     """
     known = ~np.isnan(gains)
     codes, gains = codes[known], gains[known]
-    more = counts / counts.sum(axis=1, keepdims=True)
+    more = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     more = more > facets.counts / facets.counts.sum(axis=1, keepdims=True)
     report.gain = float(gains.mean()) if len(gains) else None
     for one in report.columns:

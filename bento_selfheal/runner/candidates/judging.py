@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from bentoml.exceptions import NotFound
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.candidates.candidate import Candidate, CandidateState
 from bento_selfheal.core.ids import KEY_BYTES, key_at
 from bento_selfheal.deployment.deploy import put_in_service
-from bento_selfheal.healing.candidates.trial import Move
+from bento_selfheal.errors import PackageError, brief
+from bento_selfheal.healing.candidates.trial import CandidateTrial, Move
 from bento_selfheal.healing.candidates.trials import Said, WaitingRow
 from bento_selfheal.healing.pipeline import Pipeline
 from bento_selfheal.store import SqlStore
@@ -27,12 +30,16 @@ class CandidateJudge:
     Args:
         store: Where candidates, and what they said, are.
         settings: The service's settings.
+
+    Attributes:
+        figures: Of each candidate on its ramp, for the runner's status.
     """
 
     def __init__(self, store: SqlStore, settings: Settings) -> None:
         self._store = store
         self._settings = settings
         self._next = 0.0
+        self.figures: list[dict[str, Any]] = []
 
     def judge(self, pipeline: Pipeline) -> tuple[bool, Moves]:
         """Compare candidates on what was labelled since; whether there was anything, and the moves
@@ -47,16 +54,20 @@ class CandidateJudge:
         parts.candidates.follow(running)
         changed = before != set(parts.candidates.trials)
         moves: Moves = [(c, Move.PROMOTE, c.reason) for c in living if c not in running]
+        self.figures = []
         for candidate in running:
             said = self._said(candidate, parts.candidates.waiting[candidate.id])
             changed |= bool(parts.candidates.compare(candidate, said, parts.controls.thresholds))
             trial = parts.candidates.trials[candidate.id]
-            move, why = trial.judge(
-                candidate, self._settings.gate_alpha,
-                self._store.candidate_counts(candidate.id), parts.one_sided.objection,
-            )  # fmt: skip
-            held = parts.controls.paused or (parts.controls.observing and move is Move.PROMOTE)
-            if move is not Move.STAY and not held:
+            counts = self._store.candidate_counts(candidate.id)
+            self.figures.append(_figures(candidate, trial, counts))
+            objection = parts.one_sided.objection
+            move, why = trial.judge(candidate, self._settings.gate_alpha, counts, objection)
+            held = {
+                Move.STEP: parts.controls.paused,
+                Move.PROMOTE: parts.controls.paused or parts.controls.observing,
+            }
+            if move is not Move.STAY and not held.get(move):
                 moves.append((candidate, move, why))
         return changed, moves
 
@@ -72,9 +83,17 @@ class CandidateJudge:
             elif candidate.state is CandidateState.RUNNING:
                 self._move(candidate, CandidateState.WON, candidate.step, why, evidence)
             else:
-                put_in_service(self._settings, self._store, candidate.tag)
-                last = len(candidate.ramp) - 1
-                self._move(candidate, CandidateState.PROMOTED, last, why, candidate.evidence)
+                self._deploy(candidate)
+
+    def _deploy(self, candidate: Candidate) -> None:
+        last, evidence = len(candidate.ramp) - 1, candidate.evidence
+        try:
+            put_in_service(self._settings, self._store, candidate.tag)
+        except (PackageError, NotFound) as error:  # healing must not stop for it
+            why = f"it cannot serve: {brief(error)}"
+            self._move(candidate, CandidateState.WITHDRAWN, candidate.step, why, evidence)
+        else:
+            self._move(candidate, CandidateState.PROMOTED, last, candidate.reason, evidence)
 
     def _move(
         self, c: Candidate, state: CandidateState, step: int, why: str, evidence: dict[str, Any]
@@ -96,6 +115,12 @@ class CandidateJudge:
                 if place is not None:
                     said[row.asked, row.key] = table[place].tolist()
         return said
+
+
+def _figures(c: Candidate, trial: CandidateTrial, counts: Mapping[str, Any]) -> dict[str, Any]:
+    """A candidate as the runner's status has it."""
+    failures = sum(counts.get(name, 0) for name in ("failed", "late", "lost"))
+    return {"tag": c.tag, "share": c.share, "failures": failures, **trial.status()}
 
 
 def _place(row: WaitingRow, own_keys: bytes, rows: int) -> int | None:

@@ -19,9 +19,10 @@ from telemetry_tables import PAGE, written
 from bento_selfheal.core.periodic import PeriodicThread
 from bento_selfheal.serving.worker_metrics import Instruments, WorkerMeters
 from bento_selfheal.telemetry import names as telemetry
+from bento_selfheal.telemetry.listed import ALL_METRICS
 from bento_selfheal.telemetry.logs import OURS, log_with_bentoml
 from bento_selfheal.telemetry.metrics import exposition, with_threads
-from bento_selfheal.telemetry.names import ALL_METRICS, ATTRIBUTES, SPANS, STATUS_CODE
+from bento_selfheal.telemetry.names import ATTRIBUTES, SPANS, STATUS_CODE
 from bento_selfheal.telemetry.spans import Telemetry, within
 
 NAME = re.compile(r"selfheal(\.[a-z][a-z0-9_]*)+(\.<[a-z]+>)?")
