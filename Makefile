@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+SITE_VENV := .venv-site
 export BENTOML_DO_NOT_TRACK := True
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve container test test-slow test-long test-faults structure lint format docs pictures bench-serving bench-streams bench-quality bench-alpha bench-poisoning bench-heal bench-inputs bench-labels bench-operate bench-proof clean
+.PHONY: help install demo serve container test test-slow test-long test-faults structure lint format docs site pictures dist bench-serving bench-streams bench-quality bench-alpha bench-poisoning bench-heal bench-inputs bench-labels bench-operate bench-proof clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +59,23 @@ docs: $(STAMP)  ## write the generated pages of docs/
 	$(BIN)/python docs/settings_page.py
 	$(BIN)/python docs/telemetry_tables.py
 
+# A venv of its own: the tests do without it. Its packages are those of the extra `docs`.
+$(SITE_VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(SITE_VENV)
+	$(PYTHON) -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['docs'], sep='\n')" >$(SITE_VENV)/docs.txt
+	$(SITE_VENV)/bin/pip install --quiet -c constraints.txt -r $(SITE_VENV)/docs.txt
+	@touch $@
+
+site: $(SITE_VENV)/.installed  ## build the documentation as a site, with search and the API reference, in site/
+	PATH="$(abspath $(SITE_VENV)/bin):$$PATH" NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	$(SITE_VENV)/bin/python docs/site/check.py site
+	@echo "to read it: $(PYTHON) -m http.server --directory site"
+
+dist: $(STAMP)  ## build the sdist, and from it the wheel, in dist/
+	rm -rf dist
+	$(BIN)/uv build --quiet --out-dir dist
+	@ls dist/*.tar.gz dist/*.whl
+
 pictures: $(STAMP)  ## take the pictures in docs/ again (needs chromium)
 	$(BIN)/python docs/pictures/take_page.py
 
@@ -94,5 +112,5 @@ bench-operate: $(STAMP)  ## measure what daily use costs; writes benchmarks/resu
 bench-proof: $(STAMP)  ## measure what is proven of the models; writes benchmarks/results/proof.json (an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/proof.py
 
-clean:  ## remove .venv and the caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+clean:  ## remove the environments, what was built, and the caches
+	rm -rf $(VENV) $(SITE_VENV) site dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""What daily use costs: the asyncio client beside aiohttp alone.
+"""What daily use costs: the asyncio client beside aiohttp alone, and what the API page is worth.
 
     make bench-operate            writes benchmarks/results/operate.json (minutes)
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -19,11 +20,16 @@ from typing import Any
 
 import aiohttp
 import numpy as np
+from one_worker import one_worker
+from page_requests import statuses
 from record import article_home, record
 from serving import ours
+from small_network import packaged_small
+from worlds import DATA, package_article
 
 from bento_selfheal.client import AsyncClient
-from bento_selfheal.simulation.streams import ARTICLE_FEATURES
+from bento_selfheal.simulation.streams import ARTICLE_FEATURES, read_table
+from bento_selfheal.simulation.table import package_table
 from bento_selfheal.wire import npy
 from bento_selfheal.wire.messages import NPY
 
@@ -31,6 +37,7 @@ AT_ONCE = 64
 REQUESTS = 2000
 BURSTS = 7
 ASKED = 0.8
+SEED, MADE = 42, 500
 
 
 def async_client(home: Path) -> dict[str, Any]:
@@ -82,7 +89,39 @@ async def _rate(send: Callable[[], Awaitable[None]]) -> float:
     return REQUESTS / (time.perf_counter() - start)
 
 
-ROWS: dict[str, Callable[[Path], dict[str, Any]]] = {"async client": async_client}
+def api_page(home: Path) -> dict[str, Any]:
+    """Share of the requests that schemathesis makes as valid from the API page which are answered
+    with 200; `unfitted` without a hand in how many keys it makes."""
+    source = DATA / "birdstrikes.csv"
+    train, _ = read_table(source, "damaged").split(0.2)
+    packages = {
+        "a mixed table": package_table("operate-mixed", train, SEED, None),
+        "plain numbers": package_article(SEED),
+        "a torch network": packaged_small("operate-network"),
+    }
+    found: dict[str, Any] = {"requests": MADE, "asked": ASKED}
+    for name, package in packages.items():
+        with one_worker(home, package) as server:
+            found[name] = {
+                "/predict": _share(statuses(server.url, "/predict", MADE)),
+                "/predict, unfitted": _share(
+                    statuses(server.url, "/predict", MADE, fit_keys=False)
+                ),
+                "/feedback": _share(statuses(server.url, "/feedback", MADE)),
+            }
+    return found
+
+
+def _share(seen: Counter[int]) -> dict[str, Any]:
+    """The share that is answered with 200, and every status."""
+    counts = {str(status): count for status, count in sorted(seen.items())}
+    return {"share": round(seen[200] / seen.total(), 4), **counts}
+
+
+ROWS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "async client": async_client,
+    "API page": api_page,
+}
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What is proven of the served models: segments, many models in one service, candidates.
+"""What is proven of the served models: segments, causes of drift, many in one service, candidates.
 
     make bench-proof            writes benchmarks/results/proof.json (an hour)
 
@@ -12,12 +12,14 @@ from typing import Any
 
 import candidate_gate
 import candidate_ramps
+import causes
 import many_models
 import segments
 from record import record
 
 ROWS: dict[str, Callable[[], dict[str, Any]]] = {
     **segments.ROWS,
+    **causes.ROWS,
     **many_models.ROWS,
     **candidate_gate.ROWS,
     **candidate_ramps.ROWS,

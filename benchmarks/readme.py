@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,46 @@ def streams_table(results: dict[str, Any]) -> str:
                 f"| {mean:+.3f} [{low:+.3f}, {high:+.3f}] |"
             )
     return "\n".join(rows)
+
+
+GAINS = (
+    ("demo: fraud changes its pattern", "streams", "demo, drift 2.2"),
+    ("demo: the old sign of fraud turns", "streams", "demo, drift 3.5"),
+    ("Elec2: prices of electricity, labels 100 rows late", "quality", "stream: Elec2, 100"),
+    ("Elec2, labels 500 rows late", "quality", "stream: Elec2, 500"),
+    ("insects: six species, warmer and warmer", "quality", "stream: insects_gradual, 100"),
+    ("bird strikes, behind XGBoost", "inputs", "birdstrikes behind XGBoost"),
+    ("images of digits that are rotated", "inputs", "images, rotated"),
+    ("images of digits that are inverted", "inputs", "images, inverted"),
+    ("texts: from libraries to programs", "inputs", "texts"),
+)
+"""Streams by the name that readers see: file of results, and entry in it."""
+
+
+def gains_table(_: dict[str, Any]) -> str:
+    """Accuracy and AUC of the baseline and of what was served, by stream, from three files."""
+    files = {name: json.loads((RESULTS / f"{name}.json").read_text()) for _, name, _ in GAINS}
+    rows = ["| stream | accuracy | AUC | commonest class |", "|---|---|---|---|"]
+    for shown, file, entry in GAINS:
+        found = files[file].get(entry)
+        if found is not None:
+            accuracy, auc = _before_and_after(found)
+            most = "" if found.get("majority") is None else f"{found['majority']:.3f}"
+            rows.append(f"| {shown} | {accuracy} | {auc} | {most} |")
+    return "\n".join(rows)
+
+
+def _before_and_after(found: dict[str, Any]) -> tuple[str, str]:
+    """Accuracy and AUC, an arrow between the baseline's and that of what was served."""
+    before, after = found.get("frozen", found.get("packaged")), found["served"]
+    if isinstance(before, dict):
+        pairs = [(before[key], after[key]) for key in ("accuracy", "auc")]
+    else:
+        pairs = [(before, after), (found.get("frozen_auc"), found.get("served_auc"))]
+    accuracy, auc = (
+        "" if old is None or new is None else f"{old:.3f} → **{new:.3f}**" for old, new in pairs
+    )
+    return accuracy, auc
 
 
 def serving_table(results: dict[str, Any]) -> str:
@@ -555,6 +596,21 @@ def proof_table(results: dict[str, Any]) -> str:
             "| lift kept beside no test, with harm and without "
             f"| {100 * seen['lift_kept']:.1f} % and {100 * seen['lift_kept_without_harm']:.1f} % |",
         ]
+    if seen := results.get("planted drifts"):
+        rows += [
+            f"| {seen['plants']} planted drifts, {seen['runs']} runs: seen by a signal "
+            f"| {100 * seen['seen']:.0f} % |",
+            f"| right column first, and right kind | {100 * seen['column']:.0f} % and "
+            f"{100 * seen['kind']:.0f} % |",
+            *(
+                f"| {name}: right column first, and right kind | {100 * one['column']:.0f} % and "
+                f"{100 * one['kind']:.0f} % |"
+                for name, one in seen["by_kind"].items()
+            ),
+            f"| a column, and a change of meaning, named of {seen['calm_drifts']} drifts where "
+            "nothing moved (at most 1 % each expected) "
+            f"| {100 * seen['calm_moved']:.1f} % and {100 * seen['calm_changed']:.1f} % |",
+        ]
     if seen := results.get("many models"):
         rows += [
             f"| memory of {seen['models']} models in one service, and of 1 "
@@ -590,7 +646,7 @@ def _whole(value: float | None) -> str:
     return "none" if value is None else f"{value:,.0f}"
 
 
-TABLES = {
+TABLES: dict[str, dict[str, Callable[[dict[str, Any]], str]]] = {
     "proof": {"proof": proof_table},
     "operate": {"operate": operate_table},
     "labels": {"labels": labels_table, "review": review_table, "queue": queue_table},
@@ -602,11 +658,12 @@ TABLES = {
         "images": images_table,
         "texts": texts_table,
         "runner_memory": runner_memory_table,
+        "gains": gains_table,
     },
     "alpha": {"alpha": alpha_table},
     "poisoning": {"poisoning": poisoning_table, "honest": honest_table},
-    "streams": {"streams": streams_table},
-    "quality": {"quality": quality_table, "peers": peers_table},
+    "streams": {"streams": streams_table, "gains": gains_table},
+    "quality": {"gains": gains_table, "quality": quality_table, "peers": peers_table},
     "faults": {"faults": faults_table},
     "heal_cost": {"heal_cost": heal_cost_table},
     "serving": {

@@ -22,7 +22,7 @@ from bento_selfheal.healing.evidence.gate import Gate
 from bento_selfheal.healing.segments.harm import SegmentGuard
 
 RUNS, LABELS, BATCH, SEGMENTS, HARMED = 200, 100_000, 500, 50, 7
-SEEDS_WITH_HARM, SEEDS_WITHOUT = range(20_000, 20_000 + RUNS), range(30_000, 30_000 + RUNS)
+SEEDS_WITH_HARM, SEEDS_WITHOUT = range(40_000, 40_000 + RUNS), range(50_000, 50_000 + RUNS)
 ALPHA = 0.05
 GAIN, LOSS = (0.09, 0.03), (0.03, 0.08)
 """Chances that the challenger decides right what was wrong, and wrong what was right."""

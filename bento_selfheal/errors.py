@@ -14,6 +14,7 @@ SelfHealError
 ├── FeedError              a feed of labels cannot be read
 ├── Overloaded             a request would wait too long for the model (HTTP 503)
 ├── CommandError           an operator's command cannot be carried out (HTTP 409)
+├── OtherClasses           the classes that were asked for are not the model's (HTTP 404)
 ├── UnknownRow             nothing is kept of the row that is to be erased (HTTP 404)
 ├── AccessDenied           the token is missing, unknown or of another role (HTTP 401, 403)
 ├── IllegalTransition      a state was to change in a forbidden way: a defect of this project
@@ -148,6 +149,10 @@ class CommandError(SelfHealError):
 
 class UnknownRow(SelfHealError):
     """Nothing is kept of the row that is to be erased."""
+
+
+class OtherClasses(SelfHealError):
+    """The classes that were asked for are those of another model."""
 
 
 class AccessDenied(SelfHealError):

@@ -21,6 +21,7 @@ from bento_selfheal.config.models import ModelsSettings
 from bento_selfheal.config.review import ReviewSettings
 from bento_selfheal.config.segments import SegmentSettings
 from bento_selfheal.config.thresholds import Thresholds
+from bento_selfheal.config.webhooks.webhook import WebhookSettings
 
 PAGE = Path(__file__).parent / "settings.md"
 GROUPS = (
@@ -31,6 +32,7 @@ GROUPS = (
     FeedSettings,
     ReviewSettings,
     SegmentSettings,
+    WebhookSettings,
     StoreSettings,
     AccessSettings,
 )

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bento_selfheal.telemetry.listed import ALL_METRICS
-from bento_selfheal.telemetry.names import ATTRIBUTES, SPANS, Metric
+from bento_selfheal.telemetry.metric import Metric
+from bento_selfheal.telemetry.names import ATTRIBUTES, SPANS
 
 PAGE = Path(__file__).parent / "telemetry.md"
 

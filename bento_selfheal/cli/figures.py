@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # torch comes with it, and no command waits for torch to prin
 
 WORST = 5
 """Segments that a backtest names."""
+MOST_DRIFTS = 5
+"""Newest drifts that a backtest prints."""
 NO_RANKING = "AUC and average precision need scikit-learn: pip install 'bento-selfheal[backtest]'"
 
 
@@ -45,11 +47,11 @@ def caught(frozen: Figures, served: Figures, sought: str) -> str:
     """
     if _of_many(served):
         return (
-            f"the frozen model answers {frozen['accuracy']:.1%} of the rows right, and what was "
-            f"served {served['accuracy']:.1%}"
+            f"the baseline answers {frozen['accuracy']:.1%} of the rows right, and what was served "
+            f"{served['accuracy']:.1%}"
         )
     return (
-        f"with the same {served['alarms']} alarms, the frozen model catches {frozen['caught']} of "
+        f"with the same {served['alarms']} alarms, the baseline catches {frozen['caught']} of "
         f"{frozen['to_catch']} {sought}, and what was served {served['caught']}"
     )
 
@@ -122,6 +124,22 @@ def of_labels(result: Mapping[str, Any]) -> list[str]:
     return [*(line for line in lines if line), *worst_segments(result.get("segments", []))]
 
 
+def drift_lines(drifts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Every drift and its causes, in words; of many the newest.
+
+    >>> drift_lines([{"batch": 64, "causes": {"kind": "concept drift",
+    ...     "sentence": "no input moved; the meaning of sky changed"}}])
+    ['drift at labelled batch 64: concept drift: no input moved; the meaning of sky changed']
+    """
+    more = len(drifts) - MOST_DRIFTS
+    lines = [
+        f"drift at labelled batch {one['batch']}: {one['causes']['kind']}: "
+        f"{one['causes']['sentence']}"
+        for one in drifts[-MOST_DRIFTS:]
+    ]
+    return [f"{counted(more, 'earlier drift')}; --json names them", *lines] if more > 0 else lines
+
+
 def worst_segments(segments: Sequence[Mapping[str, Any]]) -> list[str]:
     """The segments that are worst off, in words: those with the lowest lift first.
 
@@ -161,6 +179,9 @@ def runner_state(status: Mapping[str, Any]) -> str:
     """Whether the runner heals."""
     if not status.get("runner_alive"):
         return "not alive: nothing heals"
+    if behind := status.get("behind"):
+        since = f"behind, what came {behind['seconds']:.0f} s ago is not read"
+        return f"{since}: {behind['reason']}; {behind['advice']}"
     if status.get("rebuilding"):
         return "alive; it builds what was learned anew without erased rows, and new labels wait"
     return "alive"
@@ -186,3 +207,55 @@ def print_models(models: Mapping[str, Any], console: Console, *, url: str) -> No
         )  # fmt: skip
     console.print(table)
     say(console, f"to see one: bento-selfheal status --url {url.rstrip('/')}/{next(iter(models))}")
+
+
+def remarks(status: Mapping[str, Any]) -> dict[str, str]:
+    """What a status has to say only where there is something: the causes of the newest drift,
+    classes and labels that are missing, feeds."""
+    return {
+        **_causes(status),
+        **_one_class(status),
+        **_feeds(status),
+        **_webhooks(status),
+        **_one_sided(status),
+    }
+
+
+def _causes(status: Mapping[str, Any]) -> dict[str, str]:
+    """Why it drifted last."""
+    causes = status.get("causes")
+    return {"causes": f"{causes['kind']}: {causes['sentence']}"} if causes else {}
+
+
+def _one_class(status: Mapping[str, Any]) -> dict[str, str]:
+    reason = status.get("one_class", {}).get("reason")
+    return {"one class": reason} if reason else {}
+
+
+def _feeds(status: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        f"feed {feed['name']}": feed["failing"].removeprefix(f"feed {feed['name']}: ")
+        or f"{feed['rows']:,} rows, {feed['accepted']:,} accepted, "
+        f"{feed['rejected'] + feed['in_conflict']:,} not kept"
+        for feed in status.get("feeds", ())
+    }
+
+
+def _webhooks(status: Mapping[str, Any]) -> dict[str, str]:
+    """What each webhook has delivered, and why it fails."""
+    return {
+        f"webhook {hook['name']}": (f"fails: {hook['failing']}; " if hook["failing"] else "")
+        + f"{hook['delivered']:,} delivered, {hook['waiting']:,} waiting"
+        + (f", {hook['given_up']:,} given up" if hook["given_up"] else "")
+        for hook in status.get("webhooks", ())
+    }
+
+
+def _one_sided(status: Mapping[str, Any]) -> dict[str, str]:
+    """What labels are missing, and how old the rows are that count where others wait."""
+    reason = status.get("one_sided", {}).get("reason")
+    waits = status.get("unreported")
+    return {
+        **({"one-sided labels": reason} if reason else {}),
+        **({"unreported": matured(waits)} if waits else {}),
+    }

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -25,10 +26,11 @@ from bento_selfheal.simulation.streams import Stream
 log = logging.getLogger(__name__)
 
 WORKERS = 2
-NICE = "SELFHEAL_RUNNER_NICE"
+BRISK = {"SELFHEAL_RUNNER_NICE": "0", "SELFHEAL_HEAL_SHARE": "1"}
+"""The stream waits for its heals: there are no predictions of others to stand back behind."""
 COLUMNS = (
-    ("batch", 5), ("state", 11), ("z", 5), ("conflicts", 9), ("shadow", 6), ("champion", 8),
-    ("lift", 6), ("version", 7),
+    ("batch", 5), ("state", 11), ("z", 5), ("conflicts", 9), ("baseline", 8),
+    ("served", 6), ("lift", 6), ("version", 7),
 )  # fmt: skip
 
 
@@ -60,8 +62,7 @@ def run_demo(demo: Demo, console: Console, target: str, cwd: Path | None = None)
     env = {
         "SELFHEAL_MODEL": demo.package.tag,
         "SELFHEAL_WORKERS": str(WORKERS),
-        # The stream waits for its heals: there are no predictions of others to stand back behind.
-        NICE: os.environ.get(NICE, "0"),
+        **{name: os.environ.get(name, value) for name, value in BRISK.items()},
         **demo.env,
     }
     reports: list[BatchReport] = []
@@ -100,7 +101,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 def print_summary(
-    summary: Summary, console: Console, tail: int, sought: str = "rows to find"
+    summary: Summary, console: Console, tail: int, sought: str = "rows to find", clean: int = 0
 ) -> None:
     """What the stream came to.
 
@@ -109,14 +110,15 @@ def print_summary(
         console: Where to print.
         tail: How many of the last batches get figures of their own.
         sought: What an alarm is about, in the plural.
+        clean: Batches before the data changed; 0 where nobody knows.
     """
     tail = min(tail, len(summary.reports))
     whole, end = summary.figures(), summary.tail(tail).figures()
-    late = f"last {counted(tail, 'batch', 'batches')}"
+    late = f"last {tail}"
     shown = {
-        "frozen (shadow)": whole["frozen"],
-        "served (champion)": whole["champion"],
-        f"frozen, {late}": end["frozen"],
+        "baseline (as packaged)": whole["frozen"],
+        "served (healed)": whole["champion"],
+        f"baseline, {late}": end["frozen"],
         f"served, {late}": end["champion"],
     }
     print_figures(shown, summary.majority, console)
@@ -128,9 +130,38 @@ def print_summary(
         f"{counted(status['rollbacks'], 'rollback')}   "
         f"serving snapshot {status['serving']['version']}",
     )
+    say(console, "\nwhat happened", "bold")
+    say(console, _healed_from(summary, clean))
+    say(
+        console,
+        f"in the last {counted(tail, 'batch', 'batches')}, the model as it was packaged would have "
+        f"been right on {end['frozen']['accuracy']:.0%} of the rows, and what was served was "
+        f"right on {end['champion']['accuracy']:.0%}",
+    )
     say(console, caught(whole["frozen"], whole["champion"], sought), "bold")
+    say(
+        console,
+        f"predictions went on all the while; {_taken_back(status)}, and the packaged model itself "
+        "is unchanged",
+    )
     if left_out := new_classes(status["new_classes"]["classes"]):
         say(console, left_out)
+
+
+def _healed_from(summary: Summary, clean: int) -> str:
+    """When the data changed, where that is known, and from when on a healed model served."""
+    moved = f"the data changed after batch {clean}; " if clean else ""
+    for report in summary.reports:
+        if "promote" in report.action:
+            return f"{moved}healed models served from batch {report.number + 1} on"
+    return f"{moved}no healed model went into service"
+
+
+def _taken_back(status: Mapping[str, Any]) -> str:
+    """How many healed models went into service, and how many of them failed."""
+    models = counted(status["promotions"], "healed model")
+    back = status["rollbacks"]
+    return f"{models} went into service and {back or 'none'} had to be taken back"
 
 
 def _progress(console: Console) -> Progress:

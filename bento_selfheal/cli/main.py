@@ -16,7 +16,9 @@ from bento_selfheal.cli import (  # noqa: F401 - each adds commands
 )
 from bento_selfheal.cli.app import app
 from bento_selfheal.cli.candidates import command as candidates  # noqa: F401 - adds commands
-from bento_selfheal.cli.labels import command  # noqa: F401 - adds a command
+from bento_selfheal.cli.governance import audit, thresholds, webhook  # noqa: F401 - each adds some
+from bento_selfheal.cli.labels import command as labels_command  # noqa: F401 - adds a command
+from bento_selfheal.cli.project import command as project_command  # noqa: F401 - adds a command
 from bento_selfheal.cli.terminal import say
 from bento_selfheal.errors import SelfHealError, SettingsError
 

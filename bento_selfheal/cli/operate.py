@@ -45,9 +45,9 @@ def status(
         bool,
         typer.Option(
             "--check",
-            help="Exit with code 1 if the runner is dead or in trouble, a retrain is due, every "
-            "row is given the same class, or labels come for one class only; of several models, "
-            "if one of them needs attention.",
+            help="Exit with code 1 if the runner is dead, behind or in trouble, a retrain is due, "
+            "every row is given the same class, or labels come for one class only; of several "
+            "models, if one of them needs attention.",
         ),
     ] = False,
     as_json: AsJson = False,
@@ -67,9 +67,9 @@ def status(
             raise typer.Exit(1)
         return
     _print(found, as_json, print_status)
-    bad = found.get("retrain") or found.get("trouble") or not found.get("runner_alive")
+    bad = [found.get(name) for name in ("retrain", "trouble", "behind")]
     alarms = [found.get(name, {}).get("alarm") for name in ("one_class", "one_sided")]
-    if check and (bad or any(alarms)):
+    if check and (not found.get("runner_alive") or any(bad) or any(alarms)):
         raise typer.Exit(1)
 
 

@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from bento_selfheal.cli.figures import caught, matured, of_labels, print_figures, runner_state
+from bento_selfheal.cli.figures import (
+    caught,
+    drift_lines,
+    of_labels,
+    print_figures,
+    remarks,
+    runner_state,
+)
 from bento_selfheal.cli.terminal import add_row, literal, say
-from bento_selfheal.cli.told import told
+from bento_selfheal.core.log.told import told
 from bento_selfheal.core.text import counted
 
 if TYPE_CHECKING:
@@ -64,6 +71,8 @@ def print_backtest(result: dict[str, Any], console: Console) -> None:
     )
     say(console, caught(result["frozen"], result["champion"], "rows to find"), "bold")
     for line in of_labels(result):
+        say(console, line)
+    for line in drift_lines(result.get("drifts", [])):
         say(console, line)
     for rule in result.get("rules", []):
         say(
@@ -165,22 +174,11 @@ def print_status(status: dict[str, Any], console: Console) -> None:
         "serving": f"snapshot {(status['serving'] or {}).get('version')}",
         "done": f"{counted(status['heals'], 'heal')}, {_changes(status)}",
         **{name: status[name] for name in ("retrain", "trouble") if status.get(name)},
-        **_one_class(status),
-        **_feeds(status),
-        **_one_sided(status),
+        **remarks(status),
     }
     for name, value in rows.items():
         add_row(grid, literal(name, "bold"), value)
     console.print(grid, highlight=False)
-
-
-def _feeds(status: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        f"feed {feed['name']}": feed["failing"].removeprefix(f"feed {feed['name']}: ")
-        or f"{feed['rows']:,} rows, {feed['accepted']:,} accepted, "
-        f"{feed['rejected'] + feed['in_conflict']:,} not kept"
-        for feed in status.get("feeds", ())
-    }
 
 
 def _drift(signals: Mapping[str, Any]) -> str:
@@ -203,21 +201,6 @@ def _worth(status: Mapping[str, Any]) -> dict[str, str]:
         "accuracy": f"served {served}, frozen {frozen}, on the newest labelled batch; always the "
         f"commonest class {_figure(status.get('majority'))}, on all labels",
         "lift": f"{lift['mean']:+.3f} [{lift['low']:+.3f}, {lift['high']:+.3f}]",
-    }
-
-
-def _one_class(status: Mapping[str, Any]) -> dict[str, str]:
-    reason = status.get("one_class", {}).get("reason")
-    return {"one class": reason} if reason else {}
-
-
-def _one_sided(status: Mapping[str, Any]) -> dict[str, str]:
-    """What labels are missing, and how old the rows are that count where others wait."""
-    reason = status.get("one_sided", {}).get("reason")
-    waits = status.get("unreported")
-    return {
-        **({"one-sided labels": reason} if reason else {}),
-        **({"unreported": matured(waits)} if waits else {}),
     }
 
 

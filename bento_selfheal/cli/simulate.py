@@ -65,7 +65,7 @@ def demo(
         target,
         cwd,
     )
-    print_summary(summary, console, tail=10, sought="frauds")
+    print_summary(summary, console, tail=10, sought="frauds", clean=clean)
     say(
         console,
         f"\nwhere to look next\n"

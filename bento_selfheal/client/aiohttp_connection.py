@@ -7,8 +7,7 @@ once it spends its time on that.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -16,25 +15,19 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 import httpx
 
-from bento_selfheal.client.calls import Call, Reply
+from bento_selfheal.client.calls import Call
+from bento_selfheal.client.reply import Reply
 
-
-@contextmanager
-def _errors_of_httpx() -> Iterator[None]:
-    """Raise aiohttp's errors as httpx's, by which calls are tried again: those of connecting say
-    that nothing can have arrived."""
-    try:
-        yield
-    except aiohttp.ConnectionTimeoutError as error:
-        raise httpx.ConnectTimeout(str(error)) from error
-    except (aiohttp.ServerTimeoutError, TimeoutError) as error:
-        raise httpx.ReadTimeout(str(error)) from error
-    except aiohttp.ClientConnectorError as error:
-        raise httpx.ConnectError(str(error)) from error
-    except aiohttp.ServerDisconnectedError as error:
-        raise httpx.RemoteProtocolError(str(error)) from error
-    except (aiohttp.ClientError, OSError) as error:
-        raise httpx.ReadError(str(error)) from error
+ERRORS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
+    (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
+    (aiohttp.ServerTimeoutError, httpx.ReadTimeout),
+    (TimeoutError, httpx.ReadTimeout),
+    (aiohttp.ClientConnectorError, httpx.ConnectError),
+    (aiohttp.ServerDisconnectedError, httpx.RemoteProtocolError),
+    (Exception, httpx.ReadError),
+)
+"""aiohttp's errors and httpx's, by which calls are tried again: those of connecting say that
+nothing can have arrived."""
 
 
 class AiohttpConnection:
@@ -62,17 +55,19 @@ class AiohttpConnection:
         Raises:
             httpx.TransportError: The service could not be reached, or broke off.
         """
+        session = self._session or self._opened()
         url = self._base + call.path
-        with _errors_of_httpx():
-            async with self._opened().request(
-                call.method,
-                url,
-                params=call.params,
-                headers=call.headers,
-                data=call.content or None,
-                allow_redirects=False,
-            ) as answer:
-                return Reply(url, answer.status, answer.headers, await answer.read())
+        try:
+            # Without its block: the last byte that is read gives the connection back.
+            answer = await session.request(
+                call.method, url, params=call.params or None, headers=call.headers,
+                data=call.content or None, allow_redirects=False,
+            )  # fmt: skip
+            content = await answer.read()
+        except (aiohttp.ClientError, OSError) as error:
+            kind = next(to for given, to in ERRORS if isinstance(error, given))
+            raise kind(str(error)) from error
+        return Reply(url, answer.status, answer.headers, content)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -33,6 +33,7 @@ from bento_selfheal.client.calls import (
     unreachable,
 )
 from bento_selfheal.client.connection import TIMEOUT, address_of, headers_of
+from bento_selfheal.client.known_classes import KnownClasses
 from bento_selfheal.core.records import Event, Promotion
 from bento_selfheal.errors import ServiceUnavailable
 from bento_selfheal.wire.messages import (
@@ -64,6 +65,7 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
         self._connection = AiohttpConnection(
             *address_of(url), timeout=timeout, headers=headers_of(headers, token)
         )
+        self._known = KnownClasses()
         self._retry_seconds = retry_seconds
 
     async def close(self) -> None:
@@ -82,7 +84,7 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
         self, rows: Rows, facts: Facts | None = None, keys: Keys | None = None
     ) -> Predictions:
         """As `Client.predict`."""
-        return await self._send(predict_call(rows, facts, keys))
+        return await self._send(predict_call(rows, facts, keys, known=self._known))
 
     async def feedback(self, items: Items) -> FeedbackCounts:
         """As `Client.feedback`."""
@@ -148,6 +150,10 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
         """As `Client.erase`."""
         return await self._send(erase_call(key, prediction_id, token_name))
 
+    async def thresholds(self, **changes: float | None) -> CommandAnswer:
+        """As `Client.thresholds`."""
+        return await self._send(command_call("/thresholds", changes))
+
     async def release(self, source: str) -> CommandAnswer:
         """As `Client.release`."""
         return await self._send(command_call("/release", {"source": source}))
@@ -174,4 +180,6 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
             reply = await self._connection.send(call)
         except httpx.TransportError as error:
             raise unreachable(self.url, error) from error
+        if (first := call.needs(reply)) is not None:
+            await self._once(first)
         return call.answer(reply)

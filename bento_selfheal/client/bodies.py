@@ -22,7 +22,8 @@ from bento_selfheal.wire.messages import ARROW, FACTS_HEADER, KEYS_HEADER, NPY, 
 
 JSON, PNG, TEXT = "application/json", "image/png", "text/plain; charset=utf-8"
 LONGEST_HEADER = 6_000
-"""Bytes of keys in a header, of the 8 kB that proxies take; more go as JSON, with the rows."""
+"""Bytes of keys and facts in headers, of the 8 kB that proxies take; more go as JSON, with the
+rows."""
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 """Modes of Pillow's images that a PNG file holds as they are."""
 ORIENTATION = 0x0112
@@ -45,16 +46,20 @@ def body_of(rows: Any, facts: Any = None, keys: Any = None) -> Body:
     Raises:
         InvalidInput: They hold what no body can carry.
     """
+    beside = {"facts": facts, "keys": keys}
     if isinstance(rows, Sequence) and rows and all(is_image(one) for one in rows):
-        beside = {"facts": facts, "keys": keys}
         return _parts([_png(one, ("rows", i)) for i, one in enumerate(rows)], beside)
     file = _file_of(rows, keys)
+    if file is not None and facts is None and (keys is None or file.kind == ARROW):
+        return file
     own = None if file and file.kind == ARROW else keys
     given = {FACTS_HEADER: (facts, "facts"), KEYS_HEADER: (own, "keys")}
     headers = {name: _told(value, f) for name, (value, f) in given.items() if value is not None}
-    if file is not None and len(headers.get(KEYS_HEADER, "")) <= LONGEST_HEADER:
+    if file is not None and sum(map(len, headers.values())) <= LONGEST_HEADER:
         return replace(file, headers=headers)
-    fields = {"rows": _with_nulls(rows), "facts": facts, "keys": keys}
+    if file is not None and file.kind == PNG:
+        return _parts([file.content], beside)
+    fields = {"rows": [rows] if isinstance(rows, str) else _with_nulls(rows), **beside}
     return json_body({name: value for name, value in fields.items() if value is not None})
 
 

@@ -6,10 +6,8 @@ import json
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, Generic, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -17,23 +15,18 @@ from pydantic import TypeAdapter
 from tenacity import RetryCallState, retry_if_exception, stop_before_delay, wait_random_exponential
 
 from bento_selfheal.client.bodies import JSON, body_of, json_body, table_body
+from bento_selfheal.client.known_classes import KnownClasses
+from bento_selfheal.client.reply import Reply, checked
 from bento_selfheal.core.decision import decide_classes
 from bento_selfheal.core.ids import ids_of
 from bento_selfheal.core.records import Event, Promotion
-from bento_selfheal.errors import (
-    AccessDenied,
-    CommandError,
-    InvalidInput,
-    ServiceError,
-    ServiceUnavailable,
-    UnknownRow,
-)
+from bento_selfheal.errors import ServiceError, ServiceUnavailable
 from bento_selfheal.wire import npy
+from bento_selfheal.wire.class_list import CLASSES_PATH
 from bento_selfheal.wire.messages import (
     ARROW,
     BAD_ROWS_HEADER,
     CANDIDATE_HEADER,
-    CLASSES_HEADER,
     NPY,
     REPORT,
     REQUEST_HEADER,
@@ -65,27 +58,7 @@ PROMOTIONS, PROMOTION = TypeAdapter(list[Promotion]), TypeAdapter(Promotion)
 _backoff = wait_random_exponential(multiplier=0.2, max=5.0)
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What the service answered, whichever library asked."""
-
-    url: str
-    status_code: int
-    headers: Mapping[str, str]
-    """Names in any case."""
-    content: bytes
-
-    @property
-    def text(self) -> str:
-        """The body as text."""
-        return self.content.decode(errors="replace")
-
-    def json(self) -> Any:
-        """The body as JSON values."""
-        return json.loads(self.content)
-
-
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class Call(Generic[T]):
     """One request to the service, and how its answer is read."""
 
@@ -94,14 +67,16 @@ class Call(Generic[T]):
     read: Callable[[Reply], T]
     content: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
-    params: Mapping[str, int] = field(default_factory=dict)
+    params: Mapping[str, int | str] = field(default_factory=dict)
+    needs: Callable[[Reply], Call[Any] | None] = lambda _: None
+    """The call that must be made before the answer can be read, if there is one."""
     again: bool = True
     """Whether it may be sent again although the service may have carried it out."""
 
     def answer(self, response: Reply) -> T:
         """The answer in a response; raises the error that the response reports."""
         try:
-            return self.read(_checked(response))
+            return self.read(checked(response))
         except (ValueError, KeyError) as error:
             where = f"{response.url}: this is not an answer of bento-selfheal"
             raise ServiceError(f"{where}: {error}", response.status_code) from error
@@ -123,13 +98,15 @@ class Call(Generic[T]):
 
 
 def predict_call(
-    rows: Rows, facts: Facts | None = None, keys: Keys | None = None
+    rows: Rows, facts: Facts | None = None, keys: Keys | None = None, *, known: KnownClasses
 ) -> Call[Predictions]:
     """Ask for predictions, about tables and arrays with the answer as a NumPy file."""
     body = body_of(rows, facts, keys)
     headers = {**body.headers, "Content-Type": body.kind}
     if body.kind in (NPY, ARROW):
-        return Call("POST", "/predict", _from_file, body.content, {**headers, "Accept": NPY})
+        headers["Accept"] = NPY
+        read, needs = partial(_from_file, known), partial(_classes_call, known)
+        return Call("POST", "/predict", read, body.content, headers, needs=needs)
     return Call("POST", "/predict", _model(Predictions), body.content, headers)
 
 
@@ -196,10 +173,25 @@ def _model(kind: Any) -> Callable[[Reply], Any]:
     return lambda response: kind.model_validate_json(response.content)
 
 
-def _from_file(response: Reply) -> Predictions:
-    """Read a NumPy file of probabilities; everything else is in the headers."""
-    said, probabilities = response.headers, npy.read(response.content)
-    threshold, classes = float(said[THRESHOLD_HEADER]), json.loads(said[CLASSES_HEADER])
+def _classes_call(known: KnownClasses, response: Reply) -> Call[None] | None:
+    """Ask for the classes that an answer refers to; None where they are known."""
+    digest = known.missing(response.headers)
+    if digest is None:
+        return None
+    return Call(
+        "GET", CLASSES_PATH, lambda r: known.keep(digest, r.json()["classes"]),
+        params={"digest": digest},
+    )  # fmt: skip
+
+
+def _from_file(known: KnownClasses, response: Reply) -> Predictions:
+    """Read a NumPy file of probabilities; everything else is in the headers. Where these cannot
+    hold it, the answer is JSON."""
+    said = response.headers
+    if REQUEST_HEADER not in said:
+        return Predictions.model_validate_json(response.content)
+    probabilities = npy.read(response.content)
+    threshold, classes = float(said[THRESHOLD_HEADER]), known.of(said)
     return Predictions(
         prediction_ids=ids_of(said[REQUEST_HEADER], len(probabilities)),
         probabilities=probabilities.tolist(),
@@ -225,53 +217,9 @@ def _review(said: str | None, rows: int) -> dict[str, list[Any]]:
     return {"review": asked.tolist(), "review_probability": chances.tolist()}
 
 
-def _checked(response: Reply) -> Reply:
-    """The response if it succeeded; raises the error that it reports otherwise."""
-    if httpx.codes.is_success(response.status_code):
-        return response
-    where, status = f"{response.url}: {response.status_code}", response.status_code
-    if status in (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS):
-        wait = _seconds(response.headers.get("Retry-After"))
-        raise ServiceUnavailable(f"{where} {response.text}", wait)
-    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-        raise AccessDenied(f"{where} {_told(response)}")
-    if status == httpx.codes.CONFLICT:
-        raise CommandError(_told(response))
-    if status == httpx.codes.NOT_FOUND and urlsplit(response.url).path.endswith("/erase"):
-        raise UnknownRow(_told(response))
-    try:
-        detail = response.json()["detail"]
-    except (ValueError, KeyError, TypeError):
-        raise ServiceError(f"{where} {response.text}", status) from None
-    if status < httpx.codes.INTERNAL_SERVER_ERROR and isinstance(detail, list) and detail:
-        first = detail[0]
-        given = f" (got {first['input']!r})" if "input" in first else ""
-        raise InvalidInput(tuple(first["loc"]), first["msg"] + given, first["type"])
-    raise ServiceError(f"{where} {response.text}", status)
-
-
-def _told(response: Reply) -> str:
-    try:
-        return str(response.json()["error"])
-    except (ValueError, KeyError, TypeError):
-        return response.text
-
-
 def unreachable(url: str, error: httpx.TransportError) -> ServiceUnavailable:
     """The error of a service that could not be reached."""
     return ServiceUnavailable(f"{url}: {type(error).__name__} {error}".rstrip())
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """A Retry-After header, seconds or a date, in seconds from now."""
-    if retry_after is None:
-        return None
-    if retry_after.isdigit():
-        return float(retry_after)
-    try:
-        return max((parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds(), 0.0)
-    except (ValueError, TypeError):
-        return None
 
 
 def _pause(state: RetryCallState) -> float:

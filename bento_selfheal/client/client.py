@@ -31,7 +31,6 @@ from bento_selfheal.client.calls import (
     Facts,
     Items,
     Keys,
-    Reply,
     Rows,
     T,
     candidate_call,
@@ -47,6 +46,8 @@ from bento_selfheal.client.calls import (
     unreachable,
 )
 from bento_selfheal.client.connection import TIMEOUT, address_of, headers_of
+from bento_selfheal.client.known_classes import KnownClasses
+from bento_selfheal.client.reply import Reply
 from bento_selfheal.core.records import Event, Promotion
 from bento_selfheal.wire.messages import (
     CommandAnswer,
@@ -91,6 +92,7 @@ class Client(AbstractContextManager["Client"]):
             verify=base.startswith("https:"),  # loading certificates is slow
             transport=httpx.HTTPTransport(uds=socket, verify=False) if socket else None,
         )
+        self._known = KnownClasses()
         self._retry_seconds = retry_seconds
 
     def close(self) -> None:
@@ -127,7 +129,7 @@ class Client(AbstractContextManager["Client"]):
             ServiceUnavailable: No attempt reached the service; any call may raise it.
             ServiceError: The service failed; any call may raise it.
         """
-        return self._send(predict_call(rows, facts, keys))
+        return self._send(predict_call(rows, facts, keys, known=self._known))
 
     def feedback(self, items: Items) -> FeedbackCounts:
         """Send labels. Accepted ones are on disk when this returns; each counts once.
@@ -247,6 +249,14 @@ class Client(AbstractContextManager["Client"]):
         """Quarantine a source of labels and remove what it taught."""
         return self._send(command_call("/forget", {"source": source}))
 
+    def thresholds(self, **changes: float | None) -> CommandAnswer:
+        """Change some of the thresholds and costs in force; what is left out stays.
+
+        Raises:
+            InvalidInput: There is no such threshold, or a value does not fit.
+        """
+        return self._send(command_call("/thresholds", changes))
+
     def erase(
         self,
         key: str | int | None = None,
@@ -283,6 +293,7 @@ class Client(AbstractContextManager["Client"]):
             )  # fmt: skip
         except httpx.TransportError as error:
             raise unreachable(self.url, error) from error
-        return call.answer(
-            Reply(str(response.url), response.status_code, response.headers, response.content)
-        )
+        reply = Reply(str(response.url), response.status_code, response.headers, response.content)
+        if (first := call.needs(reply)) is not None:
+            self._once(first)
+        return call.answer(reply)

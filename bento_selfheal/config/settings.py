@@ -48,6 +48,7 @@ from bento_selfheal.config.sources import (
     into_groups,
 )
 from bento_selfheal.config.validation import cut, describe
+from bento_selfheal.config.webhooks.webhook import WebhookSettings
 from bento_selfheal.errors import SettingsError
 
 FILE = "selfheal.toml"
@@ -63,6 +64,7 @@ class Settings(
     FeedSettings,
     ReviewSettings,
     SegmentSettings,
+    WebhookSettings,
     StoreSettings,
     HealingSettings,
     ModelsSettings,

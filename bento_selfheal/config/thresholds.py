@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from bento_selfheal.config.validation import Float, Positive, Share, describe
 from bento_selfheal.config.watched_file import WatchedFile
@@ -36,6 +39,22 @@ class Thresholds(BaseModel):
         return self.alarm_cost / (self.alarm_cost + self.miss_cost)
 
 
+class ThresholdChanges(Thresholds):
+    """New values of some of the thresholds; what is left out stays as it is."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"miss_cost": 5.0, "capacity": 20}})
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if not self.model_fields_set:
+            raise PydanticCustomError("no_change", "name at least one threshold")
+        return self
+
+    def given(self) -> dict[str, float | None]:
+        """The new values by name."""
+        return self.model_dump(exclude_unset=True)
+
+
 class ThresholdFile(WatchedFile[Thresholds]):
     """``threshold_config.json``, watched while the service runs.
 
@@ -47,7 +66,46 @@ class ThresholdFile(WatchedFile[Thresholds]):
         super().__init__(path, _parse, Thresholds())
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(self.current.model_dump(), indent=2) + "\n")
+            path.write_text(_written(self.current))
+
+    @property
+    def changed_at(self) -> float:
+        """When the file was changed last, in seconds since the epoch; 0 where there is none."""
+        try:
+            return self.path.stat().st_mtime
+        except OSError:
+            return 0.0
+
+    @property
+    def owner(self) -> str:
+        """Name of the user whose file it is: the nearest to who has edited it."""
+        try:
+            return self.path.owner()
+        except (OSError, KeyError):  # a container's user has no name
+            return "unknown"
+
+    def change(self, changes: Mapping[str, Any], at: float) -> None:
+        """Write new values and put them in force.
+
+        Args:
+            changes: The new values by name.
+            at: When they were asked for: the file counts as changed then, so that nothing is
+                asked for twice.
+
+        Raises:
+            OSError: The file cannot be written; nothing has changed.
+            ValidationError: A value does not fit; nothing has changed.
+        """
+        new = Thresholds.model_validate({**self.current.model_dump(), **changes})
+        beside = self.path.with_suffix(".part")
+        beside.write_text(_written(new))
+        os.utime(beside, (at, at))
+        beside.replace(self.path)
+        self.load()
+
+
+def _written(thresholds: Thresholds) -> str:
+    return json.dumps(thresholds.model_dump(), indent=2) + "\n"
 
 
 def _parse(content: bytes) -> Thresholds:

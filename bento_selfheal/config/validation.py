@@ -38,7 +38,7 @@ Days = Annotated[Float, Field(gt=0, le=36_500, allow_inf_nan=False)]
 Count = Annotated[Int, Field(ge=1, le=MOST)]
 NotNegativeCount = Annotated[Int, Field(ge=0, le=MOST)]
 
-SECRET = ("token", "key", "secret")
+SECRET = ("token", "key", "secret", "url")
 """Parts of the names of settings whose values no message may show."""
 ROLES = {"predict", "feedback", "operate"}
 """Tables of tokens, which may stand in the wrong file."""
@@ -65,7 +65,9 @@ def _described(item: Any) -> str:
     if not path:
         return wrong  # of several settings, which it names itself
     said = f"{cut('.'.join(path))}: {wrong}"
-    hidden = any(part in ROLES or any(s in part.lower() for s in SECRET) for part in path)
+    hidden = path == ["webhooks"] or any(
+        part in ROLES or any(s in part.lower() for s in SECRET) for part in path
+    )
     return said if hidden else f"{said} (got {_shown(item['input'])})"
 
 

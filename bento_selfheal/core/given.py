@@ -7,6 +7,7 @@ before one of its values comes.
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def table_of(value: Any) -> pa.Table | None:
     Raises:
         ValueError: Arrow cannot hold a column, which is named, or two columns share a name.
     """
-    if not any(_is(value, *kind) for kind in TABLES):
+    if _kinds_of(value).isdisjoint(TABLES):
         return None
     import pyarrow as pa
 
@@ -52,7 +53,7 @@ def column_of(value: Any) -> pa.ChunkedArray | None:
     Raises:
         ValueError: Arrow cannot hold it.
     """
-    if not any(_is(value, *kind) for kind in COLUMNS):
+    if _kinds_of(value).isdisjoint(COLUMNS):
         return None
     import pyarrow as pa
 
@@ -107,7 +108,15 @@ def is_image(value: Any) -> bool:
 
 def _is(value: Any, library: str, name: str) -> bool:
     """Whether a value is of a class of a library, or of one that is made from it."""
-    return any(
-        kind.__name__ == name and kind.__module__.partition(".")[0] == library
-        for kind in type(value).__mro__
-    )
+    return (library, name) in _kinds_of(value)
+
+
+def _kinds_of(value: Any) -> frozenset[tuple[str, str]]:
+    kind: Any = type(value)
+    return _names_of(kind)
+
+
+@lru_cache(256)
+def _names_of(kind: type) -> frozenset[tuple[str, str]]:
+    """The library and the name of a class and of those that it is made from."""
+    return frozenset((one.__module__.partition(".")[0], one.__name__) for one in kind.__mro__)

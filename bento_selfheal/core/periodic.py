@@ -76,6 +76,11 @@ class PeriodicThread:
         """Call the work now, or once more when the call in hand ends."""
         self._wake.set()
 
+    def ask_to_stop(self) -> None:
+        """Have the thread end when the call in hand is over; `stop` waits for that."""
+        self._stop.set()
+        self._wake.set()
+
     def stop(self, timeout: float = STOP_SECONDS) -> bool:
         """Let the call in hand finish and end the thread.
 
@@ -85,8 +90,7 @@ class PeriodicThread:
         Returns:
             False when the thread was still at work after that; it ends with the process.
         """
-        self._stop.set()
-        self._wake.set()
+        self.ask_to_stop()
         if self._thread.is_alive():
             self._thread.join(timeout)
         if self._thread.is_alive():

@@ -277,10 +277,10 @@ class Command:
     """What an operator asked the runner to do."""
 
     kind: str
-    """``heal``, ``pause``, ``observe``, ``resume``, ``forget`` or ``release``."""
+    """``heal``, ``pause``, ``observe``, ``resume``, ``forget``, ``release`` or ``thresholds``."""
     time: float
     seq: int = 0
     argument: str | None = None
-    """The source to forget or release."""
+    """The source to forget or release; the changed thresholds as JSON."""
     by: str = "operator"
     """Name of the token that it was asked with; ``operator`` where there are no tokens."""

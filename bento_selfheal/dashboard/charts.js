@@ -1,11 +1,12 @@
 // The charts over time: one cursor for all, states as a ribbon, what was done as marks that can be pressed.
 
 // Whole seconds at the least, and what people count in.
-const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 1209600];
+const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 1209600, 2419200, 4838400];
 const HEIGHT = 170;
 const NEAR = 8; // pixels between a mark and the pointer that presses it
 const LONGEST_STEP = 5; // usual steps between two figures; where more lie between, nothing was measured
 const SHORTEST_GAP = 30; // seconds
+const LEAST_LIFT = 0.01; // that the axis shows, also where nothing is gained or lost
 const PANNED = 0.5; // of what is shown
 const STATES = { HEALTHY: "--good", DRIFTING: "--warn", HEALING: "--busy", RETRAIN_NEEDED: "--bad", ROLLED_BACK: "--undone" };
 const MARKS = { promote: ["▲", "--good"], rollback: ["▼", "--undone"], retrain_needed: ["!", "--bad"], quarantine: ["⊘", "--bad"] };
@@ -136,7 +137,7 @@ export class Charts {
       width: place.clientWidth || 300, height: HEIGHT, bands, hooks: { ...hooks, setSelect: [(u) => this.selected(u)] },
       cursor: { sync: { key: this.sync.key }, drag: { x: true, y: false, setScale: false } },
       scales: { x: { time: true }, y },
-      axes: [{ ...axis, values: times, incrs: STEPS, size: 32 }, { ...axis, size: 46 }],
+      axes: [{ ...axis, values: times, incrs: STEPS, size: 32, space: 72 }, { ...axis, size: 46 }],
       series: [{ value: (_, at) => (at == null ? "–" : new Date(at * 1000).toLocaleTimeString("en-GB")) }, ...series],
     }, this.data(names), place);
     this.listen(plot);
@@ -191,7 +192,7 @@ export class Charts {
 
 /** Of the batches and their mean: the interval of the first few batches is as wide as can be. */
 function liftRange(u) {
-  const values = [...u.data[1], ...u.data[4], 0].filter((value) => value != null);
+  const values = [...u.data[1], ...u.data[4], -LEAST_LIFT, LEAST_LIFT].filter((value) => value != null);
   return uPlot.rangeNum(Math.min(...values), Math.max(...values), 0.15, true);
 }
 

@@ -1,8 +1,10 @@
 // The Drift tab: every signal with its limit, what differs, and the rules.
 
-import { at, fill, make, number, percent, text } from "./format.js";
+import { drawCauses } from "./causes.js";
+import { fill, make, number, percent, text } from "./format.js";
 
-export function drawDrift({ status: s }) {
+export function drawDrift({ status: s, events }) {
+  drawCauses({ status: s, events });
   const signal = s.signals ?? {};
   text("drift-story", story(s, signal));
   const verdict = (over) => make("td", over ? "beyond its limit" : "calm", over ? "warn" : "good");

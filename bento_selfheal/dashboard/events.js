@@ -5,12 +5,13 @@ import { evidence, told } from "./told.js";
 
 const PAGE = 1000;
 const KEPT = 2000;
-const SHOWN = 200;
+const FIRST = 50;
+const MORE = 200;
 
 export class Events {
   constructor() {
     this.all = [];
-    this.shown = SHOWN;
+    this.shown = FIRST;
     this.older = false;
     this.open = new Set();
   }
@@ -21,7 +22,7 @@ export class Events {
     let events = last === undefined ? null : await call(`events?after=${last}&limit=${PAGE}`);
     if (!events || events.length === PAGE) {
       events = await call(`events?limit=${PAGE}`);
-      Object.assign(this, { all: [], shown: SHOWN, older: events.length === PAGE });
+      Object.assign(this, { all: [], shown: FIRST, older: events.length === PAGE });
     }
     this.keep([...this.all, ...events]);
     return events.length > 0;
@@ -36,12 +37,12 @@ export class Events {
 
   /** Show more events; where all that were loaded are shown, load the page before them. */
   async back(call) {
-    if (this.shown + SHOWN > this.all.length && this.older) {
+    if (this.shown + MORE > this.all.length && this.older) {
       const page = await call(`events?before=${this.all[0].seq}&limit=${PAGE}`);
       this.all = [...page, ...this.all];
       this.older = page.length === PAGE;
     }
-    this.shown += SHOWN;
+    this.shown += MORE;
     this.draw();
   }
 

@@ -3,6 +3,7 @@
 import { stateColor } from "./charts.js";
 import { ago, at, counted, number, percent, signed, span, text, whole } from "./format.js";
 import { QUIET, told } from "./told.js";
+import { failing } from "./webhooks.js";
 
 export const SAYS = {
   HEALTHY: "No drift",
@@ -42,18 +43,29 @@ function drawControls(s, previous) {
   at("rollback").disabled = !previous;
 }
 
+/** What the runner has not read, in words. */
+const unread = (s) => `${counted(s.unread.labels, "label")} and ${counted(s.unread.requests, "request")}`;
+
+/** Why there are no figures from labels; never that none has come while some wait. */
+function unlabelled(s) {
+  if (s.unread?.labels) return `${counted(s.unread.labels, "label")} came and are not read yet`;
+  return s.labels?.joined ? `${counted(s.labels.joined, "label")} came, too few for a batch` : "no label has come yet";
+}
+
 /** What stands in the alarm at the top; empty where nothing is wrong. */
 function troubled(s) {
   if (s.runner_alive === false) return "The healing runner is not running: predictions go on, but nothing heals.";
+  if (s.behind) return `The healing runner is behind: ${unread(s)} not read, the oldest for ${span(s.behind.seconds)}. The reason: ${s.behind.reason}.`;
   if (s.trouble) return s.trouble;
   if (s.one_class?.alarm) return `The service no longer tells rows apart: ${s.one_class.reason}.`;
   if (s.one_sided?.alarm) return `Nothing is promoted: ${s.one_sided.reason}.`;
-  return s.worker.dropped_rows ? `${counted(s.worker.dropped_rows, "prediction")} not logged: the store was too slow.` : "";
+  if (s.worker.dropped_rows) return `${counted(s.worker.dropped_rows, "prediction")} not logged: the store was too slow.`;
+  return failing(s.webhooks);
 }
 
 /** Whether healing helped, in words. */
 function verdict(s) {
-  if (!s.labelled_batches) return "no label has come yet";
+  if (!s.labelled_batches) return unlabelled(s);
   if (!s.promotions) return "nothing healed serves yet";
   if (s.lift.low > 0) return `healing helps: ${signed(s.lift.mean)} accuracy`;
   return s.lift.high < 0 ? `healing hurts: ${signed(s.lift.mean)} accuracy` : "no proven difference from the baseline";
@@ -62,17 +74,19 @@ function verdict(s) {
 /** What somebody who looks at five in the morning should do. */
 function advice(s) {
   if (s.runner_alive === false) return "Look into the service's log for why the runner stopped. Predictions are answered meanwhile.";
+  if (s.behind) return `Nothing of what came is lost. To let the runner catch up: ${s.behind.advice}.`;
   if (s.trouble) return "Mend what the alarm names; what has not been read waits in the store.";
   if (s.state === "RETRAIN_NEEDED") return "Retrain the model: the labelled rows were exported, and the event under Events says where.";
   if (s.paused) return "Press Resume when the reason for the pause has gone.";
+  if (!s.labelled_batches && s.unread?.labels) return `Nothing yet: the runner reads ${counted(s.unread.labels, "label")}.`;
   if (!s.labelled_batches) return `Send labels: nothing heals without them. ${counted(s.labels?.waiting, "label")} wait for their prediction.`;
-  if (s.unread?.labels > 1000) return `${counted(s.unread.labels, "label")} are unread: the runner is behind and needs more processor time.`;
   if (s.lift.high < 0 && s.promotions) return "Roll back if the service does not do so itself: what is served is worse than the baseline.";
   const t = s.trial;
   if (s.state === "DRIFTING" && t?.log_e_needed) return `Wait for labels: the challenger has ${percent(Math.max(t.log_e / t.log_e_needed, 0))} of the evidence it needs.`;
   if (s.one_class?.alarm) return "Check what mistakes cost in the settings: at these costs everybody gets the same answer. If they are right, retrain the model.";
   if (s.state === "DRIFTING" && t) return "Nothing: challengers that labels have proven serve already, and learn on.";
   if (s.state === "DRIFTING") return "Nothing yet: challengers learn, and are promoted once labels prove them better.";
+  if (failing(s.webhooks)) return "Mend the receiver of the webhook; what it was not told of is sent again.";
   return "Nothing.";
 }
 
@@ -105,10 +119,11 @@ function drawTiles(s) {
 
 function drawAccuracy(s) {
   const last = s.last;
-  text("accuracy", last ? number(last.champion.accuracy) : `≈ ${number(s.estimate?.accuracy)}`);
+  const estimate = s.unread?.labels ? null : s.estimate?.accuracy;  // labels may contradict it
+  text("accuracy", last ? number(last.champion.accuracy) : estimate == null ? "–" : `≈ ${number(estimate)}`);
   text("accuracy-why", last
     ? `newest batch; baseline ${number(last.shadow.accuracy)}. All ${whole(s.champion.tp + s.champion.tn + s.champion.fp + s.champion.fn)} labels: ${number(s.champion.accuracy)}, always the commonest class ${number(s.majority)}`
-    : "estimated: no label has come yet");
+    : `${estimate == null ? "" : "estimated: "}${unlabelled(s)}`);
 }
 
 /** Whether rows are ranked well, and what the alarms catch; accuracy alone can be had by flagging nobody. */

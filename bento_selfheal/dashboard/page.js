@@ -11,6 +11,8 @@ import { drawOverview, many, SAYS } from "./overview.js";
 import { Review } from "./review.js";
 import { drawSegments } from "./segments.js";
 import { ask, asking, askToken, Denied } from "./service.js";
+import { drawThresholds } from "./thresholds.js";
+import { drawWebhooks } from "./webhooks.js";
 
 const VIEWS = ["overview", "drift", "segments", "labels", "models", "events", "review"];
 const EVERY = 2000;
@@ -81,13 +83,13 @@ function alarm(message) {
 
 // -- showing ---------------------------------------------------------------------------------------
 
-const DRAW = { drift: drawDrift, segments: drawSegments, labels: drawLabels, models: drawModels, events: () => events.draw() };
+const DRAW = { drift: drawDrift, segments: drawSegments, labels: drawLabels, models: (now) => { drawModels(now); drawThresholds(now); }, events: (now) => { events.draw(); drawWebhooks(now); } };
 
 function draw() {
   const s = now.status, previous = now.snapshots.find((one) => one.previous);
   document.body.classList.toggle("many-classes", many(s));
   drawOverview({ status: s, events: events.all, previous, alarm });
-  DRAW[now.view]?.({ status: s, snapshots: now.snapshots, confirm: request });
+  DRAW[now.view]?.({ status: s, snapshots: now.snapshots, events: events.all, confirm: request });
   charts.show(now.measurements, events.all, s.signals ?? {});
   at("model").textContent = s.model ?? "";
   at("worker").textContent = `worker ${s.worker.pid} serves snapshot ${s.worker.serving_version}`;

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.config.thresholds import Thresholds
+from bento_selfheal.core.audit.entry import HOST
 from bento_selfheal.core.models.current import about
 from bento_selfheal.core.records import Event, NewSnapshot, Phase, Promotion, PromotionKind
 from bento_selfheal.deployment.locations import exact_tag, open_store, registry_of, state_dir
@@ -177,6 +178,7 @@ def sign(settings: Settings) -> list[str]:
         snapshots = store.snapshots()
         for snapshot in snapshots:
             registry.sign(snapshot.tag, snapshot.sha256)
+        store.add_audit("sign", _user(), HOST, {"snapshots": [s.version for s in snapshots]})
         return [snapshot.tag for snapshot in snapshots]
     finally:
         store.close()

@@ -132,7 +132,10 @@ class FeedThread:
             own["files"] = own.get("files", 0) + 1
             self._set_aside(part, sorted(bad, key=lambda one: one.item), own["files"])
         own["last"] = time.time() if len(part.rows) else own.get("last", 0)
-        self._store.put_places(leader.token, self._feed.name, {OWN: own, part.item: part.place})
+        counted = {name: own[name] - self._own[name] for name in COUNTS}
+        read = {"item": part.item, **counted} if counted["rows"] else None
+        places = {OWN: own, part.item: part.place}
+        self._store.put_places(leader.token, self._feed.name, places, read)
         self._own = own
 
     def _records(

@@ -9,6 +9,7 @@ from bento_selfheal.config.settings import Settings
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.records import State
 from bento_selfheal.healing.candidates.trials import CandidateTrials
+from bento_selfheal.healing.causes.causes import Causes
 from bento_selfheal.healing.challenger.line import ChallengerLine
 from bento_selfheal.healing.champion.lineage import Lineage
 from bento_selfheal.healing.champion.operating_point import ThresholdPolicy
@@ -100,6 +101,7 @@ class Parts:
             "batches": self.batches,
             "one_sided": self.one_sided,
             "buffer": self.buffer,
+            "causes": self.drift.causes,
             "history": self.history,
             "lineage": self.lineage,
             "policy": self.policy,
@@ -134,13 +136,14 @@ def make_parts(
     figures = telling_figures(len(package.info.classes))
     history = SnapshotHistory(snapshots, settings.snapshots_kept, telemetry, journal, figures)
     lineage = Lineage(package.model, history)
-    drift = DriftWatch(package, settings, scoreboard.rules.in_force)
+    causes = Causes(package, settings, buffer, journal)
+    drift = DriftWatch(package, settings, scoreboard.rules.in_force, causes)
     return Parts(
         package=package,
         settings=settings,
         cursors=Cursors(),
         controls=controls,
-        shown=ShownState(lambda: journal.note("drifting", {"reason": drift.signals.reason})),
+        shown=ShownState(lambda: journal.note("drifting", drift.begin())),
         scoreboard=scoreboard,
         drift=drift,
         batches=LabelBatches(package, settings),

@@ -246,4 +246,4 @@ class Pipeline:
         )  # fmt: skip
         if served.rows:
             wrong = decide_classes(batch.served, p.policy.point.threshold) != batch.labels
-            self._changed(p.drift.labelled(served.accuracy, wrong))
+            self._changed(p.drift.labelled(batch, served.accuracy, wrong))

@@ -16,6 +16,7 @@ def status_of(p: Parts) -> dict[str, Any]:
         **_worth(p),
         **_healing(p),
         "signals": _signals(p),
+        "causes": p.drift.causes.status(),
         "segments": p.segments.status(),
         "one_class": _one_class(p),
         "one_sided": {"alarm": bool(p.one_sided.reason), "reason": p.one_sided.reason},

@@ -43,7 +43,7 @@ from bento_selfheal.packaging.package import (
     PackageInfo,
     checked_probabilities,
 )
-from bento_selfheal.packaging.training import Training, best_epochs, fit
+from bento_selfheal.packaging.training import Training, best_epochs, fit, one_thread
 from bento_selfheal.packaging.training_data import check_rows, classes_of, take
 from bento_selfheal.rules import Rule, RuleSet
 from bento_selfheal.scoring.scores import Scores
@@ -162,8 +162,9 @@ def package_model(
     _rule_set(info.rules, info.features, columns, len(classes))
     made = Package(name, info, own, x[reference], y[reference])
     older = np.sort(train)  # rows come oldest first
-    tag = _store(made, teach(made, x[older], y[older]), embedded)
-    return open_package(tag)
+    with one_thread():
+        race = teach(made, x[older], y[older])
+    return open_package(_store(made, race, embedded))
 
 
 def _taken(

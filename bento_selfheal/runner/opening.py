@@ -18,6 +18,7 @@ from bento_selfheal.healing.pipeline import Pipeline
 from bento_selfheal.packaging.opening import open_package
 from bento_selfheal.runner.erasure.rebuilding import rebuild
 from bento_selfheal.runner.operators import follow_commands
+from bento_selfheal.runner.thresholds.following import catch_up, note
 from bento_selfheal.store import REBUILD, SqlStore
 from bento_selfheal.telemetry.spans import Telemetry
 
@@ -63,6 +64,7 @@ class PipelineOpener:
         if tag is None or start is None:
             raise StoreError("the store has no package yet; deploy one first")
         self._thresholds.refresh()
+        changed_by = catch_up(self._store, self._thresholds)
         pipeline = self._new(tag)
         blob, rebuilt, began = self._store.state(), False, time.time()
         try:
@@ -78,6 +80,9 @@ class PipelineOpener:
         registry = registry_of(pipeline.parts.package, self._store, self._settings)
         # Steps of before an erasure can be written no more, and what they made may be of the row.
         registry.prune({s.tag for s in self._store.snapshots()}, began if rebuilt else 0.0)
+        before = self._store.status().get("thresholds")
+        if before and before != self._thresholds.current.model_dump():
+            note(pipeline, before, *changed_by)  # while nothing ran, or on another machine
         return pipeline
 
     def _new(self, tag: str) -> Pipeline:

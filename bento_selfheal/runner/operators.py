@@ -10,6 +10,7 @@ from bento_selfheal.core.records import Command, Promotion
 from bento_selfheal.core.transitions import forward
 from bento_selfheal.errors import SnapshotError
 from bento_selfheal.healing.pipeline import Pipeline
+from bento_selfheal.runner.thresholds.following import KIND, carry_out, follow_file
 from bento_selfheal.store import SqlStore
 
 
@@ -19,9 +20,9 @@ def follow_operators(pipeline: Pipeline, store: SqlStore, thresholds: ThresholdF
     Raises:
         StoreError: The store is out of reach.
     """
-    changed = _follow_thresholds(pipeline, thresholds)
+    changed = follow_file(pipeline, thresholds)
     changed |= _follow_promotions(pipeline, store)
-    return follow_commands(pipeline, store) or changed
+    return follow_commands(pipeline, store, thresholds=thresholds) or changed
 
 
 def follow_commands(
@@ -31,6 +32,7 @@ def follow_commands(
     *,
     heal: bool = True,
     until: float = math.inf,
+    thresholds: ThresholdFile | None = None,
 ) -> bool:
     """Carry out the commands that the pipeline has not seen; whether there were any.
 
@@ -40,6 +42,7 @@ def follow_commands(
         upto: Only those up to this place.
         heal: Whether to heal where a command asks for it.
         until: Only those that were given up to this time, in seconds since the epoch.
+        thresholds: Where new thresholds go; None where those of the file are in force already.
     """
     given = store.commands(pipeline.parts.cursors.commands)
     commands = list(takewhile(lambda c: c.seq <= upto and c.time <= until, given))
@@ -47,17 +50,12 @@ def follow_commands(
         pipeline.parts.cursors.commands = forward(
             "commands", pipeline.parts.cursors.commands, command.seq
         )
-        if heal or command.kind != "heal":
+        if command.kind == KIND:
+            if thresholds is not None:
+                carry_out(pipeline, thresholds, command)
+        elif heal or command.kind != "heal":
             _carry_out(pipeline, command)
     return bool(commands)
-
-
-def _follow_thresholds(pipeline: Pipeline, thresholds: ThresholdFile) -> bool:
-    if not thresholds.refresh():
-        return False
-    pipeline.parts.controls.thresholds = thresholds.current
-    pipeline.journal.note("thresholds", pipeline.parts.controls.thresholds.model_dump())
-    return True
 
 
 def _follow_promotions(pipeline: Pipeline, store: SqlStore) -> bool:

@@ -35,22 +35,23 @@ class LogReader:
         self._waiting = WaitingRequests(store)
         self.heal_seconds = 0.0
         """Seconds of a core that heals took since this was last set to 0."""
+        self.write_seconds = 0.0
+        """How long the last checkpoint took to write."""
 
     def forget_ahead(self) -> None:
         """Let go of what was read ahead."""
         self._waiting = WaitingRequests(self._store)
 
-    def read(self, pipeline: Pipeline, write_seconds: float) -> bool:
+    def read(self, pipeline: Pipeline) -> bool:
         """Read what is new, until a promotion is due: a better adapter should not wait.
 
         Args:
             pipeline: What takes the entries.
-            write_seconds: How long the last checkpoint took to write.
 
         Returns:
             Whether there was anything to read.
         """
-        until = time.monotonic() + min(READ_WRITES * write_seconds, MOST_READ_SECONDS)
+        until = time.monotonic() + min(READ_WRITES * self.write_seconds, MOST_READ_SECONDS)
         read, behind = self._read_part(pipeline)
         while behind and time.monotonic() < until:
             if pipeline.journal.outcome.promotions:

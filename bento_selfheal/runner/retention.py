@@ -25,6 +25,8 @@ ADAPTER_SECONDS = 3600.0
 RECORDS_KEPT = 100_000
 """Most events, promotions and dropped snapshots that the store keeps of each: some 100 MB in all.
 A service in order writes a few hundred a day; this bounds what one in trouble can write."""
+AUDIT_KEPT = 1_000_000
+"""Most entries of the audit: feeds and webhooks must not push what operators did out of it."""
 
 
 class Retention:
@@ -87,10 +89,13 @@ class Retention:
         return Waiting(shown["matured"], int(self._settings.waiting_megabytes * 1e6))
 
     def _retire_records(self, before: float) -> int:
-        """Retire events, then promotions, then the snapshots that no promotion names any more."""
+        """Retire the audit and events, then promotions, then snapshots that no promotion names."""
         store = self._store
         retired = (store.retire_events, store.retire_promotions, store.retire_snapshots)
-        return sum(self._steps(partial(r, before, RECORDS_KEPT, STEP_ROWS)) for r in retired)
+        audit = partial(store.retire_audit, before, AUDIT_KEPT, STEP_ROWS)
+        return self._steps(audit) + sum(
+            self._steps(partial(r, before, RECORDS_KEPT, STEP_ROWS)) for r in retired
+        )
 
     def _steps(self, step: Callable[[], int]) -> int:
         gone = 0

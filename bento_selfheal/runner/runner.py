@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from bentoml.exceptions import BentoMLException
@@ -17,21 +17,19 @@ from bento_selfheal.core.periodic import PeriodicThread, ThreadState
 from bento_selfheal.core.records import Event, Snapshot, State
 from bento_selfheal.deployment.locations import open_store, registry_of, state_dir
 from bento_selfheal.errors import LeaseLost, NewerRelease, PackageError, PromotionMoved
-from bento_selfheal.feeds.feeds import Feeds
 from bento_selfheal.healing.checkpoint import dump
 from bento_selfheal.healing.journal import Outcome
 from bento_selfheal.healing.pipeline import Pipeline
 from bento_selfheal.runner.candidates.judging import CandidateJudge
 from bento_selfheal.runner.erasure.leftovers import Leftovers
-from bento_selfheal.runner.key_indexing import KeyIndexing
 from bento_selfheal.runner.lease import Lease
 from bento_selfheal.runner.opening import PipelineOpener
 from bento_selfheal.runner.operators import follow_operators
-from bento_selfheal.runner.pacing import rest_seconds
+from bento_selfheal.runner.pacing import Pace, rest_seconds
 from bento_selfheal.runner.reading import LogReader
-from bento_selfheal.runner.retention import Retention
-from bento_selfheal.runner.retrain_export import export_buffer
+from bento_selfheal.runner.retrain_export import export_buffer, remove_export
 from bento_selfheal.runner.status_board import StatusBoard
+from bento_selfheal.runner.tasks.tasks import Tasks
 from bento_selfheal.store import StepRecord
 from bento_selfheal.telemetry.spans import Telemetry, within
 
@@ -39,17 +37,10 @@ log = logging.getLogger(__name__)
 
 STOP_SECONDS = 30.0
 EXPORTS = "exports"
+EXPORTING = ("retrain_needed", "rebuilt")
+"""Kinds of events that carry where the labelled rows lie."""
 LOUD = ("refused", "begun_anew")
 """Kinds of events that the log shows as errors."""
-
-
-@dataclass
-class LastWrite:
-    """What the runner remembers of the step that it wrote last."""
-
-    operating_point: str = ""
-    """As JSON; a step writes it only where it has changed."""
-    seconds: float = 0.0
 
 
 class Runner:
@@ -58,9 +49,10 @@ class Runner:
     Args:
         settings: The service's settings; the store must be prepared.
         telemetry: Where spans go.
+        pace: How far the process stands back; by default not at all.
     """
 
-    def __init__(self, settings: Settings, telemetry: Telemetry) -> None:
+    def __init__(self, settings: Settings, telemetry: Telemetry, pace: Pace | None = None) -> None:
         self._settings = settings
         self.store = open_store(settings)
         self.thresholds = ThresholdFile(state_dir(settings) / "threshold_config.json")
@@ -71,31 +63,29 @@ class Runner:
         self._leftovers = Leftovers(self.store, state_dir(settings) / EXPORTS)
         self._reader = LogReader(self.store)
         self._judge = CandidateJudge(self.store, settings)
-        self._upkeep = Retention(self.store, settings), KeyIndexing(self.store)
         beat = settings.lease_seconds / 3
         self._loop = PeriodicThread(
             "selfheal-runner", self._work, settings.tuning.poll_interval, at_once=True
         )
         self._heart = PeriodicThread("selfheal-lease", self._beat, beat, longest_retry=beat)
-        token = self._leads_with
-        self._feeds = Feeds(self.store, settings, state_dir(settings), token)
-        self._board = StatusBoard(self.store, token, self.threads, self._feeds.state)
+        token, self._pace = self._leads_with, pace or Pace(0)
+        self._tasks = Tasks(self.store, settings, state_dir(settings), token)
+        self._board = StatusBoard(self.store, token, self.threads, self._others)
         self._pipeline: Pipeline | None = None
-        self._written = LastWrite()
+        self._written_point = ""
+
+    def _others(self) -> dict[str, Any]:
+        return {**self._tasks.shown(), "cpu": self._pace.state()}
 
     def start(self) -> None:
         """Begin to work, in threads."""
         self._loop.start()
         self._heart.start()
-        for task in self._upkeep:
-            task.start(lambda: self.lease.held)
-        self._feeds.start()
+        self._tasks.start()
 
     def stop(self) -> None:
         """Finish the step in hand and let a successor lead at once."""
-        self._feeds.stop()
-        for task in self._upkeep:
-            task.thread.stop()
+        self._tasks.stop()
         self._loop.stop(STOP_SECONDS)
         self._heart.stop()
         self.lease.release()
@@ -113,8 +103,7 @@ class Runner:
 
     def threads(self) -> list[ThreadState]:
         """State of each thread of the runner."""
-        own = (self._loop, self._heart, *(task.thread for task in self._upkeep))
-        return [t.state() for t in own] + self._feeds.threads()
+        return [self._loop.state(), self._heart.state(), *self._tasks.threads()]
 
     @property
     def status(self) -> dict[str, Any]:
@@ -140,6 +129,7 @@ class Runner:
             self._board.step_failed(error)
             raise
         self._board.step_passed()
+        self._pace.works(self.lease.owner, worked)
         if not worked:
             return self._settings.tuning.poll_interval
         healing = self._reader.heal_seconds
@@ -147,11 +137,13 @@ class Runner:
         return rest_seconds(reading, healing, self._settings.heal_share)
 
     def _beat(self) -> None:
-        """Renew the lease beside a long heal, and show what became of the threads."""
+        """Renew the lease beside a long heal, see whether the processor time is enough, and show
+        what became of the threads."""
         if not self._loop.alive:
             self.lease.release()  # another runner must be able to lead
             return
         self.lease.renew()
+        self._pace.keep()
         self._board.show_threads()
 
     def step(self) -> bool:
@@ -175,12 +167,12 @@ class Runner:
         try:
             opened = bool(pipeline.journal.outcome.events)
             changed = follow_operators(pipeline, self.store, self.thresholds) or opened
-            worked = self._reader.read(pipeline, self._written.seconds)
+            worked = self._reader.read(pipeline)
             compared, moves = self._judge.judge(pipeline)
             if changed or worked or compared:
                 began = time.monotonic()
                 self._write(pipeline)
-                self._written.seconds = time.monotonic() - began
+                self._reader.write_seconds = time.monotonic() - began
             self._judge.carry_out(pipeline, moves)
         except LeaseLost:
             self.lease.forget()
@@ -199,12 +191,13 @@ class Runner:
             raise
         self._reader.forget_ahead()  # some of it may have been erased
         self._board.wrote(self.store.status())
-        self._feeds.serve(pipeline.parts.package.info.classes)
+        self._tasks.serve(pipeline.parts.package)
         return pipeline
 
     def _write(self, pipeline: Pipeline) -> None:
         token = self.lease.require()
         outcome = pipeline.collect()
+        exported = self._export(pipeline, outcome)
         surplus = pipeline.surplus()
         status = self._board.with_own(self._status(pipeline))
         point = _operating_point(pipeline)
@@ -219,25 +212,33 @@ class Runner:
             measurements=outcome.measurements,
             asked=outcome.asked,
             asked_anew=outcome.asked_anew,
-            operating_point=point if point != self._written.operating_point else "",
+            operating_point=point if point != self._written_point else "",
         )
-        with self._board.writing(status):
-            pipeline.parts.cursors.promotions = self.store.commit(token, record)
-        self._written.operating_point = point
+        try:
+            with self._board.writing(status):
+                pipeline.parts.cursors.promotions = self.store.commit(token, record)
+        except Exception:
+            remove_export(exported)  # it may hold a row that was erased meanwhile
+            raise
+        self._written_point = point
         self._after_write(pipeline, outcome, surplus)
+
+    def _export(self, pipeline: Pipeline, outcome: Outcome) -> dict[str, Any]:
+        """Write what a retrain needs before the event that says where it lies; empty where none is
+        asked for."""
+        if not outcome.export:
+            return {}
+        facts = export_buffer(state_dir(self._settings) / EXPORTS, pipeline)
+        outcome.events = [
+            replace(e, detail={**e.detail, **facts}) if e.kind in EXPORTING else e
+            for e in outcome.events
+        ]
+        return facts
 
     def _after_write(
         self, pipeline: Pipeline, outcome: Outcome, surplus: Sequence[Snapshot]
     ) -> None:
         """Do what may follow only once the step is in the store."""
-        if outcome.export:
-            folder = state_dir(self._settings) / EXPORTS
-            board = pipeline.parts.scoreboard
-            export_buffer(
-                folder, pipeline.parts.package, pipeline.parts.buffer,
-                pipeline.parts.batches.new_classes,
-                batch=board.counts.labelled_batches, why=str(board.advice.retrain),
-            )  # fmt: skip
         if surplus:  # asking the store whose they are after each step would be a read for nothing
             registry = registry_of(pipeline.parts.package, self.store, self._settings)
             for snapshot in surplus:

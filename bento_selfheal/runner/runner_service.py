@@ -10,7 +10,7 @@ from bento_selfheal.config.settings import Settings, load_settings
 from bento_selfheal.deployment.deploy import prepare, prepare_each
 from bento_selfheal.deployment.each_model import EachModel
 from bento_selfheal.deployment.threads import one_thread_a_call
-from bento_selfheal.runner.pacing import load_optimizer, stand_back
+from bento_selfheal.runner.pacing import Pace, load_optimizer
 from bento_selfheal.runner.runner import Runner
 from bento_selfheal.telemetry.logs import log_with_bentoml
 from bento_selfheal.telemetry.metrics import observe_status, observe_threads, open_meter
@@ -26,7 +26,8 @@ class HealingRunnerBase:
         log_with_bentoml(settings.log_format)
         one_thread_a_call()
         load_optimizer()
-        stand_back(settings.runner_nice)
+        self._pace = Pace(settings.runner_nice)
+        self._pace.stand_back()
         self._telemetry = open_telemetry()
         self._runners = EachModel(settings.each, self._open)
         meter = open_meter("selfheal-runner")
@@ -37,7 +38,7 @@ class HealingRunnerBase:
     def _open(self, settings: Settings) -> Runner:
         if settings.name:  # what was not ready for the deployment may be so now
             prepare(settings)
-        runner = Runner(settings, self._telemetry)
+        runner = Runner(settings, self._telemetry, self._pace)
         runner.start()
         return runner
 

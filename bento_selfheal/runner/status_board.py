@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 TROUBLE_AFTER = 5
 """Failures of the step in a row from which on the runner says that it is stuck."""
+AGE_STEP = 15.0
+"""Seconds that the oldest event of a webhook ages until that is shown again."""
 
 
 class StatusBoard:
@@ -27,7 +29,7 @@ class StatusBoard:
         store: Where `/status` reads it.
         token: The lease's fencing token; None while another runner leads.
         threads: State of the runner's threads.
-        feeds: What the feeds of labels show of themselves.
+        others: What feeds, webhooks and the processor's share show of themselves, by kind.
     """
 
     def __init__(
@@ -35,16 +37,16 @@ class StatusBoard:
         store: SqlStore,
         token: Callable[[], int | None],
         threads: Callable[[], list[ThreadState]],
-        feeds: Callable[[], list[dict[str, Any]]] = list,
+        others: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self._store = store
         self._token = token
         self._threads = threads
-        self._feeds = feeds
+        self._others = others
         # The lease's thread shows threads beside the steps: it must not bring an old status back.
         self._lock = threading.Lock()
         self._written: dict[str, Any] = {}
-        self._shown: list[tuple[str, bool, int]] = []
+        self._shown: list[tuple[Any, ...]] = []
         self._failing = 0
         self._trouble = ""
 
@@ -59,7 +61,7 @@ class StatusBoard:
         return {
             **status,
             "threads": self._threads(),
-            "feeds": self._feeds(),
+            **self._others(),
             "failing": self._failing,
             "trouble": self._trouble or status.get("rows_trouble", ""),
         }
@@ -87,7 +89,8 @@ class StatusBoard:
             self._show(**changes)
 
     def show_threads(self) -> None:
-        """Write the status if a thread has died or failed since it was last written.
+        """Write the status if a thread has died or failed, or the processor time has become too
+        little or enough, since it was last written.
 
         Raises:
             StoreError: The store is out of reach.
@@ -138,6 +141,17 @@ class StatusBoard:
         except StoreError as error:
             log.warning("%s could not be shown: %s", kind, error)
 
-    def _marks(self) -> list[tuple[str, bool, int]]:
-        threads = [(t["name"], t["alive"], t["failures"]) for t in self._threads()]
-        return threads + [(f["name"], not f["failing"], f["rows"]) for f in self._feeds()]
+    def _marks(self) -> list[tuple[Any, ...]]:
+        marks: list[tuple[Any, ...]] = [
+            (t["name"], t["alive"], t["failures"]) for t in self._threads()
+        ]
+        others = self._others()
+        cpu = others.get("cpu", {})
+        marks.append(("cpu", bool(cpu.get("starved")), int(cpu.get("raised", False))))
+        marks += [(f["name"], not f["failing"], f["rows"]) for f in others.get("feeds", ())]
+        marks += [
+            (w["name"], w["failing"], w["delivered"], w["failed"], w["waiting"],
+             w["oldest_seconds"] // AGE_STEP)
+            for w in others.get("webhooks", ())
+        ]  # fmt: skip
+        return marks

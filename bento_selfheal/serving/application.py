@@ -7,7 +7,8 @@ import inspect
 import logging
 import os
 import socket
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +229,7 @@ class SelfHealingService(Service[Any]):
 
 
 class Packaged(BentoModel):
-    """A model of a service; where it is missing, `bentoml build` says what to do."""
+    """A model of a service; where it is missing, `bentoml build` and `serve` say what to do."""
 
     def to_info(self, alias: str | None = None) -> BentoModelInfo:
         """What a bento says of the model.
@@ -236,14 +237,28 @@ class Packaged(BentoModel):
         Raises:
             BentoMLException: It is not packaged.
         """
-        try:
+        with self._packaged():
             return super().to_info(alias)
+
+    def resolve(self, *args: Any, **kwargs: Any) -> Any:
+        """The model.
+
+        Raises:
+            BentoMLException: It is not packaged.
+        """
+        with self._packaged():
+            return super().resolve(*args, **kwargs)
+
+    @contextmanager
+    def _packaged(self) -> Iterator[None]:
+        try:
+            yield
         except BentoMLException as error:
             raise BentoMLException(
                 f"there is no packaged model {self.tag} in {bentoml_home()}. Package one first, "
                 "with `bento-selfheal package-demo`, `bento-selfheal package FILE --label COLUMN "
                 "--name NAME` or package_model() (docs/tutorial.md), and name it: "
-                "SELFHEAL_MODEL=NAME:latest bentoml build. `bentoml models list` lists them"
+                "SELFHEAL_MODEL=NAME:latest. `bentoml models list` lists them"
             ) from error
 
 

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bento_selfheal.config.thresholds import ThresholdChanges
 from bento_selfheal.core.candidates.candidate import CandidateState
 from bento_selfheal.core.going_back import previous_snapshot
-from bento_selfheal.core.records import Event, Promotion, PromotionKind, Snapshot
+from bento_selfheal.core.records import Event, Label, Promotion, PromotionKind, Snapshot
+from bento_selfheal.core.text import shown
 from bento_selfheal.deployment.candidates import begin_candidate
-from bento_selfheal.errors import CommandError
+from bento_selfheal.errors import CommandError, OtherClasses
 from bento_selfheal.packaging.adapters import Registry
 from bento_selfheal.serving.erasure.eraser import Eraser
+from bento_selfheal.serving.reporting.backlog import Backlog, lag
 from bento_selfheal.serving.review_queue import ReviewQueue
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.spans import Telemetry
-from bento_selfheal.wire.messages import CommandAnswer, KeptSnapshot
+from bento_selfheal.wire.class_list import ClassList
+from bento_selfheal.wire.messages import ClassesAnswer, CommandAnswer, KeptSnapshot
 
 MOST = 2**63 - 1
 """The largest integer that a database holds."""
@@ -49,6 +54,7 @@ class Operations:
         telemetry: Records spans.
         queue: Finds rows for people to look at.
         eraser: Erases rows.
+        classes: The model's.
     """
 
     def __init__(
@@ -59,8 +65,11 @@ class Operations:
         telemetry: Telemetry,
         queue: ReviewQueue,
         eraser: Eraser,
+        classes: Sequence[Label],
     ) -> None:
         self.eraser = eraser
+        self._classes = ClassList(classes)
+        self._backlog = Backlog(store.ends)
         self._queue = queue
         self._telemetry = telemetry
         self._store = store
@@ -68,12 +77,17 @@ class Operations:
         self._worker = worker
 
     def status(self) -> dict[str, Any]:
-        """The runner's status, whether a runner holds the lease, and this worker."""
-        status = self._store.status()
+        """The runner's status, whether a runner holds the lease and keeps up, and this worker."""
+        status, alive = self._store.status(), self._store.leader() is not None
+        unread = self._backlog.look(status)
+        behind = lag(status, unread, alive=alive)
         return {
             **status,
             "candidates": self.candidates(living=True),
-            "runner_alive": self._store.leader() is not None,
+            **({"estimate": None} if behind and unread.labels else {}),  # labels may contradict it
+            "unread": asdict(unread),
+            "behind": behind,
+            "runner_alive": alive,
             "worker": self._worker(),
         }
 
@@ -112,6 +126,26 @@ class Operations:
         raise CommandError(
             f"tag: {tag} is no candidate on its ramp; see `bento-selfheal candidates`"
         )
+
+    def unread_seconds(self) -> float:
+        """For how long the oldest entry of the logs has waited for the runner."""
+        return self._backlog.look(self._store.status()).seconds
+
+    def classes(self, digest: str | None) -> ClassesAnswer:
+        """The classes of the model.
+
+        Args:
+            digest: That of the classes which are meant; None for those of now.
+
+        Raises:
+            OtherClasses: The model has others.
+        """
+        if digest not in (None, self._classes.digest):
+            raise OtherClasses(
+                f"digest: {shown(digest)} is not that of this model's classes, "
+                f"{self._classes.digest}: the answer came from another model; ask again"
+            )
+        return ClassesAnswer(digest=self._classes.digest, classes=list(self._classes.classes))
 
     def snapshots(self) -> list[dict[str, Any]]:
         """The kept snapshots, with which one serves and which one a rollback would restore."""
@@ -166,6 +200,12 @@ class Operations:
         """Tell the healing runner to learn from a quarantined source again."""
         seq = self._store.add_command("release", source, by=by)
         return CommandAnswer(command="release", seq=seq)
+
+    def set_thresholds(self, changes: ThresholdChanges, by: str = "operator") -> CommandAnswer:
+        """Tell the healing runner to put other thresholds in force."""
+        given = changes.given()
+        seq = self._store.add_command("thresholds", json.dumps(given), by=by, audited=given)
+        return CommandAnswer(command="thresholds", seq=seq)
 
     def promotions(self, page: LogPage) -> list[dict[str, Any]]:
         """One page of the promotion log, oldest first."""

@@ -128,7 +128,9 @@ class Worker:
             self.store, self.signer, info, lambda: self.follower.champion.threshold, settings
         )
         eraser = Eraser(self.store, self.signer, self.keys, registry)
-        self.operations = Operations(self.store, registry, self.describe, telemetry, queue, eraser)
+        self.operations = Operations(
+            self.store, registry, self.describe, telemetry, queue, eraser, info.classes
+        )
 
     def start(self) -> None:
         """Follow promotions and write the log from now on."""

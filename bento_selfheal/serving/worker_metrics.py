@@ -15,13 +15,15 @@ from bento_selfheal.core.periodic import PeriodicThread, ThreadState
 from bento_selfheal.errors import StoreError
 from bento_selfheal.internals import metric_files
 from bento_selfheal.telemetry import names
+from bento_selfheal.telemetry.metric import Metric
 from bento_selfheal.telemetry.metrics import observe_threads, of_model
-from bento_selfheal.telemetry.names import Metric
 
 log = logging.getLogger(__name__)
 
 
 REFRESH_SECONDS = 1.0
+TURNS_A_LOOK = 5
+"""Refreshes between two looks at what the runner has not read."""
 RESERVED_BYTES = 1 << 18
 
 
@@ -63,14 +65,20 @@ class Instruments:
                 Observation(one.worker()[figure], of_model(one.model)) for one in self.models
             ]
 
-        def runners(_: CallbackOptions) -> Iterable[Observation]:
-            for one in self.models:
-                with suppress(StoreError):  # nobody can say
-                    yield Observation(int(one.alive()), of_model(one.model))
+        def of_store(
+            figure: Callable[[WorkerMeters], float],
+        ) -> Callable[[CallbackOptions], Iterable[Observation]]:
+            def read(_: CallbackOptions) -> Iterable[Observation]:
+                for one in self.models:
+                    with suppress(StoreError):  # nobody can say
+                        yield Observation(figure(one), of_model(one.model))
+
+            return read
 
         names.QUEUE_METRIC.observe(meter, of_worker("queue_rows"))
         names.DROPPED_METRIC.observe(meter, of_worker("dropped_rows"))
-        names.ALIVE_METRIC.observe(meter, runners)
+        names.ALIVE_METRIC.observe(meter, of_store(lambda one: int(one.alive())))
+        names.UNREAD_AGE_METRIC.observe(meter, of_store(lambda one: one.unread_seconds()))
         observe_threads(meter, lambda: {one.model: one.threads() for one in self.models})
 
 
@@ -81,6 +89,7 @@ class WorkerMeters:
         instruments: Those of the process.
         worker: Describes the worker.
         alive: Whether a runner holds the lease.
+        unread_seconds: How long the oldest entry of the logs has waited for the runner.
         model: The model's name where there are several.
 
     Attributes:
@@ -92,13 +101,16 @@ class WorkerMeters:
         instruments: Instruments,
         worker: Callable[[], Mapping[str, Any]],
         alive: Callable[[], bool],
+        unread_seconds: Callable[[], float],
         model: str = "",
     ) -> None:
         self.worker = worker
         self.alive = alive
+        self.unread_seconds = unread_seconds
         self.model = model
         self._own = (model,) if model else ()
         self._instruments = instruments
+        self._turns = 0
         self._counted: dict[str, int] = {}
         self._reserved: set[Path] = set()
         # A scraper keeps its connection, so it asks one worker only: the others must not wait
@@ -117,7 +129,7 @@ class WorkerMeters:
                     sent.add(count, {names.OUTCOME: outcome, **of_model(self.model)})
 
     def refresh(self) -> None:
-        """Bring ``/metrics`` up to date with the worker."""
+        """Bring ``/metrics`` up to date with the worker, and see what the runner has not read."""
         self._reserve()
         now, shared = self.worker(), self._instruments
         self._of_model(shared.queue).set(now["queue_rows"])
@@ -129,6 +141,10 @@ class WorkerMeters:
             shared.thread_alive.labels(name, *self._own).set(thread["alive"])
             failures = shared.thread_failures.labels(name, *self._own)
             self._count_up_to(failures, name, thread["failures"])
+        self._turns += 1
+        if self._turns % TURNS_A_LOOK == 0:
+            with suppress(StoreError):  # nobody can say
+                self.unread_seconds()
 
     def threads(self, worker: Mapping[str, Any] | None = None) -> list[ThreadState]:
         """The state of the threads behind this model's answers, and of the one behind these

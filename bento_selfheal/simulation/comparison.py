@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import track
 
 from bento_selfheal.config.settings import Settings
+from bento_selfheal.core.records import Event
 from bento_selfheal.deployment.locations import open_existing
 from bento_selfheal.errors import SettingsError, StoreError
 from bento_selfheal.inputs.labelled_table import Table
@@ -134,11 +135,24 @@ def _backtest(run: Run, settings: Settings) -> tuple[Backtest, dict[str, Any]]:
         "promotions": scoreboard.counts.promotions,
         "rollbacks": scoreboard.counts.rollbacks,
         **({"rules": rules} if rules else {}),
+        **({"drifts": drifts} if (drifts := drifts_in(made.events)) else {}),
         **({"segments": status["segments"]} if status["segments"] else {}),
         **({"new_classes": made.new_classes} if made.new_classes else {}),
         **{name: told for name, told in labels.items() if told},
         "seconds": time.perf_counter() - started,
     }
+
+
+def drifts_in(events: Iterable[Event]) -> list[dict[str, Any]]:
+    """Every drift that was seen: at which labelled batch, why, and what was told last of its
+    causes, as JSON values."""
+    out: list[dict[str, Any]] = []
+    for event in events:
+        if event.kind == "drifting":
+            out.append({"batch": event.batch, **event.detail})
+        elif event.kind == "drift_explained" and out:
+            out[-1]["causes"] = event.detail
+    return out
 
 
 def _batches(gains: NDArray[np.float64], size: int = 100) -> list[float]:

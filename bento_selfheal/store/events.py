@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
+from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import ColumnElement, func, insert, select
 
 from bento_selfheal.core.records import Command, Event, Measurement
 from bento_selfheal.errors import CommandError
 from bento_selfheal.store import codec
 from bento_selfheal.store import tables as t
+from bento_selfheal.store.audit.audit import append_audit
 from bento_selfheal.store.connections import Part
 
 
@@ -50,8 +53,21 @@ class Events(Part):
         with self._db.write() as c:
             c.execute(insert(t.events), [codec.event_row(happened)])
 
-    def add_command(self, kind: str, argument: str | None = None, *, by: str = "operator") -> int:
-        """Ask the runner for something, in somebody's name.
+    def add_command(
+        self,
+        kind: str,
+        argument: str | None = None,
+        *,
+        by: str = "operator",
+        audited: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Ask the runner for something, in somebody's name; with an entry in the audit.
+
+        Args:
+            kind: What for.
+            argument: What about, at most 200 characters.
+            by: Who asks.
+            audited: What the audit keeps of it; by default the argument.
 
         Returns:
             The place of the command.
@@ -67,10 +83,19 @@ class Events(Part):
             result = c.execute(
                 insert(t.commands).values(kind=kind, argument=argument, time=time.time(), by=by)
             )
+            detail = {} if argument is None else {"argument": argument}
+            append_audit(c, kind, by, detail if audited is None else audited)
             return int(result.inserted_primary_key[0])  # type: ignore[index]
 
     def commands(self, after: int) -> list[Command]:
         """Commands after a place, oldest first."""
-        query = select(t.commands).where(t.commands.c.seq > after).order_by(t.commands.c.seq)
+        return self._commands(t.commands.c.seq > after)
+
+    def commands_of(self, kind: str) -> list[Command]:
+        """Every command of a kind, oldest first."""
+        return self._commands(t.commands.c.kind == kind)
+
+    def _commands(self, wanted: ColumnElement[bool]) -> list[Command]:
+        query = select(t.commands).where(wanted).order_by(t.commands.c.seq)
         with self._db.read() as c:
             return [Command(r.kind, r.time, r.seq, r.argument, r.by) for r in c.execute(query)]

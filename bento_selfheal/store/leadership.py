@@ -10,12 +10,14 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, text, update
 
+from bento_selfheal.core.audit.entry import FILE, HOST, RUNNER
 from bento_selfheal.core.records import Event, Measurement, Promotion, Snapshot
 from bento_selfheal.core.review.asked_row import AskedRow
 from bento_selfheal.core.transitions import LEASES, Asker, Grant, lease_at
 from bento_selfheal.errors import LeaseLost, PromotionMoved, StoreError
 from bento_selfheal.store import codec
 from bento_selfheal.store import tables as t
+from bento_selfheal.store.audit.audit import append_audit
 from bento_selfheal.store.connections import Part
 from bento_selfheal.store.keys import chunks
 from bento_selfheal.store.labels.asked import append_asked, ask_anew, close_all
@@ -79,6 +81,7 @@ class Leadership(Part):
             c.execute(insert(t.snapshots).values(codec.snapshot_row(clean)))
             append_promotions(c, [promotion])
             c.execute(insert(t.events), [codec.event_row(happened)])
+            append_audit(c, "deploy", promotion.by, happened.detail, HOST)
             for key, value in facts.items():
                 put_meta(c, key, value)
             close_all(
@@ -167,6 +170,10 @@ class Leadership(Part):
                 move_point(c, json.loads(step.operating_point))
             if step.events:
                 c.execute(insert(t.events), [codec.event_row(e) for e in step.events])
+            for event in step.events:
+                if event.kind == "thresholds":
+                    by, role = event.detail.get("by", "runner"), event.detail.get("role", FILE)
+                    append_audit(c, "thresholds_changed", by, event.detail, role)
             (ask_anew if step.asked_anew else append_asked)(c, step.asked)
             if step.measurements:
                 rows = [codec.measurement_row(m) for m in step.measurements]
@@ -180,20 +187,34 @@ class Leadership(Part):
             rows = c.execute(select(f.item, f.place).where(f.feed == feed))
             return {row.item: row.place for row in rows}
 
-    def put_places(self, token: int, feed: str, places: Mapping[str, Any]) -> None:
+    def put_places(
+        self,
+        token: int,
+        feed: str,
+        places: Mapping[str, Any],
+        audited: Mapping[str, Any] | None = None,
+    ) -> None:
         """Write how far items of a feed are read, after the labels that were read there.
+
+        Args:
+            token: The lease's fencing token.
+            feed: Its name.
+            places: By item.
+            audited: What the audit keeps of the rows that were read; None where there were none.
 
         Raises:
             LeaseLost: Another runner leads now; nothing was written.
         """
         f = t.feed_places.c
         with self._db.write() as c:
-            _check_leads(c, token)
+            check_leads(c, token)
             for item, place in places.items():
                 known = (f.feed == feed) & (f.item == item)
                 values = {"place": place, "time": time.time()}
                 if c.execute(update(t.feed_places).where(known).values(values)).rowcount == 0:
                     c.execute(insert(t.feed_places).values(feed=feed, item=item, **values))
+            if audited is not None:
+                append_audit(c, "feed", "runner", {"feed": feed, **audited}, RUNNER)
 
     def forget_places(self, token: int, feed: str, items: Sequence[str]) -> None:
         """Forget items of a feed that are no more.
@@ -203,7 +224,7 @@ class Leadership(Part):
         """
         f = t.feed_places.c
         with self._db.write() as c:
-            _check_leads(c, token)
+            check_leads(c, token)
             for part in chunks(list(items)):
                 c.execute(delete(t.feed_places).where(f.feed == feed, f.item.in_(part)))
 
@@ -232,7 +253,12 @@ def _fenced(c: Connection, token: int, values: dict[str, Any]) -> None:
         raise LeaseLost(f"the lease with token {token} has passed to another runner")
 
 
-def _check_leads(c: Connection, token: int) -> None:
+def check_leads(c: Connection, token: int) -> None:
+    """Check inside a transaction that a token still leads.
+
+    Raises:
+        LeaseLost: Another runner leads now.
+    """
     if c.execute(select(t.runner.c.token)).scalar() != token:
         raise LeaseLost(f"the lease with token {token} has passed to another runner")
 

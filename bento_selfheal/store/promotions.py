@@ -16,6 +16,7 @@ from bento_selfheal.core.transitions import may_serve
 from bento_selfheal.errors import CommandError
 from bento_selfheal.store import codec
 from bento_selfheal.store import tables as t
+from bento_selfheal.store.audit.audit import append_audit
 from bento_selfheal.store.connections import Part
 from bento_selfheal.store.schema import put_meta
 
@@ -95,7 +96,7 @@ class Promotions(Part):
         return [replace(p, operating_point=last or p.operating_point) for p, last in rows]
 
     def promote(self, promotion: Promotion, happened: Event) -> Promotion:
-        """Write an operator's promotion, which belongs to no step of the runner.
+        """Write an operator's promotion, which belongs to no step of the runner; the audit has it.
 
         Without an operating point of its own it gets the last one that its snapshot served with.
 
@@ -117,6 +118,7 @@ class Promotions(Part):
             point = promotion.operating_point or codec.point(found.operating_point)
             [written] = append_promotions(c, [replace(promotion, operating_point=point)])
             c.execute(insert(t.events), [codec.event_row(happened)])
+            append_audit(c, happened.kind, promotion.by, happened.detail)
         return written
 
     def keep_adapter(self, sha256: str, blob: bytes, signature: str) -> None:

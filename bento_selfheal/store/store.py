@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bento_selfheal.store.audit.audit import Audits
 from bento_selfheal.store.candidates.candidates import Candidates
 from bento_selfheal.store.connections import Connections
 from bento_selfheal.store.erasure.erasure import Erasures
@@ -15,6 +16,7 @@ from bento_selfheal.store.logs import Logs
 from bento_selfheal.store.promotions import Promotions
 from bento_selfheal.store.retention import Retirement
 from bento_selfheal.store.schema import Schema
+from bento_selfheal.store.webhooks.places import WebhookPlaces
 
 
 class SqlStore(
@@ -28,6 +30,8 @@ class SqlStore(
     Events,
     Erasures,
     Candidates,
+    Audits,
+    WebhookPlaces,
     Retirement,
 ):
     """Both logs, inputs, promotions, snapshots, events, the runner's lease and its checkpoint.

@@ -236,6 +236,7 @@ events = Table(
     Column("detail", JSON, nullable=False),
     Column("time", Float, nullable=False),
     Column("batch", Integer, nullable=False),
+    Index("ix_events_kind", "kind", "seq"),
     sqlite_autoincrement=True,
 )
 

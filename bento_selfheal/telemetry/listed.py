@@ -1,7 +1,8 @@
-"""Metrics of what the runner's status lists: segments and candidates; and all metrics together."""
+"""Metrics of what the status lists (segments, webhooks, candidates), and all metrics together."""
 
 from __future__ import annotations
 
+from bento_selfheal.telemetry.metric import Metric
 from bento_selfheal.telemetry.names import (
     ALIVE_METRIC,
     CANDIDATE,
@@ -15,7 +16,8 @@ from bento_selfheal.telemetry.names import (
     STATE_METRIC,
     THREAD_ALIVE_METRIC,
     THREAD_FAILURES_METRIC,
-    Metric,
+    UNREAD_AGE_METRIC,
+    WEBHOOK,
 )
 
 SEGMENT_METRICS = (
@@ -54,15 +56,30 @@ CANDIDATE_METRICS = (
 )  # fmt: skip
 """Figures of each candidate, as `candidates` in the runner's status has them."""
 
-EACH = (
-    ("segments", "segment", SEGMENT, SEGMENT_METRICS),
-    ("candidates", "tag", CANDIDATE, CANDIDATE_METRICS),
+WEBHOOK_METRICS = (
+    Metric("selfheal.webhook.delivered", "{event}", "Events that the receiver has taken",
+           ("delivered",), kind="counter", attribute=WEBHOOK),
+    Metric("selfheal.webhook.failed", "{attempt}", "Failed attempts to tell the receiver; each is "
+           "made again", ("failed",), kind="counter", attribute=WEBHOOK),
+    Metric("selfheal.webhook.given_up", "{event}", "Events that the receiver never got",
+           ("given_up",), kind="counter", attribute=WEBHOOK),
+    Metric("selfheal.webhook.waiting", "{event}", "Events that the receiver has not taken yet",
+           ("waiting",), kind="updowncounter", attribute=WEBHOOK),
+    Metric("selfheal.webhook.age", "s", "Age of the oldest of them, 0 without any",
+           ("oldest_seconds",), attribute=WEBHOOK),
+)  # fmt: skip
+"""Figures of each webhook, as `webhooks` in the runner's status has them."""
+
+LISTS = (
+    ("segments", "segment", SEGMENT_METRICS),
+    ("webhooks", "name", WEBHOOK_METRICS),
+    ("candidates", "tag", CANDIDATE_METRICS),
 )
-"""Lists in the runner's status, what names one of their entries there and in telemetry, and the
-metrics of each entry."""
+"""Lists in the status, what names an item of each, and the metrics of the items."""
 
 ALL_METRICS = (
-    STATE_METRIC, *METRICS, *SEGMENT_METRICS, *CANDIDATE_METRICS, ALIVE_METRIC, FEEDBACK_METRIC,
+    STATE_METRIC, *METRICS, *SEGMENT_METRICS, *WEBHOOK_METRICS, *CANDIDATE_METRICS, ALIVE_METRIC,
+    UNREAD_AGE_METRIC, FEEDBACK_METRIC,
     REFUSED_METRIC, QUEUE_METRIC, DROPPED_METRIC, SERVES_METRIC, THREAD_ALIVE_METRIC,
     THREAD_FAILURES_METRIC,
 )  # fmt: skip

@@ -7,14 +7,16 @@ import logging
 import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Meter, NoOpMeterProvider, Observation
 
 from bento_selfheal.core.periodic import ThreadState
 from bento_selfheal.telemetry import names
-from bento_selfheal.telemetry.listed import EACH
-from bento_selfheal.telemetry.names import METRICS, SCOPE, STATE, STATE_METRIC, STATES, Metric
+from bento_selfheal.telemetry.listed import LISTS
+from bento_selfheal.telemetry.metric import Metric
+from bento_selfheal.telemetry.names import METRICS, SCOPE, STATE, STATE_METRIC, STATES
 from bento_selfheal.telemetry.otel_env import GRPC_MODULE, OtelVariables, OtlpExport, warn
 from bento_selfheal.telemetry.otel_invalid import clean
 
@@ -79,13 +81,13 @@ def exposition(statuses: Mapping[str, Mapping[str, Any]]) -> str:
 
     def families() -> Iterable[Any]:
         every = statuses.items()
-        for metric in (*METRICS, names.ALIVE_METRIC):
+        for metric in (*METRICS, names.ALIVE_METRIC, names.UNREAD_AGE_METRIC):
             told = ((model, figure(status, metric)) for model, status in every)
             yield family(metric, [(m, [], value) for m, value in told if value is not None])
-        for part, named, _, metrics in EACH:
+        for items, name, metrics in LISTS:
             for metric in metrics:
-                found = ((m, by_name(s, part, named, metric)) for m, s in every)
-                yield family(metric, [(m, [one], v) for m, told in found for one, v in told])
+                told_of = [(m, by_item(status, items, name, metric)) for m, status in every]
+                yield family(metric, [(m, [n], v) for m, each in told_of for n, v in each])
         states = [
             (model, [name], float(name == status["state"]))
             for model, status in every if "state" in status
@@ -136,14 +138,14 @@ def figure(status: Mapping[str, Any], metric: Metric) -> float | None:
     return None if value is None else float(value)
 
 
-def by_name(
-    status: Mapping[str, Any], part: str, named: str, metric: Metric
+def by_item(
+    status: Mapping[str, Any], items: str, name: str, metric: Metric
 ) -> Iterable[tuple[str, float]]:
-    """The values of a metric in a list of a status, with the name of what each is of."""
-    for one in status.get(part) or ():
+    """The values of a metric in a list of a status, with the name of the item that each is of."""
+    for one in status.get(items) or ():
         value = figure(one, metric)
         if value is not None:
-            yield one[named], value
+            yield one[name], value
 
 
 def of_model(model: str) -> dict[str, str]:
@@ -165,18 +167,9 @@ def observe_status(
 
         metric.observe(meter, read)
 
-    for part, named, attribute, metrics in EACH:
+    for items, name, metrics in LISTS:
         for metric in metrics:
-
-            def each(
-                _: CallbackOptions, metric: Metric = metric, part: str = part,
-                named: str = named, attribute: str = attribute,
-            ) -> Iterable[Observation]:  # fmt: skip
-                for model, status in statuses().items():
-                    for name, value in by_name(status, part, named, metric):
-                        yield Observation(value, {attribute: name, **of_model(model)})
-
-            metric.observe(meter, each)
+            metric.observe(meter, partial(_of_each, statuses, items, name, metric))
 
     def state(_: CallbackOptions) -> Iterable[Observation]:
         for model, status in statuses().items():
@@ -185,6 +178,19 @@ def observe_status(
                 yield Observation(int(name == now), {STATE: name, **of_model(model)})
 
     STATE_METRIC.observe(meter, state)
+
+
+def _of_each(
+    statuses: Callable[[], Mapping[str, Mapping[str, Any]]],
+    items: str,
+    name: str,
+    metric: Metric,
+    _: CallbackOptions,
+) -> Iterable[Observation]:
+    """The values of a metric in a list of each status."""
+    for model, status in statuses().items():
+        for own, value in by_item(status, items, name, metric):
+            yield Observation(value, {metric.attribute: own, **of_model(model)})
 
 
 def observe_threads(

@@ -7,11 +7,7 @@ span on the other side links to it. Telemetry never raises and never makes a pre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Literal
-
-from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from bento_selfheal.telemetry.metric import Metric
 
 SCOPE = "bento_selfheal"
 
@@ -60,6 +56,7 @@ EVIDENCE = "selfheal.gate"
 STATE = "selfheal.state"
 THREAD = "selfheal.thread"
 SEGMENT = "selfheal.segment"
+WEBHOOK = "selfheal.webhook"
 CANDIDATE = "selfheal.candidate"
 MODEL = "selfheal.model"
 LINKED = "selfheal.link.trace_ids"
@@ -92,6 +89,7 @@ ATTRIBUTES = {
     STATE: ("string", "State that a value of the metric `selfheal.state` is about"),
     THREAD: ("string", "Name of the background thread"),
     SEGMENT: ("string", "Name of the segment, by the setting `segments`; 100 at most"),
+    WEBHOOK: ("string", "Name of the webhook, by the setting `webhooks`; 20 at most"),
     CANDIDATE: ("string", "Tag of the candidate, while it is on its ramp"),
     MODEL: ("string", "Name of the model that a metric is about; only where one service serves "
             "several. It is the label `model` on `/metrics`"),
@@ -99,45 +97,6 @@ ATTRIBUTES = {
 """Attribute → type and meaning; the part in angle brackets varies."""
 
 MAX_LINKS = 32
-
-Kind = Literal["gauge", "counter", "updowncounter"]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One metric: its OpenTelemetry name, unit and meaning, and its place in the status."""
-
-    name: str
-    unit: str
-    description: str
-    path: tuple[str, ...] = ()
-    kind: Kind = "gauge"
-    attribute: str = ""
-    """The attribute that tells its values apart, if it has several."""
-
-    @property
-    def prometheus(self) -> str:
-        """Its name on ``/metrics``, by OpenTelemetry's rules for Prometheus."""
-        ratio = self.unit == "1" and self.kind == "gauge"
-        suffix = "_ratio" if ratio else "_seconds" if self.unit == "s" else ""
-        return self.name.replace(".", "_") + suffix + "_total" * (self.kind == "counter")
-
-    @property
-    def label(self) -> str:
-        """Its attribute as a label on ``/metrics``."""
-        return self.attribute.rpartition(".")[2]
-
-    def observe(
-        self, meter: Meter, read: Callable[[CallbackOptions], Iterable[Observation]]
-    ) -> None:
-        """Let OpenTelemetry read it when it collects."""
-        make = {
-            "gauge": meter.create_observable_gauge,
-            "counter": meter.create_observable_counter,
-            "updowncounter": meter.create_observable_up_down_counter,
-        }[self.kind]
-        make(self.name, callbacks=[read], unit=self.unit, description=self.description)
-
 
 METRICS = (
     Metric("selfheal.signal.z", "{sigma}", "FIDI: largest z of a sensitive feature",
@@ -213,6 +172,8 @@ METRICS = (
            ("unread", "requests"), kind="updowncounter"),
     Metric("selfheal.label.unread", "{label}", "Labels that the runner has not read yet",
            ("unread", "labels"), kind="updowncounter"),
+    Metric("selfheal.runner.cpu", "1", "Share of the processor time asked for that the runner got, "
+           "last ten seconds in which it asked for some", ("cpu", "share")),
     Metric("selfheal.heals", "{heal}", "Heals", ("heals",), kind="counter"),
     Metric("selfheal.promotions", "{promotion}", "Promotions", ("promotions",), kind="counter"),
     Metric("selfheal.rollbacks", "{rollback}", "Rollbacks, by the health check or by an operator",
@@ -232,6 +193,10 @@ STATES = ("HEALTHY", "DRIFTING", "HEALING", "RETRAIN_NEEDED", "ROLLED_BACK")
 ALIVE_METRIC = Metric(
     "selfheal.runner.alive", "{runner}", "1 while a healing runner holds the lease, else 0",
     ("runner_alive",),
+)  # fmt: skip
+UNREAD_AGE_METRIC = Metric(
+    "selfheal.unread.age", "s", "How long the oldest request or label has waited for the runner to "
+    "read it; from a minute on it is behind", ("unread", "seconds"),
 )  # fmt: skip
 FEEDBACK_METRIC = Metric(
     "selfheal.feedback", "{label}", "Feedback items by outcome",

@@ -29,7 +29,6 @@ LABEL_TABLES = (CSV, PARQUET, ARROW)
 """Bodies of `/feedback` besides JSON."""
 REQUEST_HEADER = "selfheal-request"
 """Of an answer that is a NumPy file: a row's id is its value, a dot, and the row's number."""
-CLASSES_HEADER = "selfheal-classes"
 THRESHOLD_HEADER = "selfheal-threshold"
 VERIFIED_HEADER = "selfheal-verified"
 VERSION_HEADER = "selfheal-model-version"
@@ -245,6 +244,20 @@ class TableCounts(FeedbackCounts):
 
     rejected: list[RejectedRow] = []
     """Rows that were left out, where the request asked for that."""
+
+
+class ClassesAnswer(BaseModel):
+    """The classes of the model, in the order of an answer's probabilities."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        use_attribute_docstrings=True,
+        json_schema_extra={"example": {"digest": "8a1c5b0e9d2f4c67", "classes": [0, 1]}},
+    )
+
+    digest: str
+    """Names them: other classes have another one."""
+    classes: list[Label]
 
 
 class CommandAnswer(BaseModel):

@@ -22,14 +22,14 @@ PACE_SECONDS = 1.0
 
 
 def take(browser: Browser, url: str, name: str, width: int, height: int, scheme: str) -> None:
-    """One picture, cut at the height given."""
+    """One picture of the overview, cut at the height given."""
     context = browser.new_context(
         viewport={"width": width, "height": height},
         color_scheme=scheme,  # type: ignore[arg-type]
     )
     page = context.new_page()
     page.goto(f"{url}/selfheal/")
-    expect(page.locator("#chart-cost canvas")).to_be_visible(timeout=30_000)
+    expect(page.locator("#chart-accuracy canvas")).to_be_visible(timeout=30_000)
     page.wait_for_load_state("networkidle")
     page.screenshot(path=HERE / name)
     context.close()
@@ -40,7 +40,10 @@ def main() -> None:
         home = Path(folder)
         use_home(home)
         package = package_demo(SEED)
-        env = {"SELFHEAL_MODEL": package.tag, "SELFHEAL_WORKERS": "1"}
+        env = {
+            "SELFHEAL_MODEL": package.tag, "SELFHEAL_WORKERS": "1",
+            "SELFHEAL_HEAL_SHARE": "1", "SELFHEAL_RUNNER_NICE": "0",
+        }  # fmt: skip
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
@@ -49,8 +52,8 @@ def main() -> None:
         ) as server:
             for _ in Driver(server.url, package, 1).run(demo_stream(BATCHES, CLEAN, 2.2, SEED)):
                 time.sleep(PACE_SECONDS)
-            take(browser, server.url, "page.png", 1280, 1060, "light")
-            take(browser, server.url, "page-dark.png", 1280, 1060, "dark")
+            take(browser, server.url, "page.png", 1280, 840, "light")
+            take(browser, server.url, "page-dark.png", 1280, 840, "dark")
             take(browser, server.url, "page-narrow.png", 390, 1700, "light")
         browser.close()
 

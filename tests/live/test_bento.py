@@ -132,6 +132,22 @@ def test_a_bento_in_a_container_replaces_dead_processes(
         client.all_serve(1, 2)
 
 
+@pytest.mark.parametrize("verb", ["build", "serve"])
+def test_no_model_is_packaged(verb: str, tmp_path: Path) -> None:
+    """In a fresh clone, `bentoml build` and `bentoml serve` say which model is missing, in which
+    store, and what to do, rather than that it could not be fetched."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bentoml", verb],
+        env={**os.environ, "BENTOML_HOME": str(tmp_path / "home"), "COLUMNS": "1000"},
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert f"there is no packaged model selfheal-demo:latest in {tmp_path / 'home'}" in said
+    assert "`bento-selfheal package-demo`" in said
+    assert "Traceback" not in said
+
+
 def test_a_bento_holds_what_it_needs_and_nothing_else(bento: str) -> None:
     """The whole package, whatever kind of file, and the user's service are inside; tests, state and
     caches are not, also after it has been served."""

@@ -35,9 +35,10 @@ GROWTH = 0.10
 ENDPOINTS = (
     "POST /predict", "POST /feedback", "GET /status", "GET /snapshots", "GET /promotions",
     "GET /events", "GET /history", "POST /rollback", "POST /heal", "POST /pause", "POST /observe",
-    "POST /resume", "POST /forget", "POST /release", "POST /erase", "GET /review",
+    "POST /resume", "POST /forget", "POST /release", "POST /erase", "GET /review", "GET /classes",
     "GET /candidates", "POST /candidates/begin", "POST /candidates/withdraw",
     "POST /candidates/promote",
+    "POST /thresholds",
 )  # fmt: skip
 JSON = {"content-type": "application/json"}
 NPY = {"content-type": "application/x-npy"}

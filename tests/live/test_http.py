@@ -134,6 +134,32 @@ def test_a_body_of_another_type_is_told_what_is_taken(client: Client) -> None:
         assert bad.json()["error"] == f"Content-Type: 'text/xml' is not read here; {taken}"
 
 
+def test_what_clients_do_wrong_is_no_error_in_the_log(
+    client: Client, server: ServedService
+) -> None:
+    """A 4xx, whoever finds the fault, leaves neither a traceback nor a line at ERROR."""
+    began = server.log.stat().st_size
+    headers = {"Content-Type": JSON}
+    statuses = set()
+    for path in ("/predict", "/feedback", "/rollback", "/forget", "/erase"):
+        for body in (b"{", b"[]", b"", b'{"a": 1}', b"\xff", b"[" * 5000):
+            statuses.add(client.post(path, content=body, headers=headers).status_code)
+        statuses.add(client.post(path, files={"file": b"x"}).status_code)
+        statuses.add(client.post(path, json={}, headers={"Content-Encoding": "br"}).status_code)
+        statuses.add(client.put(path).status_code)
+    for item in ({"label": 7.5, "key": "a"}, {"key": ""}, {"label": 1, "key": "a", "x": 1}):
+        statuses.add(client.post("/feedback", json={"items": [item]}).status_code)
+    for path in ("/events?limit=0", "/history?since=x", "/nowhere", "/selfheal/nowhere"):
+        statuses.add(client.get(path).status_code)
+    csv = {"Content-Type": "text/csv"}
+    statuses.add(client.post("/feedback", content=b"key,label\na,no\n", headers=csv).status_code)
+    assert statuses >= {400, 404, 405, 415, 422}
+    assert max(statuses) < 500
+    said = server.log.read_bytes()[began:].decode(errors="replace")
+    assert "Traceback" not in said
+    assert "[ERROR]" not in said
+
+
 # -- feedback -------------------------------------------------------------------------------------
 
 

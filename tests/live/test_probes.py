@@ -27,7 +27,7 @@ PASSES = 60
 FRAIL = """
     @bentoml.api
     def stop_following(self) -> None:
-        self._worker.follower.thread.stop()
+        self._models.current.worker.follower.thread.stop()
 """
 
 

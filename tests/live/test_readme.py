@@ -34,7 +34,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_there_are_commands() -> None:
     """Or the next test would try nothing."""
-    assert {line.split()[0] for line in LINES} == {"suggest", "package", "replay", "backtest"}
+    assert {line.split()[0] for line in LINES} == {
+        "init", "suggest", "package", "replay", "backtest",
+    }  # fmt: skip
 
 
 @pytest.mark.slow

@@ -52,6 +52,7 @@ ROW = [0.1] * WIDTH
 READS = ("/status", "/snapshots", "/promotions", "/events", "/history", "/metrics")
 COMMANDS = (
     "/rollback", "/heal", "/pause", "/observe", "/resume", "/forget", "/release", "/erase",
+    "/thresholds",
 )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ LAYERS: dict[str, set[str]] = {
     "errors": set(),
     "internals": set(),
     "core": {"errors"},
-    "config": {"errors"},
+    "config": {"core", "errors"},
     "experts": set(),
     "standardize": set(),
     "model": {"core", "experts", "standardize"},
@@ -49,6 +49,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "store": {"core", "errors"},
     "feeds": {"config", "core", "errors", "labelling", "store"},
+    "webhooks": {"config", "core", "errors", "store"},
     "packaging": {
         "config", "core", "embedding", "errors", "estimators", "experts", "inputs", "internals",
         "model", "packaging.experts", "packaging.package", "rules", "scoring", "standardize",
@@ -70,7 +71,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "runner": {
         "config", "core", "deployment", "errors", "feeds", "healing", "inputs", "packaging",
-        "packaging.package", "store", "telemetry",
+        "packaging.package", "store", "telemetry", "webhooks",
     },
     "service": {"config", "runner", "serving", "telemetry"},
     "default_service": {"config", "image", "service"},
@@ -78,13 +79,14 @@ LAYERS: dict[str, set[str]] = {
         "client", "config", "core", "deployment", "errors", "healing", "inputs", "model",
         "packaging", "packaging.package", "rules", "scoring", "store", "telemetry", "wire",
     },
+    "testing": {"client", "simulation"},
     "reports": {
         "config", "core", "deployment", "errors", "inputs", "packaging", "packaging.package",
         "scoring", "segments", "serving", "simulation", "store", "telemetry",
     },
     "cli": {
         "client", "config", "core", "deployment", "errors", "inputs", "labelling", "packaging",
-        "packaging.package", "reports", "simulation",
+        "packaging.package", "reports", "simulation", "store", "webhooks",
     },
     "__init__": {
         "client", "config", "embedding", "model", "packaging", "packaging.package", "rules", "wire",

@@ -8,6 +8,8 @@ in that; so the miss against labels stands beside it.
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -19,18 +21,27 @@ from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.probabilities import confidence, targets
 from bento_selfheal.scoring.recalibration import Recalibration
 
+NEWEST = 8
+"""Labelled batches by which the estimate is judged."""
+SURE = 3.0
+"""Standard errors that a gap may have by chance."""
+TOLERATED = 0.02
+
 
 class Estimate:
     """The estimated accuracy of the newest batch of answers.
 
     Args:
         package: The packaged model, on whose reference set probabilities are recalibrated.
+        batch_size: Rows of a labelled batch.
     """
 
-    def __init__(self, package: Package) -> None:
+    def __init__(self, package: Package, batch_size: int) -> None:
+        self._batch_size = batch_size
         answers = torch.from_numpy(package.baseline(package.reference_rows))
         truth = targets(torch.from_numpy(package.reference_labels), answers)
         self._scale = Recalibration(answers, truth, torch.ones(len(answers)), degree=1)
+        self._gaps: deque[float] = deque(maxlen=NEWEST)
         self.accuracy: float | None = None
         self.off: float | None = None
         """Estimate less accuracy, mean over the batches whose labels came."""
@@ -52,16 +63,30 @@ class Estimate:
             return
         self.checks += 1
         gap = self.accuracy - accuracy
+        self._gaps.append(gap)
         self.off = gap if self.off is None else self.off + (gap - self.off) / self.checks
 
     def state(self) -> dict[str, Any]:
         """As JSON values, for the checkpoint."""
-        return {"accuracy": self.accuracy, "off": self.off, "checks": self.checks}
+        gaps = list(self._gaps)
+        return {"accuracy": self.accuracy, "off": self.off, "checks": self.checks, "gaps": gaps}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` gave."""
         self.accuracy, self.off, self.checks = state["accuracy"], state["off"], state["checks"]
+        self._gaps = deque(state.get("gaps", ()), maxlen=NEWEST)
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether labels say something else, beyond chance, in the newest batches that have any."""
+        if not self._gaps:
+            return False
+        chance = SURE * math.sqrt(0.25 / (self._batch_size * len(self._gaps)))
+        return abs(sum(self._gaps) / len(self._gaps)) > chance + TOLERATED
 
     def as_dict(self) -> dict[str, Any]:
-        """As the status shows it."""
-        return {"accuracy": self.accuracy, "off_by": self.off, "checks": self.checks}
+        """As the status shows it: without the estimate where labels contradict it."""
+        return {
+            "accuracy": None if self.contradicted else self.accuracy,
+            "off_by": self.off, "checks": self.checks, "contradicted": self.contradicted,
+        }  # fmt: skip

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.records import PredictionRecord
+from bento_selfheal.healing.causes.causes import Causes
 from bento_selfheal.healing.drift.estimate import Estimate
 from bento_selfheal.healing.drift.one_class import OneClass
 from bento_selfheal.healing.drift.signals import Signals
+from bento_selfheal.healing.labels.labelled_batch import LabelledBatch
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.rules import RuleSet
 
@@ -27,8 +29,10 @@ class DriftWatch:
         package: The packaged model.
         settings: Which signals, and from where on they ask for a heal.
         rules: The rules in force.
+        causes: Looks for the causes of a drift.
 
     Attributes:
+        causes: As given.
         signals: What the signals say.
         estimate: The accuracy that is estimated without labels.
         one_class: Whether every row is given the same class.
@@ -37,12 +41,15 @@ class DriftWatch:
         unlabelled: Batches since the last label.
     """
 
-    def __init__(self, package: Package, settings: Settings, rules: RuleSet) -> None:
+    def __init__(
+        self, package: Package, settings: Settings, rules: RuleSet, causes: Causes
+    ) -> None:
+        self.causes = causes
         self._batch_size = settings.tuning.batch_size
         self._open_rows = np.zeros((0, len(package.info.features)), dtype=np.float32)
         self._open_answers = package.no_answers
         self.signals = Signals(package, settings, rules)
-        self.estimate = Estimate(package)
+        self.estimate = Estimate(package, self._batch_size)
         self.one_class = OneClass(package)
         self.heal_requested = False
         self.changed = ""
@@ -50,6 +57,7 @@ class DriftWatch:
 
     def add(self, entry: PredictionRecord) -> list[Rows]:
         """Take an entry of the prediction log; the batches that are full now, oldest first."""
+        self.causes.place = entry.seq
         self._open_rows = np.concatenate([self._open_rows, entry.features])
         self._open_answers = np.concatenate([self._open_answers, entry.probabilities])
         full, size = [], self._batch_size
@@ -69,6 +77,7 @@ class DriftWatch:
         Returns:
             What the detectors saw change, in words.
         """
+        self.causes.take(batch[0])
         seen = self.signals.rows(*batch)
         self._request(seen)
         self.heal_requested = self.heal_requested or self.signals.reading.drifting
@@ -76,20 +85,29 @@ class DriftWatch:
         self.estimate.answered(batch[1], threshold)
         return seen
 
-    def labelled(self, accuracy: float, wrong: NDArray[np.bool_]) -> list[str]:
-        """Take a labelled batch.
+    def labelled(
+        self, batch: LabelledBatch, accuracy: float, wrong: NDArray[np.bool_]
+    ) -> list[str]:
+        """Take a labelled batch, before anything trains on it.
 
         Args:
+            batch: The batch.
             accuracy: Of what was answered.
             wrong: Which rows were answered wrongly, ``(n,)``, in order.
 
         Returns:
             What the detectors saw change, in words.
         """
+        self.causes.learn(batch)
         seen = self.signals.errors(accuracy, wrong)
         self._request(seen)
         self.estimate.checked(accuracy)
         return seen
+
+    def begin(self) -> dict[str, Any]:
+        """What is known of a drift as it is seen: why it is one, and its causes; JSON values."""
+        causes = self.causes.begin(fallen=bool(self.signals.fallen))
+        return {"reason": self.signals.reason, "causes": causes}
 
     @property
     def wants_heal(self) -> bool:

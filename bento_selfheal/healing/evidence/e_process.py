@@ -14,6 +14,22 @@ MEMORY = 500.0
 ROUNDING = 1e-9
 
 
+@dataclass(frozen=True)
+class Prior:
+    """What the first bets lean to, before differences tell.
+
+    Attributes:
+        bet: A bet, in [0, 0.9].
+        weight: How many units of squared differences weigh as much as it.
+    """
+
+    bet: float = 0.0
+    weight: float = 1.0
+
+
+DAMPED = Prior()
+
+
 @dataclass
 class EProcess:
     """Betting e-process against "the mean of d is never above 0", d in [-1, 1].
@@ -37,8 +53,18 @@ class EProcess:
     recent: float = 0.0
     squares: float = 0.0
 
-    def update(self, differences: NDArray[np.floating[Any]], memory: float = MEMORY) -> None:
-        """Take score differences in the order in which their labels came, ``(n,)``.
+    def update(
+        self,
+        differences: NDArray[np.floating[Any]],
+        memory: float = MEMORY,
+        prior: Prior = DAMPED,
+    ) -> None:
+        """Take score differences in the order in which their labels came.
+
+        Args:
+            differences: In [-1, 1], ``(n,)``.
+            memory: Differences after which one counts half for the next bet.
+            prior: What the first bets lean to.
 
         Raises:
             ValueError: One is outside [-1, 1], or no number: a bet on it could win without end.
@@ -49,16 +75,17 @@ class EProcess:
             raise ValueError(f"a difference of losses is {found:g}, which is not in [-1, 1]")
         fade = 0.5 ** (1 / memory)
         for d in differences.tolist():
-            self.log_e += math.log1p(self.bet() * d)
+            self.log_e += math.log1p(self.bet(prior) * d)
             self.count += 1
             self.total += d
             self.power += d * d
             self.recent = self.recent * fade + d
             self.squares = self.squares * fade + d * d
 
-    def bet(self) -> float:
-        """The next bet, from the past alone; one unit of prior spread damps the first ones."""
-        return min(max(self.recent / (1.0 + self.squares), 0.0), BET_LIMIT)
+    def bet(self, prior: Prior = DAMPED) -> float:
+        """The next bet, from the past and the prior alone."""
+        mean = (self.recent + prior.bet * prior.weight) / (prior.weight + self.squares)
+        return min(max(mean, 0.0), BET_LIMIT)
 
     def reaches(self, alpha: float) -> bool:
         """Whether the evidence stands at 1/alpha now."""

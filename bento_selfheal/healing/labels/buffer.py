@@ -181,6 +181,11 @@ class Buffer:
         """Number of labels that came before each, ``(n,)``."""
         return self._offsets.rows
 
+    @property
+    def asked(self) -> NDArray[np.int64]:
+        """Place of each row's prediction in the log, ``(n,)``; -1 where there was none."""
+        return self._asked.rows
+
     def state(self) -> dict[str, Any]:
         """As JSON values and tensors, for the checkpoint."""
         keys = np.frombuffer(b"".join(self.keys), dtype=np.uint8)

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bento_selfheal.healing.evidence.e_process import EProcess
+from bento_selfheal.healing.evidence.e_process import EProcess, Prior
 
 MARGIN = 0.01
 """Points of accuracy that a segment may lose before anything is done about it."""
 MEMORY = 2000.0
 """Labels of a segment after which one counts half for the next bet."""
+LIKELY = Prior(bet=0.2, weight=10.0)
+"""Of the answers that differ, a harmed segment loses some 20 % more than it gains."""
 
 
 @dataclass
@@ -43,7 +45,7 @@ class Bet:
             scale: What each counts, in [0, 1], ``(n,)``.
             margin: What may be lost.
         """
-        self.process.update((harms - margin) * scale / (1 + margin), MEMORY)
+        self.process.update((harms - margin) * scale / (1 + margin), MEMORY, LIKELY)
         self.harm += float(harms @ scale)
         self.weight += float(scale.sum())
 
@@ -62,11 +64,11 @@ class Bet:
 class SegmentGuard:
     """Watches every segment, before a promotion and after it.
 
-    A segment spends its equal share of alpha (Bonferroni), half of it on what is on trial and half
-    on what is served; of a half, the k-th test of a segment may spend 1/(k(k + 1)), as the k-th
-    trial at the gate. So the chance that a segment is ever left out that loses no more than the
-    margin, over all segments and all promotions, stays under alpha. A bet goes on from promotion to
-    promotion, each of which may take a little.
+    A segment spends its equal share of alpha (Bonferroni); of it, the k-th test of a segment may
+    spend 1/(k(k + 1)), as the k-th trial at the gate. The evidence of a test is the mean of two
+    bets', on what is on trial and on what is served. So the chance that a segment is ever left out
+    that loses no more than the margin, over all segments and all promotions, stays under alpha. A
+    bet goes on from promotion to promotion, each of which may take a little.
 
     A segment that was found worse off gets the healed answers again once they have shown to be
     better in it than what they replace, by a bet of the same kind without a margin.
@@ -92,9 +94,14 @@ class SegmentGuard:
         """Which are left out."""
 
     def level(self, place: int) -> float:
-        """What of alpha the running test of a segment may spend on each of its two bets."""
+        """What of alpha the running test of a segment may spend."""
         tests = self.tests[place]
-        return self.alpha / (2 * self.segments * tests * (tests + 1))
+        return self.alpha / (self.segments * tests * (tests + 1))
+
+    def _proven(self, place: int) -> bool:
+        """Whether the mean of both bets' evidence stands at one over the level."""
+        both = np.logaddexp(self.trial[place].process.log_e, self.served[place].process.log_e)
+        return bool(both - np.log(2) >= -np.log(self.level(place)))
 
     def try_challenger(
         self,
@@ -116,7 +123,7 @@ class SegmentGuard:
         for place in np.flatnonzero(members.any(axis=0)).tolist():
             own, bet, left = members[:, place], self.trial[place], self.left[place]
             bet.take(*((-harms[own], scale[own], 0.0) if left else (harms[own], scale[own])))
-            if bet.process.reaches(self.level(place)):
+            if self._proven(place):
                 changed.append(place)
         for place in changed:
             self.left[place] = not self.left[place]
@@ -137,7 +144,7 @@ class SegmentGuard:
                 continue  # of before it was left out
             own, bet = members[:, place], self.served[place]
             bet.take(harms[own], scale[own])
-            if bet.process.reaches(self.level(place)):
+            if self._proven(place):
                 changed.append(place)
                 self.left[place] = True
         return changed

@@ -53,7 +53,7 @@ def rebuild(
     asked: deque[AskedRow] = deque(maxlen=MOST_WAITING)
     while cursors.predictions < upto["predictions"] or cursors.feedback < upto["labels"]:
         reader.heal_seconds, at = 0.0, time.thread_time()
-        read = reader.read(pipeline, 0.0)
+        read = reader.read(pipeline)
         follow_commands(
             pipeline, store, upto["commands"], until=pipeline.parts.batches.maturity.places.time
         )

@@ -22,10 +22,10 @@ from bento_selfheal.serving.worker import Answer, Worker
 from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.spans import Telemetry
 from bento_selfheal.wire import npy
+from bento_selfheal.wire.class_list import ClassList
 from bento_selfheal.wire.messages import (
     ARROW,
     CANDIDATE_HEADER,
-    CLASSES_HEADER,
     NPY,
     REQUEST_HEADER,
     REVIEW_HEADER,
@@ -36,6 +36,8 @@ from bento_selfheal.wire.messages import (
 )
 
 JSON_KINDS = ("", "application/json")
+LONGEST_REVIEW = 6_000
+"""Bytes of the header that tells which rows are looked at; clients read no 8,190 in one."""
 
 
 class Answers(Protocol):
@@ -58,7 +60,7 @@ class Predictor:
         self._worker = worker
         self._dispatcher = dispatcher
         self._telemetry = telemetry
-        self._classes = json.dumps(worker.package.info.classes)
+        self._classes = ClassList(worker.package.info.classes).headers
 
     async def predict(self, rows: Any, facts: Any = None, keys: Any = None) -> Predictions:
         """Answer rows or inputs as JSON gives them, or an array.
@@ -103,8 +105,8 @@ class Predictor:
             return as_reply(failed(error))
         except Overloaded as error:
             return as_reply(unavailable(error))
-        if NPY in headers.get("accept", ""):
-            return self._numbers(answer)
+        if NPY in headers.get("accept", "") and (reply := self._numbers(answer)) is not None:
+            return reply
         return Reply(orjson.dumps(self._fields(answer), option=orjson.OPT_SERIALIZE_NUMPY))
 
     async def _read(
@@ -149,11 +151,11 @@ class Predictor:
             fields["review_probability"] = answer.review.chances.tolist()
         return fields
 
-    def _numbers(self, answer: Answer) -> Reply:
-        """The probabilities as a NumPy file; everything else is in headers."""
+    def _numbers(self, answer: Answer) -> Reply | None:
+        """The probabilities as a NumPy file; everything else is in headers, which must hold it."""
         headers = {
             REQUEST_HEADER: answer.token,
-            CLASSES_HEADER: self._classes,
+            **self._classes,
             THRESHOLD_HEADER: repr(answer.champion.threshold),
             VERIFIED_HEADER: str(answer.champion.verified).lower(),
             VERSION_HEADER: str(answer.champion.version),
@@ -161,7 +163,9 @@ class Predictor:
         if answer.candidate is not None:
             headers[CANDIDATE_HEADER] = answer.candidate
         if answer.review is not None:
-            headers[REVIEW_HEADER] = _told(answer.review, answer.request)
+            headers[REVIEW_HEADER] = told = _told(answer.review, answer.request)
+            if len(told) > LONGEST_REVIEW:
+                return None
         return Reply(npy.dump(answer.probabilities), media_type=NPY, headers=headers)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from starlette.types import Scope
 
 from bento_selfheal.serving.http.auth import ASKED_BY, Role, Tokens
+from bento_selfheal.wire.class_list import CLASSES_PATH
 
 OPEN: frozenset[Role] = frozenset()
 ANY = frozenset(Role)
@@ -140,7 +141,7 @@ def needs(prefix: str, *, metrics: bool) -> dict[str, frozenset[Role]]:
     open_paths = ["/livez", "/readyz", "/healthz", "/selfheal", *(["/metrics"] if metrics else [])]
     return {
         **{prefix + path: OPEN for path in open_paths},
-        **{prefix + path: ANY for path in ("/", "/docs.json")},
+        **{prefix + path: ANY for path in ("/", "/docs.json", CLASSES_PATH)},
         "/schema.json": ANY,  # BentoML puts no prefix here
         f"{prefix}/predict": frozenset({Role.PREDICT}),
         f"{prefix}/feedback": frozenset({Role.FEEDBACK}),

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from bento_selfheal.dashboard.page import Page
 from bento_selfheal.errors import (
     CommandError,
+    OtherClasses,
     SelfHealError,
     SnapshotError,
     StoreError,
@@ -22,13 +23,16 @@ from bento_selfheal.errors import (
 )
 from bento_selfheal.serving.candidates import api as candidates
 from bento_selfheal.serving.http.auth import ASKED_BY
+from bento_selfheal.serving.http.operating import thresholds
 from bento_selfheal.serving.http.replies import conflict, invalid_request, unavailable, unknown
 from bento_selfheal.serving.openapi import examples
 from bento_selfheal.serving.openapi.running import Running, shows
 from bento_selfheal.serving.operations import MOST, LogPage, Operations
+from bento_selfheal.wire.class_list import CLASSES_PATH
 from bento_selfheal.wire.messages import (
     LONGEST_KEY,
     NO_NUL,
+    ClassesAnswer,
     CommandAnswer,
     ErasureAnswer,
     OwnKey,
@@ -86,6 +90,7 @@ Since = Annotated[float, Query(ge=0, description="Seconds since the epoch.")]
 After = Annotated[int, Query(ge=0, le=MOST, description="Only entries after this `seq`.")]
 Limit = Annotated[int, Query(ge=1, le=10_000, description="Most entries to return.")]
 Paged = Annotated[LogPage, Query()]
+Digest = Annotated[str | None, Query(max_length=64, description="That of the classes meant.")]
 
 router = APIRouter(tags=["self-healing"])
 
@@ -99,7 +104,7 @@ def operations_app(operations: Callable[[], Operations]) -> FastAPI:
     # Not by `include_router`, behind which FastAPI hides the routes' own paths from the metrics.
     app = FastAPI(
         title="bento_selfheal", docs_url=None, redoc_url=None, openapi_url=None,
-        routes=[*router.routes, *candidates.router.routes],
+        routes=[*router.routes, *candidates.router.routes, *thresholds.router.routes],
     )  # fmt: skip
     app.state.operations = operations
     app.mount("/selfheal", Page(), name="page")
@@ -114,7 +119,8 @@ def operations_app(operations: Callable[[], Operations]) -> FastAPI:
         return conflict(error)
 
     @app.exception_handler(UnknownRow)
-    def _not_there(_: Request, error: UnknownRow) -> JSONResponse:
+    @app.exception_handler(OtherClasses)
+    def _not_there(_: Request, error: SelfHealError) -> JSONResponse:
         return unknown(error)
 
     @app.exception_handler(RequestValidationError)
@@ -137,6 +143,18 @@ def review(running: Running, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -
     labels to `/feedback`. `left` is how many rows may follow today; null without a budget. There
     are none where the setting `review` is `all`."""
     return running.review(limit)
+
+
+@router.get(
+    CLASSES_PATH,
+    summary="Classes of the model",
+    responses={404: {"description": "The model has other classes."}},
+)
+def classes(running: Running, digest: Digest = None) -> ClassesAnswer:
+    """The classes in the order of the probabilities, which an answer as a NumPy file refers to in
+    `selfheal-classes-at` where they are too many for its headers. They do not change while the
+    digest is the same, so ask for them once."""
+    return running.classes(digest)
 
 
 @router.get("/snapshots", summary="Kept snapshots", responses=shows([examples.SNAPSHOT]))

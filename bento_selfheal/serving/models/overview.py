@@ -34,6 +34,8 @@ def broken(name: str, why: str) -> dict[str, Any]:
 def _attention(status: Mapping[str, Any]) -> Iterator[str]:
     if not status.get("runner_alive"):
         yield "no healing runner leads"
+    if behind := status.get("behind"):
+        yield f"the runner is behind: {behind['reason']}"
     if trouble := status.get("trouble"):
         yield f"the runner is in trouble: {trouble}"
     if retrain := status.get("retrain"):

@@ -37,8 +37,9 @@ class ServedModel:
         self.worker.start()
         store = self.worker.store
         self._meters = WorkerMeters(
-            instruments, self.worker.describe, lambda: store.leader() is not None, settings.name
-        )
+            instruments, self.worker.describe, lambda: store.leader() is not None,
+            self.worker.operations.unread_seconds, settings.name,
+        )  # fmt: skip
         rate_limit = LabelRateLimit(
             store, settings.source_labels_per_minute, settings.token_labels_per_minute
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 
+from bento_selfheal.core.audit.entry import OPERATE, RUNNER
 from bento_selfheal.core.candidates.candidate import (
     Candidate,
     CandidatePrediction,
@@ -17,6 +18,7 @@ from bento_selfheal.core.records import Event
 from bento_selfheal.errors import CommandError
 from bento_selfheal.store import codec
 from bento_selfheal.store import tables as t
+from bento_selfheal.store.audit.audit import append_audit
 from bento_selfheal.store.candidates import tables as own
 from bento_selfheal.store.connections import Part
 from bento_selfheal.store.keys import chunks
@@ -57,6 +59,7 @@ class Candidates(Part):
             made = c.execute(insert(own.candidates).values(values)).inserted_primary_key[0]  # type: ignore[index]
             detail = {"candidate": made, "package": candidate.tag, "by": candidate.by}
             _note(c, "candidate_begun", detail, now)
+            append_audit(c, "candidate_begun", candidate.by, detail)
             return _candidate(c.execute(select(own.candidates).where(known.id == made)).one())
 
     def move_candidate(
@@ -89,6 +92,7 @@ class Candidates(Part):
             detail = {"candidate": candidate.id, "package": candidate.tag, "share": share / 100,
                       "reason": reason, "by": by}  # fmt: skip
             _note(c, kind, detail, now)
+            append_audit(c, kind, by, detail, RUNNER if by == "runner" else OPERATE)
         return True
 
     def append_candidate_predictions(self, said: Sequence[CandidatePrediction]) -> None:

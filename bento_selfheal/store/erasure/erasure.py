@@ -23,6 +23,7 @@ from bento_selfheal.core.records import Event, Phase, Promotion, PromotionKind, 
 from bento_selfheal.errors import StoreError
 from bento_selfheal.store import codec
 from bento_selfheal.store import tables as t
+from bento_selfheal.store.audit.audit import append_audit
 from bento_selfheal.store.connections import Part, WriteLock
 from bento_selfheal.store.erasure.rows import LoggedRow, find, key_of, remove, requests_with
 from bento_selfheal.store.keys import Place
@@ -86,6 +87,7 @@ class Erasures(Part):
             dropped = _drop_snapshots(c, row)
             promotion = _serve_another(c, dropped, by, now)
             c.execute(insert(t.events), [codec.event_row(Event("erased", {"by": by}, now))])
+            append_audit(c, "erase", by, {})  # that it was done, and never what
             _begin_anew(c, now)
         self.empty_write_ahead_log()
         return Erasure(promotion, dropped)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from sqlalchemy import Connection, select, text
@@ -17,10 +18,32 @@ TOLERANCE = 1e-3
 """A hidden vector differs a little with the rows that it is computed beside."""
 AT_ONCE = 2000
 """Entries that one commit forgets."""
-NOTE = text(
-    """insert into recent_requests (period, first_key, place) values (:period, :first_key, :place)
-    on conflict (period, first_key) do update set place = excluded.place"""
-)
+KNOWN = {
+    "sqlite": text(
+        """select n.first_key, n.place from json_each(:keys) j cross join recent_requests n
+        where n.period = :period and n.first_key = j.value"""
+    ),
+    "postgresql": text(
+        """select n.first_key, n.place from recent_requests n
+        where n.period = :period and n.first_key in
+        (select cast(j.value as bigint) from json_array_elements_text(cast(:keys as json)) j)"""
+    ),
+}
+NOTED = "on conflict (period, first_key) do update set place = excluded.place"
+NOTE = {
+    "sqlite": text(
+        f"""insert into recent_requests (period, first_key, place)
+        select :period, cast(j.key as integer), j.value from json_each(:places) j
+        where true {NOTED}"""  # noqa: S608 - of our own words
+    ),
+    "postgresql": text(
+        f"""insert into recent_requests (period, first_key, place)
+        select :period, cast(j.key as bigint), cast(j.value as bigint)
+        from json_each_text(cast(:places as json)) j where true {NOTED}"""  # noqa: S608 - of our own words
+    ),
+}
+"""One statement for all requests of a period: for each value of a long statement SQLAlchemy takes
+longer than the database."""
 FORGET = text(
     """delete from recent_requests where (period, first_key) in
     (select period, first_key from recent_requests where period < :period limit :most)"""
@@ -36,14 +59,16 @@ def find_retried(c: Connection, records: Sequence[PredictionRecord]) -> list[boo
         c: The transaction that writes them.
         records: They.
     """
-    with_keys = [r for r in records if r.keys]
-    if not with_keys:
+    firsts = [_first_key(r) if r.keys else None for r in records]
+    periods = {_period(r) for r in records if r.keys}
+    if not periods:
         return [False] * len(records)
-    known, retried = _recent(c, with_keys), []
-    for r in records:
-        retried.append(bool(r.keys) and _is_same(r, known.get(_first_key(r))))
-        if r.keys and not retried[-1]:
-            known[_first_key(r)] = r
+    known = _recent(c, periods, sorted({first for first in firsts if first is not None}))
+    retried: list[bool] = []
+    for r, first in zip(records, firsts, strict=True):
+        retried.append(first is not None and _is_same(r, known.get(first)))
+        if first is not None and not retried[-1]:
+            known[first] = r
     return retried
 
 
@@ -60,25 +85,24 @@ def note_requests(
         last: The place of the last of them.
     """
     first = last - len(records) + 1
-    notes = [
-        {"period": _period(r), "first_key": _first_key(r), "place": place}
-        for place, (r, again) in enumerate(zip(records, retried, strict=True), start=first)
-        if r.keys and not again
-    ]
-    if not notes:
-        return
-    c.execute(NOTE, notes)
-    c.execute(FORGET, {"period": notes[-1]["period"] - 1, "most": AT_ONCE})
+    notes: dict[int, dict[int, int]] = {}
+    for place, (r, again) in enumerate(zip(records, retried, strict=True), start=first):
+        if r.keys and not again:
+            notes.setdefault(_period(r), {})[_first_key(r)] = place
+    for period, places in notes.items():
+        c.execute(NOTE[c.dialect.name], {"period": period, "places": json.dumps(places)})
+    if notes:
+        c.execute(FORGET, {"period": max(notes) - 1, "most": AT_ONCE})
 
 
-def _recent(c: Connection, records: Sequence[PredictionRecord]) -> dict[int, PredictionRecord]:
-    """The newest requests whose first keys are those of others, by these."""
-    n, p = t.recent_requests.c, t.predictions.c
-    periods = {_period(r) - back for r in records for back in (0, 1)}
-    query = select(n.first_key, n.place).where(
-        n.period.in_(sorted(periods)), n.first_key.in_(sorted(set(map(_first_key, records))))
-    )
-    places = {r.first_key: r.place for r in c.execute(query.order_by(n.period))}
+def _recent(c: Connection, periods: Iterable[int], keys: list[int]) -> dict[int, PredictionRecord]:
+    """The newest requests whose first keys are some keys, of some periods and those before, by
+    their first keys."""
+    p, given = t.predictions.c, json.dumps(keys)
+    places: dict[int, int] = {}
+    for period in sorted({period - back for period in periods for back in (0, 1)}):
+        found = c.execute(KNOWN[c.dialect.name], {"period": period, "keys": given})
+        places.update((r.first_key, r.place) for r in found)
     if not places:
         return {}
     found = c.execute(select(t.predictions).where(p.seq.in_(sorted(places.values()))))

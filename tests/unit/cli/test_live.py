@@ -38,9 +38,9 @@ def test_many_classes(home: Path) -> None:
     summary = Summary([report], STATUS, packaged_stripes("three"))
     print_summary(summary, Console(file=out, width=100), 1)
     told = out.getvalue()
-    [decided, _] = cells(told.splitlines(), "served (champion)")
+    [decided, _] = cells(told.splitlines(), "served (healed)")
     assert decided[:2] == ["0.7500", f"{2.5 / 3:.4f}"]
-    assert "the frozen model answers 0.0% of the rows right, and what was served 75.0%" in told
+    assert "the baseline answers 0.0% of the rows right, and what was served 75.0%" in told
     assert not any(word in told for word in ("precision │", "alarms", "caught"))
 
 
@@ -49,12 +49,12 @@ def printed(package: Package, frozen_right: int, tail: int) -> list[str]:
     reports = [
         BatchReport(
             n, "HEALTHY", 0.0, 0, 1, labels=LABELS, frozen=RIGHT if n <= frozen_right else WRONG,
-            served=RIGHT, threshold=0.5, action="",
+            served=RIGHT, threshold=0.5, action="heal 1, promote 7" if n == 3 else "",
         )
         for n in range(1, 5)
     ]  # fmt: skip
     out = io.StringIO()
-    print_summary(Summary(reports, STATUS, package), Console(file=out, width=80), tail, "frauds")
+    print_summary(Summary(reports, STATUS, package), Console(file=out, width=80), tail, "frauds", 1)
     return out.getvalue().splitlines()
 
 
@@ -63,41 +63,48 @@ def cells(lines: list[str], name: str) -> list[list[str]]:
     return [[c.strip() for c in line.split("│")[2:-1]] for line in lines if f"│ {name}" in line]
 
 
-@pytest.mark.parametrize(
-    ("tail", "named", "frozen"), [(50, "last 4 batches", 0.5), (2, "last 2 batches", 0.0)]
-)
+@pytest.mark.parametrize(("tail", "named", "frozen"), [(50, "last 4", 0.5), (2, "last 2", 0.0)])
 def test_the_last_batches_count_once(
     package: Package, tail: int, named: str, frozen: float
 ) -> None:
     """The last batches have rows of their own, which name as many batches as there are and count
     each of them once."""
     lines = printed(package, 2, tail)
-    decided, _ = cells(lines, f"frozen, {named}")
+    decided, _ = cells(lines, f"baseline, {named}")
     assert decided[0] == f"{frozen:.4f}"
     assert any("1 heal   2 promotions   0 rollbacks" in line for line in lines)
 
 
 def test_a_desk_can_read_it(package: Package) -> None:
-    """Beside each accuracy stands that of always answering the commonest class, and the last line
-    says how many frauds the same number of alarms catches with either model."""
+    """Beside each accuracy stands that of always answering the commonest class, and the last lines
+    say in words what came of it."""
     lines = printed(package, 0, 2)
     [commonest] = cells(lines, "always the commonest class")
     assert commonest[0] == "0.9000"
-    [_, frozen], [_, served] = cells(lines, "frozen (shadow)"), cells(lines, "served (champion)")
+    [_, frozen], [_, served] = (
+        cells(lines, "baseline (as packaged)"),
+        cells(lines, "served (healed)"),
+    )
     assert (frozen[0], served[0]) == ("0.0000", "1.0000")
     assert frozen[-2] == served[-2]
     assert (frozen[-1], served[-1]) == ("0 of 40", "40 of 40")
-    assert lines[-1] == (
-        f"with the same {served[-2]} alarms, the frozen model catches 0 of 40 frauds, and what was "
-        "served 40"
-    )
+    assert lines[-5:] == [
+        "what happened",
+        "the data changed after batch 1; healed models served from batch 4 on",
+        "in the last 2 batches, the model as it was packaged would have been right on 0% of the "
+        "rows, and what was served was right on 100%",
+        f"with the same {served[-2]} alarms, the baseline catches 0 of 40 frauds, and what was "
+        "served 40",
+        "predictions went on all the while; 2 healed models went into service and none had to be "
+        "taken back, and the packaged model itself is unchanged",
+    ]
 
 
 def test_without_scikit_learn(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     """The demo ends well without it, and says what it would show with it."""
     monkeypatch.setitem(sys.modules, "sklearn", None)
     lines = printed(package, 0, 2)
-    _, served = cells(lines, "served (champion)")
+    _, served = cells(lines, "served (healed)")
     assert served[0] == served[1] == "-"
     assert served[-1] == "40 of 40"
     assert any("pip install 'bento-selfheal[backtest]'" in line for line in lines)

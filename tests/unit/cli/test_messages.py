@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,17 +19,20 @@ from test_status import CALM
 from typer.core import TyperGroup
 from typer.main import get_command
 
+import bento_selfheal
 from bento_selfheal.cli import main as entry
 from bento_selfheal.cli.app import app
 from bento_selfheal.cli.output import print_status
 from bento_selfheal.cli.simulate import _changed
-from bento_selfheal.cli.told import told
 from bento_selfheal.client import Client
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.importing import import_function
+from bento_selfheal.core.log.told import TELLS, told
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.simulation.server import free_port
 from bento_selfheal.wire.messages import CommandAnswer
+
+PACKAGE = Path(bento_selfheal.__file__).parent
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
@@ -98,7 +103,13 @@ def test_forget(
         ("dropped", {"rows": 1, "reason": "full"}, "1 prediction not logged: full"),
         ("heal", {"heal": 2, "version": 7, "reason": "z", "losses": {"a": 1.0}},
          "heal 2 trained snapshot 7: z"),
-        ("thresholds", {"miss_cost": 2.0}, "miss_cost 2"),
+        ("thresholds", {"miss_cost": 2.0}, "thresholds changed: miss_cost 2"),
+        ("thresholds", {"miss_cost": 2.0, "capacity": None, "by": "anna", "role": "operate",
+                        "before": {"miss_cost": 1.0, "capacity": None}},
+         "thresholds changed: miss_cost 1 → 2, by anna"),
+        ("webhook_gave_up", {"hook": "desk", "event": 7, "kind": "heal", "attempts": 1,
+                             "reason": "HTTP 500"},
+         "webhook desk was never told of event 7 (heal), in 1 attempt: HTTP 500"),
         ("heal", {"of": "another release"}, "of another release"),
     ],
 )  # fmt: skip
@@ -166,14 +177,23 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out.strip() == version("bento-selfheal")
 
 
-WITHOUT_JSON = {"demo", "replay", "package-demo", "deploy", "sign"}
+WITHOUT_JSON = {"init", "demo", "replay", "package-demo", "deploy", "sign"}
+
+
+def commands_of(group: TyperGroup) -> Iterator[tuple[str, Any]]:
+    """Every command with its name, those of groups too."""
+    for name, found in group.commands.items():
+        if isinstance(found, TyperGroup):
+            yield from ((f"{name} {own}", command) for own, command in commands_of(found))
+        else:
+            yield name, found
 
 
 def test_json_of_every_command() -> None:
     """Every command has `--json`, but for those that docs/operations.md names."""
     group = get_command(app)
     assert isinstance(group, TyperGroup)
-    options = {name: {o for p in c.params for o in p.opts} for name, c in group.commands.items()}
+    options = {name: {o for p in c.params for o in p.opts} for name, c in commands_of(group)}
     assert {name for name, has in options.items() if "--json" not in has} == WITHOUT_JSON
     page = (ROOT / "docs" / "operations.md").read_text()
     assert all(f"`{name}`" in page.partition("## ")[0] for name in WITHOUT_JSON)
@@ -185,10 +205,44 @@ def test_every_option_has_a_help() -> None:
     assert isinstance(group, TyperGroup)
     unsaid = [
         f"{name} {p.opts[0]}"
-        for name, c in group.commands.items()
+        for name, c in commands_of(group)
         for p in c.params
         if not getattr(p, "help", None) and p.name != "help"
     ]
     assert unsaid == []
     [recipe] = [p for p in group.commands["replay"].params if p.name == "recipe"]
     assert all(name in getattr(recipe, "help", "") for name in ("replay", "race", "article"))
+
+
+def noted_kinds() -> set[str]:
+    """Kinds of events that the code writes down by name."""
+    found = set()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and node.args:
+                called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+                values = [node.args[0]] if called in ("note", "_tell", "Event") else []
+            elif isinstance(node, ast.Assign) and "kind" in ast.unparse(node.targets[0]).split(
+                ", "
+            ):
+                named = "healing" in path.parts
+                values = [node.value] if named else []
+            else:
+                continue
+            found |= {
+                one.value
+                for value in values
+                for one in ast.walk(value.elts[0] if isinstance(value, ast.Tuple) else value)
+                if isinstance(one, ast.Constant) and isinstance(one.value, str)
+            }
+    return found
+
+
+def test_every_kind_has_words() -> None:
+    """Whatever kind of event the code writes down, there are words for it here and on the page; so
+    a webhook may name it, and no slip in a name goes unseen."""
+    kinds = noted_kinds()
+    assert {"promote", "retrain_needed", "would_roll_back", "segment_released", "erased"} <= kinds
+    assert kinds - TELLS.keys() == set()
+    page = (PACKAGE / "dashboard" / "told.js").read_text()
+    assert [kind for kind in TELLS if not re.search(rf"\b{kind}: \(", page)] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -25,6 +26,8 @@ CALM: dict[str, Any] = {
         ({"trouble": "The healing step has failed 5 times in a row"}, 1),
         ({"retrain": "accuracy stays low"}, 1),
         ({"runner_alive": False}, 1),
+        ({"behind": {"seconds": 61.0, "reason": "no core", "advice": "another core"}}, 1),
+        ({"behind": None}, 0),
         ({"one_class": {"alarm": True, "rows": 200, "reason": "all of the last 200 rows"}}, 1),
         ({"one_class": {"alarm": False, "rows": 3, "reason": ""}}, 0),
     ],
@@ -43,7 +46,7 @@ def test_check(
         entry.main()
     assert ended.value.code == code
     printed = capsys.readouterr().out
-    shown = more.get("one_class", more)
+    shown = more.get("one_class") or more.get("behind") or more
     for reason in shown.values():
         assert not isinstance(reason, str) or reason in printed
 
@@ -72,3 +75,19 @@ def test_rebuilding(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
         entry.main()
     assert ended.value.code == 0
     assert "builds what was learned anew" in capsys.readouterr().out
+
+
+def test_webhooks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`status` shows what each webhook delivered, and why it fails."""
+    counts = {"delivered": 1200, "waiting": 3, "given_up": 0}
+    hooks = [
+        {"name": "team", **counts, "failing": ""},
+        {"name": "night", **counts, "given_up": 1, "failing": "HTTP 500"},
+    ]
+    monkeypatch.setattr(Client, "status", lambda _: {**CALM, "webhooks": hooks})
+    monkeypatch.setattr("sys.argv", ["bento-selfheal", "status"])
+    with pytest.raises(SystemExit):
+        entry.main()
+    printed = capsys.readouterr().out
+    assert re.search(r"team +1,200 delivered, 3 waiting *\n", printed)
+    assert "fails: HTTP 500; 1,200 delivered, 3 waiting, 1 given up" in printed

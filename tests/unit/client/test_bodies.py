@@ -220,6 +220,16 @@ def test_facts(kind: str, several: bool) -> None:
     assert asked.facts[:, 0].tolist() == ([0.0, 1.0] if several else [0.0])
 
 
+@pytest.mark.parametrize("kind", ["image", "array", "text"])
+def test_facts_that_no_header_holds(kind: str) -> None:
+    """They go with the inputs."""
+    pixels = np.asarray(striped(1)[0][0])
+    one = {"image": striped(1)[0][0], "array": pixels[None], "text": "a"}[kind]
+    body = body_of(one, {"city": "x" * 9000})
+    assert not body.headers
+    assert b"x" * 9000 in body.content
+
+
 def test_an_opened_file_with_damaged_tags() -> None:
     """Its pixels are sent."""
     file = Image.open(io.BytesIO(png(striped(1)[0][0])))
@@ -235,7 +245,7 @@ def test_no_library_is_needed() -> None:
         "from bento_selfheal import AsyncClient, Client\n"
         "from bento_selfheal.client.calls import predict_call\n"
         "import numpy\n"
-        "print(predict_call([[1, None]]).path, predict_call(numpy.zeros((1, 2))).path)"
+        "print(*(predict_call(r, known=None).path for r in ([[1, None]], numpy.zeros((1, 2)))))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.split() == ["/predict", "/predict"]

@@ -209,3 +209,14 @@ def test_only_the_checkpoint_knows(store: SqlStore) -> None:
     assert store.erase(key=hash_of("b"), by="ana") is not None
     assert [s.version for s in store.snapshots()] == [1]
     assert store.erase(key=hash_of("b"), by="ana") is None
+
+
+def test_the_audit_says_that_it_was_done(store: SqlStore) -> None:
+    """The audit keeps that a row was erased and by whom, and nothing of which one; a chain that was
+    whole before stays whole."""
+    store.add_command("pause", by="anna")
+    store.append_predictions([asked(1)])
+    assert store.erase(key=hash_of("b"), by="berta") is not None
+    _, entry = store.audit()
+    assert (entry.act, entry.by, entry.role, entry.detail) == ("erase", "berta", "operate", "{}")
+    assert store.verify_audit().broken == 0

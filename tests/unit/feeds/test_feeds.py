@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -275,3 +276,20 @@ def test_settings_from_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     text = '[{"name": "night", "key": "tx", "label": "fraud", "folder": "/in"}]'
     monkeypatch.setenv("SELFHEAL_FEEDS", text)
     assert Settings().feeds[0].folder == Path("/in")
+
+
+def test_batches_are_in_the_audit(led: SqlStore, desk: sqlite3.Connection, tmp_path: Path) -> None:
+    """The audit has one entry for each batch that was read, with what became of its rows and none
+    of their keys; a look that finds nothing leaves none."""
+    put(desk, (1, "secret-key", 1), (2, "b", 0.5))
+    feed = opened(led, tmp_path, query_feed(tmp_path))
+    look(feed)
+    put(desk, (3, "c", 1))
+    look(feed)
+    entries = led.audit()
+    assert [(e.act, e.by, e.role) for e in entries] == [("feed", "runner", "runner")] * 2
+    first, second = (json.loads(e.detail) for e in entries)
+    assert (first["feed"], first["rows"], first["accepted"], first["rejected"]) == ("desk", 2, 1, 1)
+    assert (second["rows"], second["accepted"]) == (1, 1)
+    assert "secret-key" not in entries[0].detail
+    assert led.verify_audit().broken == 0

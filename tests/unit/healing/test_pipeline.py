@@ -726,6 +726,22 @@ def test_estimate(package: Package) -> None:
     assert calm["checks"] > 5
 
 
+def test_an_estimate_that_labels_contradict(package: Package) -> None:
+    """It is not shown, until labels agree with it again; a checkpoint keeps that."""
+    rig = Rig(package)
+    ran = Live(rig, delay=0)
+    rows, labels = drifting(clean=400, drifted=0)
+    ran.send(rows, 1 - labels)
+    told = rig.status()["estimate"]
+    assert (told["accuracy"], told["contradicted"]) == (None, True)
+    estimate = rig.pipeline.parts.drift.estimate
+    estimate.restore(estimate.state())
+    assert estimate.contradicted
+    for _ in range(8):
+        estimate.checked(estimate.accuracy)
+    assert rig.status()["estimate"]["accuracy"] == estimate.accuracy
+
+
 def test_majority(package: Package) -> None:
     """What always answering the commonest class would reach stands beside the accuracy, on the same
     labels; a checkpoint of an earlier release counts on from nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -112,8 +113,8 @@ def test_where_another_snapshot_is_replaced_nothing_is_promoted(
     assert not rig.pipeline.parts.segments.to_package
     done = len(rig.done.promotions)
     teach(ran, seed=5)
-    assert rig.pipeline.parts.segments.left == ("low",)
-    assert "it makes segment 'low' worse" in rig.pipeline.parts.segments.objection
+    assert "low" in rig.pipeline.parts.segments.left
+    assert re.search("it makes segments? .*'low'.* worse", rig.pipeline.parts.segments.objection)
     assert rig.done.promotions[done:] == []
     assert rig.pipeline.parts.lineage.serving_version == newest.version
 

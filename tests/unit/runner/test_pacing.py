@@ -11,8 +11,8 @@ import pytest
 
 CODE = """
 import os
-from bento_selfheal.runner.pacing import AUTOGROUP, stand_back
-stand_back(7)
+from bento_selfheal.runner.pacing import AUTOGROUP, Pace
+Pace(7).stand_back()
 print(os.getpriority(os.PRIO_PROCESS, 0), AUTOGROUP.read_text() if AUTOGROUP.exists() else "")
 """
 
@@ -28,6 +28,67 @@ def test_stand_back(own_session: bool) -> None:
     assert int(priority) == min(os.getpriority(os.PRIO_PROCESS, 0) + 7, 19)
     if Path("/proc/self/autogroup").exists():
         assert autogroup.endswith(f"nice {priority}") is own_session
+
+
+CLAIMING = """
+import os
+from bento_selfheal.runner import pacing
+pace = pacing.Pace(12)
+pace.stand_back()
+shares = iter([0.5, 0.03, 0.03, None, None, 0.02])
+pace._time.share = lambda: next(shares)
+for busy in (True, True, True, False, False, False):
+    pace.works("a", busy)
+    pace.works("b", False)
+    pace.keep()
+    print(pacing.AUTOGROUP.read_text().split()[-1], pace.state()["raised"])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="no scheduling groups")
+def test_a_starved_runner_claims_more() -> None:
+    """While it has work and gets next to nothing, its session stands back less; not for long after
+    it has caught up, nor without work."""
+    done = subprocess.run(
+        [sys.executable, "-c", CLAIMING],
+        capture_output=True, text=True, check=True, start_new_session=True,
+    )  # fmt: skip
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    back, raised = str(min(usual + 12, 19)), str(min(usual + 5, 19))
+    assert done.stdout.split("\n")[:-1] == [
+        f"{back} False", f"{raised} True", f"{raised} True", f"{back} False", f"{back} False",
+        f"{back} False",
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="the system does not count")
+def test_processor_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes that want one core each get about half of it, and know it; an idle one wants
+    nothing."""
+    code = """
+import os, sys, time
+from bento_selfheal.runner import pacing
+pacing.WINDOW_SECONDS = 0.2
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+taken = pacing.ProcessorTime()
+taken.share()
+until = time.monotonic() + 3
+while "idle" not in sys.argv and time.monotonic() < until:
+    pass
+time.sleep(0.3)
+print(taken.share())
+"""
+
+    def started(*args: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", code, *args], stdout=subprocess.PIPE, text=True
+        )
+
+    both = [started(), started()]
+    shares = [float(one.communicate(timeout=60)[0]) for one in both]
+    assert max(shares) < 0.8  # less on a busy machine
+    assert min(shares) > 0.0
+    assert float(started("idle").communicate(timeout=60)[0]) == 1.0
 
 
 def test_load_optimizer() -> None:

@@ -55,7 +55,7 @@ def test_little_is_in_memory_at_once(logged: SqlStore) -> None:
     """Requests and the predictions of late labels are read a few at a time, all in their order."""
     taker, reader = Taker(), LogReader(logged)
     tracemalloc.start()
-    while reader.read(cast(Any, taker), 0.0):
+    while reader.read(cast(Any, taker)):
         pass
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -71,6 +71,6 @@ def test_a_request_over_the_bound_is_read(
         monkeypatch.setattr(module, "MOST_BYTES", REQUEST_BYTES // 10)
     assert len(logged.read_log(0, 0)) == 1
     taker, reader = Taker(), LogReader(logged)
-    while reader.read(cast(Any, taker), 0.0):
+    while reader.read(cast(Any, taker)):
         pass
     assert len(taker.taken) == 40

@@ -501,8 +501,8 @@ def test_a_dead_thread_is_seen(
         raise SystemExit("torn down")
 
     runner = make(poll_interval=0.01, lease_seconds=0.05)
-    monkeypatch.setattr(runner._upkeep[0].thread, "_work", die)
-    monkeypatch.setattr(runner._upkeep[0].thread, "_first", 0.0)
+    monkeypatch.setattr(runner._tasks._upkeep[0].thread, "_work", die)
+    monkeypatch.setattr(runner._tasks._upkeep[0].thread, "_first", 0.0)
     runner.start()
 
     def shown() -> bool:
@@ -645,6 +645,28 @@ def test_retrain_export(
     assert table.column_names == [*ARTICLE_FEATURES, "label", "source", "weight"]
     assert table.num_rows >= 100
     assert set(table.column("label").to_pylist()) == {0, 1}
+    event = next(e for e in store.events() if e.kind == "retrain_needed").detail
+    assert event["reason"]
+    assert (event["export"], event["rows"]) == (str(file), table.num_rows)
+    assert event["package"] == store.meta("package")
+    schema = event["schema"]
+    assert schema["columns"] == dict.fromkeys(ARTICLE_FEATURES, "number")
+    assert (schema["label"], schema["source"], schema["weight"]) == ("label", "source", "weight")
+    assert (schema["classes"], schema["rows_hold_inputs"]) == ([0, 1], True)
+
+
+def test_no_room_for_the_export(
+    store: SqlStore, worker: Worker, make: Callable[..., Runner], settings: Settings
+) -> None:
+    """Where the labelled rows cannot be written the event says why, and healing goes on."""
+    (settings.state_dir / "exports").write_text("in the way")
+    runner = make(retrain_batches=4)
+    rows, _ = drifting(clean=0, drifted=400)
+    send(worker, rows, np.random.default_rng(0).integers(0, 2, len(rows)), drain=runner)
+    assert store.status()["state"] == "RETRAIN_NEEDED"
+    event = next(e for e in store.events() if e.kind == "retrain_needed").detail
+    assert event["export"] is None
+    assert "exports" in event["export_error"]
 
 
 def test_backtest_of_the_log(

@@ -49,11 +49,11 @@ def test_a_release_costs_a_share_of_alpha() -> None:
 
 
 def test_all_tests_together_spend_alpha() -> None:
-    """However often each segment is tested, what its bets may spend sums to alpha."""
+    """However often each segment is tested, what its tests may spend sums to alpha."""
     guard, spent = SegmentGuard(3, 0.05), 0.0
     for test in range(1, 2000):
         guard.tests = [test] * 3
-        spent += sum(2 * guard.level(place) for place in range(3))
+        spent += sum(guard.level(place) for place in range(3))
     assert 0.049 < spent < 0.05
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from answering import predictor_of, quiet_worker
 
 from bento_selfheal.client.calls import predict_call
+from bento_selfheal.client.known_classes import KnownClasses
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.review import Review
 from bento_selfheal.simulation.streams import article_rows
@@ -50,7 +51,11 @@ def test_each_way_says_it(package: Package, tmp_path: Path) -> None:
     assert fast is not None
     assert file is not None
     response = httpx.Response(200, headers=dict(file.headers), content=file.body)
-    answers = [Predictions(**json.loads(fast.body)), slow, predict_call(ROWS).read(response)]
+    answers = [
+        Predictions(**json.loads(fast.body)),
+        slow,
+        predict_call(ROWS, known=KnownClasses()).read(response),
+    ]
     for answer, entry in zip(answers, kept, strict=True):
         flagged = np.asarray(answer.decisions) == 1
         assert answer.review is not None
@@ -59,3 +64,18 @@ def test_each_way_says_it(package: Package, tmp_path: Path) -> None:
         assert 0.1 < np.asarray(answer.review)[~flagged].mean() < 0.3
         drawn = Review.unpack(entry.review, 300).asked(entry.request)  # type: ignore[union-attr]
         assert answer.review == drawn.tolist()
+
+
+def test_more_rows_than_a_header_tells_of(package: Package, tmp_path: Path) -> None:
+    """The answer to a NumPy file is JSON then, which the client reads all the same."""
+    many = np.repeat(ROWS, 70, axis=0)
+    policy = {"review": "flagged", "review_explored": 0.2, "max_rows": len(many)}
+    with quiet_worker(package, tmp_path, **policy) as worker:
+        headers = {"content-type": NPY, "accept": NPY}
+        reply = asyncio.run(predictor_of(worker).reply(headers, npy.dump(many)))
+    assert reply is not None
+    assert (reply.media_type, reply.headers) == ("application/json", {})
+    response = httpx.Response(200, content=reply.body)
+    answer = predict_call(many, known=KnownClasses()).read(response)  # type: ignore[arg-type]
+    assert answer.review is not None
+    assert len(answer.review) == len(answer.decisions) == len(many)

@@ -74,7 +74,7 @@ def test_a_workers_figures_need_no_scrape() -> None:
     for `/metrics` adds up what each has put down by itself."""
     labels = PeriodicThread("selfheal-labels", lambda: None, 60.0).state()
     said: dict[str, Any] = {"queue_rows": 5, "dropped_rows": 7, "threads": [labels]}
-    meters = WorkerMeters(Instruments(None), lambda: said, lambda: True)
+    meters = WorkerMeters(Instruments(None), lambda: said, lambda: True, lambda: 0.0)
     try:
         shown = REGISTRY.get_sample_value
         wait_for(lambda: shown("selfheal_dropped_total") == 7, "the drops")
@@ -181,3 +181,17 @@ def test_plain_lines_are_bentomls(ours: logging.Logger) -> None:
     """By default our lines go through BentoML's own handlers."""
     log_with_bentoml("plain")
     assert ours.handlers == logging.getLogger("bentoml").handlers
+
+
+def test_webhooks_have_figures_of_their_own() -> None:
+    """Each webhook shows what it delivered and what waits, with its name."""
+    hook = {"name": "desk", "delivered": 3, "failed": 2, "given_up": 0, "waiting": 4,
+            "oldest_seconds": 61.5}  # fmt: skip
+    page = exposition({"": {"webhooks": [hook]}})
+    for line in (
+        'selfheal_webhook_delivered_total{webhook="desk"} 3.0',
+        'selfheal_webhook_failed_total{webhook="desk"} 2.0',
+        'selfheal_webhook_waiting{webhook="desk"} 4.0',
+        'selfheal_webhook_age_seconds{webhook="desk"} 61.5',
+    ):
+        assert line in page

@@ -6,11 +6,13 @@ import asyncio
 import functools
 import json
 import logging
+from http import HTTPStatus
 from typing import Annotated, Any
 
 import bentoml
 import httpx
 import pytest
+from bentoml.exceptions import BentoMLException
 from pydantic import WrapValidator
 
 from bento_selfheal.internals import (
@@ -38,6 +40,11 @@ class Taker:
     def feedback(self, items: Annotated[list[FeedbackItem], WrapValidator(unless_too_many)]) -> int:
         """How many items."""
         return len(items)
+
+    @bentoml.api
+    def own(self, status: int) -> int:
+        """What a user's own endpoint raises."""
+        raise BentoMLException("no such account", error_code=HTTPStatus(status))
 
 
 refuse_bad_forms(Taker.inner.predict, Taker.inner.feedback)  # type: ignore[attr-defined]
@@ -122,6 +129,29 @@ def test_a_file_in_a_form(app: Any, field: str, caplog: pytest.LogCaptureFixture
     assert response.status_code == 415
     assert "'multipart/form-data' is read here where each field is a JSON text" in response.text
     assert [r for r in caplog.records if r.exc_info] == []
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the 'model_fields':DeprecationWarning")
+@pytest.mark.parametrize(
+    ("status", "said"), [(404, "no such account"), (403, "Authorization error")]
+)
+def test_what_an_own_endpoint_refuses(
+    app: Any, status: int, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A 4xx that a user's own endpoint raises is one line in the log, as a warning."""
+    with caplog.at_level(logging.WARNING):
+        response = send(app, "/own", json={"status": status})
+    assert (response.status_code, response.json()) == (status, {"error": said})
+    [line] = caplog.records
+    assert (line.levelname, line.exc_info) == ("WARNING", None)
+    assert line.getMessage() == f"POST /own: {status} BentoMLException: no such account"
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the 'model_fields':DeprecationWarning")
+def test_a_failure_keeps_its_traceback(app: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A 5xx is no client's error."""
+    assert send(app, "/own", json={"status": 500}).status_code == 500
+    assert any(r.exc_info for r in caplog.records)
 
 
 @pytest.mark.filterwarnings("ignore:Accessing the 'model_fields':DeprecationWarning")

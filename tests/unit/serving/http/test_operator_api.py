@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import httpx
 import pytest
 
+from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.records import Phase, Promotion, PromotionKind, Snapshot
+from bento_selfheal.serving.http.auth import ASKED_BY
 from bento_selfheal.serving.http.operator_api import operations_app
 from bento_selfheal.serving.http.request_metrics import route_of
 from bento_selfheal.serving.operations import Operations
@@ -24,7 +27,7 @@ class AnyAdapter:
 
 
 def ask(store: SqlStore, method: str, path: str, **more: Any) -> httpx.Response:
-    operations = Operations(store, AnyAdapter(), dict, Telemetry(), None, None)  # type: ignore[arg-type]
+    operations = Operations(store, AnyAdapter(), dict, Telemetry(), None, None, [0, 1])  # type: ignore[arg-type]
 
     async def once() -> httpx.Response:
         transport = httpx.ASGITransport(app=operations_app(lambda: operations))
@@ -89,9 +92,53 @@ def test_odd_sources_are_kept(store: SqlStore, source: str) -> None:
     assert command.argument == source
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"miss_cost": -3}, "miss_cost: Input should be greater than 0, got -3"),
+        ({"capacity": "much"}, "capacity: "),
+        ({"capacity": 1000}, "capacity: Input should be less than 1000, got 1000"),
+        ({"rollback_f1_drop": True}, "rollback_f1_drop: Value error, a number is needed, got True"),
+        ({"rollback_acc_drop": 1.5}, "rollback_acc_drop: "),
+        ({"mis_cost": 3}, "mis_cost: unknown field, got 3"),
+        ({"miss_cost": None}, "miss_cost: "),
+        ({}, "name at least one threshold, got {}"),
+        ([1], "body: "),
+    ],
+    ids=["low", "text", "high", "bool", "share", "unknown", "null", "none", "list"],
+)
+def test_bad_thresholds(store: SqlStore, body: Any, said: str) -> None:
+    """A threshold that does not fit is a 4xx that names field and value, and nothing is asked."""
+    response = ask(store, "POST", "/thresholds", json=body)
+    assert response.status_code == 422
+    assert said in response.json()["error"]
+    assert store.commands(0) == []
+    assert store.audit() == []
+
+
+def test_thresholds_are_asked_for(store: SqlStore) -> None:
+    """What is given goes to the runner with the name of the token, and into the audit; the longest
+    values fit."""
+    odd = 0.12345678901234567e-7
+    long = dict.fromkeys(Thresholds.model_fields, odd)
+    token = ASKED_BY.set("anna")
+    try:
+        for body in ({"miss_cost": 5, "capacity": None}, long):
+            assert ask(store, "POST", "/thresholds", json=body).status_code == 200
+    finally:
+        ASKED_BY.reset(token)
+    first, second = store.commands(0)
+    assert (first.kind, first.by) == ("thresholds", "anna")
+    assert json.loads(first.argument or "") == {"miss_cost": 5.0, "capacity": None}
+    assert json.loads(second.argument or "") == long
+    assert len(second.argument or "") <= 200
+    assert [(e.act, e.by, e.role) for e in store.audit()] == [("thresholds", "anna", "operate")] * 2
+    assert json.loads(store.audit()[0].detail) == {"miss_cost": 5.0, "capacity": None}
+
+
 def test_each_endpoint_is_counted_by_itself(store: SqlStore) -> None:
     """BentoML's metrics and its API page see each of the operators' endpoints under its path."""
-    app = operations_app(lambda: Operations(store, None, dict, Telemetry(), None, None))  # type: ignore[arg-type]
+    app = operations_app(lambda: Operations(store, None, dict, Telemetry(), None, None, [0, 1]))  # type: ignore[arg-type]
     for path, methods in app.openapi()["paths"].items():
         [method] = methods
         scope = {"type": "http", "method": method.upper(), "path": path, "headers": []}
@@ -158,3 +205,26 @@ def test_page(store: SqlStore, path: str, status: int) -> None:
     response = ask(store, "GET", f"/selfheal/{path}")
     assert response.status_code == status
     assert status != 200 or "default-src 'self'" in response.headers["Content-Security-Policy"]
+
+
+def test_a_rollback_is_in_the_audit(store: SqlStore) -> None:
+    """A rollback is kept with who asked for it, from what to what; one that is refused is not."""
+    served(store, 1, 2, kept=(1, 2))
+    before = len(store.audit())
+    assert ask(store, "POST", "/rollback", json={"version": 7}).status_code == 409
+    assert len(store.audit()) == before
+    assert ask(store, "POST", "/rollback", json={"version": 1}).status_code == 200
+    [entry] = store.audit(after=before)
+    assert (entry.act, entry.by, entry.role) == ("rollback", "operator", "operate")
+    detail = json.loads(entry.detail)
+    assert (detail["version"], detail["from"]) == (1, 2)
+
+
+def test_classes_by_their_digest(store: SqlStore) -> None:
+    """The classes of now, or a 404 where others are meant."""
+    told = ask(store, "GET", "/classes").json()
+    assert told["classes"] == [0, 1]
+    assert ask(store, "GET", "/classes", params={"digest": told["digest"]}).json() == told
+    other = ask(store, "GET", "/classes", params={"digest": "another"})
+    assert other.status_code == 404
+    assert other.json()["error"].startswith("digest: 'another' is not that of")

@@ -23,11 +23,32 @@ def _refused(d: Detail) -> str:
     return f"refused {what}: {d['reason']}"
 
 
+def _retrain_needed(d: Detail) -> str:
+    if d.get("export_error"):
+        return f"a retraining is due: {d['reason']}; no rows exported: {d['export_error']}"
+    where = f" to {d['export']}" if d.get("export") else ""
+    return f"a retraining is due: {d['reason']}; {counted(d['rows'], 'row')} exported{where}"
+
+
+def _thresholds(d: Detail) -> str:
+    before = d.get("before", {})
+    changes = [
+        f"{name} {_value(before[name])} → {_value(value)}" if name in before
+        else f"{name} {_value(value)}"
+        for name, value in d.items()
+        if name not in ("by", "role", "before") and before.get(name, ...) != value
+    ]  # fmt: skip
+    return f"thresholds changed: {', '.join(changes)}"
+
+
 TELLS: Mapping[str, Callable[[Detail], str]] = {
     "heal": lambda d: f"heal {d['heal']} trained snapshot {d['version']}: {d['reason']}",
     "promote": lambda d: f"promoted snapshot {d['version']}: {d['reason']}",
     "rollback": _rolled_back,
-    "drifting": lambda d: f"drifting: {d['reason']}",
+    "drifting": lambda d: "; ".join(
+        filter(None, (f"drifting: {d['reason']}", d.get("causes", {}).get("sentence")))
+    ),
+    "drift_explained": lambda d: f"{d['kind']}: {d['sentence']}",
     "change": lambda d: f"change seen by {', '.join(d['detectors'])}",
     "undecided": lambda d: (
         f"snapshot {d['version']}'s trial ended undecided after {counted(d['rows'], 'label')}"
@@ -54,12 +75,27 @@ TELLS: Mapping[str, Callable[[Detail], str]] = {
     "operating_point": lambda d: (
         f"decision threshold {d['threshold']:.3f} ({d['kind']}): {d['reason']}"
     ),
+    "would_promote": lambda d: f"would have promoted snapshot {d['version']}: {d['reason']}",
+    "would_roll_back": lambda d: f"would have rolled back from {d['version']}: {d['reason']}",
+    "rollback_withheld": lambda d: f"no rollback: {d['reason']}",
+    "begun_anew": lambda d: f"what was learned is lost, and begins anew: {d['reason']}",
+    "rows_set_aside": lambda d: str(d["reason"]),
+    "prediction_set_aside": lambda d: f"a logged prediction was set aside: {d['error']}",
     "row_set_aside": lambda d: (
         f"a labelled row was set aside, the model cannot answer it: {d.get('error') or d['reason']}"
     ),
     "step_failing": lambda d: str(d["reason"]),
     "step_recovered": lambda d: "the healing step works again",
     "feed_failing": lambda d: str(d["reason"]),
+    "webhook_failing": lambda d: f"webhook {d['hook']} fails: {d['reason']}",
+    "webhook_recovered": lambda d: f"webhook {d['hook']} works again",
+    "webhook_gave_up": lambda d: (
+        f"webhook {d['hook']} was never told of event {d['event']} ({d['kind']}), in "
+        f"{counted(d['attempts'], 'attempt')}: {d['reason']}"
+    ),
+    "thresholds": _thresholds,
+    "thresholds_refused": lambda d: f"thresholds stay as they were: {d['reason']}",
+    "test": lambda d: str(d["reason"]),
     "erased": lambda d: "a row was erased",
     "rebuilt": lambda d: (
         f"what was learned was built anew without erased rows, in {d['seconds']:.1f} s"
@@ -73,9 +109,7 @@ TELLS: Mapping[str, Callable[[Detail], str]] = {
     "one_class": lambda d: str(d["reason"]),
     "one_sided": lambda d: str(d["reason"]),
     "unreported_lost": lambda d: f"{counted(d['requests'], 'request')} lost: {d['reason']}",
-    "retrain_needed": lambda d: (
-        f"a retraining is due: {d['reason']}; {counted(d['rows'], 'row')} exported"
-    ),
+    "retrain_needed": _retrain_needed,
     "deployed": lambda d: f"{d['package']} was deployed as snapshot {d['version']}",
     "candidate_begun": lambda d: f"{d['package']} is a candidate: it answers copies of live rows",
     "candidate_step": lambda d: (

@@ -1,0 +1,71 @@
+"""Thresholds that people change: in their file, or with `POST /thresholds`, which writes it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import ValidationError
+
+from bento_selfheal.config.thresholds import ThresholdFile
+from bento_selfheal.core.audit.entry import FILE, OPERATE
+from bento_selfheal.core.records import Command
+from bento_selfheal.healing.pipeline import Pipeline
+from bento_selfheal.store import SqlStore
+
+KIND = "thresholds"
+TOLERANCE = 1e-3
+"""Seconds by which a file system may round the time of a change."""
+
+
+def follow_file(pipeline: Pipeline, thresholds: ThresholdFile) -> bool:
+    """Put an edit of the file in force; whether there was one."""
+    if not thresholds.refresh():
+        return False
+    put_in_force(pipeline, thresholds, thresholds.owner, FILE)
+    return True
+
+
+def put_in_force(pipeline: Pipeline, thresholds: ThresholdFile, by: str, role: str) -> None:
+    """Use what the file says, with an event that says who changed it and what it was before."""
+    before = pipeline.parts.controls.thresholds.model_dump()
+    pipeline.parts.controls.thresholds = thresholds.current
+    note(pipeline, before, by, role)
+
+
+def note(pipeline: Pipeline, before: dict[str, Any], by: str, role: str) -> None:
+    """Note which thresholds are in force now."""
+    values = pipeline.parts.controls.thresholds.model_dump()
+    pipeline.journal.note(KIND, {**values, "before": before, "by": by, "role": role})
+
+
+def carry_out(pipeline: Pipeline, thresholds: ThresholdFile, command: Command) -> None:
+    """Write what an operator asked for into the file and use it; an event says so, or why not."""
+    why = _write(thresholds, command)
+    if not why:
+        put_in_force(pipeline, thresholds, command.by, OPERATE)
+        return
+    pipeline.journal.note("thresholds_refused", {"reason": why, "by": command.by})
+
+
+def catch_up(store: SqlStore, thresholds: ThresholdFile) -> tuple[str, str]:
+    """Write what operators asked for since the file was changed, as the runner of another machine
+    may have done there; who changed it last, and in which role."""
+    by = thresholds.owner, FILE
+    for command in store.commands_of(KIND):
+        if command.time > thresholds.changed_at + TOLERANCE and not _write(thresholds, command):
+            by = command.by, OPERATE
+    return by
+
+
+def _write(thresholds: ThresholdFile, command: Command) -> str:
+    """Write the values of a command; why they could not be, or nothing."""
+    if thresholds.changed_at > command.time + TOLERANCE:
+        return f"{thresholds.path} was edited after they were asked for"
+    try:
+        thresholds.change(json.loads(command.argument or "{}"), command.time)
+    except OSError as error:
+        return f"{thresholds.path} cannot be written: {error.strerror}"
+    except ValidationError as error:  # of another release
+        return f"{command.argument} does not fit: {error.error_count()} errors"
+    return ""

@@ -1,0 +1,132 @@
+"""Thresholds that people change: by hand or through the service, and who did is in the audit."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deployed import Deployed, died
+
+from bento_selfheal.config.settings import Settings
+from bento_selfheal.config.thresholds import Thresholds
+from bento_selfheal.packaging.package import Package
+
+DEFAULTS = Thresholds().model_dump()
+
+
+@pytest.fixture
+def service(package: Package, tmp_path: Path) -> Iterator[Deployed]:
+    service = Deployed(Settings(model=package.tag, state_dir=tmp_path / "state", lease_seconds=60))
+    yield service
+    service.close()
+
+
+def file_of(service: Deployed) -> Path:
+    return service.settings.state_dir / "threshold_config.json"
+
+
+def ask(service: Deployed, by: str = "anna", **changes: Any) -> None:
+    service.store.add_command("thresholds", json.dumps(changes), by=by, audited=changes)
+
+
+def in_force(service: Deployed) -> dict[str, Any]:
+    """Those that differ from the defaults."""
+    found = service.store.status()["thresholds"]
+    return {name: value for name, value in found.items() if value != DEFAULTS[name]}
+
+
+def changed(service: Deployed) -> list[tuple[str, str, dict[str, Any]]]:
+    """Who changed the thresholds, in which role, and what of them."""
+    found = []
+    for entry in service.store.audit():
+        if entry.act == "thresholds_changed":
+            detail = json.loads(entry.detail)
+            moved = {k: detail[k] for k in DEFAULTS if detail[k] != detail["before"][k]}
+            found.append((entry.by, entry.role, moved))
+    assert service.store.verify_audit().broken == 0
+    return found
+
+
+def test_by_the_service(service: Deployed) -> None:
+    """What an operator asks for is written to the file, in force, and recorded under the name of
+    the token; what was left out stays, and a capacity may be taken away again."""
+    runner = service.runner()
+    runner.step()
+    ask(service, miss_cost=5.0, capacity=20)
+    ask(service, "berta", alarm_cost=2.0)
+    runner.step()
+    assert in_force(service) == {"miss_cost": 5.0, "capacity": 20, "alarm_cost": 2.0}
+    assert json.loads(file_of(service).read_text()) == service.store.status()["thresholds"]
+    ask(service, capacity=None)
+    runner.step()
+    assert in_force(service) == {"miss_cost": 5.0, "alarm_cost": 2.0}
+    assert changed(service) == [
+        ("anna", "operate", {"miss_cost": 5.0, "capacity": 20}),
+        ("berta", "operate", {"alarm_cost": 2.0}),
+        ("anna", "operate", {"capacity": None}),
+    ]
+    runner.step()
+    assert len(changed(service)) == 3
+
+
+def test_by_hand(service: Deployed) -> None:
+    """An edit of the file is recorded under the name of the user whose file it is, whether a
+    runner saw it happen or not, and stands against what was asked for before."""
+    runner = service.runner()
+    runner.step()
+    file_of(service).write_text('{"miss_cost": 3.0}')
+    runner.step()
+    owner = file_of(service).owner()
+    assert changed(service) == [(owner, "file", {"miss_cost": 3.0})]
+    ask(service, miss_cost=9.0)
+    file_of(service).write_text('{"miss_cost": 4.0}')
+    later = time.time() + 60
+    os.utime(file_of(service), (later, later))
+    runner.step()
+    assert in_force(service) == {"miss_cost": 4.0}
+    [refused] = [e.detail for e in service.store.events() if e.kind == "thresholds_refused"]
+    assert refused["by"] == "anna"
+    assert "edited after they were asked for" in refused["reason"]
+    died(runner)
+    file_of(service).write_text('{"miss_cost": 2.0}')
+    os.utime(file_of(service), (later + 60, later + 60))
+    service.runner().step()
+    assert in_force(service) == {"miss_cost": 2.0}
+    assert changed(service)[1:] == [
+        (owner, "file", {"miss_cost": 4.0}), (owner, "file", {"miss_cost": 2.0}),
+    ]  # fmt: skip
+
+
+def test_on_another_machine(service: Deployed, tmp_path: Path) -> None:
+    """A runner on another machine, whose file is older, takes up what was asked for; no file
+    brings an older value back."""
+    runner = service.runner()
+    runner.step()
+    ask(service, miss_cost=5.0)
+    runner.step()
+    died(runner)
+    os.utime(file_of(service), (1, 1))
+    file_of(service).write_text(json.dumps(DEFAULTS))
+    os.utime(file_of(service), (1, 1))
+    service.runner().step()
+    assert in_force(service) == {"miss_cost": 5.0}
+    assert len(changed(service)) == 1
+
+
+def test_a_file_that_cannot_be_written(service: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the file is read-only, as one from a ConfigMap, the values stay and an event says
+    why."""
+    runner = service.runner()
+    runner.step()
+    file_of(service).with_suffix(".part").mkdir()  # root may write anything else
+    ask(service, miss_cost=5.0)
+    runner.step()
+    assert in_force(service) == {}
+    [refused] = [e.detail for e in service.store.events() if e.kind == "thresholds_refused"]
+    assert "cannot be written" in refused["reason"]
+    assert changed(service) == []
