@@ -45,7 +45,7 @@ SEED, RAMPS, WORKERS = 42, int(os.environ.get("RAMPS", "100")), 2
 KINDS = ("raise", "hang", "nan", "leak")
 RATE = 20.0
 """Requests a second of each replica."""
-QUIET, WITH = 4.0, 10.0
+QUIET, WITH = 4.0, float(os.environ.get("WITH", "10"))
 """Seconds of a cycle without a candidate, and at most with one: a busy machine needs some to start
 its process, and `worked` says in how many ramps it has."""
 WARM = 1.0
