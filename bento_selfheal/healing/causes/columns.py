@@ -13,6 +13,8 @@ from bento_selfheal.healing.causes.report import CauseReport, ColumnCause
 
 MOST_TOLD = 10
 """Inputs of a report."""
+SURE = 2.0
+"""Standard errors of the gain from which on it is divided among inputs."""
 
 
 def moved_facets(facets: Facets, found: Moves, tried: int = 1) -> list[int]:
@@ -90,6 +92,7 @@ def add_gains(
     more = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     more = more > facets.counts / facets.counts.sum(axis=1, keepdims=True)
     report.gain = float(gains.mean()) if len(gains) else None
+    gained = len(gains) > 1 and gains.mean() > SURE * gains.std() / np.sqrt(len(gains))
     for one in report.columns:
         if not (one.moved or one.meaning_changed) or not len(gains):
             continue
@@ -97,8 +100,7 @@ def add_gains(
         own = facets.facets_of(facets.names.index(one.name))
         inside = np.mean([cells[i][codes[:, i]] for i in own], axis=0) > 0.5
         one.row_share = float(inside.mean())
-        total = float(gains.sum())
-        one.gain_share = float(gains[inside].sum()) / total if total > 0 else None
+        one.gain_share = float(gains[inside].sum() / gains.sum()) if gained else None
 
 
 def _what(facets: Facets, found: Moves, owner: int, far: int) -> str:

@@ -43,7 +43,8 @@ class ColumnCause:
     """How far classes are from those of like rows before, in standard deviations of no change; less
     what is common to all rows"""
     gain_share: float | None = None
-    """Share of what healing gained on labelled rows with values that became more common"""
+    """Share of what healing gained on labelled rows with values that became more common; None where
+    nothing was surely gained"""
     row_share: float | None = None
     """Share of the labelled rows that are such rows"""
 

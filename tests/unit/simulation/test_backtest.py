@@ -15,8 +15,10 @@ from rich.console import Console
 
 from bento_selfheal.cli.output import print_backtest
 from bento_selfheal.config.settings import Settings
+from bento_selfheal.core.records import Event
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.backtest import Backtest
+from bento_selfheal.simulation.comparison import drifts_in
 from bento_selfheal.simulation.demo import demo_stream
 
 COMMAND = [sys.executable, "-c", "from bento_selfheal.cli.main import main; main()", "backtest"]
@@ -171,3 +173,19 @@ def test_labels_that_prove_nothing(file: Path) -> None:
     print_backtest(json.loads(shown.stdout), Console(file=out, width=500))
     assert "one-sided labels, of which nothing is learned: only class yes is" in out.getvalue()
     assert "review: figures speak only for rows that are looked at" in out.getvalue()
+
+
+def test_every_drift_is_named_with_what_was_told_last() -> None:
+    """The result has each drift once, with what labels said of it in the end."""
+    first, last = ({"kind": kind, "sentence": "no input moved"} for kind in ("?", "concept drift"))
+    events = [
+        Event("drift_explained", {"kind": "of before"}, 0.0, 1),
+        Event("drifting", {"reason": "z", "causes": first}, 1.0, 2),
+        Event("heal", {}, 2.0, 2),
+        Event("drift_explained", last, 3.0, 5),
+        Event("drifting", {"reason": "accuracy", "causes": first}, 4.0, 9),
+    ]
+    assert drifts_in(events) == [
+        {"batch": 2, "reason": "z", "causes": last},
+        {"batch": 9, "reason": "accuracy", "causes": first},
+    ]
