@@ -181,12 +181,13 @@ def docstrings(tree: ast.Module) -> set[int]:
 
 
 def test_names_in_one_file() -> None:
-    """Every span, attribute and metric name is written in telemetry/names.py and nowhere else."""
+    """Every span, attribute and metric name is written in telemetry/names.py, or in listed.py for
+    what a status lists, and nowhere else."""
     name_of = re.compile(r"selfheal[._][a-z]")
     files = {"selfheal.toml", "selfheal.db"}
     found = []
     for file, tree in trees():
-        if file == "telemetry/names.py":
+        if file in ("telemetry/names.py", "telemetry/listed.py"):
             continue
         told = docstrings(tree)
         found += [

@@ -14,10 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
-import bentoml
-
 from bento_selfheal.errors import SelfHealError
-from bento_selfheal.packaging.model_store import bentoml_home, find_model
 
 SUFFIX = ".tmpl"
 """Of the templates, which no tool shall take for code of this package."""
@@ -71,9 +68,14 @@ class Project:
 
     def _check_store(self) -> None:
         """Refuse a name whose model serves somewhere: the example would be its newest version."""
+        # Not above: commands that only ask a service load no BentoML.
+        from bentoml.exceptions import NotFound
+
+        from bento_selfheal.packaging.model_store import bentoml_home, find_model
+
         try:
             found = find_model(f"{self.name}:latest")
-        except bentoml.exceptions.NotFound:
+        except NotFound:
             return
         raise SelfHealError(
             f"{found.tag}: a model of this name is in {bentoml_home()} already, and the example "
