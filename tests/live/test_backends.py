@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,6 +15,7 @@ from backends import Phoenix, Prometheus, Unavailable, phoenix, prometheus, send
 from conftest import BRISK, ROOT, wait_for
 from live import Client, Feeder, processes
 from observability import dashboard_queries, plain, rules
+from receiver import SECRET
 
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.server import ServedService
@@ -53,6 +55,18 @@ def drifted(
             "SELFHEAL_MODEL": package.tag,
             "SELFHEAL_STATE_DIR": str(folder / "state"),
             "SELFHEAL_WORKERS": str(WORKERS),
+            # Panels of segments and webhooks show something only where there are some.
+            "SELFHEAL_SEGMENTS": json.dumps([{"rule": "V14 < 0", "name": "low"}]),
+            "SELFHEAL_WEBHOOKS": json.dumps(
+                [
+                    {
+                        "name": "pipeline",
+                        "url": "http://127.0.0.1:9/",
+                        "kinds": ["retrain_needed"],
+                        "secret": SECRET,
+                    }
+                ]
+            ),
             **BRISK,
             **(sends_to(traces) if isinstance(traces, Phoenix) else {}),
         }

@@ -249,7 +249,9 @@ def test_thresholds_are_picked_up_while_running(observing: Client, observed_fold
         return observing.read("/status")["thresholds"]
 
     wait_for(lambda: shown() == edited, "the edit")
-    assert wait_for(lambda: observing.events("thresholds"), "its event")[-1]["detail"] == edited
+    told = wait_for(lambda: observing.events("thresholds"), "its event")[-1]["detail"]
+    assert {**told, **edited} == told
+    assert told["before"] == defaults
 
     log = observed_folder / "server.log"
     for bad, named in (

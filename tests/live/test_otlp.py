@@ -37,7 +37,7 @@ GAUGES = {
     "selfheal.signal.z": "{sigma}", "selfheal.signal.conflicts": "{row}",
     "selfheal.signal.distance": "{sigma}",
     "selfheal.threshold.z": "{sigma}", "selfheal.threshold.conflicts": "{row}",
-    "selfheal.runner.alive": "{runner}", "selfheal.unread.age": "s",
+    "selfheal.runner.alive": "{runner}", "selfheal.unread.age": "s", "selfheal.runner.cpu": "1",
     "selfheal.champion.accuracy": "1", "selfheal.champion.f1": "1",
     "selfheal.shadow.accuracy": "1", "selfheal.shadow.f1": "1", "selfheal.lift.mean": "1",
     "selfheal.lift.low": "1", "selfheal.lift.high": "1",

@@ -57,7 +57,7 @@ def test_one_json_object(file: Path) -> None:
         assert result.pop("seconds") > 0
     assert one == two
     models = {"frozen", "champion", "challenger"}
-    assert set(one) == {*models, "majority", "lift", "promotions", "rollbacks"}
+    assert set(one) == {*models, "majority", "lift", "promotions", "rollbacks", "drifts"}
     for name in models:
         assert set(one[name]) == {
             "accuracy", "recall", "precision", "mean_recall", "cost", "auc", "average_precision",
