@@ -172,7 +172,8 @@ def test_odd_candidates_are_withdrawn(
     client: Client, kind: str, ramp: list[float], why: str
 ) -> None:
     """A candidate that raises, answers NaN, hangs or eats memory fails no request, and goes."""
-    tag = made(f"odd-{kind}", 400, 1, kind).tag
+    # As good as what serves: labels must not withdraw it before its oddity does.
+    tag = made(f"odd-{kind}", 5000, 10, kind).tag
     client.begin_candidate(tag, ramp=ramp, min_labels=5000)
     shown = Traffic(client).until(tag, "withdrawn")
     assert shown["share"] == 0.0
