@@ -96,7 +96,7 @@ class Candidates(Part):
         return True
 
     def append_candidate_predictions(self, said: Sequence[CandidatePrediction]) -> None:
-        """Write what candidates said, in one commit; zeros of rows that were erased meanwhile."""
+        """Write what candidates said, in one commit; nothing of requests erased meanwhile."""
         if not said:
             return
         rows = [
@@ -106,9 +106,9 @@ class Candidates(Part):
         ]  # fmt: skip
         with self._db.write(lasting=False) as c:
             erased = _erased(c, [s.request for s in said])
-            c.execute(
-                insert(own.candidate_predictions), [r for r in rows if r["request"] not in erased]
-            )
+            # An insert of no rows would be one of a row without values.
+            if kept := [r for r in rows if r["request"] not in erased]:
+                c.execute(insert(own.candidate_predictions), kept)
 
     def candidate_answers(self, candidate: int, places: Sequence[int]) -> list[Row[Any]]:
         """What a candidate said of the requests at these places of the prediction log: rows with
