@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -83,7 +83,7 @@ class Operations:
         behind = lag(status, unread, alive=alive)
         return {
             **status,
-            "candidates": self.candidates(living=True),
+            "candidates": self._candidates(status, living=True),
             **({"estimate": None} if behind and unread.labels else {}),  # labels may contradict it
             "unread": asdict(unread),
             "behind": behind,
@@ -91,9 +91,12 @@ class Operations:
             "worker": self._worker(),
         }
 
-    def candidates(self, *, living: bool = False) -> list[dict[str, Any]]:
+    def candidates(self) -> list[dict[str, Any]]:
         """Candidates, oldest first: where they stand, their evidence, and what was counted."""
-        trials = self._store.status().get("trials") or {}
+        return self._candidates(self._store.status(), living=False)
+
+    def _candidates(self, status: Mapping[str, Any], *, living: bool) -> list[dict[str, Any]]:
+        trials = status.get("trials") or {}
         return [
             {**asdict(c), "share": c.share, "evidence": trials.get(str(c.id), c.evidence),
              "counts": self._store.candidate_counts(c.id)}
