@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import threading
 import time
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bento_selfheal.candidates.frames import Frame, Kind
-from bento_selfheal.core.candidates.candidate import CandidatePrediction
+from bento_selfheal.core.candidates.candidate import CandidatePrediction, reporter
 from bento_selfheal.errors import brief
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.probabilities import no_probability, predict_probabilities
@@ -95,8 +94,7 @@ class Answerer:
         """Write what was said of copies, and the counts."""
         said = [self._said.popleft() for _ in range(len(self._said))]
         self._store.append_candidate_predictions(said)
-        reporter = f"{socket.gethostname()[:60]} candidate {os.getpid()}"
-        self._store.report_candidate(self._candidate, reporter, dict(self.counts))
+        self._store.report_candidate(self._candidate, reporter("candidate"), dict(self.counts))
 
     def _some_copies(self) -> list[Frame]:
         copies = [self._copies.popleft()]

@@ -26,9 +26,8 @@ def main() -> None:
     candidate, tag, path, *model = sys.argv[1:]
     first: SimpleQueue[Callable[[], None]] = SimpleQueue()
     threading.Thread(target=lambda: first.get()(), daemon=True).start()
-    with suppress(
-        OSError
-    ):  # of this thread, and of those that it starts; nobody can raise it again
+    # Of this thread, and of those that it starts; nobody can raise it again.
+    with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWER_BY)
     from bento_selfheal.candidates.serving import serve  # torch comes at the lower priority
 

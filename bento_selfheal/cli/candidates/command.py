@@ -11,7 +11,7 @@ from rich.console import Console
 from bento_selfheal.cli.app import app
 from bento_selfheal.cli.operate import LOCAL, AsJson, Token, Url, service
 from bento_selfheal.cli.terminal import say
-from bento_selfheal.core.candidates.candidate import DEFAULT_LABELS, DEFAULT_RAMP
+from bento_selfheal.core.candidates.candidate import DEFAULT_LABELS, DEFAULT_RAMP, failures
 from bento_selfheal.errors import SettingsError
 
 
@@ -76,7 +76,7 @@ def _line(one: dict[str, Any]) -> str:
         f"[{lift['low']:+.3f}, {lift['high']:+.3f}]"
         if lift else "no labels yet"
     )  # fmt: skip
-    failed = int(sum(counts.get(name, 0) for name in ("failed", "late", "lost")))
+    failed = failures(counts)
     share = f"answers {one['share']:.0%}" if one["state"] == "running" else one["state"]
     why = f": {one['reason']}" if one["reason"] else ""
     return f"{one['id']} {one['tag']} {share}, {told}, {failed} failures{why}"

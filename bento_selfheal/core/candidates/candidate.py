@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
@@ -74,6 +77,17 @@ class CandidatePrediction:
     answered: bool
     """Whether this was the answer."""
     time: float
+
+
+def reporter(role: str) -> str:
+    """The name under which this process counts what it sees of a candidate, by its role."""
+    return f"{socket.gethostname()[:60]} {role} {os.getpid()}"
+
+
+def failures(counts: Mapping[str, Any]) -> int:
+    """Requests that a candidate failed, did not answer in time, or lost with its process, of what
+    was counted of it."""
+    return int(sum(counts.get(name, 0) for name in ("failed", "late", "lost")))
 
 
 def check_ramp(ramp: tuple[float, ...]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from bentoml.exceptions import NotFound
 
 from bento_selfheal.config.settings import Settings
-from bento_selfheal.core.candidates.candidate import Candidate, CandidateState
+from bento_selfheal.core.candidates.candidate import Candidate, CandidateState, failures
 from bento_selfheal.core.ids import KEY_BYTES, key_at
 from bento_selfheal.deployment.deploy import put_in_service
 from bento_selfheal.errors import PackageError, brief
@@ -71,7 +71,7 @@ class CandidateJudge:
                 moves.append((candidate, move, why))
         return changed, moves
 
-    def carry_out(self, pipeline: Pipeline, moves: Sequence[tuple[Candidate, Move, str]]) -> None:
+    def carry_out(self, pipeline: Pipeline, moves: Moves) -> None:
         """Make moves, unless an operator was quicker; a candidate that has won is deployed."""
         for candidate, move, why in moves:
             trial = pipeline.parts.candidates.trials.get(candidate.id)
@@ -119,8 +119,7 @@ class CandidateJudge:
 
 def _figures(c: Candidate, trial: CandidateTrial, counts: Mapping[str, Any]) -> dict[str, Any]:
     """A candidate as the runner's status has it."""
-    failures = sum(counts.get(name, 0) for name in ("failed", "late", "lost"))
-    return {"tag": c.tag, "share": c.share, "failures": failures, **trial.status()}
+    return {"tag": c.tag, "share": c.share, "failures": failures(counts), **trial.status()}
 
 
 def _place(row: WaitingRow, own_keys: bytes, rows: int) -> int | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import time
 from collections import deque
 
@@ -15,6 +13,7 @@ from bento_selfheal.core.candidates.candidate import (
     Candidate,
     CandidatePrediction,
     CandidateState,
+    reporter,
 )
 from bento_selfheal.core.ids import KEY_HASH_BYTES, is_logged
 from bento_selfheal.core.periodic import PeriodicThread
@@ -112,11 +111,10 @@ class CandidateDesk:
         if time.monotonic() < self._next_report:
             return
         self._next_report = time.monotonic() + REPORT_SECONDS
-        reporter = f"{socket.gethostname()[:60]} worker {os.getpid()}"
         for number, link in list(self._links.items()):
             counts = dict(link.counts)
             if counts != self._reported.get(number):
-                self._store.report_candidate(number, reporter, counts)
+                self._store.report_candidate(number, reporter("worker"), counts)
                 self._reported[number] = counts
 
     def _stop(self) -> None:

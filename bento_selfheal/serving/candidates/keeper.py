@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import select
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from bento_selfheal.candidates.exits import EXITS
-from bento_selfheal.core.candidates.candidate import Candidate
+from bento_selfheal.core.candidates.candidate import Candidate, reporter
 from bento_selfheal.core.models.current import MODEL
 from bento_selfheal.store import SqlStore
 
@@ -121,8 +120,7 @@ class Keeper:
         troubles[trouble] += 1
         pause = min(2.0 ** (troubles.total() - 1), LONGEST_PAUSE)
         self._again[candidate] = time.monotonic() + pause
-        reporter = f"{socket.gethostname()[:60]} keeper {os.getpid()}"
-        self._store.report_candidate(candidate, reporter, dict(troubles))
+        self._store.report_candidate(candidate, reporter("keeper"), dict(troubles))
 
     def _leads(self, wanted: bool) -> bool:
         """Whether this worker keeps the processes of this machine; its end frees the lock."""
