@@ -23,7 +23,7 @@ def _signals(p: Parts) -> dict[str, Any]:
         "version": p.lineage.serving.version if p.lineage.serving else None,
         "z": reading.z,
         "conflicts": reading.conflicts,
-        "estimate": p.drift.estimate.as_dict()["accuracy"],
+        "estimate": p.drift.estimate.shown,
         "rows": p.scoreboard.counts.predicted,
         "labels": p.scoreboard.counts.joined,
     }

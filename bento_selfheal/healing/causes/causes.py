@@ -20,7 +20,7 @@ from bento_selfheal.healing.causes.matching import match
 from bento_selfheal.healing.causes.meaning import LOOKS, Meaning, Sample, meaning
 from bento_selfheal.healing.causes.moves import Moves, moves, smallest_change
 from bento_selfheal.healing.causes.recalibration import recalibrated
-from bento_selfheal.healing.causes.report import CauseReport, DriftKind
+from bento_selfheal.healing.causes.report import NOWHERE, CauseReport, DriftKind
 from bento_selfheal.healing.journal import Journal
 from bento_selfheal.healing.labels.buffer import Buffer
 from bento_selfheal.healing.labels.labelled_batch import LabelledBatch
@@ -37,8 +37,6 @@ WINDOWS = len(PARTS) + 1
 TELLING = 2.0
 """Labels tell that the meaning did not change once they would show a change of so many times
 `error_drop`."""
-NOWHERE = 0.5
-"""Share of labelled rows that no reference row is like, from which on labels cannot tell."""
 MOST_MATCHED = 6
 """Facets that moved, by which labelled rows are matched with others."""
 Rows = NDArray[np.float32]

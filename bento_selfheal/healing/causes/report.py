@@ -8,6 +8,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+NOWHERE = 0.5
+"""Share of labelled rows that no reference row is like, from which on labels cannot tell."""
+
 
 class DriftKind(StrEnum):
     """What a drift is, by the field's terms."""
@@ -99,7 +102,7 @@ class CauseReport:
             return "not enough labels to tell whether its meaning changed"
         changed = [one for one in self.columns if one.meaning_changed]
         if self.kind in (DriftKind.COVARIATE, DriftKind.NEITHER):
-            if self.smallest_change is None or self.outside >= 0.5:
+            if self.smallest_change is None or self.outside >= NOWHERE:
                 return (
                     "labels cannot tell whether its meaning changed: most rows are like none before"
                 )

@@ -84,9 +84,14 @@ class Estimate:
         chance = SURE * math.sqrt(0.25 / (self._batch_size * len(self._gaps)))
         return abs(sum(self._gaps) / len(self._gaps)) > chance + TOLERATED
 
+    @property
+    def shown(self) -> float | None:
+        """The estimate; None where labels contradict it."""
+        return None if self.contradicted else self.accuracy
+
     def as_dict(self) -> dict[str, Any]:
         """As the status shows it: without the estimate where labels contradict it."""
         return {
-            "accuracy": None if self.contradicted else self.accuracy,
+            "accuracy": self.shown,
             "off_by": self.off, "checks": self.checks, "contradicted": self.contradicted,
         }  # fmt: skip
