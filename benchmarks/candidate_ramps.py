@@ -7,7 +7,8 @@ Three replicas of two workers on one store (PostgreSQL where it is installed, el
 requests of one row at a fixed rate each. In each cycle nothing happens for some seconds; then a
 candidate begins at a tenth of the requests that raises, hangs, answers NaN or leaks memory, until
 the runner withdraws it or, where it is still there, an operator does. Every fifth cycle mirrors all
-requests to a good candidate instead. p99 is that of all requests with a candidate beside that of
+requests to a good candidate instead. Half of the odd ones are odd from their first row on, half
+only once they have answered requests. p99 is that of all requests with a candidate beside that of
 all requests without. The rollback ends with the last worker that still had the candidate.
 """
 
@@ -36,28 +37,35 @@ from live import Client  # noqa: E402
 from postgres import running  # noqa: E402
 from wire import Timings, post, send  # noqa: E402
 
+from bento_selfheal.config.groups import HealingSettings  # noqa: E402
 from bento_selfheal.packaging.build import package_model  # noqa: E402
 from bento_selfheal.packaging.model_store import use_home  # noqa: E402
 from bento_selfheal.packaging.training import Training  # noqa: E402
 from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows  # noqa: E402
 
 SEED, RAMPS, WORKERS = 42, int(os.environ.get("RAMPS", "100")), 2
-KINDS = ("raise", "hang", "nan", "leak")
+KINDS = tuple(
+    (kind, after) for after in (0.0, 1.5) for kind in ("raise", "hang", "nan", "leak")
+)
+"""What a candidate does, and how many seconds after its first row: half of them are in order for
+long enough to answer requests."""
 RATE = 20.0
 """Requests a second of each replica."""
 QUIET, WITH = 4.0, float(os.environ.get("WITH", "10"))
 """Seconds of a cycle without a candidate, and at most with one: a busy machine needs some to start
 its process, and `worked` says in how many ramps it has."""
+USUAL = {n: HealingSettings.model_fields[n].default for n in ("runner_nice", "heal_share")}
+"""The runner's claim on the processor; the tests' replicas have a brisker one."""
 WARM = 1.0
 """Seconds of a cycle that count for neither: the client starts."""
 
 
-def packaged(name: str, kind: str = "") -> str:
+def packaged(name: str, kind: str = "", after: float = 0.0) -> str:
     """The article's model, or one that is odd as a candidate; its tag."""
     table = article_rows(2000, 0.0, np.random.default_rng(SEED))
     odd: dict[str, Any] = {}
     if kind:
-        odd = {"builder": "odd_candidates:odd", "builder_args": {"features": 10, "kind": kind}}
+        odd = {"builder": "odd_candidates:odd", "builder_args": {"features": 10, "kind": kind, "after": after}}
     return package_model(
         name, table.rows, table.labels, features=ARTICLE_FEATURES, training=Training(epochs=2),
         seed=SEED, **odd,
@@ -80,8 +88,32 @@ class EachWorker:
         """Seconds from an instant until the last worker has let go of a candidate."""
         left = self._clients
         while left:
+            time.sleep(0.02)
             left = [c for c in left if candidate in c.get("/status").json()["worker"]["candidates"]]
         return time.time() - since
+
+
+class Watch:
+    """Reads the candidates ten times a second, in all stretches alike."""
+
+    def __init__(self, client: Client) -> None:
+        self._client, self._end = client, threading.Event()
+        self.newest: list[dict[str, Any]] = []
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        while not self._end.wait(0.1):
+            self.newest = self._client.read("/candidates")
+
+    def state(self, number: int) -> dict[str, Any]:
+        """A candidate as it was last seen."""
+        return next((dict(c) for c in self.newest if c["id"] == number), {"state": "running"})
+
+    def finish(self) -> None:
+        """Read no more."""
+        self._end.set()
+        self._thread.join()
 
 
 class Load:
@@ -123,18 +155,20 @@ class Load:
 def cycle(cluster: Cluster, workers: EachWorker, tag: str, ramp: list[float]) -> dict[str, Any]:
     """One candidate, from its begin until the last worker has let go of it."""
     load, client = Load(cluster, WARM + QUIET + WITH), cluster.clients[0]
+    watch = Watch(client)
     time.sleep(WARM + QUIET)
     began = time.time()
     body = {"tag": tag, "ramp": ramp, "min_labels": 1_000_000}
     number = client.ask("/candidates/begin", body)["id"]
     until, by = began + WITH - 1.5, "runner"
-    while (shown := _shown(client, number))["state"] == "running":
+    while (shown := watch.state(number))["state"] == "running":
         if time.time() > until:
-            client.ask("/candidates/withdraw", {"tag": tag})
-            by = "operator"
+            answer = client.post("/candidates/withdraw", json={"tag": tag})
+            by = "operator" if answer.status_code == 200 else by  # the runner was quicker
         time.sleep(0.1)
     rollback = workers.gone(number, shown["time"])
     end = time.time()
+    watch.finish()
     load.finish()
     return {
         "tag": tag, "by": by, "reason": shown["reason"], "counts": shown["counts"],
@@ -143,26 +177,21 @@ def cycle(cluster: Cluster, workers: EachWorker, tag: str, ramp: list[float]) ->
     }  # fmt: skip
 
 
-def _shown(client: Client, number: int) -> dict[str, Any]:
-    [found] = [c for c in client.read("/candidates") if c["id"] == number]
-    return dict(found)
-
-
 @contextmanager
-def _served(folder: Path) -> Iterator[tuple[Cluster, dict[str, str]]]:
+def _served(folder: Path) -> Iterator[tuple[Cluster, dict[Any, str]]]:
     """Three replicas whose model stores have all packages; tags by kind."""
     with ExitStack() as stack:
         home = folder / "home"
         use_home(home)
         path = [str(ROOT), str(ROOT / "benchmarks")]
         os.environ["PYTHONPATH"] = os.pathsep.join([*path, os.environ.get("PYTHONPATH", "")])
-        tags = {kind: packaged(f"odd-{kind}", kind) for kind in KINDS}
+        tags = {one: packaged(f"odd-{one[0]}-{one[1]:g}", *one) for one in KINDS}
         tags |= {"good": packaged("good"), "champion": packaged("champion")}
         url = f"sqlite:///{folder / 'selfheal.db'}"
         if shutil.which("postgres") or list(Path("/usr/lib/postgresql").glob("*/bin/postgres")):
             url = stack.enter_context(running(folder / "postgres", durable=True)).database()
         cluster = stack.enter_context(
-            replicas(home, tags["champion"], url, folder, workers=WORKERS)
+            replicas(home, tags["champion"], url, folder, workers=WORKERS, **USUAL)
         )
         for n in range(len(cluster.servers)):
             shutil.copytree(
@@ -187,6 +216,7 @@ def candidate_ramps() -> dict[str, Any]:
         "store": store, "replicas": 3, "workers_each": WORKERS, "rate_each": RATE,
         "failed": sum(one["failed"] for one in ramps + mirrored),
         "requests_with": sum(len(one["with"]) for one in ramps),
+        "answered_requests": sum(bool(one["counts"].get("served")) for one in ramps),
         "worked": sum(_worked(one["counts"]) for one in ramps),
         "by_runner": sum(one["by"] == "runner" for one in ramps),
         **_compared("", ramps), **_compared("mirrored_", mirrored),

@@ -1,4 +1,5 @@
-"""Models that are in order until they are candidates: then they raise, hang, answer NaN or leak."""
+"""Models that are in order until they are candidates: then they raise, hang, answer NaN or leak,
+from the first row on or only once they have answered for some seconds."""
 
 from __future__ import annotations
 
@@ -16,25 +17,29 @@ IN_PROCESS = "bento_selfheal.candidates.process" in sys.orig_argv
 class Odd(nn.Module):
     """Does what it is named for, in the process of a candidate alone."""
 
-    def __init__(self, inner: nn.Module, kind: str) -> None:
+    def __init__(self, inner: nn.Module, kind: str, after: float) -> None:
         super().__init__()
         self.inner = inner
         self.kind = kind
+        self._after = after
+        self._began = 0.0
         self._held: list[Tensor] = []
 
     def forward(self, x: Tensor) -> Tensor:
-        if IN_PROCESS and self.kind == "raise":
+        self._began = self._began or time.monotonic()
+        odd = IN_PROCESS and time.monotonic() - self._began >= self._after
+        if odd and self.kind == "raise":
             raise RuntimeError("no answer today")
-        if IN_PROCESS and self.kind == "hang":
+        if odd and self.kind == "hang":
             time.sleep(3600)
-        if IN_PROCESS and self.kind == "leak":
+        if odd and self.kind == "leak":
             self._held.append(torch.ones(25_000_000))
         out: Tensor = self.inner(x)
-        return out * float("nan") if IN_PROCESS and self.kind == "nan" else out
+        return out * float("nan") if odd and self.kind == "nan" else out
 
 
-def odd(features: int, kind: str) -> SelfHealingModel:
-    """A classifier that is odd as a candidate."""
+def odd(features: int, kind: str, after: float) -> SelfHealingModel:
+    """A classifier that is odd as a candidate, so many seconds after its first row."""
     model = wide_mlp(features)
-    model.backbone = Odd(model.backbone, kind)
+    model.backbone = Odd(model.backbone, kind, after)
     return model

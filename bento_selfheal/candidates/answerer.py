@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bento_selfheal.candidates.frames import Frame, Kind
+from bento_selfheal.candidates.priority import Priority
 from bento_selfheal.core.candidates.candidate import CandidatePrediction, reporter
 from bento_selfheal.errors import brief
 from bento_selfheal.packaging.package import Package
@@ -35,16 +36,20 @@ class Answerer:
         package: The candidate.
         candidate: Its number.
         store: Where its answers to copies and its counts go.
+        priority: Of the process: higher while requests wait.
 
     Attributes:
         counts: Requests that it answered, failed and dropped, the seconds of the processor that
             they took, and how it failed last.
     """
 
-    def __init__(self, package: Package, candidate: int, store: SqlStore) -> None:
+    def __init__(
+        self, package: Package, candidate: int, store: SqlStore, priority: Priority
+    ) -> None:
         self._package = package
         self._candidate = candidate
         self._store = store
+        self._priority = priority
         self._come = threading.Condition()
         self._asks: deque[tuple[Frame, socket.socket]] = deque()
         self._copies: deque[Frame] = deque()
@@ -61,6 +66,8 @@ class Answerer:
 
     def take(self, frame: Frame, back: socket.socket) -> None:
         """Take a frame of a worker."""
+        if frame.kind is Kind.ASK:
+            self._priority.asked()
         with self._come:
             if frame.kind is Kind.ASK:
                 self._asks.append((frame, back))
@@ -84,6 +91,7 @@ class Answerer:
 
     def answer_copies(self) -> None:
         """Answer copies, while no request waits, until the process ends."""
+        self._priority.stand_back()
         while True:
             with self._come:
                 self._come.wait_for(lambda: self._copies and not self._asks)
@@ -91,7 +99,8 @@ class Answerer:
             self._shadow(copies)
 
     def write(self) -> None:
-        """Write what was said of copies, and the counts."""
+        """Write what was said of copies, and the counts; stand back where nobody waits."""
+        self._priority.settle()
         said = [self._said.popleft() for _ in range(len(self._said))]
         self._store.append_candidate_predictions(said)
         self._store.report_candidate(self._candidate, reporter("candidate"), dict(self.counts))

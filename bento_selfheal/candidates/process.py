@@ -2,8 +2,8 @@
 
     python -m bento_selfheal.candidates.process ID TAG SOCKET [MODEL]
 
-It loads its model, and answers copies, at a low priority: only requests that somebody waits for are
-answered at the priority that the process came with.
+It loads its model while nobody else wants the core, and answers copies at a low priority: only
+requests that somebody waits for are answered at the priority that it came with. See `priority`.
 """
 
 from __future__ import annotations
@@ -13,23 +13,21 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 
-LOWER_BY = 10
+from bento_selfheal.candidates.priority import begin_idle
 
 
 def main() -> None:
     """Serve until the parent ends, which closes this process's standard input."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent ends it
     candidate, tag, path, *model = sys.argv[1:]
+    os.setsid()
     first: SimpleQueue[Callable[[], None]] = SimpleQueue()
     threading.Thread(target=lambda: first.get()(), daemon=True).start()
-    # Of this thread, and of those that it starts; nobody can raise it again.
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWER_BY)
-    from bento_selfheal.candidates.serving import serve  # torch comes at the lower priority
+    begin_idle()
+    from bento_selfheal.candidates.serving import serve  # torch is loaded idle
 
     serve(int(candidate), tag, Path(path), "".join(model), first.put)
 

@@ -18,6 +18,7 @@ from bento_selfheal.candidates import memory
 from bento_selfheal.candidates.answerer import Answerer
 from bento_selfheal.candidates.exits import ABSENT, OUTGREW
 from bento_selfheal.candidates.frames import HEAD, body_bytes, unpack
+from bento_selfheal.candidates.priority import Priority
 from bento_selfheal.config.settings import load_settings
 from bento_selfheal.deployment.locations import open_store
 from bento_selfheal.deployment.threads import one_thread_a_call
@@ -46,16 +47,15 @@ def serve(
     """
     settings = load_settings().each[model]
     one_thread_a_call()
-    answerer = Answerer(_package(tag, settings.device), candidate, open_store(settings))
+    package = _package(tag, settings.device)
+    answerer = Answerer(package, candidate, open_store(settings), Priority())
     most = memory.limit()
     path.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(path))
     listening.listen()
-    at_first(lambda: _answer(listening, answerer))
-    threading.Thread(target=answerer.answer_copies, daemon=True).start()
-    threading.Thread(target=_write, args=(answerer,), daemon=True).start()
-    _beat(answerer, most)
+    at_first(lambda: _answer(listening, answerer, most))
+    threading.Event().wait()  # idle from here on: threads of the first priority do all the rest
 
 
 def _package(tag: str, device: str) -> Package:
@@ -66,8 +66,12 @@ def _package(tag: str, device: str) -> Package:
         os._exit(ABSENT)
 
 
-def _answer(listening: socket.socket, answerer: Answerer) -> None:
-    threading.Thread(target=_accept, args=(listening, answerer), daemon=True).start()
+def _answer(listening: socket.socket, answerer: Answerer, most: float) -> None:
+    for work in (
+        lambda: _accept(listening, answerer), lambda: _write(answerer),
+        lambda: _beat(answerer, most), answerer.answer_copies,
+    ):  # fmt: skip
+        threading.Thread(target=work, daemon=True).start()
     answerer.answer_asks()
 
 

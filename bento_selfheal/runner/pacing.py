@@ -24,7 +24,11 @@ WINDOW_SECONDS = 10.0
 LEAST_ASKED = 0.02
 """Of a window: with less asked for, the share says nothing."""
 READ_SHARE = 0.5
-"""Share of one core that reading the logs may take on average."""
+"""Share of one core that reading the logs may take on average while the runner is behind."""
+KEPT_UP_SHARE = 0.1
+"""The same once all is read: each step writes a checkpoint, so fewer and longer ones cost less."""
+LONGEST_REST = 1.0
+"""Of a runner that has read all, because what it wrote last took long."""
 
 
 class Pace:
@@ -137,13 +141,20 @@ def load_optimizer() -> None:
     optimizer.step()
 
 
-def rest_seconds(reading: float, healing: float, heal_share: float) -> float:
+def rest_seconds(
+    reading: float, healing: float, heal_share: float, *, behind: bool = False
+) -> float:
     """How long to rest after a step.
 
     Args:
-        reading: Seconds of a core that the step spent on all but heals.
+        reading: Seconds that the step spent on all but heals.
         healing: Seconds of a core that it spent on heals.
-        heal_share: Share of one core that heals may take on average, over 0 up to 1.
+        heal_share: Share of one core that heals may take on average, over 0 up to 1; with 1 the
+            runner does not rest.
+        behind: Whether there was more to read.
     """
-    read_share = max(heal_share, READ_SHARE)
-    return reading * (1 / read_share - 1) + healing * (1 / heal_share - 1)
+    if behind or heal_share == 1:
+        rest = reading * (1 / max(heal_share, READ_SHARE) - 1)
+    else:
+        rest = min(reading * (1 / KEPT_UP_SHARE - 1), LONGEST_REST)
+    return rest + healing * (1 / heal_share - 1)

@@ -37,6 +37,8 @@ class LogReader:
         """Seconds of a core that heals took since this was last set to 0."""
         self.write_seconds = 0.0
         """How long the last checkpoint took to write."""
+        self.behind = False
+        """Whether there was more to read than the last step read."""
 
     def forget_ahead(self) -> None:
         """Let go of what was read ahead."""
@@ -52,11 +54,11 @@ class LogReader:
             Whether there was anything to read.
         """
         until = time.monotonic() + min(READ_WRITES * self.write_seconds, MOST_READ_SECONDS)
-        read, behind = self._read_part(pipeline)
-        while behind and time.monotonic() < until:
+        read, self.behind = self._read_part(pipeline)
+        while self.behind and time.monotonic() < until:
             if pipeline.journal.outcome.promotions:
                 break
-            _, behind = self._read_part(pipeline)
+            _, self.behind = self._read_part(pipeline)
         return read
 
     def _read_part(self, pipeline: Pipeline) -> tuple[bool, bool]:

@@ -133,8 +133,9 @@ class Runner:
         if not worked:
             return self._settings.tuning.poll_interval
         healing = self._reader.heal_seconds
-        reading = time.thread_time() - began - healing
-        return rest_seconds(reading, healing, self._settings.heal_share)
+        reading = max(time.thread_time() - began - healing, self._reader.write_seconds)
+        share, behind = self._settings.heal_share, self._reader.behind
+        return rest_seconds(reading, healing, share, behind=behind)
 
     def _beat(self) -> None:
         """Renew the lease beside a long heal, see whether the processor time is enough, and show

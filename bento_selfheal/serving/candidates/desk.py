@@ -24,6 +24,8 @@ from bento_selfheal.store import SqlStore
 log = logging.getLogger(__name__)
 
 REPORT_SECONDS = 0.5
+NONE_SECONDS = 1.0
+"""Between two polls while there is no candidate: each costs the database a transaction."""
 MOST_WAITING = 100_000
 """Answers of candidates that wait for the store; beyond it the oldest are dropped."""
 
@@ -34,7 +36,7 @@ class CandidateDesk:
     Args:
         store: Where candidates are.
         width: Shape of the answer to one row.
-        interval: Seconds between two polls.
+        interval: Seconds between two polls while there is a candidate.
 
     Attributes:
         running: The candidates on their ramp; replaced whole by the thread.
@@ -97,13 +99,14 @@ class CandidateDesk:
             self._links[candidate.id] = Link(self._folder / f"{candidate.id}.sock")
         return self._links[candidate.id]
 
-    def _poll(self) -> None:
+    def _poll(self) -> float | None:
         running = [
             c for c in self._store.candidates(living=True) if c.state is CandidateState.RUNNING
         ]
         self.running = tuple(running)
         self._keeper.keep(running)
         self._write()
+        return None if self.active else NONE_SECONDS
 
     def _write(self) -> None:
         said = [self._said.popleft() for _ in range(len(self._said))]

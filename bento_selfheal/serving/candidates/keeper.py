@@ -20,7 +20,8 @@ from bento_selfheal.core.candidates.candidate import Candidate, reporter
 from bento_selfheal.core.models.current import MODEL
 from bento_selfheal.store import SqlStore
 
-START_SECONDS = 60.0
+START_SECONDS = 300.0
+"""Longest that a candidate may take to load: it does while nobody else wants the core."""
 SILENT_SECONDS = 8.0
 LONGEST_PAUSE = 30.0
 
