@@ -44,9 +44,7 @@ from bento_selfheal.packaging.training import Training  # noqa: E402
 from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows  # noqa: E402
 
 SEED, RAMPS, WORKERS = 42, int(os.environ.get("RAMPS", "100")), 2
-KINDS = tuple(
-    (kind, after) for after in (0.0, 1.5) for kind in ("raise", "hang", "nan", "leak")
-)
+KINDS = tuple((kind, after) for after in (0.0, 1.5) for kind in ("raise", "hang", "nan", "leak"))
 """What a candidate does, and how many seconds after its first row: half of them are in order for
 long enough to answer requests."""
 RATE = 20.0
@@ -65,7 +63,10 @@ def packaged(name: str, kind: str = "", after: float = 0.0) -> str:
     table = article_rows(2000, 0.0, np.random.default_rng(SEED))
     odd: dict[str, Any] = {}
     if kind:
-        odd = {"builder": "odd_candidates:odd", "builder_args": {"features": 10, "kind": kind, "after": after}}
+        odd = {
+            "builder": "odd_candidates:odd",
+            "builder_args": {"features": 10, "kind": kind, "after": after},
+        }
     return package_model(
         name, table.rows, table.labels, features=ARTICLE_FEATURES, training=Training(epochs=2),
         seed=SEED, **odd,

@@ -22,7 +22,10 @@ from bento_selfheal.client.calls import (
     Keys,
     Rows,
     T,
+    begin_candidate_call,
+    candidates_call,
     command_call,
+    end_candidate_call,
     erase_call,
     feedback_call,
     label_call,
@@ -119,6 +122,20 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
     async def rollback(self, version: int | None = None) -> Promotion:
         """As `Client.rollback`."""
         return await self._send(rollback_call(version))
+
+    async def begin_candidate(
+        self, tag: str, *, ramp: list[float] | None = None, min_labels: int | None = None
+    ) -> dict[str, Any]:
+        """As `Client.begin_candidate`."""
+        return await self._send(begin_candidate_call(tag, ramp, min_labels))
+
+    async def end_candidate(self, tag: str, *, promote: bool = False) -> dict[str, Any]:
+        """As `Client.end_candidate`."""
+        return await self._send(end_candidate_call(tag, promote=promote))
+
+    async def candidates(self) -> list[dict[str, Any]]:
+        """As `Client.candidates`."""
+        return await self._send(candidates_call())
 
     async def pause(self) -> CommandAnswer:
         """As `Client.pause`."""

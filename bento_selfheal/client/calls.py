@@ -134,8 +134,22 @@ def list_call(path: str, kind: TypeAdapter[list[T]], **params: int | None) -> Ca
     return Call("GET", path, lambda r: kind.validate_json(r.content), params=given)
 
 
-def candidate_call(path: str, body: dict[str, Any]) -> Call[dict[str, Any]]:
-    """Begin, withdraw or promote a candidate; never sent twice."""
+def begin_candidate_call(
+    tag: str, ramp: list[float] | None, min_labels: int | None
+) -> Call[dict[str, Any]]:
+    """Begin a candidate; never sent twice."""
+    given = {"tag": tag, "ramp": ramp, "min_labels": min_labels}
+    body = {name: value for name, value in given.items() if value is not None}
+    return _candidate_call("/candidates/begin", body)
+
+
+def end_candidate_call(tag: str, *, promote: bool) -> Call[dict[str, Any]]:
+    """Withdraw or promote a candidate; never sent twice."""
+    path = "/candidates/promote" if promote else "/candidates/withdraw"
+    return _candidate_call(path, {"tag": tag})
+
+
+def _candidate_call(path: str, body: dict[str, Any]) -> Call[dict[str, Any]]:
     return _post(path, body, lambda r: dict(r.json()), again=False)
 
 

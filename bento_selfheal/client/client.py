@@ -33,9 +33,10 @@ from bento_selfheal.client.calls import (
     Keys,
     Rows,
     T,
-    candidate_call,
+    begin_candidate_call,
     candidates_call,
     command_call,
+    end_candidate_call,
     erase_call,
     feedback_call,
     label_call,
@@ -209,9 +210,7 @@ class Client(AbstractContextManager["Client"]):
         Raises:
             CommandError: There is no such package, it does not fit, or it is a candidate already.
         """
-        given = {"tag": tag, "ramp": ramp, "min_labels": min_labels}
-        body = {name: value for name, value in given.items() if value is not None}
-        return self._send(candidate_call("/candidates/begin", body))
+        return self._send(begin_candidate_call(tag, ramp, min_labels))
 
     def end_candidate(self, tag: str, *, promote: bool = False) -> dict[str, Any]:
         """Withdraw a candidate, or promote it whatever the evidence.
@@ -219,8 +218,7 @@ class Client(AbstractContextManager["Client"]):
         Raises:
             CommandError: There is no such candidate on its ramp.
         """
-        path = "/candidates/promote" if promote else "/candidates/withdraw"
-        return self._send(candidate_call(path, {"tag": tag}))
+        return self._send(end_candidate_call(tag, promote=promote))
 
     def candidates(self) -> list[dict[str, Any]]:
         """The candidates, oldest first, with their evidence."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +19,7 @@ from bento_selfheal.errors import (
     UnknownRow,
 )
 from bento_selfheal.wire.class_list import CLASSES_PATH
+from bento_selfheal.wire.retry_after import seconds_of
 
 
 @dataclass(slots=True, eq=False)  # frozen ones take microseconds to make, of each request
@@ -49,7 +48,7 @@ def checked(response: Reply) -> Reply:
         return response
     where, status = f"{response.url}: {response.status_code}", response.status_code
     if status in (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS):
-        wait = _seconds(response.headers.get("Retry-After"))
+        wait = seconds_of(response.headers.get("Retry-After"))
         raise ServiceUnavailable(f"{where} {response.text}", wait)
     if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         raise AccessDenied(f"{where} {_told(response)}")
@@ -77,15 +76,3 @@ def _told(response: Reply) -> str:
         return str(response.json()["error"])
     except (ValueError, KeyError, TypeError):
         return response.text
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """A Retry-After header, seconds or a date, in seconds from now."""
-    if retry_after is None:
-        return None
-    if retry_after.isdigit():
-        return float(retry_after)
-    try:
-        return max((parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds(), 0.0)
-    except (ValueError, TypeError):
-        return None

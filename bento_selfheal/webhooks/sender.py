@@ -16,9 +16,10 @@ from bento_selfheal.core.records import Event
 from bento_selfheal.core.text import visible
 from bento_selfheal.errors import brief
 from bento_selfheal.webhooks.bodies import Service, body_of, id_of
+from bento_selfheal.wire.retry_after import seconds_of
 
 if TYPE_CHECKING:
-    import httpx
+    pass
 
 SECONDS = 10.0
 """Longest wait for a connection, and for each part of an answer."""
@@ -107,16 +108,11 @@ class Sender:
                 if len(said) >= MOST_SAID or time.monotonic() > deadline:
                     break
             text = visible(said[:MOST_SAID].decode(errors="replace"))
-            return Reply(answer.status_code, self._without_secrets(text), _seconds(answer))
+            wait = seconds_of(answer.headers.get("retry-after")) or 0.0
+            return Reply(answer.status_code, self._without_secrets(text), wait)
 
     def _without_secrets(self, text: str) -> str:
         for secret in (self._hook.url, self._hook.secret):
             if value := secret.get_secret_value():
                 text = text.replace(value, "…")
         return text
-
-
-def _seconds(answer: httpx.Response) -> float:
-    """What ``Retry-After`` says in seconds; 0 where it says nothing, or a date."""
-    given = answer.headers.get("retry-after", "")
-    return float(given) if given.isdecimal() and len(given) < 10 else 0.0

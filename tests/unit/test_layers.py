@@ -49,7 +49,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "store": {"core", "errors"},
     "feeds": {"config", "core", "errors", "labelling", "store"},
-    "webhooks": {"config", "core", "errors", "store"},
+    "webhooks": {"config", "core", "errors", "store", "wire"},
     "packaging": {
         "config", "core", "embedding", "errors", "estimators", "experts", "inputs", "internals",
         "model", "packaging.experts", "packaging.package", "rules", "scoring", "standardize",

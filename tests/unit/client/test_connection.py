@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -42,3 +43,13 @@ def test_a_token_that_no_header_carries(odd: str) -> None:
     with pytest.raises(SettingsError, match=r"^token: .*ASCII") as refused:
         Client("http://localhost", token=f"{TOKEN}{odd}x")
     assert TOKEN not in str(refused.value)
+
+
+def test_both_clients_offer_the_same() -> None:
+    """What one can ask, the other can, with the same arguments."""
+
+    def offered(kind: type) -> dict[str, list[str]]:
+        functions = inspect.getmembers(kind, inspect.isfunction)
+        return {n: list(inspect.signature(f).parameters) for n, f in functions if n[0] != "_"}
+
+    assert offered(Client) == offered(AsyncClient)
