@@ -45,6 +45,8 @@ ROLES = {"predict", "feedback", "operate"}
 SHOWN = 100
 """Characters of a wrong value, or of its name, that a message shows."""
 MOST_ERRORS = 5
+WORDED = {"tuple_type": "a list is needed", "model_type": "a table of settings is needed"}
+"""What is wrong, where pydantic says it in words of Python."""
 
 
 def describe(error: ValidationError) -> str:
@@ -61,7 +63,7 @@ def cut(text: str, most: int = SHOWN) -> str:
 
 def _described(item: Any) -> str:
     path = [str(part) for part in item["loc"]]
-    wrong = cut(item["msg"].removeprefix("Value error, "), 4 * SHOWN)
+    wrong = WORDED.get(item["type"]) or cut(item["msg"].removeprefix("Value error, "), 4 * SHOWN)
     if not path:
         return wrong  # of several settings, which it names itself
     said = f"{cut('.'.join(path))}: {wrong}"

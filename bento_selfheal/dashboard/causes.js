@@ -10,6 +10,12 @@ const WHAT = { values: "values", missing: "missing values", unseen: "new values"
 /** What an event says of causes; undefined where it says nothing. */
 export const causesOf = (event) => (event.kind === "drift_explained" ? event.detail : event.detail.causes);
 
+/** Why it drifts, in a sentence; it says itself where labels do not tell. */
+function story({ kind, sentence }) {
+  const said = sentence.includes(kind) ? sentence : `${kind}: ${sentence}`;
+  return `${said[0].toUpperCase()}${said.slice(1)}.`;
+}
+
 /** The inputs that tell most, a row each. */
 export function causeTable(causes) {
   const table = make("table", null, "grid"), head = make("tr", null);
@@ -34,11 +40,11 @@ function row(one) {
 
 /** Each drift and what was found out of it, newest first; those that were opened stay so. */
 export function drawCauses({ status: s, events }) {
-  at("causes-story").textContent = s.causes ? `${s.causes.kind}: ${s.causes.sentence}.` : "No drift has been seen yet.";
+  at("causes-story").textContent = s.causes ? story(s.causes) : "No drift has been seen yet.";
   at("causes").replaceChildren(...(s.causes ? [causeTable(s.causes)] : []));
   const list = at("drifts"), open = new Set([...list.querySelectorAll("details[open]")].map((one) => one.dataset.seq));
   const items = events.filter((event) => KINDS.has(event.kind) && causesOf(event)).slice(-SHOWN).toReversed().map((event) => {
-    const causes = causesOf(event), more = make("details", make("summary", `${causes.kind}: ${causes.sentence}`));
+    const causes = causesOf(event), more = make("details", make("summary", story(causes)));
     more.dataset.seq = event.seq;
     more.open = open.has(String(event.seq));
     more.append(causeTable(causes));

@@ -60,7 +60,10 @@ export class Charts {
   show(measurements, events, thresholds) {
     Object.assign(this, { measurements, events, thresholds });
     if (!this.plots.length || measurements.length < 2) this.build();
-    for (const { plot, names } of this.plots) plot.setData(this.data(names), !this.shown);
+    for (const { plot, names } of this.plots) {
+      plot.setData(this.data(names), !this.shown);
+      describe(plot);
+    }
     if (this.shown) this.zoom(this.shown);
   }
 
@@ -140,6 +143,7 @@ export class Charts {
       axes: [{ ...axis, values: times, incrs: STEPS, size: 32, space: 72 }, { ...axis, size: 46 }],
       series: [{ value: (_, at) => (at == null ? "–" : new Date(at * 1000).toLocaleTimeString("en-GB")) }, ...series],
     }, this.data(names), place);
+    describe(plot);
     this.listen(plot);
     this.plots.push({ plot, names, place });
     this.observer.observe(place);
@@ -188,6 +192,21 @@ export class Charts {
     }
     ctx.restore();
   }
+}
+
+/** The chart in words, for those who hear the page: its newest figures, and between which they lay. */
+function describe(plot) {
+  const said = plot.series.slice(1).map((series, i) => {
+    const values = plot.data[i + 1].filter((value) => value != null);
+    if (!values.length) return `${series.label}: nothing yet`;
+    const [newest, least, most] = [values.at(-1), Math.min(...values), Math.max(...values)].map((v) => series.value(plot, v));
+    return least === most ? `${series.label} ${newest}` : `${series.label} ${newest} now, between ${least} and ${most}`;
+  });
+  const title = plot.root.closest("figure").querySelector("figcaption").textContent.trim();
+  const canvas = plot.ctx.canvas;
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", `${title}: ${said.join("; ")}`);
+  plot.root.querySelector(".u-legend").setAttribute("aria-hidden", "true"); // it follows the pointer
 }
 
 /** Of the batches and their mean: the interval of the first few batches is as wide as can be. */

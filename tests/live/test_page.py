@@ -197,7 +197,8 @@ def test_a_promotion_shows_its_evidence(page: Page) -> None:
 
 def test_idle_time_is_no_line_and_charts_zoom(page: Page, server: ServedService) -> None:
     """Where nothing was measured for long the line breaks; what is dragged over is shown large,
-    until the whole is asked for; a press on a promotion shows its evidence."""
+    until the whole is asked for; a press on a promotion shows its evidence. Who hears the page is
+    told the figures of a chart."""
     start = 1_700_000_000.0
     figures = {"state": "HEALTHY", "accuracy": 0.5, "shadow_accuracy": 0.5, "lift": 0.0,
                "lift_low": -0.1, "lift_high": 0.1, "lift_mean": 0.0}  # fmt: skip
@@ -241,6 +242,8 @@ def test_idle_time_is_no_line_and_charts_zoom(page: Page, server: ServedService)
     page.get_by_role("button", name="Later").click()
     page.get_by_role("button", name="Whole range").click()
     expect(page.get_by_role("button", name="Whole range")).to_be_hidden()
+    heard = re.compile(r"^Accuracy on labels .*: served 0\.500; baseline 0\.500")
+    expect(page.get_by_role("img", name=heard)).to_have_count(1)
 
 
 def test_narrow_and_dark(browser: Browser, server: ServedService, feeder: Feeder) -> None:
