@@ -15,6 +15,9 @@ REACH = 4.0
 STEPS = 25
 LEAST_STEP = 1e-3
 LEAST_GAIN = 1e-6
+MOST_TOGETHER = 2000
+"""Weights that a step moves together. Of more, it moves those of each column by themselves: the
+curvature without what columns have in common is never too small, so such a step still descends."""
 
 
 def fit(
@@ -75,9 +78,14 @@ def _newton_step(
     else:
         p = torch.softmax(z, dim=1)
         gradient = torch.einsum("n,nk,nki->ki", weights, p - truth, basis)
-        spread = torch.diag_embed(p) - p.unsqueeze(2) * p.unsqueeze(1)
-        curvature = torch.einsum("n,nkl,nki,nlj->kilj", weights, spread, basis, basis)
-        curvature = curvature.reshape(columns * terms, columns * terms)
+        own = torch.einsum("n,nk,nki,nkj->kij", weights, p, basis, basis)
+        if columns * terms > MOST_TOGETHER:
+            gradient = gradient + ridge * theta
+            return torch.linalg.solve(own + torch.diag(ridge), gradient)
+        mixed = (p.unsqueeze(2) * basis).flatten(1)
+        curvature = -((mixed * weights.unsqueeze(1)).T @ mixed)
+        each = torch.arange(columns)
+        curvature.reshape(columns, terms, columns, terms)[each, :, each, :] += own
     gradient = gradient + ridge * theta
     curvature = curvature + torch.diag(ridge.repeat(columns))
     step: Tensor = torch.linalg.solve(curvature, gradient.reshape(-1))
