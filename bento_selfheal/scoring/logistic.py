@@ -80,8 +80,8 @@ def _newton_step(
         gradient = torch.einsum("n,nk,nki->ki", weights, p - truth, basis)
         own = torch.einsum("n,nk,nki,nkj->kij", weights, p, basis, basis)
         if columns * terms > MOST_TOGETHER:
-            gradient = gradient + ridge * theta
-            return torch.linalg.solve(own + torch.diag(ridge), gradient)
+            apart: Tensor = torch.linalg.solve(own + torch.diag(ridge), gradient + ridge * theta)
+            return apart
         mixed = (p.unsqueeze(2) * basis).flatten(1)
         curvature = -((mixed * weights.unsqueeze(1)).T @ mixed)
         each = torch.arange(columns)
