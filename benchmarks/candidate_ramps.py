@@ -186,7 +186,7 @@ def _served(folder: Path) -> Iterator[tuple[Cluster, dict[Any, str]]]:
         use_home(home)
         path = [str(ROOT), str(ROOT / "benchmarks")]
         os.environ["PYTHONPATH"] = os.pathsep.join([*path, os.environ.get("PYTHONPATH", "")])
-        tags = {one: packaged(f"odd-{one[0]}-{one[1]:g}", *one) for one in KINDS}
+        tags: dict[Any, str] = {one: packaged(f"odd-{one[0]}-{one[1]:g}", *one) for one in KINDS}
         tags |= {"good": packaged("good"), "champion": packaged("champion")}
         url = f"sqlite:///{folder / 'selfheal.db'}"
         if shutil.which("postgres") or list(Path("/usr/lib/postgresql").glob("*/bin/postgres")):

@@ -62,7 +62,7 @@ def _example_bodies(page: dict[str, Any]) -> dict[str, bytes]:
     """The page's example row as the bodies that no schema of JSON describes."""
     rows = page["components"]["schemas"]["predict__Input"]["properties"]["rows"]
     if len(rows["anyOf"]) == 1:  # inputs of a network
-        return {}
+        return {NPY: npy.dump(np.asarray(rows["example"], np.float32))}
     names = list(rows["anyOf"][1]["items"]["properties"])
     values = dict(zip(names, rows["example"][0], strict=True))
     bodies = {ARROW: arrow.dump(pa.table({name: [value] for name, value in values.items()}))}

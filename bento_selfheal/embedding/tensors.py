@@ -32,6 +32,8 @@ class Tensors(Source):
     ] = "float32"
     within_one: bool = False
     """Whether the training data lay from -1 to 1."""
+    largest: float | None = None
+    """Largest magnitude in the training data; None of whole numbers, and in older packages."""
     media_types: ClassVar[tuple[str, ...]] = (NPY,)
 
     def read(self, value: Any) -> NDArray[Any]:
@@ -95,8 +97,9 @@ def tensors_like(values: NDArray[Any]) -> Tensors:
     if floats and not np.isfinite(values).all():
         row = np.argwhere(~np.isfinite(values))[0][0]
         raise ValueError(f"row {row} has a value that is not finite")
-    within_one = floats and bool(np.abs(values).max(initial=0) <= UNIT)
-    return Tensors(shape=values.shape[1:], dtype=dtype, within_one=within_one)
+    largest = float(np.abs(values).max(initial=0)) if floats else None
+    within_one = largest is not None and largest <= UNIT
+    return Tensors(shape=values.shape[1:], dtype=dtype, within_one=within_one, largest=largest)
 
 
 def _array(value: Any) -> NDArray[Any]:

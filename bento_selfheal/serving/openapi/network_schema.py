@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ EXAMPLE_IMAGE = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAAAElFTkSuQmCC"
 )
 """One black pixel."""
+FURTHER = 2
+"""Powers of ten beyond the training data that the page shows as taken."""
 WHOLE = ("uint8", "int32", "int64")
 
 
@@ -63,7 +66,8 @@ def _one(title: str, form: JsonSchema, example: Any) -> RowSchema:
 
 
 def _nested(source: Tensors) -> JsonSchema:
-    value: JsonSchema = {"type": "number", "minimum": -LARGEST, "maximum": LARGEST}
+    most = _most(source.largest)
+    value: JsonSchema = {"type": "number", "minimum": -most, "maximum": most}
     if source.dtype == "bool":
         value = {"type": "boolean"}
     elif source.dtype in WHOLE:
@@ -72,3 +76,11 @@ def _nested(source: Tensors) -> JsonSchema:
     for length in reversed(source.shape):
         value = {"type": "array", "items": value, "minItems": length, "maxItems": length}
     return value
+
+
+def _most(trained: float | None) -> float:
+    """The magnitude that the page shows as the largest: hundreds of times what came in training. A
+    network may take more, and one that makes of it what no hidden vector can hold refuses it."""
+    if not trained:
+        return LARGEST
+    return float(min(10.0 ** math.ceil(math.log10(trained) + FURTHER), LARGEST))

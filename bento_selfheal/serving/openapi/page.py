@@ -70,8 +70,10 @@ def with_inputs(page: dict[str, Any], package: Package, max_rows: int) -> ApiPag
     if network is None or isinstance(network.source, TableRows):
         del given["properties"]["facts"]
     else:
-        facts = info.columns[network.width :]
-        given["properties"]["facts"] = facts_schema(facts) | {"title": "Facts"}
+        if facts := info.columns[network.width :]:
+            given["properties"]["facts"] = facts_schema(facts) | {"title": "Facts"}
+        else:
+            del given["properties"]["facts"]
         given["properties"]["rows"]["description"] = "Inputs of the network, a value for each."
     schemas["feedback__Input"]["properties"]["items"] |= {"minItems": 1, "maxItems": max_rows}
     _tell_labels(schemas["FeedbackItem"], row, info.classes)
