@@ -168,7 +168,7 @@ def forgetful() -> nn.Module:
         (odd.Afterthought(), "fc", {}, "by more than a sigmoid or a softmax"),
         (odd.Unused(), "spare", {}, "head: the network answers without calling 'spare'"),
         (odd.TwoViews(), "fc", {}, "head: 'fc' is called 2 times for one answer"),
-        (odd.Infinite(), "fc", {}, r"input 0 is embedded with \S+ in column 0 .* up to 65504"),
+        (odd.Infinite(), "fc", {}, r"input 0 is embedded with \S+ in column \d .* up to 65504"),
         (odd.OfBatches(), "fc", {}, "but not one alone, and requests come alone: ValueError"),
         (odd.Lazy(), "fc", {}, r"model: it has lazy modules \['body'\] that were never called"),
         (odd.called_lazy(), "fc", {}, "builder: 'odd_networks:Lazy' returns a network with lazy"),
