@@ -34,9 +34,11 @@ def _path(turns: Iterable[Turn]) -> list[int]:
     """The versions that led to the one that serves; a rollback leaves out what it undid, and a
     refresh what it refreshed.
 
-    >>> first, promote, back, refresh = PromotionKind
+    >>> first, canary, promote, back, refresh = PromotionKind
     >>> _path([(first, 1), (promote, 5), (promote, 8), (back, 5), (promote, 10), (refresh, 12)])
     [1, 5, 12]
+    >>> _path([(first, 1), (canary, 5), (canary, 5), (promote, 5), (canary, 8)])
+    [1, 5, 8]
     """
     path: list[int] = []
     for kind, version in turns:

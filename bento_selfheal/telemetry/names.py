@@ -57,6 +57,7 @@ STATE = "selfheal.state"
 THREAD = "selfheal.thread"
 SEGMENT = "selfheal.segment"
 WEBHOOK = "selfheal.webhook"
+CANARY = "selfheal.canary"
 CANDIDATE = "selfheal.candidate"
 MODEL = "selfheal.model"
 LINKED = "selfheal.link.trace_ids"
@@ -90,6 +91,7 @@ ATTRIBUTES = {
     THREAD: ("string", "Name of the background thread"),
     SEGMENT: ("string", "Name of the segment, by the setting `segments`; 100 at most"),
     WEBHOOK: ("string", "Name of the webhook, by the setting `webhooks`; 20 at most"),
+    CANARY: ("boolean", "Whether the snapshot that answered is a canary, by the setting `canary`"),
     CANDIDATE: ("string", "Tag of the candidate, while it is on its ramp"),
     MODEL: ("string", "Name of the model that a metric is about; only where one service serves "
             "several. It is the label `model` on `/metrics`"),

@@ -773,7 +773,7 @@ HELD = OperatingPoint(0.75, PointKind.UNVERIFIED)
 
 
 def in_force(store: SqlStore) -> OperatingPoint:
-    newest, moved = store.serving_state()
+    newest, moved, _ = store.serving_state()
     assert newest is not None
     return serving_point(newest, moved)
 
