@@ -182,6 +182,14 @@ METRICS = (
            ("rollbacks",), kind="counter"),
     Metric("selfheal.serving.version", "{version}", "Version of the snapshot that serves",
            ("serving", "version")),
+    Metric("selfheal.canary.version", "{version}", "Version of the snapshot that answers a share "
+           "of the requests first; none while there is none", ("canary", "version")),
+    Metric("selfheal.canary.share", "1", "Share of the requests that it answers",
+           ("canary", "share")),
+    Metric("selfheal.canary.labels", "{label}", "Labelled rows that it answered, at this step",
+           ("canary", "labels")),
+    Metric("selfheal.canary.evidence", "1", "Natural logarithm of the evidence that it is worse "
+           "than what answers the others", ("canary", "log_e")),
 )  # fmt: skip
 """The runner's figures, as its status has them."""
 

@@ -27,3 +27,13 @@ class ServingState(NamedTuple):
     def canary_version(self) -> int:
         """Version of the canary; 0 while there is none."""
         return self.canary.version if self.canary else 0
+
+    @property
+    def shares(self) -> dict[int, float]:
+        """The share of the requests that each version answers; of what serves first."""
+        if self.promotion is None:
+            return {}
+        if self.canary is None:
+            return {self.promotion.version: 1.0}
+        share = self.canary.share
+        return {self.promotion.version: 1 - share, self.canary.version: share}
