@@ -80,6 +80,10 @@ class Parts:
         """At which threshold rows are decided, by the version that answered each, ``(n,)``."""
         return self.canary.thresholds(versions, self.policy.point.threshold)
 
+    def threshold_of(self, version: int) -> float:
+        """At which threshold a version decides."""
+        return float(np.max(self.thresholds(np.asarray([version]))))
+
     @property
     def segments(self) -> SegmentWatch:
         """Watches that no promotion makes a segment worse."""

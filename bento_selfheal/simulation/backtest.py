@@ -28,7 +28,7 @@ from bento_selfheal.core.records import (
     PredictionRecord,
     Promotion,
     PromotionKind,
-)
+)  # fmt: skip
 from bento_selfheal.healing.champion.memory import MemorySnapshots
 from bento_selfheal.healing.labels.join import row_key
 from bento_selfheal.healing.pipeline import Pipeline
@@ -112,7 +112,7 @@ class Backtest:
         for number, (rows, labels) in enumerate(stream, start=1):
             hidden, shadow = self.package.embed_checked(rows)  # every model has this backbone
             asked = self._answer(number, rows, hidden, shadow)
-            threshold = self._decided_at(asked.version)
+            threshold = self.parts.threshold_of(asked.version)
             self._keep(hidden, labels, shadow, asked)
             for ready, labels_given in self._waiting.due(asked.time):
                 self.pipeline.mature(ready, labels_given, asked.time)
@@ -233,10 +233,7 @@ class Backtest:
         return THRESHOLD if name == "frozen" else self.answers("thresholds")
 
     def _in_force(self, version: int, rows: int) -> NDArray[np.float32]:
-        return np.full(rows, self._decided_at(version), dtype=np.float32)
-
-    def _decided_at(self, version: int) -> float:
-        return float(np.max(self.parts.thresholds(np.asarray([version]))))
+        return np.full(rows, self.parts.threshold_of(version), dtype=np.float32)
 
     @property
     def labelled(self) -> int:
@@ -279,7 +276,7 @@ class Backtest:
         key = (self._seed % SEEDS * MOST_BATCHES + number).to_bytes(12, "big")
         champion, version = self.parts.lineage.answering(key)
         probabilities = answers_to(champion, rows, hidden, shadow)
-        review = self._reviewer.review(probabilities, self._decided_at(version))
+        review = self._reviewer.review(probabilities, self.parts.threshold_of(version))
         return PredictionRecord(
             key, rows, probabilities, version, number * self._seconds, seq=number,
             review=b"" if review is None else review.pack(),

@@ -132,7 +132,7 @@ def test_a_model_that_fails_at_the_start(monkeypatch: pytest.MonkeyPatch) -> Non
     """A model that raises for the rows of its package counts as heavy, and the worker starts."""
 
     class Failing(Costly):
-        def compute(self, rows: Rows) -> Computed:
+        def compute(self, rows: Rows, keys: bytes = b"") -> Computed:
             raise IndexError
 
     assert dispatched(monkeypatch, Failing(0.0, 0.0)).heavy
