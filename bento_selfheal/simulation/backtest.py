@@ -28,7 +28,7 @@ from bento_selfheal.core.records import (
     PredictionRecord,
     Promotion,
     PromotionKind,
-)  # fmt: skip
+)
 from bento_selfheal.healing.champion.memory import MemorySnapshots
 from bento_selfheal.healing.labels.join import row_key
 from bento_selfheal.healing.pipeline import Pipeline
@@ -180,8 +180,8 @@ class Backtest:
     def _answer_again(
         self, entry: PredictionRecord
     ) -> tuple[PredictionRecord, dict[str, NDArray[np.float32]]]:
-        name = entry.keys[:KEY_HASH_BYTES] or entry.request
-        champion, version = self.parts.lineage.answering(name)
+        named = entry.keys[:KEY_HASH_BYTES] or entry.request
+        champion, version = self.parts.lineage.answering(named)
         said = {
             "frozen": self.package.baseline(entry.features),
             "champion": predict_probabilities(champion, entry.features),
@@ -260,13 +260,8 @@ class Backtest:
         asked: PredictionRecord,
     ) -> None:  # fmt: skip
         challenger = answers_to(self.parts.line.challenger.answers, asked.features, hidden, shadow)
-        answers = (
-            shadow,
-            asked.probabilities,
-            challenger,
-            labels,
-            self._in_force(asked.version, len(labels)),
-        )
+        decided_at = self._in_force(asked.version, len(labels))
+        answers = shadow, asked.probabilities, challenger, labels, decided_at
         for kept, answer in zip(self._answers.values(), answers, strict=True):
             kept.append(np.asarray(answer, dtype=np.float32))
 
