@@ -1,4 +1,4 @@
-"""A canary in a deployed store: what answers is what the logs say, through operators and crashes."""
+"""A canary in a deployed store: the logs say what answered, through operators and crashes."""
 
 from __future__ import annotations
 

@@ -908,7 +908,7 @@ def test_other_schema(store: SqlStore, url: str) -> None:
     engine = create_engine(url)
     with engine.begin() as c:
         c.execute(text("update alembic_version set version_num = '9999'"))
-    with pytest.raises(StoreError, match=r"9999.*0014"):
+    with pytest.raises(StoreError, match=r"9999.*0015"):
         store.create()
     with engine.connect() as c:
         assert c.execute(text("select version_num from alembic_version")).scalar() == "9999"
