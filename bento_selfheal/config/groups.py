@@ -204,8 +204,6 @@ class HealingSettings(Group):
     retrain_drop: Share = 0.10
     """The state becomes RETRAIN_NEEDED when the challenger stays this far below the packaged
     accuracy."""
-    retrain_batches: Count = 20
-    """Number of labelled batches that decide about `retrain_drop`, and about a lift that fades."""
     heal_share: Annotated[Float, Field(ge=0.001, le=1, allow_inf_nan=False)] = 0.25
     """Share of one core that heals may take on average. The runner rests after each heal."""
     runner_nice: Annotated[Int, Field(ge=0, le=19)] = 15
@@ -266,6 +264,8 @@ class Tuning(HealParameters):
     """Labelled rows of its own answers that each step of a `canary` takes at least."""
     reference_floor: Share = 0.0
     """A challenger is not promoted when its accuracy on the reference set is below this."""
+    retrain_batches: Count = 20
+    """Number of labelled batches that decide about `retrain_drop`, and about a lift that fades."""
     new_class_share: Share = 0.05
     """The state becomes RETRAIN_NEEDED when more than this share of the newest labels, some
     thousand, are of classes that the packaged model does not have."""

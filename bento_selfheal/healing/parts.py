@@ -133,7 +133,7 @@ class Parts:
 def make_scoreboard(package: Package, settings: Settings) -> Scoreboard:
     """A fresh scoreboard, with the rules in force."""
     target = package.info.accuracy - settings.retrain_drop
-    advice = RetrainAdvice(target, settings.retrain_batches)
+    advice = RetrainAdvice(target, settings.tuning.retrain_batches)
     reference = package.reference_rows, package.reference_labels
     return Scoreboard(advice, RuleRecord(package.rules(), *reference))
 
