@@ -21,6 +21,8 @@ from bento_selfheal.healing.labels.labelled_batch import LabelledBatch
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.scoring.losses import row_losses
 
+MOST_ENDED = 50
+
 
 @dataclass(frozen=True)
 class Underway:
@@ -58,6 +60,8 @@ class Canary:
         labels: Labelled rows that it answered, at this step.
         doubt: Why it may not go on; empty while it may.
         told: Whether an event has said so while nothing could be done.
+        ended: Versions that never came to answer all, the newest ones; labels of their rows may
+            still come.
     """
 
     def __init__(self, settings: Settings, history: SnapshotHistory) -> None:
@@ -68,6 +72,7 @@ class Canary:
         self.now: Underway | None = None
         self.labels = 0
         self.doubt, self.told = "", False
+        self.ended: list[int] = []
 
     @property
     def version(self) -> int:
@@ -101,8 +106,10 @@ class Canary:
         self.labels = 0
         return self.now
 
-    def end(self) -> None:
+    def end(self, *, serves_all: bool = False) -> None:
         """Nothing is a canary any more."""
+        if self.now is not None and not serves_all:
+            self.ended = [*self.ended, self.version][-MOST_ENDED:]
         self.now = None
 
     def distrust(self, reason: str) -> None:
@@ -113,6 +120,10 @@ class Canary:
     def answered(self, versions: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which rows it answered, by the version that answered each, ``(n,)``."""
         return np.asarray((versions == self.version) & (self.now is not None))
+
+    def tried(self, versions: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which rows a canary answered, this one or one that ended: they are not the champion's."""
+        return self.answered(versions) | np.isin(versions, self.ended)
 
     def thresholds(self, versions: NDArray[np.int64], others: float) -> float | NDArray[np.float64]:
         """At which threshold each row was decided: one for all where it answered none.
@@ -190,6 +201,7 @@ class Canary:
             "labels": self.labels,
             "doubt": self.doubt,
             "told": self.told,
+            "ended": self.ended,
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -197,7 +209,7 @@ class Canary:
 
         The history must be restored before.
         """
-        kept = state["now"]
+        kept, self.ended = state["now"], state["ended"]
         if kept is None:
             return
         snapshot = self._history.snapshots.get(kept["version"])

@@ -117,7 +117,8 @@ class RollbackWatch:
         before, serving = self._lineage.predecessor, self._lineage.serving
         if before is None or serving is None or serving.version == before.version:
             return None
-        own = batch.only(np.flatnonzero(batch.versions > before.version))
+        its_own = (batch.versions > before.version) & ~self._lineage.canary.tried(batch.versions)
+        own = batch.only(np.flatnonzero(its_own))
         if not len(own):
             return None
         costs = self._controls.thresholds
@@ -140,8 +141,8 @@ class RollbackWatch:
         serving = self._lineage.serving
         if serving is None or serving.phase is Phase.CLEAN:
             return None
-        watched = [self._watches(version) for version in batch.versions.tolist()]
-        own = batch.only(np.flatnonzero(watched))
+        watched = np.asarray([self._watches(version) for version in batch.versions.tolist()])
+        own = batch.only(np.flatnonzero(watched & ~self._lineage.canary.tried(batch.versions)))
         if len(own) * 2 < len(batch):
             return None
         decided_at = thresholds(own.versions)

@@ -108,7 +108,7 @@ class Rollout:
         if now is None:
             return
         labels, share = p.canary.labels, now.share
-        p.canary.end()
+        p.canary.end(serves_all=True)
         left_predecessor = p.lineage.at_predecessor
         p.lineage.serve(now.snapshot, now.model)
         point = self.promoter.point_of(now.snapshot, now.point)

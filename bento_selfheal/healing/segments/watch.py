@@ -97,9 +97,10 @@ class SegmentWatch:
         before = self._lineage.predecessor
         if not self.segments or before is None:
             return []
-        its_own = batch.versions > before.version
+        canary = self._lineage.canary
+        its_own = (batch.versions > before.version) & ~canary.tried(batch.versions)
         if self._lineage.at_predecessor:  # of the line nothing serves but a canary
-            its_own = self._lineage.canary.answered(batch.versions)
+            its_own = canary.answered(batch.versions)
         own = batch.only(np.flatnonzero(its_own))
         if not len(own):
             return []

@@ -214,6 +214,24 @@ def test_an_erased_row_ends_it(service: Service) -> None:
     assert service.canary is None
 
 
+def test_another_row_is_erased(service: Service) -> None:
+    """A canary that has not seen the row goes on, and its evidence begins anew."""
+    runner, version = begun(service)
+    rows, _ = drifting(clean=0, drifted=REQUEST)
+    service.worker.answer(rows, b"".join(key_of(-n) for n in range(1, 1 + REQUEST)))
+    service.worker.log.flush()
+    work_off(runner)
+    erased = service.store.erase(key=key_of(-1), by="ann")
+    assert erased is not None
+    assert (erased.promotion, erased.dropped) == (None, [])
+    work_off(runner)
+    runner.step()
+    assert service.canary is not None
+    assert (service.canary["version"], service.canary["labels"]) == (version, 0)
+    service.play(runner, lambda: PROMOTE in service.kinds())
+    assert service.promoted == [version]
+
+
 def test_a_deployment_ends_it(service: Service) -> None:
     """A package that is deployed serves all at once."""
     runner, _ = begun(service)

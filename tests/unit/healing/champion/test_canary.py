@@ -173,6 +173,32 @@ def test_each_row_counts_at_its_own_threshold(package: Package) -> None:
     assert p.thresholds(versions) == p.policy.point.threshold
 
 
+def test_rows_of_a_canary_are_not_the_lines(package: Package) -> None:
+    """Losses of a canary, also of one that ended and whose labels come late, are no reason to take
+    back the line that serves."""
+    ran = live(package)
+    p = ran.rig.pipeline.parts
+    serving, before = p.lineage.serving, p.lineage.predecessor
+    assert serving is not None
+    assert before is not None
+    assert serving.version > before.version
+    asked = [(e, of) for e, of in ran.log if of is not None]
+    rows = [r for e, of in asked[-60:] for r in p.batches.joiner.label(e, of, None)]  # type: ignore[arg-type]
+    batch = LabelledBatch.of(rows, p.lineage.champion, package)
+    worst = np.abs(1 - batch.labels)
+    canary = replace(serving, version=serving.version + 500)
+    p.canary.begin(Underway(canary, p.lineage.champion, p.policy.point, 0.5, 0.0, "r"))
+    for _ in range(2):  # while it is underway, and after it
+        p.rollback.regret.restart()
+        versions = np.full(len(rows), canary.version)
+        bad = replace(batch, served=worst, versions=versions)
+        for _ in range(30):
+            assert p.rollback.check(bad, p.thresholds, 1) is None
+        p.canary.end()
+    lost = replace(batch, served=worst, versions=np.full(len(rows), serving.version))
+    assert any(p.rollback.check(lost, p.thresholds, 1) for _ in range(30))
+
+
 def test_candidates_meet_the_champion(package: Package) -> None:
     """What a retrained model is compared with is the champion's, also where a canary answered."""
     ran = canary_of(package)
