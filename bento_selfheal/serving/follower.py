@@ -148,6 +148,14 @@ class Follower:
             self.canary = replace(moved, share=promotion.share)
         self._seen_canary = promotion.seq
 
+    def load(self, tag: str, sha256: str) -> SelfHealingModel:
+        """A snapshot of the package that serves.
+
+        Raises:
+            SnapshotError: It does not verify.
+        """
+        return self._registry.load(tag, sha256)
+
     def _take_over(self) -> None:
         """Verify against the package that was deployed, if it answers the same questions."""
         tag = self._store.meta("package")
@@ -192,7 +200,7 @@ class Follower:
         with self._telemetry.span(
             names.RELOAD, {names.VERSION: promotion.version}, [promotion.trace]
         ):
-            model = self._registry.load(promotion.tag, promotion.sha256)
+            model = self.load(promotion.tag, promotion.sha256)
             if self._store.shared:
                 self._registry.prune({s.tag for s in self._store.snapshots()})
             log.info("serving snapshot %d (%s)", promotion.version, promotion.kind.value)

@@ -18,7 +18,6 @@ from bento_selfheal.core.records import Event, Label, Promotion, PromotionKind, 
 from bento_selfheal.core.text import shown
 from bento_selfheal.deployment.candidates import begin_candidate
 from bento_selfheal.errors import CommandError, OtherClasses
-from bento_selfheal.packaging.adapters import Registry
 from bento_selfheal.serving.erasure.eraser import Eraser
 from bento_selfheal.serving.reporting.backlog import Backlog, lag
 from bento_selfheal.serving.review_queue import ReviewQueue
@@ -50,7 +49,7 @@ class Operations:
 
     Args:
         store: The shared store.
-        registry: Verifies and loads snapshots.
+        verify: Loads a snapshot of the package that serves, by its tag and hash.
         worker: Describes this worker.
         telemetry: Records spans.
         queue: Finds rows for people to look at.
@@ -61,7 +60,7 @@ class Operations:
     def __init__(
         self,
         store: SqlStore,
-        registry: Registry,
+        verify: Callable[[str, str], object],
         worker: Callable[[], dict[str, Any]],
         telemetry: Telemetry,
         queue: ReviewQueue,
@@ -74,7 +73,7 @@ class Operations:
         self._queue = queue
         self._telemetry = telemetry
         self._store = store
-        self._registry = registry
+        self._verify = verify
         self._worker = worker
 
     def status(self) -> dict[str, Any]:
@@ -197,7 +196,7 @@ class Operations:
         with self._telemetry.span(
             names.ROLLBACK, {names.VERSION: target.version, names.REASON: reason}
         ):
-            self._registry.load(target.tag, target.sha256)
+            self._verify(target.tag, target.sha256)
             promotion = Promotion(
                 kind, target.version, target.tag, target.sha256, reason, now,
                 by=by, trace=self._telemetry.traceparent(),

@@ -129,7 +129,7 @@ class Worker:
         )
         eraser = Eraser(self.store, self.signer, self.keys, registry)
         self.operations = Operations(
-            self.store, registry, self.describe, telemetry, queue, eraser, info.classes
+            self.store, self.follower.load, self.describe, telemetry, queue, eraser, info.classes
         )
 
     def start(self) -> None:
