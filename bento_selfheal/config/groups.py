@@ -260,7 +260,7 @@ class Tuning(HealParameters):
     """Labelled rows between two snapshots of a challenger line that has already been proven."""
     regret_alpha: Chance = 0.001
     """Probability, per test of 3,000 rows, that a line that is no worse is rolled back."""
-    canary_labels: Count = 50
+    canary_labels: Count = 100
     """Labelled rows of its own answers that each step of a `canary` takes at least."""
     reference_floor: Share = 0.0
     """A challenger is not promoted when its accuracy on the reference set is below this."""

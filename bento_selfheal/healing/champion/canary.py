@@ -157,11 +157,19 @@ class Canary:
         own = batch.only(np.flatnonzero(self.answered(batch.versions)))
         if not len(own):
             return ""
-        watched = own.reviewed.watched
-        self.labels += int((watched > 0).sum())
         losses = row_losses(own.served, own.labels, costs)
         regrets = losses - row_losses(own.answers(champion), own.labels, costs)
-        return self.regret.update((regrets * watched).clip(-1, 1))
+        return self.learn(regrets, own.reviewed.watched)
+
+    def learn(self, regrets: NDArray[np.floating[Any]], scale: NDArray[np.float64]) -> str:
+        """Take the canary's losses less the champion's; why it is to be rolled back, or "".
+
+        Args:
+            regrets: On labelled rows that it answered, ``(n,)``.
+            scale: What each counts, ``(n,)``.
+        """
+        self.labels += int((scale > 0).sum())
+        return self.regret.update((regrets * scale).clip(-1, 1))
 
     @property
     def due(self) -> bool:

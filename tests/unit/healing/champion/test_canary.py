@@ -141,6 +141,27 @@ def test_a_quarantined_source_ends_it(package: Package) -> None:
     assert "bad" in back.reason
 
 
+def test_rolled_back_where_it_harms_a_segment(package: Package) -> None:
+    """Where the packaged model stays right in one segment, a canary that does not leave it out is
+    rolled back and named with it, however much better it is on all rows; the next one leaves the
+    segment to the packaged model."""
+    low = [{"rule": "F2 < -0.5", "name": "low"}]
+    ran = canary_of(package, segments=low, canary_labels=100_000)
+    version = ran.rig.status()["canary"]["version"]
+    rows, truth = drifting(seed=7, clean=0, drifted=4000)
+    place = package.info.features.index("F2")
+    inside = rows[:, place] < -0.5
+    truth[inside] = package.baseline(rows)[inside] >= 0.5
+    for at in range(0, len(rows), BATCH):
+        ran.send(rows[at : at + BATCH], truth[at : at + BATCH])
+    back = ran.rig.moves()[1]
+    assert (back.kind, back.evidence["from_version"]) == (ROLLBACK, version)
+    assert back.reason == "it makes segment 'low' worse"
+    later = ran.rig.moves()[2]
+    assert later.kind is CANARY
+    assert later.evidence["segments"]["left_out"] == ["low"]
+
+
 def test_an_operators_rollback_ends_it(package: Package) -> None:
     """What an operator promotes serves all; a new line begins."""
     ran = canary_of(package)
