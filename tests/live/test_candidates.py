@@ -15,6 +15,7 @@ import psutil
 import pytest
 from commands import COMMAND
 from conftest import BRISK, ROOT, wait_for
+from live import processes
 
 from bento_selfheal.client.client import Client
 from bento_selfheal.errors import CommandError
@@ -229,8 +230,9 @@ def canary_of_a_worker(server: ServedService) -> dict[str, Any] | None:
 
 
 def test_a_healed_snapshot_answers_a_share_first(server: ServedService, client: Client) -> None:
-    """Each worker gives the canary the same 30 % of the keys, an operator ends it within a second
-    on all workers, and the next one answers all once its labels came."""
+    """Each worker gives the canary the same 30 % of the keys, also after kill -9 of a worker and of
+    the runner; an operator ends it within a second on all workers, and the next one answers all once
+    its labels came."""
     traffic = Traffic(client, drift=2.2)
 
     def canary() -> dict[str, Any] | None:
@@ -246,6 +248,14 @@ def test_a_healed_snapshot_answers_a_share_first(server: ServedService, client: 
     assert 60 < list(answered.values()).count(first["version"]) < 120
     assert asked_of(server, range(300)) == answered, "always the same keys"
     assert "selfheal_canary_share_ratio 0.3" in httpx.get(f"{server.url}/metrics").text
+    for service in ("HealingRunner", "SelfHealing"):
+        killed = processes(server, service)[0]
+        killed.kill()
+        wait_for(lambda: not killed.is_running(), f"{service} is dead")  # noqa: B023
+    wait_for(lambda: client.status()["runner_alive"], "another runner leads")
+    wait_for(lambda: len(processes(server, "SelfHealing")) == 2, "another worker")
+    assert client.status()["canary"]["version"] == first["version"]
+    wait_for(lambda: asked_of(server, range(300)) == answered, "the same keys after kill -9")
     own = [key for key, version in answered.items() if version == first["version"]]
     assert client.rollback().version == serving
     began = time.monotonic()
