@@ -231,8 +231,8 @@ def canary_of_a_worker(server: ServedService) -> dict[str, Any] | None:
 
 def test_a_healed_snapshot_answers_a_share_first(server: ServedService, client: Client) -> None:
     """Each worker gives the canary the same 30 % of the keys, also after kill -9 of a worker and of
-    the runner; an operator ends it within a second on all workers, and the next one answers all once
-    its labels came."""
+    the runner; an operator ends it within a second on all workers, and the next one answers all
+    once its labels came."""
     traffic = Traffic(client, drift=2.2)
 
     def canary() -> dict[str, Any] | None:
