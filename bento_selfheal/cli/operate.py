@@ -114,7 +114,10 @@ def rollback(
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
-    """Serve an older snapshot. This works even when the runner is dead."""
+    """Serve an older snapshot. This works even when the runner is dead.
+
+    A canary ends by it; named by its own version, it answers all requests from now on.
+    """
     with service(url, token) as client:
         done = client.rollback(version)
     _print(done, as_json, lambda p, console: say(console, f"snapshot {p['version']} serves"))

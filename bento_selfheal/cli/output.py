@@ -171,7 +171,7 @@ def print_status(status: dict[str, Any], console: Console) -> None:
         "drift": _drift(status["signals"]),
         **_worth(status),
         "labels": _labels(status),
-        "serving": f"snapshot {(status['serving'] or {}).get('version')}",
+        "serving": f"snapshot {(status['serving'] or {}).get('version')}{_canary(status)}",
         "done": f"{counted(status['heals'], 'heal')}, {_changes(status)}",
         **{name: status[name] for name in ("retrain", "trouble") if status.get(name)},
         **remarks(status),
@@ -189,6 +189,15 @@ def _drift(signals: Mapping[str, Any]) -> str:
         return out
     where = f" on {', '.join(signals['differing'])}" if signals["differing"] else ""
     return f"{out}, distance {signals['distance']:.2f} of {signals['distance_limit']:.2f}{where}"
+
+
+def _canary(status: Mapping[str, Any]) -> str:
+    if (c := status.get("canary")) is None:
+        return ""
+    return (
+        f"; snapshot {c['version']} answers {c['share']:.0%} first since {_moment(c['since'])}, "
+        f"{c['labels']} of {c['labels_needed']} labels"
+    )
 
 
 def _worth(status: Mapping[str, Any]) -> dict[str, str]:
@@ -220,6 +229,7 @@ def print_snapshots(
     table = _columns("version", "phase", "labels", "accuracy", *f1, "made", "")
     for s in reversed(snapshots):
         marks = " ".join(word for word in ("serving", "previous") if s[word])
+        marks += f" {s['share']:.0%}" if 0 < s["share"] < 1 else ""
         add_row(
             table,
             str(s["version"]), s["phase"], str(s["rows"]), _figure(s["accuracy"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +20,8 @@ from bento_selfheal.config.validation import (
     Positive,
     Seconds,
     Share,
+    Shares,
+    split_list,
 )
 
 LogFormat = Literal["plain", "json"]
@@ -180,6 +181,11 @@ class HealingSettings(Group):
     promoted at once, as in the article, and the health check watches it afterwards."""
     gate_alpha: Chance = 0.05
     """Probability that the gate ever lets a challenger line through that is not better."""
+    canary: Shares = ()
+    """Percent of the requests that a healed snapshot answers first, step by step, such as `10` or
+    `5,50`: what the gate lets through answers all requests only once labels of its own answers show
+    no harm, and is rolled back where they do. Empty: all at once. See
+    [Proof](proof.md#a-share-of-the-requests-first)."""
     health: Literal["evidence", "article"] = "evidence"
     """What triggers a rollback. `evidence`: the gate's test in the opposite direction, against the
     model that was replaced. `article`: the article's rolling means against a baseline. With
@@ -198,8 +204,6 @@ class HealingSettings(Group):
     retrain_drop: Share = 0.10
     """The state becomes RETRAIN_NEEDED when the challenger stays this far below the packaged
     accuracy."""
-    retrain_batches: Count = 20
-    """Number of labelled batches that decide about `retrain_drop`, and about a lift that fades."""
     heal_share: Annotated[Float, Field(ge=0.001, le=1, allow_inf_nan=False)] = 0.25
     """Share of one core that heals may take on average. The runner rests after each heal."""
     runner_nice: Annotated[Int, Field(ge=0, le=19)] = 15
@@ -208,6 +212,13 @@ class HealingSettings(Group):
     """Lifetime of the runner's lease. A dead runner is succeeded after at most this long."""
     seed: Annotated[Int, Field(ge=0, lt=2**63)] = 42
     """Seed of the random draws of heals."""
+
+    @field_validator("canary")
+    @classmethod
+    def _waits_for_the_gate(cls, value: tuple[float, ...], info: ValidationInfo) -> Any:
+        if value and info.data.get("gate") == "always":
+            raise ValueError("gate=always promotes every heal at once; use gate=evidence with it")
+        return value
 
     @field_validator("detectors", mode="before")
     @classmethod
@@ -249,8 +260,12 @@ class Tuning(HealParameters):
     """Labelled rows between two snapshots of a challenger line that has already been proven."""
     regret_alpha: Chance = 0.001
     """Probability, per test of 3,000 rows, that a line that is no worse is rolled back."""
+    canary_labels: Count = 100
+    """Labelled rows of its own answers that each step of a `canary` takes at least."""
     reference_floor: Share = 0.0
     """A challenger is not promoted when its accuracy on the reference set is below this."""
+    retrain_batches: Count = 20
+    """Number of labelled batches that decide about `retrain_drop`, and about a lift that fades."""
     new_class_share: Share = 0.05
     """The state becomes RETRAIN_NEEDED when more than this share of the newest labels, some
     thousand, are of classes that the packaged model does not have."""
@@ -266,21 +281,3 @@ class Tuning(HealParameters):
     """Seconds between two reads of the logs by the runner when it has nothing to do."""
     follow_interval: Annotated[Float, Field(ge=0.001, le=60, allow_inf_nan=False)] = 0.1
     """Seconds between two reads of the promotion log by a worker."""
-
-
-def split_list(value: Any) -> Any:
-    """The items of a list that is written as text: with commas, or as JSON.
-
-    >>> split_list("adwin, kswin")
-    ['adwin', 'kswin']
-    >>> split_list('["adwin"]'), split_list("")
-    (['adwin'], [])
-    """
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        try:
-            return json.loads(value)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"neither a list with commas nor JSON ({error.msg})") from error
-    return [item.strip() for item in value.split(",") if item.strip()]

@@ -22,11 +22,11 @@ from bento_selfheal.config.groups import (
     ServingSettings,
     StoreSettings,
     Tuning,
-    split_list,
 )
 from bento_selfheal.config.review import ReviewSettings
 from bento_selfheal.config.segments import SegmentSettings
 from bento_selfheal.config.sources import GROUP
+from bento_selfheal.config.validation import split_list
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,38}[a-z0-9])?")
 PATHS = {

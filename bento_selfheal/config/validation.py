@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from itertools import pairwise
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_settings import NoDecode
 
 
 def _number(value: Any) -> Any:
@@ -37,6 +40,42 @@ Seconds = Annotated[Float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
 Days = Annotated[Float, Field(gt=0, le=36_500, allow_inf_nan=False)]
 Count = Annotated[Int, Field(ge=1, le=MOST)]
 NotNegativeCount = Annotated[Int, Field(ge=0, le=MOST)]
+
+
+def split_list(value: Any) -> Any:
+    """The items of a list that is written as text: with commas, or as JSON.
+
+    >>> split_list("adwin, kswin")
+    ['adwin', 'kswin']
+    >>> split_list('["adwin"]'), split_list("")
+    (['adwin'], [])
+    """
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"neither a list with commas nor JSON ({error.msg})") from error
+    return [item.strip() for item in value.split(",") if item.strip()]
+
+
+def _listed(value: Any) -> Any:
+    """One number is a list of one."""
+    return [value] if isinstance(value, int | float) else split_list(value)
+
+
+def _growing(value: tuple[float, ...]) -> tuple[float, ...]:
+    """Percentages of a part of the requests, without the 100 that they may end with."""
+    shares = value[:-1] if value[-1:] == (100.0,) else value
+    if value and not shares:
+        raise ValueError("100 alone is all at once: leave it empty, or begin with a smaller share")
+    if any(not low < high for low, high in pairwise((0.0, *shares, 100.0))):
+        raise ValueError("growing percentages are needed, above 0 and up to 100")
+    return shares
+
+
+Shares = Annotated[tuple[Float, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_growing)]
 
 SECRET = ("token", "key", "secret", "url")
 """Parts of the names of settings whose values no message may show."""

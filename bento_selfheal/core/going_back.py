@@ -32,14 +32,23 @@ def previous_snapshot(turns: Iterable[Turn], kept: Iterable[Snapshot]) -> Snapsh
 
 def _path(turns: Iterable[Turn]) -> list[int]:
     """The versions that led to the one that serves; a rollback leaves out what it undid, and a
-    refresh what it refreshed.
+    refresh what it refreshed. A canary is the last one until something else is promoted.
 
-    >>> first, promote, back, refresh = PromotionKind
+    >>> first, canary, promote, back, refresh = PromotionKind
     >>> _path([(first, 1), (promote, 5), (promote, 8), (back, 5), (promote, 10), (refresh, 12)])
     [1, 5, 12]
+    >>> _path([(first, 1), (canary, 5), (canary, 5), (promote, 5), (canary, 8)])
+    [1, 5, 8]
+    >>> _path([(first, 1), (promote, 5), (canary, 8), (refresh, 9)])
+    [1, 9]
     """
     path: list[int] = []
+    canary: list[int] = []
     for kind, version in turns:
+        if kind is PromotionKind.CANARY:
+            canary = [version]
+            continue
+        canary = []
         if kind is PromotionKind.INITIAL:
             path = []  # nothing of another package can serve
         elif kind is PromotionKind.REFRESH:
@@ -47,4 +56,4 @@ def _path(turns: Iterable[Turn]) -> list[int]:
         elif version in path:
             del path[path.index(version) :]
         path.append(version)
-    return path
+    return path + canary

@@ -68,6 +68,7 @@ class PromotionKind(StrEnum):
     """Why the serving snapshot changed."""
 
     INITIAL = "initial"  # a packaged model took over
+    CANARY = "canary"  # the gate let a challenger through, which answers a share first
     PROMOTE = "promote"  # the gate let a challenger through
     ROLLBACK = "rollback"  # health or an operator undid it
     REFRESH = "refresh"  # the same weights, told what the newest rows are like
@@ -242,6 +243,9 @@ class Promotion:
     seq: int = 0
     operating_point: OperatingPoint | None = None
     """The decision threshold that came into force with it; None in logs of older releases."""
+    share: float = 1.0
+    """Share of the requests that it answers; of a canary below 1, and what serves answers the
+    others."""
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ LINES: Mapping[Turn, Mapping[Line, frozenset[Line]]] = {
 
 SERVES: Mapping[PromotionKind, frozenset[Phase]] = {
     PromotionKind.INITIAL: frozenset({Phase.CLEAN}),
+    PromotionKind.CANARY: frozenset({Phase.POST}),
     PromotionKind.PROMOTE: frozenset({Phase.POST}),
     PromotionKind.ROLLBACK: frozenset(Phase),
     PromotionKind.REFRESH: frozenset({Phase.POST}),

@@ -11,6 +11,7 @@ export function drawModels({ status: s, snapshots, confirm }) {
   drawCalibration(s.newest?.calibration ?? []);
   drawConfusion(s);
   drawGate(s);
+  drawCanary(s.canary);
   drawCandidates(s, confirm);
   drawSnapshots(s, snapshots, confirm);
 }
@@ -96,22 +97,36 @@ function drawGate(s) {
     : `This challenger has passed the gate; its newer snapshots are promoted until labels speak against it: ${gain}.`);
 }
 
+function drawCanary(c) {
+  at("canary-text").hidden = !c;
+  if (!c) return;
+  const next = c.next_share < 1 ? percent(c.next_share) : "all";
+  text("canary-text", `Snapshot ${c.version} answers ${percent(c.share)} of the requests first, since ${ago(c.since)}: ${whole(c.labels)} of ${whole(c.labels_needed)} labels of its answers until it answers ${next}; loss ${c.mean_regret > 0 ? "higher" : "lower"} by ${Math.abs(c.mean_regret).toFixed(4)} ± ${c.standard_error.toFixed(4)} than what answers the others.`);
+}
+
 function drawSnapshots(s, snapshots, confirm) {
   const rows = snapshots.toReversed().map((one) => {
     const row = make("tr", null, one.serving ? "serving" : ""), version = make("td", String(one.version));
     if (one.serving) version.append(make("span", "serving", "tag good"));
+    const share = one.share ?? 0, first = share > 0 && share < 1;
+    if (first) version.append(make("span", percent(share), "tag busy"));
     if (one.previous) version.append(make("span", "previous", "tag busy"));
     const made = make("td", ago(one.time)), action = make("td", null);
     made.title = `${one.tag}\n${one.reason}`;
-    if (!one.serving) {
-      const button = make("button", "Roll back to this", "small");
-      button.addEventListener("click", () => rollBack(s, one, confirm));
+    if (!one.serving || first) {
+      const canary = first && !one.serving;
+      const button = make("button", canary ? "Let it answer all" : "Roll back to this", "small");
+      button.addEventListener("click", () => (canary ? answerAll : rollBack)(s, one, confirm));
       action.append(button);
     }
     row.append(version, make("td", one.phase), make("td", whole(one.rows), "number"), make("td", number(one.accuracy), "number"), make("td", number(one.f1), "number of-two"), made, action);
     return row;
   });
   at("snapshots").tBodies[0].replaceChildren(...rows);
+}
+
+function answerAll(s, snapshot, confirm) {
+  confirm(`Let snapshot ${snapshot.version} answer all requests?`, `It answers ${percent(snapshot.share)} now. All workers serve it within a second, whatever the labels say.`, "Let it answer all", "rollback", { version: snapshot.version });
 }
 
 export function rollBack(s, snapshot, confirm) {

@@ -106,7 +106,8 @@ function drawTiles(s) {
   const lift = s.lift ?? {};
   text("lift", s.labelled_batches ? signed(lift.mean) : "–", lift.low > 0 ? "good" : lift.high < 0 ? "bad" : "");
   text("lift-why", s.labelled_batches > 1 ? `95 % interval ${signed(lift.low)} to ${signed(lift.high)}` : "too few labelled batches for an interval");
-  text("serving", s.serving ? `snapshot ${s.serving.version}` : "–");
+  const first = s.canary ? ` (${s.canary.version}: ${percent(s.canary.share)})` : "";
+  text("serving", s.serving ? `snapshot ${s.serving.version}${first}` : "–");
   text("serving-why", `${s.serving?.phase ?? ""}, since ${ago(s.worker.serving_since)}. ${counted(s.heals, "heal")}, ${counted(s.promotions, "promotion")}, ${counted(s.rollbacks, "rollback")}`);
   const share = s.predicted_rows ? s.labels.joined / s.predicted_rows : null;
   text("labelled", percent(share));

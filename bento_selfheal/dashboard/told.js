@@ -16,6 +16,8 @@ function changes({ by, role, before = {}, ...values }) {
 const TELLS = {
   heal: (d) => `heal ${d.heal} trained snapshot ${d.version}${d.reason ? `: ${d.reason}` : ""}`,
   promote: (d) => `promoted snapshot ${d.version}: ${d.reason}`,
+  canary: (d) => `snapshot ${d.version} answers ${percent(d.share)} of the requests, and snapshot ${d.from} the others: ${d.reason}`,
+  canary_ended: (d) => `snapshot ${d.version} answers no share of the requests any more: ${d.reason}`,
   rollback: (d) => d.by && d.by !== "runner" ? d.reason : `rolled back${d.from ? ` from ${d.from}` : ""} to ${d.version}: ${d.reason}`,
   drifting: (d) => `drifting: ${d.reason}${d.causes ? `; ${d.causes.sentence}` : ""}`,
   drift_explained: (d) => `${d.kind}: ${d.sentence}`,

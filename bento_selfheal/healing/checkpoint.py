@@ -25,7 +25,7 @@ FORMAT = 6
 SUMMED_FROM = 5
 """The first format that ends with a checksum: a database does not say that a bit has flipped."""
 SUM_BYTES = 4
-LATER = ("one_sided", "segments", "candidates", "causes")
+LATER = ("one_sided", "segments", "candidates", "causes", "canary")
 """Parts that checkpoints of this format did not have at first; they begin afresh."""
 SEPARATOR = "/"
 """Between the name of a part and that of its tensor."""

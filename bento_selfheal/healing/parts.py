@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.records import State
 from bento_selfheal.healing.candidates.trials import CandidateTrials
 from bento_selfheal.healing.causes.causes import Causes
 from bento_selfheal.healing.challenger.line import ChallengerLine
+from bento_selfheal.healing.champion.canary import Canary
 from bento_selfheal.healing.champion.lineage import Lineage
 from bento_selfheal.healing.champion.operating_point import ThresholdPolicy
 from bento_selfheal.healing.champion.rollback import RollbackWatch
@@ -68,6 +72,19 @@ class Parts:
         return self.scoreboard.candidates
 
     @property
+    def canary(self) -> Canary:
+        """What answers a share of the requests before it answers all."""
+        return self.lineage.canary
+
+    def thresholds(self, versions: NDArray[np.int64]) -> float | NDArray[np.float64]:
+        """At which threshold rows are decided, by the version that answered each, ``(n,)``."""
+        return self.canary.thresholds(versions, self.policy.point.threshold)
+
+    def threshold_of(self, version: int) -> float:
+        """At which threshold a version decides."""
+        return float(np.max(self.thresholds(np.asarray([version]))))
+
+    @property
     def segments(self) -> SegmentWatch:
         """Watches that no promotion makes a segment worse."""
         return self.rollback.segments
@@ -104,6 +121,7 @@ class Parts:
             "causes": self.drift.causes,
             "history": self.history,
             "lineage": self.lineage,
+            "canary": self.canary,
             "policy": self.policy,
             "line": self.line,
             "rollback": self.rollback,
@@ -115,7 +133,7 @@ class Parts:
 def make_scoreboard(package: Package, settings: Settings) -> Scoreboard:
     """A fresh scoreboard, with the rules in force."""
     target = package.info.accuracy - settings.retrain_drop
-    advice = RetrainAdvice(target, settings.retrain_batches)
+    advice = RetrainAdvice(target, settings.tuning.retrain_batches)
     reference = package.reference_rows, package.reference_labels
     return Scoreboard(advice, RuleRecord(package.rules(), *reference))
 
@@ -135,7 +153,7 @@ def make_parts(
     buffer = Buffer(*size, package.embed, package.answer)
     figures = telling_figures(len(package.info.classes))
     history = SnapshotHistory(snapshots, settings.snapshots_kept, telemetry, journal, figures)
-    lineage = Lineage(package.model, history)
+    lineage = Lineage(package.model, history, Canary(settings, history))
     causes = Causes(package, settings, buffer, journal)
     drift = DriftWatch(package, settings, scoreboard.rules.in_force, causes)
     return Parts(

@@ -16,17 +16,12 @@ from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.decision import decide_classes
 from bento_selfheal.core.log.erased import without_erased
 from bento_selfheal.core.log.horizon import Horizon
-from bento_selfheal.core.records import (
-    FeedbackRecord,
-    PredictionRecord,
-    Promotion,
-    Snapshot,
-    State,
-)
+from bento_selfheal.core.records import FeedbackRecord, PredictionRecord, Promotion, Snapshot, State
 from bento_selfheal.core.transitions import Cause, forward
 from bento_selfheal.healing.challenger.heal import Healer
 from bento_selfheal.healing.challenger.judge import SourceJudge
 from bento_selfheal.healing.champion.promoter import Promoter
+from bento_selfheal.healing.champion.rollout import Rollout
 from bento_selfheal.healing.champion.snapshots import SnapshotStore
 from bento_selfheal.healing.drift.watch import Rows
 from bento_selfheal.healing.journal import Journal, Outcome
@@ -36,6 +31,7 @@ from bento_selfheal.healing.measurements import measurement_of
 from bento_selfheal.healing.parts import make_parts, make_scoreboard
 from bento_selfheal.healing.status import status_of
 from bento_selfheal.packaging.package import Package
+from bento_selfheal.scoring.scores import Scores
 from bento_selfheal.telemetry import names
 from bento_selfheal.telemetry.spans import Telemetry
 
@@ -75,7 +71,8 @@ class Pipeline:
         self.judge = SourceJudge(p.controls, self.journal, p.batches, p.buffer, p.line, p.lineage)
         self.intake = LabelIntake(p, self.journal, self.judge)
         self.promoter = Promoter(p, self.journal, telemetry)
-        self.healer = Healer(self.promoter, self.judge, announce)
+        self.rollout = Rollout(self.promoter)
+        self.healer = Healer(self.rollout, self.judge, announce)
 
     # -- what comes in -----------------------------------------------------------------------
 
@@ -143,7 +140,9 @@ class Pipeline:
 
     def forget(self, source: str, reason: str, by: str = "runner") -> int:
         """Learn from a source no more, drop its rows, and begin a new line without them."""
-        return self.judge.forget(source, reason, by)
+        gone = self.judge.forget(source, reason, by)
+        self.rollout.settle()
+        return gone
 
     # -- what goes out -----------------------------------------------------------------------
 
@@ -152,10 +151,9 @@ class Pipeline:
         return replace(self.journal.collect(), snapshots=self.parts.history.collect())
 
     def surplus(self) -> list[Snapshot]:
-        """Snapshots over the bound, forgotten here; serving, predecessor and trial stay."""
-        lineage = self.parts.lineage
-        known = (lineage.serving, lineage.predecessor, self.parts.line.trial)
-        return self.parts.history.surplus({one.version for one in known if one is not None})
+        """Snapshots over the bound, forgotten here; what serves, or may again, and trial stay."""
+        p, trial = self.parts, self.parts.line.trial
+        return p.history.surplus(p.lineage.needed | {trial.version if trial else 0})
 
     def status(self) -> dict[str, Any]:
         """Everything that a page, a metric or an operator wants to know, as JSON values."""
@@ -179,14 +177,14 @@ class Pipeline:
         p = self.parts
         p.scoreboard.counts.batches += 1
         with self._telemetry.span(names.SIGNAL, {names.BATCH: p.scoreboard.counts.batches}) as span:
-            threshold = p.policy.point.threshold
+            threshold = p.thresholds(batch[2])
             changes, seen = p.drift.read(batch, threshold), p.drift.signals.reading
             p.segments.answered(batch, threshold)
             if began := p.drift.one_class.answered(batch[1], threshold, p.controls.thresholds):
                 self.journal.note("one_class", began)
             span.set_attributes(seen.attributes())
             self._changed(changes)
-            p.policy.answered(batch[1])
+            p.policy.answered(batch[1][~p.canary.answered(batch[2])])
             if seen.drifting:
                 self._hold_share()
             self._enter(p.calm_state())
@@ -227,9 +225,9 @@ class Pipeline:
         else:
             self.healer.try_challenger(batch)
             p.buffer.extend(list(batch.rows), batch.hidden, batch.baseline)
-        if advice := p.rollback.check(batch, p.policy.point.threshold, counts.labelled_batches):
+        if advice := p.rollback.check(batch, p.thresholds, counts.labelled_batches):
             self.promoter.roll_back(advice, batch.traces)
-        self.healer.guard_segments(batch)
+        self.healer.watch_promoted(batch)
         told = batch.served, batch.labels, p.controls.thresholds
         p.policy.follow_labels(*told, batch.reviewed.weights)
         self.healer.advise_retrain()
@@ -237,13 +235,13 @@ class Pipeline:
         self.journal.measure(measurement_of(p, scored=p.scoreboard.scored))
 
     def _score(self, batch: LabelledBatch) -> None:
-        p = self.parts
-        p.history.measure_served(batch, p.policy.point.threshold)
-        served = p.policy.score(batch.served, batch.labels, batch.reviewed.weights)
+        p, threshold = self.parts, self.parts.thresholds(batch.versions)
+        p.history.measure_served(batch, p.thresholds)
+        served = Scores.of(batch.served, batch.labels, threshold, batch.reviewed.weights)
         p.scoreboard.score(
             batch, served, batch.answers(p.line.challenger.answers),
-            batch.answers(p.lineage.champion), p.controls.thresholds, p.policy.point.threshold,
+            batch.answers(p.lineage.champion), p.controls.thresholds, threshold,
         )  # fmt: skip
         if served.rows:
-            wrong = decide_classes(batch.served, p.policy.point.threshold) != batch.labels
+            wrong = decide_classes(batch.served, threshold) != batch.labels
             self._changed(p.drift.labelled(batch, served.accuracy, wrong))

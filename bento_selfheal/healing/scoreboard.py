@@ -105,7 +105,7 @@ class Scoreboard:
         challenger_answers: NDArray[np.float32],
         champion_answers: NDArray[np.float32],
         costs: Thresholds,
-        threshold: float,
+        threshold: float | NDArray[np.float64],
     ) -> None:
         """Take a labelled batch that nothing has trained on.
 
@@ -115,7 +115,7 @@ class Scoreboard:
             challenger_answers: What the challenger says of it.
             champion_answers: What serves now says of it.
             costs: What mistakes cost.
-            threshold: At which decisions are taken now.
+            threshold: At which decisions are taken now, of all rows or of each, ``(n,)``.
         """
         self.delay = batch.delay
         self.rules.update(batch.features, batch.labels)

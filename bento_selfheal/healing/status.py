@@ -47,6 +47,7 @@ def _standing(p: Parts) -> dict[str, Any]:
         "classes": p.package.info.classes,
         "serving": serving
         and {"version": serving.version, "phase": serving.phase.value, "tag": serving.tag},
+        "canary": p.canary.status(),
         "operating_point": p.policy.point.as_dict(),
         "rows_set_aside": set_aside.counts.total,
         "rows_trouble": set_aside.trouble,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import takewhile
 
 from bento_selfheal.config.thresholds import ThresholdFile
-from bento_selfheal.core.records import Command, Promotion
+from bento_selfheal.core.records import Command, Promotion, PromotionKind
 from bento_selfheal.core.transitions import forward
 from bento_selfheal.errors import SnapshotError
 from bento_selfheal.healing.pipeline import Pipeline
@@ -59,26 +60,34 @@ def follow_commands(
 
 
 def _follow_promotions(pipeline: Pipeline, store: SqlStore) -> bool:
-    newest = store.newest_promotion()
+    state, p = store.serving_state(), pipeline.parts
+    newest, canary = state.promotion, p.canary.version
     if newest is None:
         return False
-    if newest.seq == pipeline.parts.cursors.promotions:
-        if pipeline.parts.lineage.serving is not None:
-            return False
-        _adopt(pipeline, store, newest)
-        return True
-    place = forward("promotions", pipeline.parts.cursors.promotions, newest.seq)
-    if pipeline.parts.lineage.serving_version != newest.version:
-        _adopt(pipeline, store, newest)
-    pipeline.parts.cursors.promotions = place
+    known = state.place == p.cursors.promotions
+    if known and p.lineage.serving is not None and canary == state.canary_version:
+        return False
+    if not known:
+        forward("promotions", p.cursors.promotions, state.place)
+    changed = newest.version != p.lineage.serving_version or (canary and newest.seq == state.place)
+    p.cursors.promotions = state.place
+    if canary == newest.version and newest.kind is PromotionKind.PROMOTE:
+        pipeline.rollout.finish(newest)
+    elif changed and not _adopt(pipeline, store, newest, state.place):
+        return True  # what it fell back to is newer than any canary
+    if state.canary is not None and p.canary.version != state.canary.version:
+        pipeline.rollout.adopt(state.canary)
     return True
 
 
-def _adopt(pipeline: Pipeline, store: SqlStore, newest: Promotion) -> None:
+def _adopt(pipeline: Pipeline, store: SqlStore, newest: Promotion, place: int) -> bool:
+    """Serve what an operator promoted, or what else verifies; whether it was the former."""
     try:
-        pipeline.adopt(newest)
+        pipeline.adopt(replace(newest, seq=place))
     except SnapshotError:
-        pipeline.fall_back(store.servable(), newest.seq)
+        pipeline.fall_back(store.servable(), place)
+        return False
+    return True
 
 
 def _carry_out(pipeline: Pipeline, command: Command) -> None:

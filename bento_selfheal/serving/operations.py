@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from bento_selfheal.config.thresholds import ThresholdChanges
 from bento_selfheal.core.candidates.candidate import CandidateState
 from bento_selfheal.core.going_back import previous_snapshot
+from bento_selfheal.core.log.serving_state import ServingState
 from bento_selfheal.core.records import Event, Label, Promotion, PromotionKind, Snapshot
 from bento_selfheal.core.text import shown
 from bento_selfheal.deployment.candidates import begin_candidate
 from bento_selfheal.errors import CommandError, OtherClasses
-from bento_selfheal.packaging.adapters import Registry
 from bento_selfheal.serving.erasure.eraser import Eraser
 from bento_selfheal.serving.reporting.backlog import Backlog, lag
 from bento_selfheal.serving.review_queue import ReviewQueue
@@ -49,7 +49,7 @@ class Operations:
 
     Args:
         store: The shared store.
-        registry: Verifies and loads snapshots.
+        verify: Loads a snapshot of the package that serves, by its tag and hash.
         worker: Describes this worker.
         telemetry: Records spans.
         queue: Finds rows for people to look at.
@@ -60,7 +60,7 @@ class Operations:
     def __init__(
         self,
         store: SqlStore,
-        registry: Registry,
+        verify: Callable[[str, str], object],
         worker: Callable[[], dict[str, Any]],
         telemetry: Telemetry,
         queue: ReviewQueue,
@@ -73,7 +73,7 @@ class Operations:
         self._queue = queue
         self._telemetry = telemetry
         self._store = store
-        self._registry = registry
+        self._verify = verify
         self._worker = worker
 
     def status(self) -> dict[str, Any]:
@@ -153,12 +153,18 @@ class Operations:
     def snapshots(self) -> list[dict[str, Any]]:
         """The kept snapshots, with which one serves and which one a rollback would restore."""
         snapshots = self._store.snapshots()
-        serving = self._serving_version()
+        shares = self._store.serving_state().shares
+        serving = next(iter(shares), None)
         previous = previous_snapshot(self._store.turns(), snapshots)
         return [
-            asdict(KeptSnapshot(**vars(s), serving=s.version == serving, previous=s == previous))
+            asdict(
+                KeptSnapshot(
+                    **vars(s), serving=s.version == serving, previous=s == previous,
+                    share=shares.get(s.version, 0.0),
+                )
+            )
             for s in snapshots
-        ]
+        ]  # fmt: skip
 
     def review(self, limit: int) -> dict[str, Any]:
         """Rows whose labels are asked for, for one person to look at."""
@@ -166,6 +172,8 @@ class Operations:
 
     def rollback(self, version: int | None, by: str = "operator") -> Promotion:
         """Promote an older snapshot, verified first; workers follow even if no runner is alive.
+
+        A canary ends by it: with its own version it answers all requests, else none.
 
         Args:
             version: Version of the snapshot; None for the one that served before this one.
@@ -175,21 +183,26 @@ class Operations:
             CommandError: There is no such snapshot or nothing older, or it is serving already.
             SnapshotError: It does not verify.
         """
-        serving = self._serving_version()
-        target = self._target(version, serving)
-        reason = f"an operator rolled back from {serving} to {target.version}"
-        detail = {"version": target.version, "from": serving, "reason": reason, "by": by}
+        state = self._store.serving_state()
+        target, canary = self._target(version, state), state.canary_version
+        serving = state.promotion.version if state.promotion else 0
+        kind, left = PromotionKind.ROLLBACK, canary or serving
+        reason = f"an operator rolled back from {left} to {target.version}"
+        if target.version == canary:
+            kind, left = PromotionKind.PROMOTE, serving
+            reason = f"an operator let snapshot {canary} answer all requests"
+        detail = {"version": target.version, "from": left, "reason": reason, "by": by}
         now = time.time()
         with self._telemetry.span(
             names.ROLLBACK, {names.VERSION: target.version, names.REASON: reason}
         ):
-            self._registry.load(target.tag, target.sha256)
+            self._verify(target.tag, target.sha256)
             promotion = Promotion(
-                PromotionKind.ROLLBACK, target.version, target.tag, target.sha256, reason, now,
+                kind, target.version, target.tag, target.sha256, reason, now,
                 by=by, trace=self._telemetry.traceparent(),
             )  # fmt: skip
             batch = self._store.status().get("labelled_batches", 0)
-            return self._store.promote(promotion, Event("rollback", detail, now, batch))
+            return self._store.promote(promotion, Event(kind.value, detail, now, batch))
 
     def command(self, kind: str, by: str = "operator") -> CommandAnswer:
         """Send a command to the healing runner, in somebody's name."""
@@ -222,8 +235,9 @@ class Operations:
         """Figures over time, oldest first; every n-th if there are more than the limit."""
         return [asdict(m) for m in self._store.measurements(since, after, limit=limit)]
 
-    def _target(self, version: int | None, serving: int | None) -> Snapshot:
+    def _target(self, version: int | None, state: ServingState) -> Snapshot:
         """The snapshot to roll back to."""
+        serving = state.promotion.version if state.promotion else None
         snapshots = self._store.snapshots()
         if version is None:
             target = previous_snapshot(self._store.turns(), snapshots)
@@ -234,10 +248,6 @@ class Operations:
             older = f"nothing older to go back to: snapshot {serving} serves"
             missing = older if version is None else f"no snapshot {version}"
             raise CommandError(f"version: {missing}; kept are {kept}")
-        if target.version == serving:
+        if target.version == serving and state.canary is None:
             raise CommandError(f"version: snapshot {target.version} is serving already")
         return target
-
-    def _serving_version(self) -> int | None:
-        newest = self._store.newest_promotion()
-        return newest.version if newest else None

@@ -53,7 +53,7 @@ class Answer:
     probabilities: NDArray[np.float32]
     """``(n,)`` of two classes, ``(n, classes)`` of more."""
     champion: Champion
-    """The model that answered, with its threshold."""
+    """The model that answered, a canary's too, with its threshold."""
     review: Review | None = None
     """Which rows are looked at; None where all are."""
     request: bytes = b""
@@ -129,7 +129,7 @@ class Worker:
         )
         eraser = Eraser(self.store, self.signer, self.keys, registry)
         self.operations = Operations(
-            self.store, registry, self.describe, telemetry, queue, eraser, info.classes
+            self.store, self.follower.load, self.describe, telemetry, queue, eraser, info.classes
         )
 
     def start(self) -> None:
@@ -165,7 +165,7 @@ class Worker:
         return [thread.state() for thread in running]
 
     def answer(self, rows: NDArray[np.float32], keys: bytes = b"") -> Answer:
-        """Answer a batch with the champion of this moment; nothing here waits.
+        """Answer a batch with what answers at this moment; nothing here waits.
 
         Args:
             rows: ``(n, features)``, at least one.
@@ -175,7 +175,7 @@ class Worker:
             InvalidInput: The model cannot answer one of the rows; it is named.
             PackageError: The model answers with something else than a probability for each row.
         """
-        return self.record(self.computing.compute(rows), keys)
+        return self.record(self.computing.compute(rows, keys), keys)
 
     def record(self, computed: Computed, keys: bytes = b"") -> Answer:
         """The answer with its ids, logged for the runner.
@@ -223,12 +223,13 @@ class Worker:
 
     def describe(self) -> dict[str, Any]:
         """This worker's part of ``/status``."""
-        champion = self.follower.champion
+        champion, canary = self.follower.champion, self.follower.canary
         return {
             "pid": os.getpid(),
             "serving_version": champion.version,
             "serving_since": champion.since,
             "threshold": champion.threshold,
+            "canary": canary and {"version": canary.version, "share": canary.share},
             "queue_rows": self.log.waiting,
             "dropped_rows": self.log.dropped,
             "threads": self.threads(),

@@ -16,6 +16,7 @@ from torch import Tensor
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.decision import THRESHOLD, decide_classes
+from bento_selfheal.core.ids import KEY_HASH_BYTES
 from bento_selfheal.core.labels import name_of_new
 from bento_selfheal.core.log.erased import is_erased
 from bento_selfheal.core.records import (
@@ -111,7 +112,7 @@ class Backtest:
         for number, (rows, labels) in enumerate(stream, start=1):
             hidden, shadow = self.package.embed_checked(rows)  # every model has this backbone
             asked = self._answer(number, rows, hidden, shadow)
-            threshold = self.parts.policy.point.threshold
+            threshold = self.parts.threshold_of(asked.version)
             self._keep(hidden, labels, shadow, asked)
             for ready, labels_given in self._waiting.due(asked.time):
                 self.pipeline.mature(ready, labels_given, asked.time)
@@ -179,13 +180,14 @@ class Backtest:
     def _answer_again(
         self, entry: PredictionRecord
     ) -> tuple[PredictionRecord, dict[str, NDArray[np.float32]]]:
+        named = entry.keys[:KEY_HASH_BYTES] or entry.request
+        champion, version = self.parts.lineage.answering(named)
         said = {
             "frozen": self.package.baseline(entry.features),
-            "champion": predict_probabilities(self.parts.lineage.champion, entry.features),
+            "champion": predict_probabilities(champion, entry.features),
             "challenger": predict_probabilities(self.parts.line.challenger.answers, entry.features),
-            "thresholds": self._in_force(len(entry.features)),
+            "thresholds": self._in_force(version, len(entry.features)),
         }
-        version = self.parts.lineage.serving_version
         return replace(entry, probabilities=said["champion"], version=version), said
 
     def _count(
@@ -230,8 +232,8 @@ class Backtest:
     def _thresholds(self, name: str) -> float | NDArray[np.float32]:
         return THRESHOLD if name == "frozen" else self.answers("thresholds")
 
-    def _in_force(self, rows: int) -> NDArray[np.float32]:
-        return np.full(rows, self.parts.policy.point.threshold, dtype=np.float32)
+    def _in_force(self, version: int, rows: int) -> NDArray[np.float32]:
+        return np.full(rows, self.parts.threshold_of(version), dtype=np.float32)
 
     @property
     def labelled(self) -> int:
@@ -258,18 +260,18 @@ class Backtest:
         asked: PredictionRecord,
     ) -> None:  # fmt: skip
         challenger = answers_to(self.parts.line.challenger.answers, asked.features, hidden, shadow)
-        answers = shadow, asked.probabilities, challenger, labels, self._in_force(len(labels))
+        decided_at = self._in_force(asked.version, len(labels))
+        answers = shadow, asked.probabilities, challenger, labels, decided_at
         for kept, answer in zip(self._answers.values(), answers, strict=True):
             kept.append(np.asarray(answer, dtype=np.float32))
 
     def _answer(
         self, number: int, rows: NDArray[np.float32], hidden: Tensor, shadow: NDArray[np.float32]
     ) -> PredictionRecord:
-        champion = self.parts.lineage.champion
-        probabilities = answers_to(champion, rows, hidden, shadow)
-        version = self.parts.lineage.serving_version
         key = (self._seed % SEEDS * MOST_BATCHES + number).to_bytes(12, "big")
-        review = self._reviewer.review(probabilities, self.parts.policy.point.threshold)
+        champion, version = self.parts.lineage.answering(key)
+        probabilities = answers_to(champion, rows, hidden, shadow)
+        review = self._reviewer.review(probabilities, self.parts.threshold_of(version))
         return PredictionRecord(
             key, rows, probabilities, version, number * self._seconds, seq=number,
             review=b"" if review is None else review.pack(),

@@ -155,6 +155,7 @@ def promotion_row(p: Promotion) -> dict[str, Any]:
     """A promotion, without its place."""
     point = p.operating_point
     row = {**asdict(p), "kind": p.kind.value, "operating_point": point and point.as_dict()}
+    row["share"] = p.share if p.share < 1 else None
     del row["seq"]
     return row
 
@@ -163,6 +164,7 @@ def promotion(r: Row[Any]) -> Promotion:
     """A promotion, from its row; further columns are ignored."""
     values = {name: r._mapping[name] for name in PROMOTION_FIELDS}
     values |= {"kind": PromotionKind(r.kind), "operating_point": point(r.operating_point)}
+    values["share"] = 1.0 if r.share is None else r.share
     return Promotion(**values)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, insert, select, update
 
 from bento_selfheal.core.going_back import Turn
+from bento_selfheal.core.log.serving_state import ServingState
 from bento_selfheal.core.records import Event, Phase, Promotion, PromotionKind, Snapshot
 from bento_selfheal.core.transitions import may_serve
 from bento_selfheal.errors import CommandError
@@ -25,9 +26,11 @@ OPERATING_POINT = "operating_point"
 NEWEST_TURNS = 1000
 _MOVED_POINT = select(t.meta.c.value).where(t.meta.c.key == OPERATING_POINT).scalar_subquery()
 # Built once: every worker asks ten times a second.
-_SERVING = (
+_NEWEST = (
     select(t.promotions, _MOVED_POINT.label("moved")).order_by(t.promotions.c.seq.desc()).limit(1)
 )
+_FOR_ALL = t.promotions.c.kind != PromotionKind.CANARY.value
+_SERVING = _NEWEST.where(_FOR_ALL)
 
 
 class Promotions(Part):
@@ -57,17 +60,23 @@ class Promotions(Part):
 
     def newest_promotion(self) -> Promotion | None:
         """The promotion that decides what serves now."""
-        return self.serving_state()[0]
+        return self.serving_state().promotion
 
-    def serving_state(self) -> tuple[Promotion | None, str | None]:
-        """The newest promotion, and the operating point that was put in force last as JSON.
+    def serving_state(self) -> ServingState:
+        """What serves, the operating point that was put in force last, and the canary beside it.
 
-        Both are read in one statement, so they never come from two moments;
+        The first two are read in one statement, so they never come from two moments;
         `core.decision.serving_point` says which operating point belongs to the promotion.
         """
         with self._db.read() as c:
-            row = c.execute(_SERVING).first()
-        return (codec.promotion(row), row.moved) if row else (None, None)
+            newest = c.execute(_NEWEST).first()
+            if newest is None:
+                return ServingState(None, None)
+            if newest.kind != PromotionKind.CANARY.value:
+                return ServingState(codec.promotion(newest), newest.moved)
+            row = c.execute(_SERVING).one()
+        canary = codec.promotion(newest) if newest.seq > row.seq else None
+        return ServingState(codec.promotion(row), row.moved, canary)
 
     def promotions(
         self, after: int | None = None, limit: int = 1000, before: int | None = None
@@ -154,10 +163,10 @@ def kept_snapshots(c: Connection) -> list[Snapshot]:
 
 
 def newest_of_kept() -> Select[tuple[int]]:
-    """The statement for the place of the newest promotion of each kept snapshot."""
+    """The statement for the place of each kept snapshot's newest promotion to serve all."""
     p, s = t.promotions.c, t.snapshots.c
     # One look-up in the index per snapshot: one of them may have been promoted any number of times.
-    newest = select(func.max(p.seq)).where(p.version == s.version).scalar_subquery()
+    newest = select(func.max(p.seq)).where(p.version == s.version, _FOR_ALL).scalar_subquery()
     return select(func.coalesce(newest, 0)).where(s.kept)
 
 
@@ -172,7 +181,11 @@ def _append(c: Connection, promotion: Promotion) -> Promotion:
     may_serve(promotion.kind, Phase(found.phase), kept=found.kept)
     done = c.execute(insert(t.promotions).values(codec.promotion_row(promotion)))
     if promotion.operating_point is not None:
-        move_point(c, {**promotion.operating_point.as_dict(), "version": promotion.version})
+        point = {**promotion.operating_point.as_dict(), "version": promotion.version}
+        if promotion.kind is PromotionKind.CANARY:  # that in force is of what serves the others
+            _note_point(c, point)
+        else:
+            move_point(c, point)
     return replace(promotion, seq=int(done.inserted_primary_key[0]))  # type: ignore[index]
 
 
@@ -185,8 +198,13 @@ def move_point(c: Connection, point: dict[str, Any]) -> None:
     """
     if "version" not in point:
         p = t.promotions.c
-        newest = c.execute(select(p.version).order_by(p.seq.desc()).limit(1)).scalar()
-        point = {**point, "version": newest}
+        newest = c.execute(select(p.version).where(_FOR_ALL).order_by(p.seq.desc()).limit(1))
+        point = {**point, "version": newest.scalar()}
     put_meta(c, OPERATING_POINT, json.dumps(point))
+    _note_point(c, point)
+
+
+def _note_point(c: Connection, point: dict[str, Any]) -> None:
+    """Note a snapshot's operating point for a rollback to it."""
     known = t.snapshots.c.version == point["version"]
     c.execute(update(t.snapshots).where(known).values(operating_point=point))

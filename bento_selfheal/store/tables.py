@@ -224,6 +224,8 @@ promotions = Table(
     Column("evidence", JSON, nullable=False),
     Column("trace", String(55)),
     Column("operating_point", JSON(none_as_null=True)),
+    # Share of the requests that a canary answers; null: all.
+    Column("share", Float),
     Index("ix_promotions_version", "version", "seq"),
     sqlite_autoincrement=True,
 )

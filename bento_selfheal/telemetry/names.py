@@ -57,6 +57,7 @@ STATE = "selfheal.state"
 THREAD = "selfheal.thread"
 SEGMENT = "selfheal.segment"
 WEBHOOK = "selfheal.webhook"
+CANARY = "selfheal.canary"
 CANDIDATE = "selfheal.candidate"
 MODEL = "selfheal.model"
 LINKED = "selfheal.link.trace_ids"
@@ -90,6 +91,7 @@ ATTRIBUTES = {
     THREAD: ("string", "Name of the background thread"),
     SEGMENT: ("string", "Name of the segment, by the setting `segments`; 100 at most"),
     WEBHOOK: ("string", "Name of the webhook, by the setting `webhooks`; 20 at most"),
+    CANARY: ("boolean", "Whether the snapshot that answered is a canary, by the setting `canary`"),
     CANDIDATE: ("string", "Tag of the candidate, while it is on its ramp"),
     MODEL: ("string", "Name of the model that a metric is about; only where one service serves "
             "several. It is the label `model` on `/metrics`"),
@@ -180,6 +182,14 @@ METRICS = (
            ("rollbacks",), kind="counter"),
     Metric("selfheal.serving.version", "{version}", "Version of the snapshot that serves",
            ("serving", "version")),
+    Metric("selfheal.canary.version", "{version}", "Version of the snapshot that answers a share "
+           "of the requests first; none while there is none", ("canary", "version")),
+    Metric("selfheal.canary.share", "1", "Share of the requests that it answers",
+           ("canary", "share")),
+    Metric("selfheal.canary.labels", "{label}", "Labelled rows that it answered, at this step",
+           ("canary", "labels")),
+    Metric("selfheal.canary.evidence", "1", "Natural logarithm of the evidence that it is worse "
+           "than what answers the others", ("canary", "log_e")),
 )  # fmt: skip
 """The runner's figures, as its status has them."""
 

@@ -293,3 +293,5 @@ class KeptSnapshot(Snapshot):
     serving: bool = False
     previous: bool = False
     """Whether a rollback without a version would restore it."""
+    share: float = 0.0
+    """Share of the requests that it answers now."""

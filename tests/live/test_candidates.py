@@ -1,18 +1,21 @@
-"""Candidates on a real server: the better one is promoted, and odd ones harm nobody."""
+"""Candidates and canaries on a real server: the better one serves, and odd ones harm nobody."""
 
 from __future__ import annotations
 
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import numpy as np
 import psutil
 import pytest
 from commands import COMMAND
 from conftest import BRISK, ROOT, wait_for
+from live import processes
 
 from bento_selfheal.client.client import Client
 from bento_selfheal.errors import CommandError
@@ -44,6 +47,7 @@ def server(home, tmp_path_factory) -> Iterator[ServedService]:  # type: ignore[n
     env = {
         **BRISK, "SELFHEAL_MODEL": made("weak", 200, 1).tag,
         "SELFHEAL_STATE_DIR": str(folder / "state"), "SELFHEAL_WORKERS": "2",
+        "SELFHEAL_CANARY": "30", "SELFHEAL_TUNING__CANARY_LABELS": "100",
         "PYTHONPATH": f"{ROOT}{os.pathsep}{BENCHMARKS}",
     }  # fmt: skip
     with ServedService(
@@ -206,6 +210,69 @@ def test_by_hand(server: ServedService, client: Client) -> None:
         return f"{one['state']} by {one['by']}"
 
     wait_for(lambda: standing() == "promoted by operator", "it is promoted")
+
+
+def asked_of(server: ServedService, keys: range) -> dict[int, int]:
+    """The version that answers each key; every few of them over another connection."""
+    row = article_rows(1, 0.0, np.random.default_rng(4)).rows
+    found: dict[int, int] = {}
+    for at in range(keys.start, keys.stop, 10):
+        with Client(server.url) as client:
+            for key in range(at, min(at + 10, keys.stop)):
+                found[key] = client.predict(row, keys=[f"canary-{key}"]).model_version
+    return found
+
+
+def canary_of_a_worker(server: ServedService) -> dict[str, Any] | None:
+    with Client(server.url) as client:
+        found: dict[str, Any] | None = client.status()["worker"]["canary"]
+        return found
+
+
+def test_a_healed_snapshot_answers_a_share_first(server: ServedService, client: Client) -> None:
+    """Each worker gives the canary the same 30 % of the keys, also after kill -9 of a worker and of
+    the runner; an operator ends it within a second on all workers, and the next one answers all
+    once its labels came."""
+    traffic = Traffic(client, drift=2.2)
+
+    def canary() -> dict[str, Any] | None:
+        traffic.batch()
+        found: dict[str, Any] | None = client.status()["canary"]
+        return found
+
+    first = wait_for(canary, "a canary", 120)
+    serving = client.status()["serving"]["version"]
+    wait_for(lambda: all(canary_of_a_worker(server) for _ in range(8)), "the workers follow")
+    answered = asked_of(server, range(300))
+    assert set(answered.values()) == {serving, first["version"]}
+    assert 60 < list(answered.values()).count(first["version"]) < 120
+    assert asked_of(server, range(300)) == answered, "always the same keys"
+    assert "selfheal_canary_share_ratio 0.3" in httpx.get(f"{server.url}/metrics").text
+    for service in ("HealingRunner", "SelfHealing"):
+        killed = processes(server, service)[0]
+        killed.kill()
+        wait_for(lambda: not killed.is_running(), f"{service} is dead")  # noqa: B023
+    wait_for(lambda: client.status()["runner_alive"], "another runner leads")
+    wait_for(lambda: len(processes(server, "SelfHealing")) == 2, "another worker")
+    assert client.status()["canary"]["version"] == first["version"]
+    wait_for(lambda: asked_of(server, range(300)) == answered, "the same keys after kill -9")
+    own = [key for key, version in answered.items() if version == first["version"]]
+    assert client.rollback().version == serving
+    began = time.monotonic()
+    while first["version"] in asked_of(server, range(own[0], own[0] + 20)).values():
+        assert time.monotonic() - began < 1.0
+    assert set(asked_of(server, range(300)).values()) == {serving}
+    second = wait_for(lambda: canary() if client.status()["canary"] is None else None, "another",
+                      120)  # fmt: skip
+    assert second["version"] > first["version"]
+
+    def all_later() -> bool:
+        traffic.batch()
+        return bool(client.status()["serving"]["version"] >= second["version"])
+
+    wait_for(all_later, "it answers all", 120)
+    kinds = [p.kind.value for p in client.promotions() if p.version == second["version"]]
+    assert kinds[:2] == ["canary", "promote"]
 
 
 def test_its_process_ends_with_the_worker_that_keeps_it(

@@ -259,7 +259,9 @@ def test_a_prediction_joins_bentomls_request_trace(told: Receiver) -> None:
                 parent = by_id[parent.parent_span_id]
             assert path in parent.name
             assert not parent.name.startswith("selfheal.")
-    assert attributes(told.named("selfheal.predict")[0])["selfheal.rows"] == 100
+    predicted = attributes(told.named("selfheal.predict")[0])
+    assert predicted["selfheal.rows"] == 100
+    assert predicted["selfheal.canary"] is False
     counts = attributes(told.named("selfheal.feedback")[0])
     assert counts["selfheal.feedback.accepted"] == 100
 

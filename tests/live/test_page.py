@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -180,6 +181,40 @@ def test_a_candidate_is_shown_and_withdrawn(page: Page, server: ServedService) -
         expect(page.locator("#candidate-list")).not_to_contain_text(tag, timeout=SECONDS)
         [ended] = [c for c in client.read("/candidates") if c["tag"] == tag]
     assert (ended["state"], ended["reason"]) == ("withdrawn", "withdrawn by operator")
+
+
+def test_a_canary_is_shown(page: Page) -> None:
+    """Its share, since when, and what it waits for stand among the models; buttons let it answer
+    all, or end it."""
+    canary = {
+        "version": 900, "share": 0.1, "next_share": 1.0, "since": time.time() - 120, "labels": 40,
+        "labels_needed": 100, "mean_regret": -0.01, "standard_error": 0.02, "log_e": 0.1,
+    }  # fmt: skip
+
+    def with_canary(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "canary": canary})
+
+    def with_share(route: Route) -> None:
+        answer = route.fetch()
+        known = answer.json()
+        own = {**known[-1], "version": 900, "serving": False, "previous": False, "share": 0.1}
+        others = [{**one, "share": 0.9 * one["serving"]} for one in known]
+        route.fulfill(response=answer, json=[*others, own])
+
+    page.route("**/status", with_canary)
+    page.route("**/snapshots", with_share)
+    go_to(page, "Models")
+    told = "Snapshot 900 answers 10 % of the requests first, since 2 min ago: 40 of 100 labels"
+    expect(page.locator("#canary-text")).to_contain_text(told, timeout=SECONDS)
+    expect(page.locator("#canary-text")).to_contain_text("until it answers all; loss lower by 0.01")
+    row = page.locator("#snapshots tbody tr").filter(has_text="900")
+    expect(row).to_contain_text("10 %")
+    champion = page.locator("#snapshots tbody tr").filter(has_text="90 %")
+    expect(champion.get_by_role("button", name="Roll back to this")).to_be_visible()
+    picture(page, "page-canary")
+    row.get_by_role("button", name="Let it answer all").click()
+    expect(page.get_by_role("dialog")).to_contain_text("whatever the labels say")
 
 
 def test_a_promotion_shows_its_evidence(page: Page) -> None:

@@ -166,12 +166,13 @@ class Live:
     def _batch(self, rows: NDArray[np.float32], labels: NDArray[Any]) -> None:
         self.requests += 1
         p = self.rig.pipeline
+        request = self.requests.to_bytes(12, "big")
+        model, version = p.parts.lineage.answering(request)
         with torch.no_grad():
-            answers = p.parts.lineage.champion(torch.from_numpy(rows)).numpy()
+            answers = model(torch.from_numpy(rows)).numpy()
         asked = PredictionRecord(
-            self.requests.to_bytes(12, "big"), rows, answers, p.parts.lineage.serving.version,  # type: ignore[union-attr]
-            self.requests * self.pace, self.requests,
-        )  # fmt: skip
+            request, rows, answers, version, self.requests * self.pace, self.requests
+        )
         self._take(asked, None)
         self.owed += [(asked, i, int(label)) for i, label in enumerate(labels)]
         while len(self.owed) > self.delay:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 from collections.abc import Mapping
@@ -13,6 +12,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bento_selfheal.core.candidates.share import in_share
 
 DEFAULT_RAMP = (0.0, 1.0, 10.0, 50.0, 100.0)
 """Percent of the requests that a candidate answers, step by step."""
@@ -60,10 +61,7 @@ class Candidate:
         Args:
             name: Hash of the first row's own key, or the request's key.
         """
-        if not self.share:
-            return False
-        mixed = hashlib.blake2b(name, digest_size=8, key=str(self.id).encode()).digest()
-        return int.from_bytes(mixed, "big") < self.share * 2**64
+        return in_share(name, self.share, self.id)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,13 @@ def _thresholds(d: Detail) -> str:
 TELLS: Mapping[str, Callable[[Detail], str]] = {
     "heal": lambda d: f"heal {d['heal']} trained snapshot {d['version']}: {d['reason']}",
     "promote": lambda d: f"promoted snapshot {d['version']}: {d['reason']}",
+    "canary": lambda d: (
+        f"snapshot {d['version']} answers {d['share']:.0%} of the requests, and snapshot "
+        f"{d['from']} the others: {d['reason']}"
+    ),
+    "canary_ended": lambda d: (
+        f"snapshot {d['version']} answers no share of the requests any more: {d['reason']}"
+    ),
     "rollback": _rolled_back,
     "drifting": lambda d: "; ".join(
         filter(None, (f"drifting: {d['reason']}", d.get("causes", {}).get("sentence")))

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.candidates.candidate import Candidate
@@ -55,14 +56,19 @@ class CandidateTrials:
         self.trials = {n: self.trials.get(n, CandidateTrial()) for n in numbers}
         self.waiting = {n: self.waiting.get(n, []) for n in numbers}
 
-    def take(self, batch: LabelledBatch) -> None:
-        """Take newly labelled rows; those that prove something wait for the candidates."""
+    def take(self, batch: LabelledBatch, champion: NDArray[np.float32]) -> None:
+        """Take newly labelled rows; those that prove something wait for the candidates.
+
+        Args:
+            batch: The rows.
+            champion: What the healed champion said of them, ``(n,)`` or ``(n, classes)``.
+        """
         if not self.trials:
             return
         reviewed = batch.reviewed
         rows = [
             WaitingRow(row.asked, row.key.hex(), row.has_own_key, int(row.label),
-                       batch.served[i].tolist(), float(reviewed.scale[i]))
+                       champion[i].tolist(), float(reviewed.scale[i]))
             for i, row in enumerate(batch.rows)
             if row.asked >= 0 and reviewed.proves[i]
         ]  # fmt: skip

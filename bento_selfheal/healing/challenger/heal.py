@@ -14,7 +14,8 @@ from bento_selfheal.core.transitions import Cause
 from bento_selfheal.errors import SnapshotError
 from bento_selfheal.healing.challenger.judge import SourceJudge
 from bento_selfheal.healing.challenger.recipe_table import make_recipe
-from bento_selfheal.healing.champion.promoter import Promoter, Traces
+from bento_selfheal.healing.champion.promoter import Traces
+from bento_selfheal.healing.champion.rollout import Rollout
 from bento_selfheal.healing.evidence.gate import Trial, Verdict
 from bento_selfheal.healing.labels.labelled_batch import LabelledBatch
 from bento_selfheal.healing.segments.watch import SegmentChange
@@ -31,17 +32,18 @@ class Healer:
     """Trains the challenger on labelled batches and lets the gate decide what is promoted.
 
     Args:
-        promoter: Puts in service what the gate lets through.
+        rollout: Puts in service what the gate lets through.
         judge: Says which labels may be learned from.
         announce: Called when a heal begins, with the state to show.
     """
 
     def __init__(
-        self, promoter: Promoter, judge: SourceJudge, announce: Callable[[State], None]
+        self, rollout: Rollout, judge: SourceJudge, announce: Callable[[State], None]
     ) -> None:
+        promoter = rollout.promoter
         self._parts, self._journal = promoter.parts, promoter.journal
         self._telemetry = promoter.telemetry
-        self._promoter = promoter
+        self._promoter, self._rollout = promoter, rollout
         self._judge = judge
         self._announce = announce
         self._recipe = make_recipe(self._parts.settings.tuning)
@@ -177,13 +179,15 @@ class Healer:
             self._note_segment(change)
         p.segments.leave_out_of(line.challenger)
 
-    def guard_segments(self, batch: LabelledBatch) -> None:
-        """Count what was served to each segment, and give back those that it made worse."""
+    def watch_promoted(self, batch: LabelledBatch) -> None:
+        """Count what was served to each segment, give back those that it made worse, and let a
+        canary answer more or nothing."""
         p = self._parts
-        p.segments.labelled(batch, p.policy.point.threshold)
-        for change in p.segments.watch_served(batch, p.policy.point.threshold):
+        p.segments.labelled(batch, p.thresholds)
+        for change in p.segments.watch_served(batch, p.thresholds):
             self._note_segment(change)
         self._promoter.protect_segments(batch.traces)
+        self._rollout.follow(batch)
 
     def _note_segment(self, change: SegmentChange) -> None:
         """Note that a segment is left out from now on, or no more."""
@@ -226,7 +230,7 @@ class Healer:
             p.line.ranking.add(*said, batch.labels, rarity, reviewed.weights)
             proves = reviewed.proves
             scale = None if reviewed.weights is None else reviewed.scale[proves]
-            objection = p.one_sided.objection or p.segments.objection
+            objection = p.one_sided.objection or p.segments.objection or p.canary.objection
             verdict = p.line.judge(gains[proves], rarity, scale, objection)
             span.set_attribute(names.OUTCOME, "promote" if verdict.promote else "wait")
             span.set_attribute(names.REASON, verdict.reason)
@@ -255,7 +259,7 @@ class Healer:
             self._journal.note("would_promote", detail)
             return
         snapshot = p.history.snapshots[trial.version]
-        self._promoter.promote(snapshot, trial, reason, evidence, traces)
+        self._rollout.promote(snapshot, trial, reason, evidence, traces)
 
     def _snapshot(self, phase: Phase, heal: int, reason: str, model: SelfHealingModel) -> Snapshot:
         p, serving = self._parts, self._parts.lineage.serving

@@ -85,6 +85,7 @@ class SourceJudge:
         self._journal.note("quarantine", detail)
         if gone:
             self._line.restart(self._lineage.predecessor_model)
+            self._lineage.canary.distrust(f"it may have learned from {source}, now quarantined")
         return gone + new
 
     def release(self, source: str, by: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bento_selfheal.core.records import Snapshot
+from bento_selfheal.healing.champion.canary import Canary
 from bento_selfheal.healing.champion.snapshots import SnapshotHistory
 from bento_selfheal.model import SelfHealingModel
 
@@ -15,16 +16,19 @@ class Lineage:
     Args:
         clean: The packaged model, which serves before any promotion is known.
         history: The snapshots known.
+        canary: What answers a share of the requests before it.
 
     Attributes:
+        canary: As given.
         serving: Snapshot that serves; None before the first promotion, or where it is damaged.
         champion: Its model.
         predecessor: Snapshot that the line began from; a regret goes back to it.
         predecessor_model: Its model.
     """
 
-    def __init__(self, clean: SelfHealingModel, history: SnapshotHistory) -> None:
+    def __init__(self, clean: SelfHealingModel, history: SnapshotHistory, canary: Canary) -> None:
         self._history = history
+        self.canary = canary
         self.serving: Snapshot | None = None
         self.predecessor: Snapshot | None = None
         self.champion = clean
@@ -39,6 +43,22 @@ class Lineage:
     def serving_version(self) -> int:
         """Version that serves; 0 where none does."""
         return self.serving.version if self.serving else 0
+
+    @property
+    def needed(self) -> set[int]:
+        """Versions that serve, or may serve again."""
+        known = {one.version for one in (self.serving, self.predecessor) if one is not None}
+        return known | ({self.canary.version} if self.canary.now is not None else set())
+
+    def answering(self, name: bytes) -> tuple[SelfHealingModel, int]:
+        """The model that answers a request, as in a worker, and its version.
+
+        Args:
+            name: Hash of the first row's own key, or the request's key.
+        """
+        if self.canary.now is not None and self.canary.now.takes(name):
+            return self.canary.now.model, self.canary.version
+        return self.champion, self.serving_version
 
     def serve(self, snapshot: Snapshot, model: SelfHealingModel) -> None:
         """Another snapshot serves."""

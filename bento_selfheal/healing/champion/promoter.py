@@ -64,6 +64,7 @@ class Promoter:
         snapshot = p.history.promoted(promotion)
         p.cursors.promotions = promotion.seq
         other = p.lineage.serving is not None or promotion.kind is PromotionKind.ROLLBACK
+        p.canary.end()
         p.lineage.serve(snapshot, model)
         p.lineage.begin_line()
         p.rollback.restart()
@@ -73,7 +74,7 @@ class Promoter:
         else:
             p.line.restart()
         if other:
-            point = self._point_of(snapshot, promotion.operating_point)
+            point = self.point_of(snapshot, promotion.operating_point)
             p.policy.put(point, "another model serves")
         elif promotion.operating_point is not None:
             p.policy.point = promotion.operating_point
@@ -100,7 +101,7 @@ class Promoter:
                 continue
             snapshot = self.parts.history.snapshots[promotion.version]
             point = self.parts.policy.point
-            self._write(PromotionKind.ROLLBACK, snapshot, DAMAGED, {}, point)
+            self.write(PromotionKind.ROLLBACK, snapshot, DAMAGED, {}, point)
             self.journal.note("rollback", {"version": promotion.version, "reason": DAMAGED})
             return
         raise SnapshotError("no promotion in the log verifies")
@@ -129,7 +130,7 @@ class Promoter:
         with self.telemetry.span(
             names.PROMOTE, {names.VERSION: snapshot.version, names.REASON: reason}, traces
         ):
-            self._write(PromotionKind.PROMOTE, snapshot, reason, {**evidence, **labels}, point)
+            self.write(PromotionKind.PROMOTE, snapshot, reason, {**evidence, **labels}, point)
             detail = {"version": snapshot.version, "reason": reason, **evidence}
             self.journal.note("promote", detail)
         p.scoreboard.counts.promotions += 1
@@ -163,7 +164,7 @@ class Promoter:
             seen=(p.seen()[0], p.history.seen_by(serving)[1]),
             trained=p.history.unseen_from(serving),
         )  # fmt: skip
-        self._write(PromotionKind.REFRESH, snapshot, REFRESHED, {}, p.policy.point)
+        self.write(PromotionKind.REFRESH, snapshot, REFRESHED, {}, p.policy.point)
         p.lineage.serve(snapshot, model)
 
     def protect_segments(self, traces: Traces) -> None:
@@ -188,7 +189,7 @@ class Promoter:
         )  # fmt: skip
         # A refresh, not a rollback: an operator who goes back must not meet the harm again.
         evidence = p.segments.evidence()
-        self._write(PromotionKind.REFRESH, snapshot, reason, evidence, p.policy.point)
+        self.write(PromotionKind.REFRESH, snapshot, reason, evidence, p.policy.point)
         detail = {"version": snapshot.version, "from": serving.version, "reason": reason}
         self.journal.note("segment_rolled_back", detail)
         p.lineage.serve(snapshot, model)
@@ -199,6 +200,7 @@ class Promoter:
         p = self.parts
         held = p.controls.paused or p.controls.observing
         labels_come = p.drift.unlabelled < p.settings.tuning.unlabelled_batches
+        held = held or p.canary.now is not None  # both are compared as they were
         return p.line.newest.outdated and p.line.gate.proven and labels_come and not held
 
     def roll_back(self, advice: RollbackAdvice, traces: Traces) -> None:
@@ -212,9 +214,9 @@ class Promoter:
                 return
             p.lineage.serve(advice.target, model)
             p.line.taken_back()
-            point = self._point_of(advice.target)
+            point = self.point_of(advice.target)
             evidence = {"from_version": advice.left}
-            self._write(PromotionKind.ROLLBACK, advice.target, reason, evidence, point)
+            self.write(PromotionKind.ROLLBACK, advice.target, reason, evidence, point)
             detail = {"version": version, "from": advice.left, "reason": reason}
             self.journal.note("rollback", detail)
             p.policy.put(point, "another model serves")
@@ -225,24 +227,30 @@ class Promoter:
             p.line.restart()
         p.shown.become(Cause.ROLLBACK, State.ROLLED_BACK)
 
-    def _write(
+    def write(
         self,
         kind: PromotionKind,
         snapshot: Snapshot,
         reason: str,
         evidence: Mapping[str, Any],
         point: OperatingPoint,
+        share: float = 1.0,
     ) -> None:
+        """Write a promotion; whatever is not a canary's ends what is one."""
+        canary = self.parts.canary
+        if canary.now is not None and kind is not PromotionKind.CANARY:
+            self.journal.note("canary_ended", {"version": canary.version, "reason": reason})
+            canary.end()
         thresholds = self.parts.controls.thresholds.model_dump()
         self.journal.promote(
             Promotion(
                 kind, snapshot.version, snapshot.tag, snapshot.sha256, reason, time.time(),
                 evidence={**evidence, "thresholds": thresholds},
-                trace=self.telemetry.traceparent(), operating_point=point,
+                trace=self.telemetry.traceparent(), operating_point=point, share=share,
             )
         )  # fmt: skip
 
-    def _point_of(
+    def point_of(
         self, snapshot: Snapshot, promoted_with: OperatingPoint | None = None
     ) -> OperatingPoint:
         """The operating point of what serves now, by the newest labels it was not trained on."""

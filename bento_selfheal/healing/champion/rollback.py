@@ -17,7 +17,7 @@ from bento_selfheal.healing.evidence.gate import Regret
 from bento_selfheal.healing.evidence.health import Alarm, Health, better
 from bento_selfheal.healing.journal import Journal
 from bento_selfheal.healing.labels.buffer import Buffer
-from bento_selfheal.healing.labels.labelled_batch import LabelledBatch
+from bento_selfheal.healing.labels.labelled_batch import DecidedAt, LabelledBatch
 from bento_selfheal.healing.segments.watch import SegmentWatch
 from bento_selfheal.scoring.losses import row_losses
 from bento_selfheal.scoring.probabilities import probabilities_or_half
@@ -99,25 +99,26 @@ class RollbackWatch:
             self.health.begin(proven.accuracy, proven.f1)
 
     def check(
-        self, batch: LabelledBatch, threshold: float, labelled_batches: int
+        self, batch: LabelledBatch, thresholds: DecidedAt, labelled_batches: int
     ) -> RollbackAdvice | None:
         """Take a labelled batch; where to go back to, or None.
 
         Args:
             batch: Rows with what was answered to them.
-            threshold: The decision threshold in force.
+            thresholds: The decision thresholds in force.
             labelled_batches: How many there were, this one included.
         """
         if self.by_evidence:
             return self._check_regret(batch)
-        return self._check_health(batch, threshold, labelled_batches)
+        return self._check_health(batch, thresholds, labelled_batches)
 
     def _check_regret(self, batch: LabelledBatch) -> RollbackAdvice | None:
         """What the line answered against what its predecessor would have."""
         before, serving = self._lineage.predecessor, self._lineage.serving
         if before is None or serving is None or serving.version == before.version:
             return None
-        own = batch.only(np.flatnonzero(batch.versions > before.version))
+        its_own = (batch.versions > before.version) & ~self._lineage.canary.tried(batch.versions)
+        own = batch.only(np.flatnonzero(its_own))
         if not len(own):
             return None
         costs = self._controls.thresholds
@@ -134,17 +135,18 @@ class RollbackWatch:
         return RollbackAdvice(serving.version, before, why)
 
     def _check_health(
-        self, batch: LabelledBatch, threshold: float, labelled_batches: int
+        self, batch: LabelledBatch, thresholds: DecidedAt, labelled_batches: int
     ) -> RollbackAdvice | None:
         """What the line answered against what it had proven, as the article does."""
         serving = self._lineage.serving
         if serving is None or serving.phase is Phase.CLEAN:
             return None
-        watched = [self._watches(version) for version in batch.versions.tolist()]
-        own = batch.only(np.flatnonzero(watched))
+        watched = np.asarray([self._watches(version) for version in batch.versions.tolist()])
+        own = batch.only(np.flatnonzero(watched & ~self._lineage.canary.tried(batch.versions)))
         if len(own) * 2 < len(batch):
             return None
-        scores = Scores.of(own.served, own.labels, threshold, own.reviewed.weights)
+        decided_at = thresholds(own.versions)
+        scores = Scores.of(own.served, own.labels, decided_at, own.reviewed.weights)
         if not scores.rows:  # nobody asked for any of these labels
             return None
         self.health.begin(scores.accuracy, scores.f1)

@@ -12,7 +12,7 @@ from torch import Tensor
 from bento_selfheal.core.records import NewSnapshot, Phase, Promotion, Snapshot, best_healed
 from bento_selfheal.errors import SnapshotError
 from bento_selfheal.healing.journal import Journal
-from bento_selfheal.healing.labels.labelled_batch import LabelledBatch
+from bento_selfheal.healing.labels.labelled_batch import DecidedAt, LabelledBatch
 from bento_selfheal.healing.labels.labelled_rows import LabelledRows
 from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.scoring.probabilities import probabilities_or_half
@@ -184,13 +184,14 @@ class SnapshotHistory:
             self.snapshots[version], accuracy=total.accuracy, f1=total.f1, rows=round(total.rows)
         )
 
-    def measure_served(self, batch: LabelledBatch, threshold: float) -> None:
+    def measure_served(self, batch: LabelledBatch, thresholds: DecidedAt) -> None:
         """Add what each version answered of a labelled batch."""
         for version in sorted({int(v) for v in batch.versions} & self.snapshots.keys()):
             own = batch.versions == version
             stands_for = batch.reviewed.weights
             weights = None if stands_for is None else stands_for[own]
-            scores = Scores.of(batch.served[own], batch.labels[own], threshold, weights)
+            decided_at = thresholds(batch.versions[own])
+            scores = Scores.of(batch.served[own], batch.labels[own], decided_at, weights)
             self.measure(version, scores)
 
     def collect(self) -> dict[int, Snapshot]:

@@ -47,7 +47,9 @@ class Estimate:
         """Estimate less accuracy, mean over the batches whose labels came."""
         self.checks = 0
 
-    def answered(self, answers: NDArray[np.float32], threshold: float) -> None:
+    def answered(
+        self, answers: NDArray[np.float32], threshold: float | NDArray[np.float64]
+    ) -> None:
         """Take one batch of answers without labels."""
         scaled = self._scale(torch.from_numpy(np.ascontiguousarray(answers))).numpy()
         if scaled.ndim == 1:

@@ -40,13 +40,16 @@ class OneClass:
         self.alarm = ""
 
     def answered(
-        self, answers: NDArray[np.float32], threshold: float, wanted: Thresholds
+        self,
+        answers: NDArray[np.float32],
+        threshold: float | NDArray[np.float64],
+        wanted: Thresholds,
     ) -> dict[str, Any]:
         """Take answers of what serves, oldest first.
 
         Args:
             answers: Probabilities, ``(n,)`` or ``(n, classes)``, one row at least.
-            threshold: The decision threshold in force.
+            threshold: The decision threshold in force, or that of each row, ``(n,)``.
             wanted: What the operator asks for.
 
         Returns:

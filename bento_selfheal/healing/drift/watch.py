@@ -18,8 +18,8 @@ from bento_selfheal.healing.labels.labelled_batch import LabelledBatch
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.rules import RuleSet
 
-Rows = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""Features ``(n, features)`` and the probabilities that were answered."""
+Rows = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
+"""Features ``(n, features)``, the probabilities that were answered, and the versions that did."""
 
 
 class DriftWatch:
@@ -48,6 +48,7 @@ class DriftWatch:
         self._batch_size = settings.tuning.batch_size
         self._open_rows = np.zeros((0, len(package.info.features)), dtype=np.float32)
         self._open_answers = package.no_answers
+        self._open_versions = np.zeros(0, dtype=np.int64)
         self.signals = Signals(package, settings, rules)
         self.estimate = Estimate(package, self._batch_size)
         self.one_class = OneClass(package)
@@ -60,25 +61,28 @@ class DriftWatch:
         self.causes.place = entry.seq
         self._open_rows = np.concatenate([self._open_rows, entry.features])
         self._open_answers = np.concatenate([self._open_answers, entry.probabilities])
+        versions = np.full(len(entry.features), entry.version, dtype=np.int64)
+        self._open_versions = np.concatenate([self._open_versions, versions])
         full, size = [], self._batch_size
         while len(self._open_rows) >= size:
-            full.append((self._open_rows[:size], self._open_answers[:size]))
-            self._open_rows = self._open_rows[size:]
-            self._open_answers = self._open_answers[size:]
+            parts = self._open_rows, self._open_answers, self._open_versions
+            full.append((parts[0][:size], parts[1][:size], parts[2][:size]))
+            self._open_rows, self._open_answers = parts[0][size:], parts[1][size:]
+            self._open_versions = parts[2][size:]
         return full
 
-    def read(self, batch: Rows, threshold: float) -> list[str]:
+    def read(self, batch: Rows, threshold: float | NDArray[np.float64]) -> list[str]:
         """Read the signals on a batch.
 
         Args:
             batch: Rows and answers.
-            threshold: The decision threshold in force.
+            threshold: The decision threshold in force, or that of each row, ``(n,)``.
 
         Returns:
             What the detectors saw change, in words.
         """
         self.causes.take(batch[0])
-        seen = self.signals.rows(*batch)
+        seen = self.signals.rows(*batch[:2])
         self._request(seen)
         self.heal_requested = self.heal_requested or self.signals.reading.drifting
         self.unlabelled += 1
@@ -124,6 +128,7 @@ class DriftWatch:
         return {
             "open_rows": torch.from_numpy(self._open_rows.copy()),
             "open_answers": torch.from_numpy(self._open_answers.copy()),
+            "open_versions": self._open_versions.tolist(),
             "signals": self.signals.state(),
             "estimate": self.estimate.state(),
             "one_class": self.one_class.state(),
@@ -136,6 +141,8 @@ class DriftWatch:
         """Put back what `state` gave."""
         self._open_rows = state["open_rows"].numpy()
         self._open_answers = state["open_answers"].numpy()
+        unknown = [0] * len(self._open_rows)  # to earlier releases
+        self._open_versions = np.asarray(state.get("open_versions", unknown), dtype=np.int64)
         self.signals.restore(state["signals"])
         self.estimate.restore(state["estimate"])
         self.one_class.restore(state.get("one_class", {}))

@@ -37,8 +37,8 @@ class NewestRows:
         self._weights: NDArray[np.float64] = np.zeros(0)
         self._told: dict[str, Any] | None = None
 
-    def add(self, batch: LabelledBatch, threshold: float) -> None:
-        """Take newly labelled rows, decided at the threshold in force."""
+    def add(self, batch: LabelledBatch, threshold: float | NDArray[np.float64]) -> None:
+        """Take newly labelled rows, decided at the threshold in force, or each at its own."""
         weights = batch.reviewed.weights
         own = (
             np.ones(len(batch.labels)) if weights is None else np.asarray(weights, dtype=np.float64)

@@ -79,7 +79,7 @@ class LabelIntake:
         if began := p.one_sided.labelled(batch.labels):
             self.journal.note("one_sided", began)
         if not p.one_sided.holds:
-            p.candidates.take(batch)
+            p.candidates.take(batch, p.canary.champions(batch, p.lineage.champion))
             return batch
         p.buffer.extend(list(batch.rows), batch.hidden, batch.baseline)
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -21,6 +22,10 @@ from bento_selfheal.scoring.probabilities import (
     probabilities_or_half,
 )
 from bento_selfheal.telemetry import names
+
+DecidedAt = Callable[[NDArray[np.int64]], float | NDArray[np.float64]]
+"""At which threshold rows were decided, by the version that answered each: one for all, or
+``(n,)``."""
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,12 @@ from bento_selfheal.core.text import counted
 from bento_selfheal.healing.challenger.challenger import Challenger
 from bento_selfheal.healing.champion.lineage import Lineage
 from bento_selfheal.healing.drift.watch import Rows
-from bento_selfheal.healing.labels.labelled_batch import LabelledBatch
+from bento_selfheal.healing.labels.labelled_batch import DecidedAt, LabelledBatch
 from bento_selfheal.healing.review.selection import AT_RANDOM
 from bento_selfheal.healing.segments.board import Board
 from bento_selfheal.healing.segments.harm import Bet, SegmentGuard
 from bento_selfheal.healing.segments.shift import Shift
+from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.segments.definition import LeftOutSegments, segments_of
 
@@ -60,17 +61,17 @@ class SegmentWatch:
             members = self.segments.members(package.reference_rows)
             self.shift = Shift(members, decided, len(info.classes))
 
-    def answered(self, rows: Rows, threshold: float) -> None:
-        """Take answered rows, with the decision threshold in force."""
+    def answered(self, rows: Rows, threshold: float | NDArray[np.float64]) -> None:
+        """Take answered rows, with the decision threshold in force, or that of each ``(n,)``."""
         if self.shift is not None:
             members = self.segments.members(rows[0])
             self.board.answered(members)
             self.shift.answered(members, decide_classes(rows[1], threshold))
 
-    def labelled(self, batch: LabelledBatch, threshold: float) -> None:
+    def labelled(self, batch: LabelledBatch, thresholds: DecidedAt) -> None:
         """Count what was served to labelled rows, and what the packaged model says of them."""
         if self.segments:
-            served = decide_classes(batch.served, threshold) == batch.labels
+            served = decide_classes(batch.served, thresholds(batch.versions)) == batch.labels
             frozen = decide_classes(batch.baseline, THRESHOLD) == batch.labels
             members = self.segments.members(batch.features)
             self.board.labelled(members, served, frozen, batch.reviewed.weights)
@@ -91,22 +92,29 @@ class SegmentWatch:
         changed = self.guard.try_challenger(members[proves], harms[proves], scale[proves])
         return [self._changed(place, self.guard.trial) for place in changed]
 
-    def watch_served(self, batch: LabelledBatch, threshold: float) -> list[SegmentChange]:
+    def watch_served(self, batch: LabelledBatch, thresholds: DecidedAt) -> list[SegmentChange]:
         """Compare what the line answered with what its predecessor would have."""
         before = self._lineage.predecessor
-        if not self.segments or before is None or self._lineage.at_predecessor:
+        if not self.segments or before is None:
             return []
-        own = batch.only(np.flatnonzero(batch.versions > before.version))
+        canary = self._lineage.canary
+        its_own = (batch.versions > before.version) & ~canary.tried(batch.versions)
+        if self._lineage.at_predecessor:  # of the line nothing serves but a canary
+            its_own = canary.answered(batch.versions)
+        own = batch.only(np.flatnonzero(its_own))
         if not len(own):
             return []
-        harms = self._harms(own, own.served, threshold)
+        harms = self._harms(own, own.served, thresholds(own.versions))
         members = self.segments.members(own.features)
         scale = own.reviewed.watched / self._most
         changed = self.guard.watch_served(members, harms, scale)
         return [self._changed(place, self.guard.served) for place in changed]
 
     def _harms(
-        self, batch: LabelledBatch, said: NDArray[np.float32], threshold: float
+        self,
+        batch: LabelledBatch,
+        said: NDArray[np.float32],
+        threshold: float | NDArray[np.float64],
     ) -> NDArray[np.float64]:
         """Whether these answers are wrong less whether the predecessor's are, ``(n,)``."""
         before = batch.answers(self._lineage.predecessor_model)
@@ -151,9 +159,13 @@ class SegmentWatch:
     @property
     def served_harm(self) -> str:
         """What the line that serves harms and does not leave out; empty where there is nothing."""
-        if not self.left or self._lineage.at_predecessor or self._lineage.serving is None:
+        if self._lineage.at_predecessor or self._lineage.serving is None:
             return ""
-        out = self._lineage.champion.left_out
+        return self.harmed_by(self._lineage.champion)
+
+    def harmed_by(self, model: SelfHealingModel) -> str:
+        """What a model of the line harms and does not leave out; empty where there is nothing."""
+        out = model.left_out
         gone = out.names if isinstance(out, LeftOutSegments) else ()
         return self._named() if set(self.left) - set(gone) else ""
 

@@ -1,7 +1,9 @@
-"""What the champion says of rows: calls of the model, and nothing that is kept of them."""
+"""What the champion, or a canary, says of rows: calls of the model, and nothing that is kept of
+them."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +17,11 @@ from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.probabilities import no_probability, predict_probabilities
 from bento_selfheal.serving.follower import Champion, Follower
 from bento_selfheal.serving.reading.bad_row import by_halves, find_bad_row
+
+Request = tuple[NDArray[np.float32], bytes]
+"""Rows ``(n, features)``, at least one, and the hashes of their own keys, if they have any."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,10 +38,10 @@ class Computed:
 
 
 class Computing:
-    """Calls the champion. It keeps nothing, so any thread may call it.
+    """Calls what answers. It keeps nothing, so any thread may call it.
 
     Args:
-        follower: Holds the champion.
+        follower: Holds the champion and the canary.
         package: The packaged model, which knows what an answer looks like.
     """
 
@@ -42,16 +49,25 @@ class Computing:
         self._follower = follower
         self._package = package
 
-    def compute(self, rows: NDArray[np.float32]) -> Computed:
-        """What the champion of this moment says of a request.
+    def compute(self, rows: NDArray[np.float32], keys: bytes = b"") -> Computed:
+        """What answers a request at this moment says of it: the champion, or a canary its share.
+
+        A request that a canary cannot answer is the champion's.
 
         Args:
             rows: ``(n, features)``, at least one.
+            keys: The hashes of the rows' own keys, if they have any.
 
         Raises:
             InvalidInput: The model cannot answer one of the rows; it is named.
             PackageError: The model answers with something else than a probability for each row.
         """
+        canary = self._follower.canary
+        if canary is not None and canary.takes(keys):
+            try:
+                return Computed(canary, rows, self._predict(canary, rows))
+            except Exception as error:  # whatever a user's model raises
+                log.warning("the canary, snapshot %d, fails a request: %s", canary.version, error)
         champion = self._follower.champion
         try:
             return Computed(champion, rows, self._predict(champion, rows))
@@ -59,27 +75,41 @@ class Computing:
             self._refuse_bad_row(champion, rows, error)
             raise
 
-    def compute_all(self, requests: Sequence[NDArray[np.float32]]) -> list[Computed | Exception]:
-        """Compute several requests with one call of the model, as long as it does not fail.
+    def compute_all(self, requests: Sequence[Request]) -> list[Computed | Exception]:
+        """Compute several requests with one call of the model, as long as it does not fail; with
+        two, while a canary answers some of them.
 
         Args:
-            requests: Rows ``(n, features)`` of each, at least one.
+            requests: At least one.
 
         Returns:
             What `compute` gives or raises for each; one that fails does not spoil the others.
         """
         return by_halves(self._together, self._computed_or_error, requests)
 
-    def _together(self, requests: Sequence[NDArray[np.float32]]) -> list[Computed]:
-        champion = self._follower.champion
-        said = self._predict(champion, np.concatenate(requests))
-        ends = np.cumsum([len(rows) for rows in requests])[:-1]
-        parts = zip(requests, np.split(said, ends), strict=True)
+    def _together(self, requests: Sequence[Request]) -> list[Computed]:
+        champion, canary = self._follower.champion, self._follower.canary
+        if canary is None:
+            return self._by(champion, requests)
+        takes = [canary.takes(keys) for _, keys in requests]
+        its = self._by(canary, [r for r, own in zip(requests, takes, strict=True) if own])
+        others = self._by(champion, [r for r, own in zip(requests, takes, strict=True) if not own])
+        both = {True: iter(its), False: iter(others)}
+        return [next(both[own]) for own in takes]
+
+    def _by(self, champion: Champion, requests: Sequence[Request]) -> list[Computed]:
+        """What one model says of requests, by one call."""
+        if not requests:
+            return []
+        every = [rows for rows, _ in requests]
+        said = self._predict(champion, np.concatenate(every))
+        ends = np.cumsum([len(rows) for rows in every])[:-1]
+        parts = zip(every, np.split(said, ends), strict=True)
         return [Computed(champion, rows, probabilities) for rows, probabilities in parts]
 
-    def _computed_or_error(self, rows: NDArray[np.float32]) -> Computed | Exception:
+    def _computed_or_error(self, request: Request) -> Computed | Exception:
         try:
-            return self.compute(rows)
+            return self.compute(*request)
         except Exception as error:
             return error
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.text import counted
 from bento_selfheal.serving.answering.batching import Batching
-from bento_selfheal.serving.answering.computing import Computed, Computing
+from bento_selfheal.serving.answering.computing import Computed, Computing, Request
 from bento_selfheal.serving.answering.gathering import Gathering
 from bento_selfheal.serving.answering.threads import threads_of_heavy
 from bento_selfheal.serving.worker import Answer
@@ -64,7 +64,7 @@ class Dispatcher:
         self._record = record
         self._gathering = Gathering(self._answer_light)
         self._batching = Batching(
-            computing.compute_all, len, max_batch_size=settings.max_batch_size,
+            computing.compute_all, rows_of, max_batch_size=settings.max_batch_size,
             max_latency=settings.max_latency_ms / 1000,
         )  # fmt: skip
         torch.set_num_threads(settings.model_threads or 1)
@@ -94,17 +94,17 @@ class Dispatcher:
             Overloaded: It would be answered too late, or the service stops.
         """
         if self.heavy or len(rows) > self._rows_in_loop:
-            return self._record(await self._batching.answer(rows), keys)
+            return self._record(await self._batching.answer((rows, keys)), keys)
         return await self._gathering.answer((rows, keys))
 
-    def _answer_light(self, requests: Sequence[tuple[Rows, bytes]]) -> list[Answer | Exception]:
+    def _answer_light(self, requests: Sequence[Request]) -> list[Answer | Exception]:
         """Small requests with one call of the model, and each of the others with its own."""
         small = [at for at, (rows, _) in enumerate(requests) if len(rows) <= FEW_ROWS]
-        together = self._computing.compute_all([requests[at][0] for at in small]) if small else []
+        together = self._computing.compute_all([requests[at] for at in small]) if small else []
         found = dict(zip(small, together, strict=True))
         computed = [
-            found.get(at) or self._computing.compute_all([rows])[0]
-            for at, (rows, _) in enumerate(requests)
+            found.get(at) or self._computing.compute_all([request])[0]
+            for at, request in enumerate(requests)
         ]
         # One after the other: recorded between other work, each takes a tenth of its time longer.
         return [
@@ -115,6 +115,11 @@ class Dispatcher:
     async def close(self) -> None:
         """Let the batch in hand finish, and refuse what waits."""
         await self._batching.close()
+
+
+def rows_of(request: Request) -> int:
+    """How many rows a request has."""
+    return len(request[0])
 
 
 def rows_within(seconds: float, computing: Computing, rows: Rows) -> int:

@@ -49,7 +49,7 @@ class NetworkDispatcher:
         self.threads = threads_of_heavy(settings, cores)
         torch.set_num_threads(self.threads)
         self._batching = Batching(
-            self._compute_all, len, max_batch_size=settings.max_batch_size,
+            self._compute_all, inputs_of, max_batch_size=settings.max_batch_size,
             max_latency=settings.max_latency_ms / 1000,
         )  # fmt: skip
 
@@ -61,19 +61,23 @@ class NetworkDispatcher:
             PackageError: The network fails, or answers with something else than probabilities.
             Overloaded: It would be answered too late, or the service stops.
         """
-        return self._record(await self._batching.answer(asked), keys)
+        return self._record(await self._batching.answer((asked, keys)), keys)
 
     async def close(self) -> None:
         """Let the batch in hand finish, and refuse what waits."""
         await self._batching.close()
 
-    def _compute_all(self, requests: Sequence[Asked]) -> list[Computed | Exception]:
-        embedded = self._embedder.embed_all(requests)
-        good = [rows for rows in embedded if not isinstance(rows, Exception)]
+    def _compute_all(self, requests: Sequence[tuple[Asked, bytes]]) -> list[Computed | Exception]:
+        embedded = self._embedder.embed_all([asked for asked, _ in requests])
+        good = [
+            (rows, keys)
+            for rows, (_, keys) in zip(embedded, requests, strict=True)
+            if not isinstance(rows, Exception)
+        ]
         computed = iter(self._computing.compute_all(good) if good else [])
         return [
             rows if isinstance(rows, Exception) else self._with_inputs(next(computed), asked)
-            for rows, asked in zip(embedded, requests, strict=True)
+            for rows, (asked, _) in zip(embedded, requests, strict=True)
         ]
 
     def _with_inputs(self, computed: Computed | Exception, asked: Asked) -> Computed | Exception:
@@ -81,3 +85,8 @@ class NetworkDispatcher:
             return computed
         inputs = self._raw.of(asked)
         return replace(computed, inputs=inputs) if inputs else computed
+
+
+def inputs_of(request: tuple[Asked, bytes]) -> int:
+    """How many inputs a request has."""
+    return len(request[0])

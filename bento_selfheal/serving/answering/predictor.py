@@ -132,6 +132,7 @@ class Predictor:
         with self._telemetry.span(names.PREDICT, {names.ROWS: len(rows)}) as span:
             answer = await self._worker.ask_candidates(await self._dispatcher.answer(rows, keys))
             span.set_attribute(names.VERSION, answer.champion.version)
+            span.set_attribute(names.CANARY, answer.champion.share < 1)
             return answer
 
     def _fields(self, answer: Answer) -> dict[str, Any]:

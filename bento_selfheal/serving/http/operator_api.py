@@ -193,7 +193,8 @@ def history(
     responses=shows({**examples.PROMOTION, "kind": "rollback", "by": "operator"}),
 )
 def rollback(running: Running, request: RollbackRequest | None = None) -> dict[str, Any]:
-    """Roll back to the named snapshot, or without a version to the one that served before."""
+    """Roll back to the named snapshot, or without a version to the one that served before. A canary
+    ends by it; named by its own version, it answers all requests from now on."""
     return asdict(running.rollback(request.version if request else None, ASKED_BY.get()))
 
 

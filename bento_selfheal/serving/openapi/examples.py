@@ -31,12 +31,12 @@ SNAPSHOT = {
     "version": 7, "tag": "selfheal-demo-adapter:1a565b-000007-post-heal", "phase": "post-heal",
     "sha256": "9f2c…", "heal": 3, "batch": 8, "reason": "z=0.54 on V14, conflicts=8",
     "time": 1795442638.0, "accuracy": 0.86, "f1": 0.24, "rows": 400, "serving": True,
-    "previous": False,
+    "previous": False, "share": 1.0,
 }  # fmt: skip
 PROMOTION = {
     "kind": "promote", "version": 7, "tag": "selfheal-demo-adapter:1a565b-000007-post-heal",
     "sha256": "9f2c…", "reason": "loss lower by 0.0954 on 100 new labels",
-    "time": 1795442638.0, "by": "runner", "trace": None, "seq": 3,
+    "time": 1795442638.0, "by": "runner", "trace": None, "seq": 3, "share": 1.0,
     "evidence": {"log_e": 4.17, "log_e_needed": 3.0, "rows": 100, "mean_gain": 0.0954,
                  "standard_error": 0.0191, "first_label": 801, "last_label": 900,
                  "thresholds": {"rollback_f1_drop": 0.08, "rollback_acc_drop": 0.1}},

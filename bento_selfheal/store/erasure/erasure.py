@@ -18,7 +18,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from bento_selfheal.core.going_back import previous_snapshot
+from bento_selfheal.core.going_back import Turn, previous_snapshot
 from bento_selfheal.core.records import Event, Phase, Promotion, PromotionKind, Snapshot
 from bento_selfheal.errors import StoreError
 from bento_selfheal.store import codec
@@ -158,7 +158,7 @@ def _serve_another(
 ) -> Promotion | None:
     """Go back to the newest snapshot that never saw the row, where what serves may have."""
     turns = newest_turns(c)
-    if not turns or turns[-1][1] not in {s.version for s in dropped}:
+    if not _serving(turns) & {s.version for s in dropped}:
         return None
     target = previous_snapshot(turns, kept_snapshots(c))
     if target is None:
@@ -173,6 +173,13 @@ def _serve_another(
     [written] = append_promotions(c, [promotion])
     c.execute(insert(t.events), [codec.event_row(Event("rollback", detail, now))])
     return written
+
+
+def _serving(turns: Sequence[Turn]) -> set[int]:
+    """The versions that answer requests: what serves, and the canary before it."""
+    newest = turns[-1:]
+    for_all = [turn for turn in turns if turn[0] is not PromotionKind.CANARY][-1:]
+    return {version for _, version in (*newest, *for_all)}
 
 
 def _begin_anew(c: Connection, now: float) -> None:

@@ -67,6 +67,18 @@ def test_feeds(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     assert "feed night  no such folder" in printed
 
 
+def test_canary(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`status` says which snapshot answers a share first, and how many labels it waits for."""
+    canary = {"version": 9, "share": 0.1, "since": 1.0, "labels": 40, "labels_needed": 100}
+    monkeypatch.setattr(Client, "status", lambda _: {**CALM, "canary": canary})
+    monkeypatch.setattr("sys.argv", ["bento-selfheal", "status"])
+    with pytest.raises(SystemExit):
+        entry.main()
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "snapshot 9 answers 10% first since 1970-01-01" in printed
+    assert "40 of 100 labels" in printed
+
+
 def test_rebuilding(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """After an erasure `status` says that what was learned is built anew, until it is."""
     monkeypatch.setattr(Client, "status", lambda _: {**CALM, "rebuilding": True})

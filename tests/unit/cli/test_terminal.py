@@ -46,7 +46,7 @@ def status_of(name: str) -> dict[str, Any]:
 
 def snapshot_of(name: str) -> dict[str, Any]:
     return {"version": 1, "phase": name, "rows": 1, "accuracy": None, "f1": None, "time": 0.0,
-            "serving": True, "previous": False}  # fmt: skip
+            "serving": True, "previous": False, "share": 0.9}  # fmt: skip
 
 
 def rule_of(name: str) -> dict[str, Any]:

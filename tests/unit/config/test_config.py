@@ -476,3 +476,48 @@ def test_bad_settings_of_several_models(
         monkeypatch.setenv(f"SELFHEAL_{name}", value)
     with pytest.raises(SettingsError, match=said):
         load_settings()
+
+
+# -- a share first ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "shares"),
+    [("10", (10,)), ("5, 50,100", (5, 50)), ("0.5", (0.5,)), ("", ()), ("[1, 99]", (1, 99))],
+    ids=["one", "to the end", "small", "none", "json"],
+)
+def test_canary(monkeypatch: pytest.MonkeyPatch, given: str, shares: tuple[float, ...]) -> None:
+    """Growing percentages, with or without the 100 that they come to in any case."""
+    monkeypatch.setenv("SELFHEAL_CANARY", given)
+    assert load_settings().canary == shares
+
+
+def test_canary_in_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A number or a list."""
+    for text, shares in (("canary = 20", (20,)), ("canary = [2, 20]", (2, 20))):
+        (tmp_path / "selfheal.toml").write_text(text)
+        monkeypatch.setenv("SELFHEAL_CONFIG", str(tmp_path / "selfheal.toml"))
+        assert load_settings().canary == shares
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"CANARY": "50,10"}, r"canary: growing percentages.*got .*50,10"),
+        ({"CANARY": "0,50"}, r"canary: growing percentages are needed, above 0"),
+        ({"CANARY": "150"}, r"canary: growing percentages.*up to 100"),
+        ({"CANARY": "100"}, r"canary: 100 alone is all at once"),
+        ({"CANARY": "nan"}, r"canary: growing percentages"),
+        ({"CANARY": "ten"}, r"canary.*valid number.*got 'ten'"),
+        ({"CANARY": "10", "GATE": "always"}, r"canary: gate=always promotes every heal at once"),
+    ],
+    ids=["falling", "nothing", "too much", "all", "nan", "words", "no gate"],
+)
+def test_senseless_canaries(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], said: str
+) -> None:
+    """What makes no sense is refused by its name, with the value."""
+    for name, value in variables.items():
+        monkeypatch.setenv(f"SELFHEAL_{name}", value)
+    with pytest.raises(SettingsError, match=said):
+        load_settings()

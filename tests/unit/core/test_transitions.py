@@ -201,9 +201,15 @@ class Life(RuleBasedStateMachine):
         self.cursors, self.token = (0, 0), 0
         self.state = State.HEALTHY
 
-    @initialize(gate=st.sampled_from(["always", "evidence"]), kept=st.sampled_from([5, 20]))
-    def deploy(self, gate: str, kept: int) -> None:
-        own = settings_of(self.package, self.url, self.folder, gate=gate, snapshots_kept=kept)
+    @initialize(
+        how=st.sampled_from(["always", "evidence", "canary"]), kept=st.sampled_from([5, 20])
+    )
+    def deploy(self, how: str, kept: int) -> None:
+        gate, canary = ("evidence", ("50",)) if how == "canary" else (how, ())
+        own = settings_of(
+            self.package, self.url, self.folder, gate=gate, snapshots_kept=kept, canary=canary,
+            canary_labels=20,
+        )  # fmt: skip
         self.service = Deployed(own)
         self.store = self.service.store
         self.runners = [self.service.runner(), self.service.runner()]
@@ -370,7 +376,9 @@ class Life(RuleBasedStateMachine):
         assert [p.kind for p in log].count(PromotionKind.INITIAL) == 1
         assert log[0].kind is PromotionKind.INITIAL
         for before, now in pairwise(log):
-            assert now.version != before.version
+            if now.version == before.version:  # what answers a share answers all, and no less
+                assert before.kind is PromotionKind.CANARY
+                assert now.kind is PromotionKind.PROMOTE
             assert now.sha256 == hashes[now.version]
             assert now.kind is not PromotionKind.PROMOTE or phases[now.version] is Phase.POST
         told = [e.detail["version"] for e in self.store.events() if e.kind == "promote"]

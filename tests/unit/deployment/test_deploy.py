@@ -85,7 +85,7 @@ def test_begins_at_its_own_operating_point(package: Package, tmp_path: Path) -> 
     back = replace(initial, kind=PromotionKind.ROLLBACK, operating_point=point)
     store.promote(back, Event("rollback", {}, 1.0))
     prepare(settings.model_copy(update={"model": other_package("at-its-own").tag}))
-    newest, moved = store.serving_state()
+    newest, moved, _ = store.serving_state()
     assert newest is not None
     assert newest.operating_point == OperatingPoint()
     assert serving_point(newest, moved) == OperatingPoint()

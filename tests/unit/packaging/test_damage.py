@@ -269,7 +269,7 @@ def answers_with_the_next_best(healed: Healed, worker: Worker) -> None:
     tag, version = healed.newest.tag, healed.newest.version
     rows = drifting()[0][:5]
     served = worker.answer(rows)
-    expected = worker.operations._registry.load(
+    expected = worker.follower.load(
         *next((p.tag, p.sha256) for p in healed.promotions if p.version == healed.next_best)
     )
     with torch.no_grad():

@@ -126,7 +126,7 @@ def test_heals(store: SqlStore, worker: Worker, make: Callable[..., Runner]) -> 
     kept = {s.version: s for s in store.snapshots()}
     assert {1, promotions[-1].version} <= kept.keys()
     for s in kept.values():
-        worker.follower._registry.load(s.tag, s.sha256)
+        worker.follower.load(s.tag, s.sha256)
     assert (status["cursors"]["predictions"], status["cursors"]["feedback"]) == store.ends()[:2]
     assert runner.step() is False
 
@@ -251,7 +251,7 @@ def test_killed_in_a_step(store: SqlStore, worker: Worker, make: Callable[..., R
     assert [h["heal"] for h in heals] == list(range(1, len(heals) + 1))
     assert len({h["version"] for h in heals}) == len(heals) > 0
     for s in store.snapshots():
-        worker.follower._registry.load(s.tag, s.sha256)
+        worker.follower.load(s.tag, s.sha256)
 
 
 def test_succeeded_unnoticed(store: SqlStore, worker: Worker, make: Callable[..., Runner]) -> None:
@@ -580,6 +580,7 @@ def test_takes_over_while_serving(
     served = store.newest_promotion()
     assert served is not None
     assert worker.follower.champion.version == served.version > newest.version
+    assert worker.operations.rollback(newest.version).version == newest.version
 
 
 def test_other_features_do_not_take_over(

@@ -15,6 +15,7 @@ import torch
 from conftest import wait_for
 from snapshots import adapter, file_of, flip
 
+from bento_selfheal.core.log.serving_state import ServingState
 from bento_selfheal.core.records import (
     Event,
     NewSnapshot,
@@ -61,12 +62,19 @@ class World:
         promotion = Promotion(kind, snapshot.version, snapshot.tag, snapshot.sha256, "r", 1.0)
         self.store.promote(promotion, Event("promote", {}, 1.0))
 
+    def canary(self, snapshot: Snapshot, share: float, threshold: float = 0.5) -> None:
+        canary = Promotion(
+            PromotionKind.CANARY, snapshot.version, snapshot.tag, snapshot.sha256, "r", 1.0,
+            operating_point=OperatingPoint(threshold, PointKind.COSTS), share=share,
+        )  # fmt: skip
+        self.store.promote(canary, Event("canary", {}, 1.0))
+
     def operate(self, threshold: float, *, version: int | None, verified: bool = True) -> None:
         """Put an operating point in force for a version, as the runner does."""
         kind = PointKind.COSTS if verified else PointKind.UNVERIFIED
         moved = json.dumps({**OperatingPoint(threshold, kind).as_dict(), "version": version})
         real = SqlStore.serving_state
-        self.store.serving_state = lambda: (real(self.store)[0], moved)  # type: ignore[method-assign]
+        self.store.serving_state = lambda: real(self.store)._replace(moved=moved)  # type: ignore[method-assign]
 
     def follower(self, interval: float = 0.01) -> Follower:
         return Follower(self.store, self.registry, interval=interval, telemetry=Telemetry())
@@ -164,10 +172,10 @@ def test_a_rollback_brings_its_own_threshold(world: World, monkeypatch: pytest.M
     assert follower.champion.threshold == 0.9
     world.promote(first, PromotionKind.ROLLBACK)
     with monkeypatch.context() as patched:
-        promotion, moved = world.store.serving_state()
+        promotion, moved, _ = world.store.serving_state()
         assert promotion is not None
         rollback = replace(promotion, operating_point=OperatingPoint(0.3, PointKind.COSTS))
-        patched.setattr(world.store, "serving_state", lambda: (rollback, moved))
+        patched.setattr(world.store, "serving_state", lambda: ServingState(rollback, moved))
         follower.poll()
     assert (follower.champion.version, follower.champion.threshold) == (1, 0.3)
 
@@ -175,9 +183,9 @@ def test_a_rollback_brings_its_own_threshold(world: World, monkeypatch: pytest.M
 def test_a_point_of_an_older_release(world: World) -> None:
     """A point that names no version is the newest promotion's."""
     world.promote(world.snapshot(1))
-    world.store.serving_state = lambda: (  # type: ignore[method-assign]
-        SqlStore.serving_state(world.store)[0], '{"threshold": 0.7, "kind": "unverified"}',
-    )  # fmt: skip
+    real = SqlStore.serving_state(world.store)
+    moved = '{"threshold": 0.7, "kind": "unverified"}'
+    world.store.serving_state = lambda: real._replace(moved=moved)  # type: ignore[method-assign]
     champion = world.follower().champion
     assert (champion.threshold, champion.verified) == (0.7, False)
 
@@ -249,3 +257,98 @@ def test_thread(world: World) -> None:
         wait_for(lambda: follower.champion.version == 3, "version 3")
     finally:
         follower.thread.stop()
+
+
+def answered_by(follower: Follower, keys: range) -> dict[int, int]:
+    """The version that answers each key."""
+    return {
+        key: (follower.canary if follower.canary and follower.canary.takes(hashed(key))
+              else follower.champion).version
+        for key in keys
+    }  # fmt: skip
+
+
+def hashed(key: int) -> bytes:
+    return key.to_bytes(16, "big")
+
+
+def test_a_canary_answers_its_share(world: World) -> None:
+    """A canary answers about its share of the keys with its own threshold, always the same ones,
+    and more of them as the share grows; at the end it answers all, without being loaded again."""
+    first, second = world.snapshot(1), world.snapshot(2)
+    world.promote(first)
+    follower = world.follower()
+    world.canary(second, 0.1, threshold=0.3)
+    follower.poll()
+    assert follower.canary is not None
+    assert (follower.champion.version, follower.canary.version) == (1, 2)
+    assert (follower.champion.threshold, follower.canary.threshold) == (0.5, 0.3)
+    ten = answered_by(follower, range(2000))
+    assert 150 < sum(version == 2 for version in ten.values()) < 250
+    assert ten == answered_by(follower, range(2000)) == answered_by(world.follower(), range(2000))
+    model = follower.canary.model
+    world.canary(second, 0.5)
+    follower.poll()
+    half = answered_by(follower, range(2000))
+    assert 900 < sum(version == 2 for version in half.values()) < 1100
+    assert all(half[key] == 2 for key, version in ten.items() if version == 2)
+    world.promote(second)
+    follower.poll()
+    assert follower.canary is None
+    assert (follower.champion.version, follower.champion.share) == (2, 1.0)
+    assert follower.champion.model is model
+
+
+def test_a_canary_is_drawn_by_request_where_rows_have_no_keys(world: World) -> None:
+    """Without keys about its share of the requests is a canary's."""
+    world.promote(world.snapshot(1))
+    world.canary(world.snapshot(2), 0.25)
+    canary = world.follower().canary
+    assert canary is not None
+    assert 400 < sum(canary.takes(b"") for _ in range(2000)) < 600
+
+
+def test_a_canary_is_rolled_back(world: World) -> None:
+    """Behind a rollback, whatever to, and behind a deployment, nothing is a canary's any more."""
+    first, second = world.snapshot(1), world.snapshot(2)
+    world.promote(first)
+    world.canary(second, 0.5)
+    follower = world.follower()
+    assert follower.canary is not None
+    champion = follower.champion
+    world.promote(first, PromotionKind.ROLLBACK)
+    follower.poll()
+    assert follower.canary is None
+    assert follower.champion is champion
+
+
+def test_a_canary_that_does_not_verify(world: World) -> None:
+    """It is refused once, by an event, and the champion answers everything."""
+    world.promote(world.snapshot(1))
+    follower = world.follower()
+    bad = world.snapshot(2)
+    flip(file_of(bad), "")
+    world.canary(bad, 0.5)
+    for _ in range(3):
+        follower.poll()
+    assert follower.canary is None
+    assert follower.champion.version == 1
+    assert refusals(world) == [2]
+
+
+def test_the_champions_point_moves_beside_a_canary(world: World) -> None:
+    """The threshold that operations move is the champion's; a canary keeps its own, also in the
+    store, which remembers the champion's for a worker that starts."""
+    first, second = world.snapshot(1), world.snapshot(2)
+    promotion = Promotion(
+        PromotionKind.PROMOTE, 1, first.tag, first.sha256, "r", 1.0,
+        operating_point=OperatingPoint(0.6, PointKind.COSTS),
+    )  # fmt: skip
+    world.store.promote(promotion, Event("promote", {}, 1.0))
+    world.canary(second, 0.5, threshold=0.3)
+    follower = world.follower()
+    assert follower.canary is not None
+    assert (follower.champion.threshold, follower.canary.threshold) == (0.6, 0.3)
+    world.operate(0.8, version=1)
+    follower.poll()
+    assert (follower.champion.threshold, follower.canary.threshold) == (0.8, 0.3)

@@ -96,6 +96,18 @@ def test_served_is_never_healed_on_its_own_label(package: Package) -> None:
     assert [r.champion for r in reports[:2]] == [r.shadow for r in reports[:2]]
 
 
+def test_a_share_first(package: Package) -> None:
+    """With the setting `canary` a backtest answers some batches with the canary and others with
+    the champion, then all with what the canary was."""
+    run = Backtest(package, Settings(canary=("50",), replay_rate=0.01))  # type: ignore[arg-type]
+    versions = [report.version for report in run.run(demo_stream(24, 2, 2.2, 1))]
+    first = next(version for version in versions if version != 1)
+    begun, all_its = versions.index(first), max(i for i, v in enumerate(versions) if v == 1)
+    assert {1, first} == set(versions[begun : all_its + 1]), "both answer"
+    assert all_its > begun
+    assert min(versions[all_its + 1 :]) >= first, "then the packaged model answers nothing"
+
+
 @pytest.mark.slow
 def test_side_by_side(file: Path) -> None:
     """Other settings run beside, and it is said by how much they would have been better."""

@@ -773,7 +773,7 @@ HELD = OperatingPoint(0.75, PointKind.UNVERIFIED)
 
 
 def in_force(store: SqlStore) -> OperatingPoint:
-    newest, moved = store.serving_state()
+    newest, moved, _ = store.serving_state()
     assert newest is not None
     return serving_point(newest, moved)
 
@@ -908,7 +908,7 @@ def test_other_schema(store: SqlStore, url: str) -> None:
     engine = create_engine(url)
     with engine.begin() as c:
         c.execute(text("update alembic_version set version_num = '9999'"))
-    with pytest.raises(StoreError, match=r"9999.*0014"):
+    with pytest.raises(StoreError, match=r"9999.*0015"):
         store.create()
     with engine.connect() as c:
         assert c.execute(text("select version_num from alembic_version")).scalar() == "9999"

@@ -227,7 +227,7 @@ def test_keeps_its_operating_point(old: Old) -> None:
     with closing(sqlite3.connect(old.file)) as c, c:
         c.execute("update meta set value = ? where key = 'operating_point'", (json.dumps(point),))
     service = Deployed(old.settings)
-    newest, moved = service.store.serving_state()
+    newest, moved, _ = service.store.serving_state()
     assert newest is not None
     assert serving_point(newest, moved).as_dict() == point
     clean = service.store.promotions()[0]
@@ -235,7 +235,7 @@ def test_keeps_its_operating_point(old: Old) -> None:
         back = replace(target, kind=PromotionKind.ROLLBACK)
         written = service.store.promote(back, Event("rollback", {}, 1.0))
         assert written.version == target.version
-    now, moved = service.store.serving_state()
+    now, moved, _ = service.store.serving_state()
     assert now is not None
     assert serving_point(now, moved).as_dict() == point
     service.close()

@@ -18,7 +18,7 @@ from bento_selfheal.deployment.deploy import prepare
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.serving.answering import dispatcher as dispatcher_module
 from bento_selfheal.serving.answering.batching import THREAD
-from bento_selfheal.serving.answering.computing import Computed, Computing
+from bento_selfheal.serving.answering.computing import Computed, Computing, Request
 from bento_selfheal.serving.answering.dispatcher import Dispatcher, rows_within
 from bento_selfheal.serving.worker import Answer, Worker
 from bento_selfheal.telemetry.spans import Telemetry
@@ -35,14 +35,14 @@ class Costly(Computing):
         self.asked: list[tuple[str, int]] = []
         self._call, self._row = call, row
 
-    def compute(self, rows: Rows) -> Computed:
+    def compute(self, rows: Rows, keys: bytes = b"") -> Computed:
         self.now += self._call + self._row * len(rows)
         self.asked.append((threading.current_thread().name, len(rows)))
         return Computed(None, rows, rows[:, 0])  # type: ignore[arg-type] # nobody asks for it
 
-    def compute_all(self, requests: Sequence[Rows]) -> list[Computed | Exception]:
-        self.compute(np.concatenate(requests))
-        return [Computed(None, rows, rows[:, 0]) for rows in requests]  # type: ignore[arg-type]
+    def compute_all(self, requests: Sequence[Request]) -> list[Computed | Exception]:
+        self.compute(np.concatenate([rows for rows, _ in requests]))
+        return [Computed(None, rows, rows[:, 0]) for rows, _ in requests]  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +132,7 @@ def test_a_model_that_fails_at_the_start(monkeypatch: pytest.MonkeyPatch) -> Non
     """A model that raises for the rows of its package counts as heavy, and the worker starts."""
 
     class Failing(Costly):
-        def compute(self, rows: Rows) -> Computed:
+        def compute(self, rows: Rows, keys: bytes = b"") -> Computed:
             raise IndexError
 
     assert dispatched(monkeypatch, Failing(0.0, 0.0)).heavy

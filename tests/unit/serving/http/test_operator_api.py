@@ -19,15 +19,12 @@ from bento_selfheal.store import SqlStore, StepRecord
 from bento_selfheal.telemetry.spans import Telemetry
 
 
-class AnyAdapter:
+def any_verifies(tag: str, sha256: str) -> None:
     """Stands for a registry in which every snapshot verifies."""
-
-    def load(self, tag: str, sha256: str) -> None:
-        """Nothing to load."""
 
 
 def ask(store: SqlStore, method: str, path: str, **more: Any) -> httpx.Response:
-    operations = Operations(store, AnyAdapter(), dict, Telemetry(), None, None, [0, 1])  # type: ignore[arg-type]
+    operations = Operations(store, any_verifies, dict, Telemetry(), None, None, [0, 1])  # type: ignore[arg-type]
 
     async def once() -> httpx.Response:
         transport = httpx.ASGITransport(app=operations_app(lambda: operations))
@@ -138,7 +135,8 @@ def test_thresholds_are_asked_for(store: SqlStore) -> None:
 
 def test_each_endpoint_is_counted_by_itself(store: SqlStore) -> None:
     """BentoML's metrics and its API page see each of the operators' endpoints under its path."""
-    app = operations_app(lambda: Operations(store, None, dict, Telemetry(), None, None, [0, 1]))  # type: ignore[arg-type]
+    operations = Operations(store, any_verifies, dict, Telemetry(), None, None, [0, 1])  # type: ignore[arg-type]
+    app = operations_app(lambda: operations)
     for path, methods in app.openapi()["paths"].items():
         [method] = methods
         scope = {"type": "http", "method": method.upper(), "path": path, "headers": []}
