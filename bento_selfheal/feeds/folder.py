@@ -61,7 +61,7 @@ class FolderSource:
             raise FeedError(f"feed {self._feed.name}: {error}") from error
         for path in paths:
             name = path.name
-            if name.startswith(".") or not name.lower().endswith(ENDINGS) or name.endswith(REJECTED):
+            if name.startswith(".") or not name.lower().endswith(ENDINGS) or _is_ours(name):
                 continue
             try:
                 found[name] = _state(path)
@@ -88,6 +88,10 @@ class FolderSource:
         for rows in table.parts(list(dict.fromkeys(columns.values())), PART_ROWS):
             cells: dict[str, list[Any]] = {f: rows.cells[c] for f, c in columns.items()}
             yield Rows(rows.lines, cells, rows.wrong)
+
+
+def _is_ours(name: str) -> bool:
+    return name.endswith(REJECTED)
 
 
 def _state(path: Path) -> tuple[int, int]:

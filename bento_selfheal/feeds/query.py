@@ -60,7 +60,9 @@ class QuerySource:
     def _pages(self, cursor: Any) -> Iterator[Sequence[Row[Any]]]:
         feed = self._feed
         wanted = [feed.cursor or "", *feed.columns.values()]
-        given = text(_verbatim(feed.query or "")).columns(*(column(n) for n in dict.fromkeys(wanted)))
+        given = text(_verbatim(feed.query or "")).columns(
+            *(column(n) for n in dict.fromkeys(wanted))
+        )
         rows = given.subquery("feed")
         by = rows.c[feed.cursor or ""]
         query = select(*(rows.c[name].label(f"c{i}") for i, name in enumerate(wanted)))

@@ -18,6 +18,7 @@ from bento_selfheal.core.text import visible
 from bento_selfheal.errors import brief
 from bento_selfheal.webhooks.bodies import Service, body_of, id_of
 from bento_selfheal.wire.retry_after import seconds_of
+
 if TYPE_CHECKING:
     import httpx
 
