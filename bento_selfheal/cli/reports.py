@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from bento_selfheal.cli.app import AsJson, app
+from bento_selfheal.cli.governance.acts import note
 from bento_selfheal.cli.terminal import say
 from bento_selfheal.core.text import counted
 
@@ -54,6 +55,8 @@ def export(
     from bento_selfheal.reports.export import write_export
 
     _print_files(write_export(_report_data(since, until, experiment, seed), folder), as_json)
+    if not experiment:
+        _note_export("export", folder, since, until)
 
 
 @app.command()
@@ -74,6 +77,7 @@ def export_inputs(
 
     start, end = _period(since, until)
     done = export_inputs(load_model_settings(), folder, start, end)
+    _note_export("export_inputs", folder, since, until, inputs=done.inputs)
     if as_json:
         typer.echo(json.dumps({**asdict(done), "table": str(done.table)}))
         return
@@ -148,6 +152,13 @@ def _report_data(since: str | None, until: str | None, experiment: bool, seed: i
 
         return read_experiment(run_experiment(experiment_settings(seed)))
     return read_store(load_model_settings(), *_period(since, until))
+
+
+def _note_export(act: str, folder: Path, since: str | None, until: str | None, **more: int) -> None:
+    from bento_selfheal.config.settings import load_model_settings
+
+    where = {"folder": str(folder.resolve()), "since": since, "until": until}
+    note(load_model_settings(), act, {**where, **more})
 
 
 def _period(since: str | None, until: str | None) -> tuple[float, float]:

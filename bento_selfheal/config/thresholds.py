@@ -60,13 +60,18 @@ class ThresholdFile(WatchedFile[Thresholds]):
 
     Args:
         path: The file; it is written with the defaults where it is missing.
+
+    Attributes:
+        taken_up: The newest command of operators that was in the file when a runner began to lead.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, _parse, Thresholds())
+        self.taken_up = 0
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(_written(self.current))
+            os.utime(path, (0, 0))  # nobody's edit, so it outweighs nothing that is asked for
 
     @property
     def changed_at(self) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import logging
 import time
@@ -13,6 +12,7 @@ from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.audit.entry import HOST
 from bento_selfheal.core.models.current import about
 from bento_selfheal.core.records import Event, NewSnapshot, Phase, Promotion, PromotionKind
+from bento_selfheal.deployment.acts import user
 from bento_selfheal.deployment.locations import exact_tag, open_store, registry_of, state_dir
 from bento_selfheal.errors import PromotionMoved, SettingsError
 from bento_selfheal.healing.pipeline import Pipeline
@@ -124,7 +124,7 @@ def _take_over(settings: Settings, store: SqlStore, package: Package, before: st
     )
     now = time.time()
     initial = Promotion(
-        PromotionKind.INITIAL, version, clean.tag, clean.sha256, reason, now, by=_user()
+        PromotionKind.INITIAL, version, clean.tag, clean.sha256, reason, now, by=user()
     )
     detail = {"package": package.tag, "version": version, "by": initial.by}
     event = Event("deployed", detail, now)
@@ -146,14 +146,6 @@ def _take_over(settings: Settings, store: SqlStore, package: Package, before: st
     for snapshot in older:
         registry.delete(snapshot.tag)
     return version
-
-
-def _user() -> str:
-    """The user of this process, cut to what the promotion log has room for."""
-    try:
-        return getpass.getuser()[:20]
-    except (OSError, KeyError, ImportError):  # a container's user has no name
-        return "operator"
 
 
 def sign(settings: Settings) -> list[str]:
@@ -178,7 +170,7 @@ def sign(settings: Settings) -> list[str]:
         snapshots = store.snapshots()
         for snapshot in snapshots:
             registry.sign(snapshot.tag, snapshot.sha256)
-        store.add_audit("sign", _user(), HOST, {"snapshots": [s.version for s in snapshots]})
+        store.add_audit("sign", user(), HOST, {"snapshots": [s.version for s in snapshots]})
         return [snapshot.tag for snapshot in snapshots]
     finally:
         store.close()

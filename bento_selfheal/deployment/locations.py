@@ -54,7 +54,7 @@ def open_store(settings: Settings) -> SqlStore:
     Raises:
         StoreError: Its URL is malformed, or names a database that is not supported.
     """
-    url = settings.store_url or sqlite_url(state_dir(settings) / "selfheal.db")
+    url = settings.store_url or sqlite_url(_store_file(settings))
     return SqlStore(url, ConflictRule(settings.conflicts, settings.source_priority))
 
 
@@ -64,10 +64,20 @@ def open_existing(settings: Settings) -> SqlStore:
     Raises:
         StoreError: As of `open_store`, or there is no such file; the message says what names it.
     """
-    file = state_dir(settings) / "selfheal.db"
-    if not settings.store_url and not file.exists():  # opening it would make an empty one
+    if not has_store(settings):
+        file = _store_file(settings)
         raise StoreError(f"there is no store of a service at {file}; {WHICH_STORE}")
     return open_store(settings)
+
+
+def has_store(settings: Settings) -> bool:
+    """Whether the store that the settings name is a database server's, or a file that is there:
+    opening a missing one would make an empty one."""
+    return bool(settings.store_url) or _store_file(settings).exists()
+
+
+def _store_file(settings: Settings) -> Path:
+    return state_dir(settings) / "selfheal.db"
 
 
 def registry_of(package: Package, store: SqlStore, settings: Settings) -> Registry:

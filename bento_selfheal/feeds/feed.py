@@ -16,7 +16,7 @@ from bento_selfheal.config.feeds import Feed
 from bento_selfheal.core.periodic import PeriodicThread
 from bento_selfheal.core.records import Event, FeedbackOutcome, FeedbackRecord
 from bento_selfheal.core.text import visible
-from bento_selfheal.errors import FeedError, InvalidInput, LeaseLost
+from bento_selfheal.errors import FeedError, InvalidInput, LeaseLost, StoreError, brief
 from bento_selfheal.feeds.source import Part, Source
 from bento_selfheal.labelling.cells import item_of
 from bento_selfheal.labelling.item import Rejected
@@ -98,8 +98,11 @@ class FeedThread:
         except LeaseLost as error:
             log.info("feed %s: %s", self._feed.name, error)
             return
-        except FeedError as error:
-            self._tell_failing(str(error))
+        except StoreError:
+            raise
+        except Exception as error:  # such as a full disk: people are told of it all the same
+            known = isinstance(error, FeedError)
+            self._tell_failing(str(error) if known else f"feed {self._feed.name}: {brief(error)}")
             raise
         if self._failing:
             self._failing = ""

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from bento_selfheal.config.feeds import Feed
-from bento_selfheal.errors import FeedError
+from bento_selfheal.core.text import visible
+from bento_selfheal.errors import FeedError, escaped
 from bento_selfheal.feeds.source import PART_ROWS, Part, Places
 from bento_selfheal.labelling.table import LabelTable, Rows, open_table
 
 ENDINGS = (".csv", ".csv.gz", ".tsv", ".parquet", ".pq")
-NOT_OURS = ".rejected.csv"
+REJECTED = ".rejected.csv"
 """What `bento-selfheal label` writes beside a file."""
-LONGEST_NAME = 500
 
 
 class FolderSource:
@@ -32,8 +33,8 @@ class FolderSource:
 
     def parts(self, places: Places) -> Iterator[Part]:
         """As `Source.parts`: a file that cannot be read does not keep the others waiting."""
-        failed = []
-        before, self._before = self._before, self._files()
+        files, failed = self._files()
+        before, self._before = self._before, files
         for name, state in sorted(self._before.items()):
             place = places.get(name, {})
             same = place.get("state") == list(state)
@@ -51,19 +52,22 @@ class FolderSource:
         """As `Source.gone`; an empty folder may be one that is not mounted."""
         return [name for name in places if name not in self._before] if self._before else []
 
-    def _files(self) -> dict[str, tuple[int, int]]:
-        """Size and time of change of each file."""
-        found = {}
+    def _files(self) -> tuple[dict[str, tuple[int, int]], list[str]]:
+        """Size and time of change of each file, and what cannot be read at all."""
+        found, odd = {}, []
         try:
-            for path in self._folder.iterdir():
-                name = path.name
-                ours = name.lower().endswith(ENDINGS) and not name.endswith(NOT_OURS)
-                if ours and not name.startswith(".") and len(name) <= LONGEST_NAME:
-                    about = path.stat()
-                    found[name] = (about.st_size, about.st_mtime_ns)
+            paths = sorted(self._folder.iterdir())
         except OSError as error:
             raise FeedError(f"feed {self._feed.name}: {error}") from error
-        return found
+        for path in paths:
+            name = path.name
+            if name.startswith(".") or not name.lower().endswith(ENDINGS) or _is_ours(name):
+                continue
+            try:
+                found[name] = _state(path)
+            except (OSError, ValueError) as error:
+                odd.append(f"{visible(name)}: {error}")
+        return found, odd
 
     def _read(self, name: str, state: tuple[int, int], done: int) -> Iterator[Part]:
         """The parts of a file behind the rows that are done."""
@@ -84,3 +88,22 @@ class FolderSource:
         for rows in table.parts(list(dict.fromkeys(columns.values())), PART_ROWS):
             cells: dict[str, list[Any]] = {f: rows.cells[c] for f, c in columns.items()}
             yield Rows(rows.lines, cells, rows.wrong)
+
+
+def _is_ours(name: str) -> bool:
+    return name.endswith(REJECTED)
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of change.
+
+    Raises:
+        OSError: A link leads nowhere.
+        ValueError: It is none that can be read: to open a pipe would never end.
+    """
+    if path.name != escaped(path.name):
+        raise ValueError("its name is not UTF-8")
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise ValueError("it is not a file")
+    return about.st_size, about.st_mtime_ns

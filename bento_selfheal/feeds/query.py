@@ -60,8 +60,9 @@ class QuerySource:
     def _pages(self, cursor: Any) -> Iterator[Sequence[Row[Any]]]:
         feed = self._feed
         wanted = [feed.cursor or "", *feed.columns.values()]
-        statement = (feed.query or "").strip().rstrip(";")
-        given = text(statement).columns(*(column(n) for n in dict.fromkeys(wanted)))
+        given = text(_verbatim(feed.query or "")).columns(
+            *(column(n) for n in dict.fromkeys(wanted))
+        )
         rows = given.subquery("feed")
         by = rows.c[feed.cursor or ""]
         query = select(*(rows.c[name].label(f"c{i}") for i, name in enumerate(wanted)))
@@ -94,6 +95,11 @@ class QuerySource:
         rows = Rows([0] * len(fresh), {**cells, "cursor": [row[0] for row in fresh]})
         place = {"cursor": _written(cursor, self._feed.name), "seen": list(seen)}
         return Part(rows, ITEM, place), cursor, seen
+
+
+def _verbatim(query: str) -> str:
+    """A query in which no colon is a parameter's, and which may end with a comment."""
+    return query.strip().rstrip(";").replace(":", r"\:") + "\n"
 
 
 def _mark(row: Row[Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -99,9 +100,21 @@ class RecordReader:
         if known is None:
             return now
         if known > now + AHEAD:
-            raise InvalidInput((*loc, "time"), f"{shown(known)} is in the future", "time")
+            raise InvalidInput((*loc, "time"), f"{_date(known)} is in the future", "time")
         if known < now - self._days * DAY:
             # The log deletes it at once, and it would count twice when it is sent again.
-            said = f"{shown(known)} is longer ago than feedback_days, {self._days:g}"
+            said = f"{_date(known)} is longer ago than feedback_days, {self._days:g}"
             raise InvalidInput((*loc, "time"), said, "time")
         return min(known, now)
+
+
+def _date(seconds: float) -> str:
+    """A time for people, beside the number that was given.
+
+    >>> _date(1.5e9), _date(1.5e12)
+    ('2017-07-14T02:40:00+00:00 (1500000000.0)', '1500000000000.0 seconds since the epoch')
+    """
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC).isoformat()} ({shown(seconds)})"
+    except (ValueError, OverflowError, OSError):  # often milliseconds
+        return f"{shown(seconds)} seconds since the epoch"

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from bento_selfheal.config.thresholds import ThresholdChanges
-from bento_selfheal.core.candidates.candidate import CandidateState
+from bento_selfheal.core.candidates.candidate import Candidate, CandidateState
 from bento_selfheal.core.going_back import previous_snapshot
 from bento_selfheal.core.log.serving_state import ServingState
 from bento_selfheal.core.records import Event, Label, Promotion, PromotionKind, Snapshot
@@ -81,9 +81,11 @@ class Operations:
         status, alive = self._store.status(), self._store.leader() is not None
         unread = self._backlog.look(status)
         behind = lag(status, unread, alive=alive)
+        candidates = self._candidates(status, living=True)
+        status.pop("trials", None)  # they are in the candidates
         return {
             **status,
-            "candidates": self._candidates(status, living=True),
+            "candidates": candidates,
             **({"estimate": None} if behind and unread.labels else {}),  # labels may contradict it
             "unread": asdict(unread),
             "behind": behind,
@@ -121,13 +123,21 @@ class Operations:
             CommandError: There is no such candidate on its ramp.
         """
         words = "withdrawn" if state is CandidateState.WITHDRAWN else "promoted"
+        moved = False
+        while not moved:  # the runner may move it to its next step between the two
+            candidate = self._living(tag)
+            moved = candidate.state is state or self._store.move_candidate(
+                candidate, state, candidate.step, f"{words} by {by}", by=by
+            )
+        return {"candidate": candidate.id, "tag": candidate.tag, "state": state.value}
+
+    def _living(self, tag: str) -> Candidate:
+        """The candidate on its ramp of this tag or number."""
         for candidate in self._store.candidates(living=True):
             if tag in (candidate.tag, str(candidate.id)):
-                reason = f"{words} by {by}"
-                if self._store.move_candidate(candidate, state, candidate.step, reason, by=by):
-                    return {"candidate": candidate.id, "tag": candidate.tag, "state": state.value}
+                return candidate
         raise CommandError(
-            f"tag: {tag} is no candidate on its ramp; see `bento-selfheal candidates`"
+            f"tag: {shown(tag)} is no candidate on its ramp; see `bento-selfheal candidates`"
         )
 
     def unread_seconds(self) -> float:

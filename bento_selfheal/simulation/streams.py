@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from bento_selfheal.core.records import Label
+from bento_selfheal.core.text import shown
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.inputs.column import Column
 from bento_selfheal.inputs.labelled_table import Table, labelled_table
@@ -61,9 +62,13 @@ class LabelPattern:
             SettingsError: It lacks one.
         """
         names = [str(label) for label in classes]
-        for name in (*self.only, *self.delays):
-            if name not in names:
-                raise SettingsError(f"{name} is no class of the model, whose classes are {names}")
+        for option, given in (("--only", self.only), ("--delay-of", self.delays)):
+            for name in given:
+                if name not in names:
+                    raise SettingsError(
+                        f"{option}: {shown(name)} is no class of the model, whose classes are "
+                        f"{', '.join(names)}"
+                    )
 
     def labelled(self, stream: Stream, classes: Sequence[Label]) -> NDArray[np.bool_]:
         """Which rows a label comes for, ``(n,)``; those of new classes come where all do."""

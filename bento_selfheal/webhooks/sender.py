@@ -8,6 +8,7 @@ import hmac
 import json
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from bento_selfheal.webhooks.bodies import Service, body_of, id_of
 from bento_selfheal.wire.retry_after import seconds_of
 
 if TYPE_CHECKING:
-    pass
+    import httpx
 
 SECONDS = 10.0
 """Longest wait for a connection, and for each part of an answer."""
@@ -102,12 +103,7 @@ class Sender:
     def _post(self, body: bytes, headers: dict[str, str]) -> Reply:
         url = self._hook.url.get_secret_value()
         with self._http.stream("POST", url, content=body, headers=headers) as answer:
-            said, deadline = b"", time.monotonic() + SECONDS
-            for part in answer.iter_raw():  # not unpacked: a few bytes may become gigabytes
-                said += part
-                if len(said) >= MOST_SAID or time.monotonic() > deadline:
-                    break
-            text = visible(said[:MOST_SAID].decode(errors="replace"))
+            text = visible(_begin(answer).decode(errors="replace"))
             wait = seconds_of(answer.headers.get("retry-after")) or 0.0
             return Reply(answer.status_code, self._without_secrets(text), wait)
 
@@ -116,3 +112,14 @@ class Sender:
             if value := secret.get_secret_value():
                 text = text.replace(value, "…")
         return text
+
+
+def _begin(answer: httpx.Response) -> bytes:
+    """The begin of an answer. Its status came before: a body that breaks off changes nothing."""
+    said, deadline = b"", time.monotonic() + SECONDS
+    with suppress(Exception):
+        for part in answer.iter_raw():  # not unpacked: a few bytes may become gigabytes
+            said += part
+            if len(said) >= MOST_SAID or time.monotonic() > deadline:
+                break
+    return said[:MOST_SAID]

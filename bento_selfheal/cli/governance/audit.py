@@ -66,7 +66,7 @@ def verify(
     """
     with _store() as store:
         verdict = store.verify_audit(None if noted is None else _head(noted))
-    whole = not verdict.broken
+    whole = verdict.whole
     if as_json:
         found = {"entries": verdict.entries, "head": str(verdict.head), "whole": whole}
         broken = {} if whole else {"broken": verdict.broken, "reason": verdict.why}
@@ -102,4 +102,7 @@ def _store() -> Iterator[SqlStore]:
 
 
 def _time(entry: AuditEntry) -> str:
-    return datetime.fromtimestamp(entry.time).astimezone().isoformat(" ", "seconds")
+    try:
+        return datetime.fromtimestamp(entry.time).astimezone().isoformat(" ", "seconds")
+    except (TypeError, ValueError, OverflowError):  # changed by hand, as `verify` will say
+        return str(entry.time)

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from bento_selfheal.cli.app import AsJson, app
+from bento_selfheal.cli.governance.acts import note
 from bento_selfheal.cli.terminal import say
 from bento_selfheal.errors import SettingsError
 
@@ -44,6 +45,9 @@ def try_webhooks(
     else:
         for reply in replies:
             _print(reply)
+    note(settings, "webhook_test", {"replies": [
+        {name: reply[name] for name in ("name", "status", "taken")} for reply in replies
+    ]})  # fmt: skip
     if not all(reply["taken"] for reply in replies):
         raise typer.Exit(1)
 

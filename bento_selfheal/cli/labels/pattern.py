@@ -10,6 +10,9 @@ from bento_selfheal.config.settings import Settings
 from bento_selfheal.errors import SettingsError
 from bento_selfheal.simulation.streams import LabelPattern
 
+MOST_DIGITS = 9
+"""Of a number of rows."""
+
 
 def label_settings(
     unreported: str | None,
@@ -52,7 +55,7 @@ def label_pattern(
     """
     late = dict(_name_value(text, "--delay-of") for text in delays or [])
     for name, rows in late.items():
-        if not rows.isdecimal():
+        if not rows.isdecimal() or len(rows) > MOST_DIGITS:
             raise SettingsError(f"--delay-of: {name}={rows}: {rows!r} is no number of rows")
     never = None if settings.unreported is None else str(settings.unreported.label)
     rows_late = {name: int(rows) for name, rows in late.items()}

@@ -63,8 +63,12 @@ class AuditEntry:
         return Head(self.seq, hashlib.sha256(text.encode()).hexdigest())
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {**vars(self), "detail": json.loads(self.detail)}
+        """As JSON values; a detail that was made none by hand as its text."""
+        try:
+            detail = json.loads(self.detail)
+        except ValueError:
+            detail = self.detail
+        return {**vars(self), "detail": detail}
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,14 @@ class Verdict:
     head: Head
     """The end of the chain, to be noted elsewhere."""
     broken: int = 0
-    """The first entry that is not as it was written; 0 where all are."""
+    """The first entry that is not as it was written, where the chain is not whole."""
     why: str = ""
+    """Why the chain is not whole; empty where it is."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether every entry is as it was written, and none is missing."""
+        return not self.why
 
 
 def verify(
@@ -91,7 +101,12 @@ def verify(
         noted: An end that somebody noted earlier; the chain must still have it.
     """
     count, at = 0, begin
+    if noted is not None and 0 < noted.seq <= begin.seq and noted != begin:
+        why = f"entry {noted.seq} was noted and is kept no more; note a newer head in time"
+        return Verdict(count, head, noted.seq, why)
     for entry in entries:
+        if entry.seq <= at.seq:
+            return Verdict(count, head, entry.seq, "the entry was put in")
         if entry.seq != at.seq + 1:
             return Verdict(count, head, at.seq + 1, "the entry is missing")
         at = entry.sealed(at)

@@ -41,6 +41,8 @@ def note(pipeline: Pipeline, before: dict[str, Any], by: str, role: str) -> None
 
 def carry_out(pipeline: Pipeline, thresholds: ThresholdFile, command: Command) -> None:
     """Write what an operator asked for into the file and use it; an event says so, or why not."""
+    if command.seq <= thresholds.taken_up:
+        return
     why = _write(thresholds, command)
     if not why:
         put_in_force(pipeline, thresholds, command.by, OPERATE)
@@ -53,8 +55,11 @@ def catch_up(store: SqlStore, thresholds: ThresholdFile) -> tuple[str, str]:
     may have done there; who changed it last, and in which role."""
     by = thresholds.owner, FILE
     for command in store.commands_of(KIND):
-        if command.time > thresholds.changed_at + TOLERANCE and not _write(thresholds, command):
+        if command.time > thresholds.changed_at + TOLERANCE:
+            _write(thresholds, command)
+        if abs(command.time - thresholds.changed_at) <= TOLERANCE:  # the file has it, and no edit
             by = command.by, OPERATE
+            thresholds.taken_up = command.seq
     return by
 
 

@@ -26,6 +26,8 @@ OPEN_BELOW = ("/selfheal/", "/static_content/")
 """Files of the page and of BentoML's API page; the figures that they show need a token."""
 HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^:\[\]]*)(:[0-9]+)?")
 SAFE = {"GET", "HEAD", "OPTIONS"}
+TAKES = "/review"
+"""A path whose GET changes something: rows are somebody's from then on, and used up of a budget."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,8 @@ class ByOrigin:
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if not self._names and not _is_here(host):
             return Refusal(403, "without tokens, only local host names are accepted")
-        if scope.get("method") in SAFE:  # a WebSocket has none
-            return None
+        if scope.get("method") in SAFE and not scope["path"].endswith(TAKES):
+            return None  # a WebSocket has no method
         origin = headers.get(b"origin", b"").decode("latin-1").lower()
         site = headers.get(b"sec-fetch-site", b"same-origin")
         # Behind a proxy that ends TLS both have one host and another scheme.

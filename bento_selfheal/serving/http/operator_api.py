@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
+from starlette.exceptions import HTTPException
 
 from bento_selfheal.dashboard.page import Page
 from bento_selfheal.errors import (
@@ -122,6 +123,10 @@ def operations_app(operations: Callable[[], Operations]) -> FastAPI:
     @app.exception_handler(OtherClasses)
     def _not_there(_: Request, error: SelfHealError) -> JSONResponse:
         return unknown(error)
+
+    @app.exception_handler(HTTPException)
+    def _refused(_: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse({"error": str(error.detail)}, error.status_code, headers=error.headers)
 
     @app.exception_handler(RequestValidationError)
     def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select
 
 from bento_selfheal.core.audit.entry import NOTHING, OPERATE, AuditEntry, Head, Verdict, verify
-from bento_selfheal.errors import storable
+from bento_selfheal.errors import StoreError, storable
 from bento_selfheal.store.audit.tables import audit
 from bento_selfheal.store.connections import Part
 from bento_selfheal.store.schema import get_meta, put_meta
@@ -42,10 +42,13 @@ class Audits(Part):
 
         Args:
             noted: An end of the chain that was noted elsewhere.
+
+        Raises:
+            StoreError: Where the chain begins or ends was overwritten by hand.
         """
         with self._db.read() as c:
             begin, head = _fact(c, BEGIN), _fact(c, HEAD)
-            return verify(_each(c, begin.seq), begin, head, noted)
+            return verify(_each(c), begin, head, noted)
 
     def retire_audit(self, before: float, rows_kept: int, limit: int) -> int:
         """Delete the oldest entries, as `retire_events` does; the chain begins behind them."""
@@ -84,12 +87,16 @@ def append_audit(
 
 def _fact(c: Connection, name: str) -> Head:
     found = get_meta(c, name)
-    return NOTHING if found is None else Head.parse(found)
+    try:
+        return NOTHING if found is None else Head.parse(found)
+    except ValueError as error:
+        raise StoreError(f"{name}: {error}: the audit was changed by hand") from error
 
 
-def _each(c: Connection, after: int) -> Iterator[AuditEntry]:
-    """Every entry after a place, a page at a time."""
-    query, at = select(audit).order_by(audit.c.seq).limit(PAGE), after
-    while rows := c.execute(query.where(audit.c.seq > at)).all():
+def _each(c: Connection) -> Iterator[AuditEntry]:
+    """Every entry, a page at a time; also those that stand where none can."""
+    query = select(audit).order_by(audit.c.seq).limit(PAGE)
+    rows = c.execute(query).all()
+    while rows:
         yield from (AuditEntry(**r._mapping) for r in rows)
-        at = rows[-1].seq
+        rows = c.execute(query.where(audit.c.seq > rows[-1].seq)).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +84,29 @@ def test_webhook_test(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no answer: ConnectError" in call("webhook", "test", "desk", code=1)
     with pytest.raises(SettingsError, match="no 'other'; they are: desk, team"):
         CliRunner().invoke(app, ["webhook", "test", "other"], catch_exceptions=False)
+
+
+def test_acts_on_the_host(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A webhook that is tried is in the audit, with who did it and what came back."""
+    with Receiver().listening() as receiver:
+        webhooks(monkeypatch, {"name": "desk", "url": receiver.url, "kinds": ["heal"]})
+        call("webhook", "test")
+    entry = json.loads(call("audit", "list", "--last", "1", "--json"))[0]
+    assert (entry["act"], entry["role"], entry["by"]) == ("webhook_test", "host", getpass.getuser())
+    assert entry["detail"] == {"replies": [{"name": "desk", "status": 204, "taken": True}]}
+    assert json.loads(call("audit", "verify", "--json"))["whole"] is True
+
+
+def test_an_audit_that_was_changed(store: SqlStore) -> None:
+    """What somebody wrote into it by hand is shown as it is, and found, where no entry can be,
+    too."""
+    with store._db.engine.begin() as c:
+        c.execute(text("update audit set detail = '{', time = 'never' where seq = 2"))
+        c.execute(text("insert into audit select 0, time, act, by, role, detail, hash from audit "
+                       "where seq = 1"))  # fmt: skip
+    assert "never" in call("audit")
+    assert [e["detail"] for e in json.loads(call("audit", "list", "--json"))][-1] == "{"
+    assert "broken at entry 0: the entry was put in" in call("audit", "verify", code=1)
 
 
 GOOD = {"name": "desk", "url": "https://hooks.example/very-secret-path", "kinds": ["heal"]}

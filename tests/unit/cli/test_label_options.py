@@ -30,3 +30,9 @@ def test_which_labels_come() -> None:
     assert (pattern.only, pattern.never, pattern.delays) == (("1",), "0", {"1": 500})
     with pytest.raises(SettingsError, match="1=late: 'late' is no number of rows"):
         label_pattern(settings, None, ["1=late"], None)
+    with pytest.raises(SettingsError, match="is no number of rows"):
+        label_pattern(settings, None, ["1=99999999999999999999"], None)
+    with pytest.raises(SettingsError, match="--only: 'maybe' is no class of the model, whose"):
+        label_pattern(settings, ["maybe"], None, None).check([0, 1])
+    with pytest.raises(SettingsError, match="--delay-of: '7' is no class of the model"):
+        label_pattern(settings, None, ["7=3"], None).check([0, 1])

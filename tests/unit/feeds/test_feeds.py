@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -164,6 +165,55 @@ def test_a_folder(led: SqlStore, tmp_path: Path) -> None:
     again = look(opened(led, tmp_path, folder_feed(tmp_path)))
     assert (again["rows"], again["accepted"]) == (state["rows"], 4)
     assert set(led.feed_places("night")) == {"", "a.csv", "c.csv"}
+
+
+def test_what_is_no_file(led: SqlStore, tmp_path: Path) -> None:
+    """A link to nowhere, a folder, a pipe and a name that is not UTF-8 are told of, and keep no
+    file waiting."""
+    feed = opened(led, tmp_path, folder_feed(tmp_path))
+    files = tmp_path / "in"
+    (files / "a.csv").symlink_to(tmp_path / "nowhere.csv")
+    (files / "b.parquet").mkdir()
+    os.mkfifo(files / "c.csv")
+    Path(os.fsdecode(bytes(files) + b"/d-\xff.csv")).write_text("tx,fraud\nx,1\n")
+    (files / "e.csv").write_text("tx,fraud\na,1\n")
+    with pytest.raises(FeedError):
+        feed.look()
+    with pytest.raises(FeedError, match=r"a\.csv: .*No such file.*\(and 3 more files\)"):
+        feed.look()
+    assert [r.key for r in kept(led)] == keys_of(led, "a")
+    (files / "a.csv").unlink()
+    (files / "b.parquet").rmdir()
+    (files / "c.csv").unlink()
+    with pytest.raises(FeedError, match=r"d-\\udcff\.csv: its name is not UTF-8"):
+        feed.look()
+
+
+def test_rows_that_cannot_be_set_aside(
+    led: SqlStore, desk: sqlite3.Connection, tmp_path: Path
+) -> None:
+    """A disk that takes no file is told of in the status and as an event; nothing is lost."""
+    put(desk, (1, "a", 1), (2, "b", 0.5), (3, "c", 1))
+    feed = opened(led, tmp_path, query_feed(tmp_path))
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "feeds").touch()
+    with pytest.raises(OSError, match="feeds"):
+        feed.look()
+    assert "feed desk: NotADirectoryError" in feed.state()["failing"]
+    (tmp_path / "state" / "feeds").unlink()
+    assert (look(feed)["rejected"], feed.state()["failing"]) == (1, "")
+    assert [r.key for r in kept(led)] == keys_of(led, "a", "c")
+    assert [key for key, _ in aside(tmp_path)] == ["b"]
+    kinds = [e.kind for e in led.events()]
+    assert kinds == ["feed_failing", "feed_rejected", "feed_recovered"]
+
+
+def test_colons_and_comments(led: SqlStore, desk: sqlite3.Connection, tmp_path: Path) -> None:
+    """A query is sent as it is written: a colon names no parameter, and a comment may end it."""
+    put(desk, (1, ":a", 1), (2, "b", 1))
+    query = "select at, tx, fraud from labels where tx = ':a' -- what is new;"
+    assert look(opened(led, tmp_path, query_feed(tmp_path, query=query)))["accepted"] == 1
+    assert [r.key for r in kept(led)] == keys_of(led, ":a")
 
 
 @pytest.mark.parametrize("kind", ["query", "folder"])

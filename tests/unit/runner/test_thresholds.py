@@ -118,6 +118,37 @@ def test_on_another_machine(service: Deployed, tmp_path: Path) -> None:
     assert len(changed(service)) == 1
 
 
+def test_on_a_new_machine(service: Deployed) -> None:
+    """A runner that finds no file, as on a new machine or at the first start, takes up what was
+    asked for, and what is asked for before it leads: the file that it makes is nobody's edit."""
+    runner = service.runner()
+    runner.step()
+    ask(service, miss_cost=5.0)
+    runner.step()
+    died(runner)
+    file_of(service).unlink()
+    ask(service, "berta", alarm_cost=2.0)
+    ask(service, "carl", capacity=30)
+    service.runner().step()
+    assert in_force(service) == {"miss_cost": 5.0, "alarm_cost": 2.0, "capacity": 30}
+    assert [e.kind for e in service.store.events() if "thresholds" in e.kind] == ["thresholds"] * 2
+    assert changed(service)[1:] == [("carl", "operate", {"alarm_cost": 2.0, "capacity": 30})]
+
+
+def test_a_runner_that_dies_in_between(service: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asked is recorded, once, where the runner died after it wrote the file."""
+    runner = service.runner()
+    runner.step()
+    ask(service, miss_cost=5.0)
+    monkeypatch.setattr(runner, "_write", lambda pipeline: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        runner.step()
+    died(runner)
+    service.runner().step()
+    assert in_force(service) == {"miss_cost": 5.0}
+    assert changed(service) == [("anna", "operate", {"miss_cost": 5.0})]
+
+
 def test_a_file_that_cannot_be_written(service: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the file is read-only, as one from a ConfigMap, the values stay and an event says
     why."""

@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from bento_selfheal.core.audit.entry import Head
 from bento_selfheal.core.records import Event
+from bento_selfheal.errors import StoreError
 from bento_selfheal.store import SqlStore, StepRecord
 
 ENTRIES = 6
@@ -77,14 +78,20 @@ def test_what_operators_do(store: SqlStore) -> None:
         ("update audit set seq = 7 where seq = 6", 6),
         ("insert into audit select 7, time, act, by, role, detail, hash from audit where seq = 6",
          7),
+        ("insert into audit select 0, time, act, by, role, detail, hash from audit where seq = 2",
+         0),
+        ("insert into audit select -7, time, act, by, role, detail, hash from audit where seq = 2",
+         -7),
     ],
-    ids=["who", "when", "what", "hash", "cut", "first", "end", "all", "moved", "added"],
+    ids=["who", "when", "what", "hash", "cut", "first", "end", "all", "moved", "added", "before",
+         "long-before"],
 )  # fmt: skip
 def test_tampering_is_found(chain: SqlStore, change: str, broken: int) -> None:
     """Whatever is changed by SQL, the first entry that is not as it was written is named; later
     acts do not heal the chain."""
     by_hand(chain, change)
-    assert chain.verify_audit().broken == broken
+    found = chain.verify_audit()
+    assert (found.broken, bool(found.why)) == (broken, True)
     if "7" not in change:
         chain.add_command("pause", by="anna")
         assert chain.verify_audit().broken == broken
@@ -102,6 +109,15 @@ def test_a_chain_that_was_written_anew(chain: SqlStore) -> None:
         chain.add_command("forget", f"other-{number}", by="anna")
     assert chain.verify_audit().broken == 0
     assert chain.verify_audit(noted).broken == noted.seq
+
+
+def test_places_of_the_chain_that_are_none(chain: SqlStore) -> None:
+    """Where its begin or its end was overwritten by hand, this is said, and not a traceback."""
+    by_hand(chain, "update meta set value = 'zz' where key = 'audit_head'")
+    with pytest.raises(
+        StoreError, match=r"audit_head: 'zz' is not SEQ:HASH: the audit was changed"
+    ):
+        chain.verify_audit()
 
 
 def test_writers_at_once_make_one_chain(url: str, store: SqlStore) -> None:
@@ -126,10 +142,15 @@ def test_writers_at_once_make_one_chain(url: str, store: SqlStore) -> None:
 
 
 def test_retention_keeps_the_chain_whole(chain: SqlStore) -> None:
-    """What retention took is no break: the chain begins behind it."""
+    """What retention took is no break: the chain begins behind it. A head that it took says so, and
+    vouches for nothing."""
+    noted = [Head(e.seq, e.hash) for e in chain.audit()]
     assert chain.retire_audit(0.0, rows_kept=4, limit=1) == 1
     assert chain.retire_audit(0.0, rows_kept=4, limit=10) == 1
     assert chain.retire_audit(0.0, rows_kept=4, limit=10) == 0
+    assert chain.verify_audit(noted[1]).broken == 0
+    assert "entry 1 was noted and is kept no more" in chain.verify_audit(noted[0]).why
+    assert chain.verify_audit(noted[1]._replace(hash="0" * 64)).broken == 2
     verdict = chain.verify_audit()
     assert (verdict.entries, verdict.broken) == (4, 0)
     assert chain.retire_audit(time.time() + 1, rows_kept=4, limit=10) == 4

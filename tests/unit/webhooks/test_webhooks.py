@@ -79,6 +79,18 @@ def happened(store: SqlStore, kind: str) -> list[dict[str, Any]]:
 # -- what arrives ----------------------------------------------------------------------------------
 
 
+def test_an_answer_that_breaks_off(store: SqlStore, receiver: Receiver) -> None:
+    """A status of success counts, whatever becomes of the body behind it: the event is not sent
+    for ever."""
+    hook = opened(store, receiver.url)
+    place = tell(store)
+    receiver.answers, receiver.headers = [200], {"transfer-encoding": "chunked"}
+    hook.look()
+    hook.look()
+    assert receiver.places("promote") == [place]
+    assert (hook.state()["delivered"], hook.state()["failed"]) == (1, 0)
+
+
 def test_told_in_order_and_signed(store: SqlStore, receiver: Receiver) -> None:
     """Events of the kinds that were asked for come in their order by kind, each with a signature
     that its own secret alone makes, an id, words and what happened; others do not come."""

@@ -163,9 +163,10 @@ LOCAL = ByOrigin(names=False, allowed=lambda origin: origin == "http://friend")
 )
 def test_cross_site(headers: dict[str, str], status: int) -> None:
     """A page of another site changes nothing by way of this machine's browser, unless CORS lets
-    it; programs, which name no origin, do."""
+    it; programs, which name no origin, do. To ask for rows to label is a change, too."""
     assert ask(guarded(LOCAL), "POST", "/rollback", **headers).status_code == status
     assert ask(guarded(LOCAL), "GET", "/status", **headers).status_code == 200
+    assert ask(guarded(LOCAL), "GET", "/fraud/review", **headers).status_code == status
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from bento_selfheal.config.thresholds import Thresholds
+from bento_selfheal.core.candidates.candidate import Candidate, CandidateState
 from bento_selfheal.core.records import Phase, Promotion, PromotionKind, Snapshot
 from bento_selfheal.serving.http.auth import ASKED_BY
 from bento_selfheal.serving.http.operator_api import operations_app
@@ -111,6 +112,60 @@ def test_bad_thresholds(store: SqlStore, body: Any, said: str) -> None:
     assert said in response.json()["error"]
     assert store.commands(0) == []
     assert store.audit() == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/thresholds", b'{"miss_cost": ' + b"9" * 5000 + b"}", 400),
+        ("POST", "/erase", b'{"key": "\xff"}', 400),
+        ("DELETE", "/erase", b"", 405),
+        ("GET", "/nowhere", b"", 404),
+    ],
+    ids=["number", "utf-8", "method", "path"],
+)
+def test_every_refusal_has_one_shape(
+    store: SqlStore, method: str, path: str, body: bytes, status: int
+) -> None:
+    """What does not even reach an endpoint is answered as every other refusal is."""
+    headers = {"content-type": "application/json"}
+    response = ask(store, method, path, content=body, headers=headers)
+    assert response.status_code == status
+    assert isinstance(response.json()["error"], str)
+
+
+def test_a_withdrawal_stands_whatever_the_runner_does(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A candidate that the runner moves to its next step at that moment is withdrawn all the same;
+    asked for again, there is none."""
+    store.add_candidate(Candidate("a:1"))
+    move, steps = store.move_candidate, iter([1, 2])
+
+    def moved(known: Candidate, state: CandidateState, step: int, *more: Any, **by: Any) -> bool:
+        if (next_step := next(steps, None)) is not None:
+            assert move(known, CandidateState.RUNNING, next_step, "no harm")
+        return move(known, state, step, *more, **by)
+
+    monkeypatch.setattr(store, "move_candidate", moved)
+    answer = ask(store, "POST", "/candidates/withdraw", json={"tag": "a:1"})
+    assert (answer.status_code, answer.json()["state"]) == (200, "withdrawn")
+    assert [(c.state, c.step) for c in store.candidates()] == [(CandidateState.WITHDRAWN, 2)]
+    assert ask(store, "POST", "/candidates/withdraw", json={"tag": "a:1"}).status_code == 409
+
+
+def test_a_candidate_is_shown_once(store: SqlStore) -> None:
+    """The evidence about a candidate is in its own entry of the status, and nowhere else; promoted
+    twice by hand, it has won once."""
+    begun = store.add_candidate(Candidate("a:1"))
+    store.begin_status({"trials": {str(begun.id): {"labels": 7}}})
+    status = ask(store, "GET", "/status").json()
+    assert [c["evidence"] for c in status["candidates"]] == [{"labels": 7}]
+    assert "trials" not in status
+    for _ in range(2):
+        won = ask(store, "POST", "/candidates/promote", json={"tag": "a:1"})
+        assert (won.status_code, won.json()["state"]) == (200, "won")
+    assert [e.kind for e in store.events()] == ["candidate_begun", "candidate_won"]
 
 
 def test_thresholds_are_asked_for(store: SqlStore) -> None:
