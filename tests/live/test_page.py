@@ -188,7 +188,8 @@ def test_a_canary_is_shown(page: Page) -> None:
     all, or end it."""
     canary = {
         "version": 900, "share": 0.1, "next_share": 1.0, "since": time.time() - 120, "labels": 40,
-        "labels_needed": 100, "mean_regret": -0.01, "standard_error": 0.02, "log_e": 0.1,
+        "labels_needed": 100, "compared": 400, "mean_regret": -0.01, "standard_error": 0.02,
+        "log_e": 0.1,
     }  # fmt: skip
 
     def with_canary(route: Route) -> None:
