@@ -205,14 +205,16 @@ def test_a_canary_is_shown(page: Page) -> None:
 
     page.route("**/status", with_canary)
     page.route("**/snapshots", with_share)
+    page.reload()
     go_to(page, "Models")
     told = "Snapshot 900 answers 10 % of the requests first, since 2 min ago: 40 of 100 labels"
     expect(page.locator("#canary-text")).to_contain_text(told, timeout=SECONDS)
     expect(page.locator("#canary-text")).to_contain_text("until it answers all; loss lower by 0.01")
     row = page.locator("#snapshots tbody tr").filter(has_text="900")
-    expect(row).to_contain_text("10 %")
+    expect(row).to_contain_text("10 %", timeout=SECONDS)
     champion = page.locator("#snapshots tbody tr").filter(has_text="90 %")
-    expect(champion.get_by_role("button", name="Roll back to this")).to_be_visible()
+    back = champion.get_by_role("button", name="Roll back to this")
+    expect(back).to_be_visible(timeout=SECONDS)
     picture(page, "page-canary")
     row.get_by_role("button", name="Let it answer all").click()
     expect(page.get_by_role("dialog")).to_contain_text("whatever the labels say")
