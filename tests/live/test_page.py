@@ -203,6 +203,7 @@ def test_a_canary_is_shown(page: Page) -> None:
         others = [{**one, "share": 0.9 * one["serving"]} for one in known]
         route.fulfill(response=answer, json=[*others, own])
 
+    expect(page.locator("#pause")).to_be_enabled(timeout=SECONDS)  # nothing is asked for now
     page.route("**/status", with_canary)
     page.route("**/snapshots", with_share)
     page.reload()
@@ -218,6 +219,7 @@ def test_a_canary_is_shown(page: Page) -> None:
     picture(page, "page-canary")
     row.get_by_role("button", name="Let it answer all").click()
     expect(page.get_by_role("dialog")).to_contain_text("whatever the labels say")
+    page.unroute_all(behavior="wait")
 
 
 def test_a_promotion_shows_its_evidence(page: Page) -> None:
