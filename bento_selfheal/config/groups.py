@@ -183,8 +183,8 @@ class HealingSettings(Group):
     """Probability that the gate ever lets a challenger line through that is not better."""
     canary: Shares = ()
     """Percent of the requests that a healed snapshot answers first, step by step, such as `10` or
-    `5,50`: what the gate lets through answers all requests only once labels of its own answers show
-    no harm, and is rolled back where they do. Empty: all at once. See
+    `5,50`: what the gate lets through answers all requests only once labels of its own answers came
+    and none show harm, and is rolled back where they do. Empty: all at once. See
     [Proof](proof.md#a-share-of-the-requests-first)."""
     health: Literal["evidence", "article"] = "evidence"
     """What triggers a rollback. `evidence`: the gate's test in the opposite direction, against the

@@ -101,7 +101,7 @@ function drawCanary(c) {
   at("canary-text").hidden = !c;
   if (!c) return;
   const next = c.next_share < 1 ? percent(c.next_share) : "all";
-  text("canary-text", `Snapshot ${c.version} answers ${percent(c.share)} of the requests first, since ${ago(c.since)}: ${whole(c.labels)} of ${whole(c.labels_needed)} labels of its answers until it answers ${next}; loss ${c.mean_regret > 0 ? "higher" : "lower"} by ${Math.abs(c.mean_regret).toFixed(4)} ± ${c.standard_error.toFixed(4)} than what answers the others.`);
+  text("canary-text", `Snapshot ${c.version} answers ${percent(c.share)} of the requests first, since ${ago(c.since)}: ${whole(c.labels)} of ${whole(c.labels_needed)} labels of its answers until it answers ${next}; loss ${c.mean_regret > 0 ? "higher" : "lower"} by ${Math.abs(c.mean_regret).toFixed(4)} ± ${c.standard_error.toFixed(4)} than what answers the others, on ${whole(c.compared)} labels.`);
 }
 
 function drawSnapshots(s, snapshots, confirm) {

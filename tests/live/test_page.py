@@ -188,7 +188,8 @@ def test_a_canary_is_shown(page: Page) -> None:
     all, or end it."""
     canary = {
         "version": 900, "share": 0.1, "next_share": 1.0, "since": time.time() - 120, "labels": 40,
-        "labels_needed": 100, "mean_regret": -0.01, "standard_error": 0.02, "log_e": 0.1,
+        "labels_needed": 100, "compared": 400, "mean_regret": -0.01, "standard_error": 0.02,
+        "log_e": 0.1,
     }  # fmt: skip
 
     def with_canary(route: Route) -> None:
@@ -202,19 +203,23 @@ def test_a_canary_is_shown(page: Page) -> None:
         others = [{**one, "share": 0.9 * one["serving"]} for one in known]
         route.fulfill(response=answer, json=[*others, own])
 
+    expect(page.locator("#pause")).to_be_enabled(timeout=SECONDS)  # nothing is asked for now
     page.route("**/status", with_canary)
     page.route("**/snapshots", with_share)
+    page.reload()
     go_to(page, "Models")
     told = "Snapshot 900 answers 10 % of the requests first, since 2 min ago: 40 of 100 labels"
     expect(page.locator("#canary-text")).to_contain_text(told, timeout=SECONDS)
     expect(page.locator("#canary-text")).to_contain_text("until it answers all; loss lower by 0.01")
     row = page.locator("#snapshots tbody tr").filter(has_text="900")
-    expect(row).to_contain_text("10 %")
+    expect(row).to_contain_text("10 %", timeout=SECONDS)
     champion = page.locator("#snapshots tbody tr").filter(has_text="90 %")
-    expect(champion.get_by_role("button", name="Roll back to this")).to_be_visible()
+    back = champion.get_by_role("button", name="Roll back to this")
+    expect(back).to_be_visible(timeout=SECONDS)
     picture(page, "page-canary")
     row.get_by_role("button", name="Let it answer all").click()
     expect(page.get_by_role("dialog")).to_contain_text("whatever the labels say")
+    page.unroute_all(behavior="wait")
 
 
 def test_a_promotion_shows_its_evidence(page: Page) -> None:

@@ -22,6 +22,8 @@ from bento_selfheal.model import SelfHealingModel
 from bento_selfheal.scoring.losses import row_losses
 
 MOST_ENDED = 50
+FACTS = ("share", "since", "reason", "evidence", "after")
+"""Of `Underway`, what a checkpoint holds as it is."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Underway:
     """Why the gate let it through."""
     evidence: Mapping[str, Any] = field(default_factory=dict)
     """The gate's figures."""
+    after: int = 0
+    """Newest place of the prediction log when it began."""
 
     def takes(self, name: bytes) -> bool:
         """Whether it answers a request, called by its first row's key or its own."""
@@ -47,7 +51,7 @@ class Underway:
 
 
 class Canary:
-    """Owns the evidence about a canary: `Regret` on what it answered, against the champion.
+    """Owns the evidence about a canary: `Regret` against the champion, on rows asked since.
 
     Args:
         settings: Which shares, step by step, and how many labels each takes.
@@ -149,26 +153,39 @@ class Canary:
     def take(self, batch: LabelledBatch, champion: SelfHealingModel, costs: Thresholds) -> str:
         """Take a labelled batch; why the canary is to be rolled back, or "".
 
+        Rows that were asked since it began count, whoever answered them: of what the other did not
+        answer it is known what it would have said.
+
         Args:
             batch: Rows with what was answered to them.
             champion: What answers the other requests.
             costs: What mistakes cost.
         """
-        own = batch.only(np.flatnonzero(self.answered(batch.versions)))
-        if not len(own):
+        if self.now is None:
             return ""
-        losses = row_losses(own.served, own.labels, costs)
-        regrets = losses - row_losses(own.answers(champion), own.labels, costs)
-        return self.learn(regrets, own.reviewed.watched)
+        later = batch.only(np.flatnonzero(batch.asked > self.now.after))
+        if not len(later):
+            return ""
+        own = self.answered(later.versions)
+        its, others = later.answers(self.now.model).copy(), later.served.copy()
+        its[own], others[own] = later.served[own], later.answers(champion)[own]
+        regrets = row_losses(its, later.labels, costs) - row_losses(others, later.labels, costs)
+        return self.learn(regrets, own, later.reviewed.watched)
 
-    def learn(self, regrets: NDArray[np.floating[Any]], scale: NDArray[np.float64]) -> str:
+    def learn(
+        self,
+        regrets: NDArray[np.floating[Any]],
+        own: NDArray[np.bool_],
+        scale: NDArray[np.float64],
+    ) -> str:
         """Take the canary's losses less the champion's; why it is to be rolled back, or "".
 
         Args:
-            regrets: On labelled rows that it answered, ``(n,)``.
+            regrets: On labelled rows, ``(n,)``.
+            own: Which of them it answered, ``(n,)``.
             scale: What each counts, ``(n,)``.
         """
-        self.labels += int((scale > 0).sum())
+        self.labels += int((own & (scale > 0)).sum())
         return self.regret.update((regrets * scale).clip(-1, 1))
 
     @property
@@ -190,6 +207,7 @@ class Canary:
             "since": self.now.since,
             "labels": self.labels,
             "labels_needed": self._needed,
+            "compared": process.count,
             "threshold": self.now.point.threshold,
             "mean_regret": process.mean,
             "standard_error": process.error,
@@ -204,6 +222,7 @@ class Canary:
             and {
                 "version": self.version, "point": now.point.as_dict(), "share": now.share,
                 "since": now.since, "reason": now.reason, "evidence": dict(now.evidence),
+                "after": now.after,
             },
             "regret": asdict(self.regret.process),
             "labels": self.labels,
@@ -225,7 +244,7 @@ class Canary:
         if snapshot is None or model is None:
             return
         point = point_of(kept["point"])
-        facts = {name: kept[name] for name in ("share", "since", "reason", "evidence")}
+        facts = {name: kept[name] for name in FACTS}
         self.now = Underway(snapshot, model, point, **facts)
         self.regret.process = EProcess(**state["regret"])
         self.labels, self.doubt, self.told = state["labels"], state["doubt"], state["told"]

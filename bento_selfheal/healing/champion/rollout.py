@@ -46,7 +46,8 @@ class Rollout:
         point = p.policy.point_to_promote(p.controls.thresholds)
         known = {**evidence, **p.segments.evidence(), **labels}
         share = p.canary.next_share
-        p.canary.begin(Underway(snapshot, model, point, share, time.time(), reason, known))
+        after = p.cursors.predictions
+        p.canary.begin(Underway(snapshot, model, point, share, time.time(), reason, known, after))
         self._tell(reason, known, traces)
 
     def follow(self, batch: LabelledBatch) -> None:
@@ -93,7 +94,7 @@ class Rollout:
             Underway(
                 p.history.promoted(promotion), model,
                 promotion.operating_point or OperatingPoint(), promotion.share, promotion.time,
-                promotion.reason, promotion.evidence,
+                promotion.reason, promotion.evidence, p.cursors.predictions,
             )
         )  # fmt: skip
 

@@ -89,6 +89,18 @@ def test_rolled_back_where_it_does_harm(package: Package) -> None:
     assert (told["version"], told["from"]) == (1, version)
 
 
+def test_harm_shows_on_rows_of_others_too(package: Package) -> None:
+    """Labels of rows that the champion answered, and that were asked since, tell of harm as well:
+    a small share need not do it first."""
+    ran = canary_of(package, canary_labels=100_000)
+    p = ran.rig.pipeline.parts
+    champion = p.lineage.champion, p.lineage.serving_version
+    p.lineage.answering = lambda name: champion  # type: ignore[method-assign]
+    ran.rig.pipeline.healer.heal = lambda _, batch: None  # type: ignore[method-assign]
+    ran.send(*drifting(seed=5, clean=4000, drifted=0))
+    assert ran.rig.moves()[1].kind is ROLLBACK
+
+
 def test_the_same_after_a_restart(package: Package) -> None:
     """A runner that starts again in the middle of a canary comes to the same promotions."""
     ran = canary_of(package)
