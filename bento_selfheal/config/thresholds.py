@@ -102,10 +102,11 @@ class ThresholdFile(WatchedFile[Thresholds]):
             ValidationError: A value does not fit; nothing has changed.
         """
         new = Thresholds.model_validate({**self.current.model_dump(), **changes})
-        beside = self.path.with_suffix(".part")
+        file = self.path.resolve()  # a link stays one
+        beside = file.with_suffix(".part")
         beside.write_text(_written(new))
         os.utime(beside, (at, at))
-        beside.replace(self.path)
+        beside.replace(file)
         self.load()
 
 

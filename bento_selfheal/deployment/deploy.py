@@ -13,6 +13,7 @@ from bento_selfheal.core.audit.entry import HOST
 from bento_selfheal.core.models.current import about
 from bento_selfheal.core.records import Event, NewSnapshot, Phase, Promotion, PromotionKind
 from bento_selfheal.deployment.acts import user
+from bento_selfheal.deployment.asked_for import note_asked_for, to_serve
 from bento_selfheal.deployment.locations import exact_tag, open_store, registry_of, state_dir
 from bento_selfheal.errors import PromotionMoved, SettingsError
 from bento_selfheal.healing.pipeline import Pipeline
@@ -49,8 +50,8 @@ def prepare_each(settings: Settings) -> None:
 def prepare(settings: Settings) -> None:
     """Create or upgrade the store and deploy the packaged model. A second call changes nothing.
 
-    If the store knows another package, the new one takes over: its clean adapter is promoted, and
-    the runner begins anew after the rows logged so far.
+    If the settings ask for another package than before, it takes over: its clean adapter is
+    promoted, and the runner begins anew after the rows logged so far. See `to_serve`.
 
     Raises:
         SettingsError: There is no such device, or no such segment.
@@ -63,7 +64,8 @@ def prepare(settings: Settings) -> None:
     store = open_store(settings)
     try:
         store.create()
-        put_in_service(settings, store, exact_tag(settings))
+        put_in_service(settings, store, to_serve(settings, store))
+        note_asked_for(settings, store)
     finally:
         store.close()
 

@@ -32,6 +32,12 @@ def exact_tag(settings: Settings) -> str:
     return str(find_model(_pinned.get(name, settings.model)).tag)
 
 
+def is_newest(settings: Settings) -> bool:
+    """Whether the newest version of a model is asked for, and not a certain one."""
+    name, _, version = settings.model.partition(":")
+    return name not in _pinned and version in ("", "latest")
+
+
 def state_dir(settings: Settings) -> Path:
     """The folder of the SQLite store and of threshold_config.json."""
     if settings.state_dir != Path():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -108,6 +109,8 @@ def _mark(row: Row[Any]) -> str:
 
 def _written(cursor: Any, feed: str) -> Any:
     """A cursor's value as JSON."""
+    if isinstance(cursor, float | Decimal) and not math.isfinite(cursor):
+        raise FeedError(f"feed {feed}: the cursor is {cursor}, behind which nothing can come")
     if isinstance(cursor, datetime):
         return {"datetime": cursor.isoformat()}
     if isinstance(cursor, date):

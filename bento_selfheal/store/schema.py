@@ -62,6 +62,12 @@ class Schema(Part):
         with self._db.read() as c:
             return get_meta(c, key)
 
+    def set_meta(self, key: str, value: str) -> None:
+        """Write a fact about the store, unless it is known so."""
+        if self.meta(key) != value:
+            with self._db.write() as c:
+                put_meta(c, key, value)
+
 
 def get_meta(c: Connection, key: str) -> str | None:
     """A fact about the store, read inside a transaction."""

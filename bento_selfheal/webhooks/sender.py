@@ -7,8 +7,10 @@ import hashlib
 import hmac
 import json
 import logging
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 SECONDS = 10.0
 """Longest wait for a connection, and for each part of an answer."""
+LONGEST = 30.0
+"""Longest that one attempt may take in all: a receiver may send a byte at a time for ever."""
 MOST_SAID = 500
 """Bytes of an answer that are read."""
 
@@ -71,12 +75,10 @@ class Sender:
     """
 
     def __init__(self, hook: Webhook) -> None:
-        import httpx  # only where there are webhooks
-
         # It logs whole URLs at INFO, and one of these may be a secret.
         logging.getLogger("httpx").setLevel(logging.WARNING)
         self._hook = hook
-        self._http = httpx.Client(timeout=SECONDS, follow_redirects=False)
+        self._http = _client()
 
     def send(self, event: Event, service: Service) -> Reply:
         """Send an event; whatever goes wrong is in the reply."""
@@ -102,16 +104,42 @@ class Sender:
 
     def _post(self, body: bytes, headers: dict[str, str]) -> Reply:
         url = self._hook.url.get_secret_value()
-        with self._http.stream("POST", url, content=body, headers=headers) as answer:
+        with (
+            self._limited(),
+            self._http.stream("POST", url, content=body, headers=headers) as answer,
+        ):
             text = visible(_begin(answer).decode(errors="replace"))
             wait = seconds_of(answer.headers.get("retry-after")) or 0.0
             return Reply(answer.status_code, self._without_secrets(text), wait)
+
+    @contextmanager
+    def _limited(self) -> Iterator[None]:
+        """Cut an attempt off that takes too long."""
+        limit = threading.Timer(LONGEST, self._http.close)
+        limit.daemon = True
+        limit.start()
+        try:
+            yield
+        except Exception as error:
+            if self._http.is_closed:
+                raise TimeoutError(f"no whole answer within {LONGEST:g} s") from error
+            raise
+        finally:
+            limit.cancel()
+            if self._http.is_closed:
+                self._http = _client()
 
     def _without_secrets(self, text: str) -> str:
         for secret in (self._hook.url, self._hook.secret):
             if value := secret.get_secret_value():
                 text = text.replace(value, "…")
         return text
+
+
+def _client() -> httpx.Client:
+    import httpx  # only where there are webhooks
+
+    return httpx.Client(timeout=SECONDS, follow_redirects=False)
 
 
 def _begin(answer: httpx.Response) -> bytes:

@@ -20,6 +20,7 @@ from bento_selfheal.store import SqlStore
 from bento_selfheal.store.codec import unpack
 
 LOOK_SECONDS = 0.5
+DEPLOYED = "it serves already: it was deployed by hand"
 
 Moves = list[tuple[Candidate, Move, str]]
 
@@ -56,6 +57,9 @@ class CandidateJudge:
         moves: Moves = [(c, Move.PROMOTE, c.reason) for c in living if c not in running]
         self.figures = []
         for candidate in running:
+            if candidate.tag == parts.package.tag:
+                moves.append((candidate, Move.WITHDRAW, DEPLOYED))
+                continue
             said = self._said(candidate, parts.candidates.waiting[candidate.id])
             changed |= bool(parts.candidates.compare(candidate, said, parts.controls.thresholds))
             trial = parts.candidates.trials[candidate.id]

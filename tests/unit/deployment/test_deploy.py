@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import bentoml
 import numpy as np
 import pytest
 from packages import other_package
 from sqlalchemy import insert
 
 from bento_selfheal.config.settings import Settings
+from bento_selfheal.core.candidates.candidate import Candidate, CandidateState
 from bento_selfheal.core.decision import serving_point
 from bento_selfheal.core.records import (
     Event,
@@ -20,7 +23,7 @@ from bento_selfheal.core.records import (
     PromotionKind,
 )
 from bento_selfheal.core.review.asked_row import AskedRow
-from bento_selfheal.deployment.deploy import prepare
+from bento_selfheal.deployment.deploy import prepare, put_in_service
 from bento_selfheal.deployment.locations import open_store
 from bento_selfheal.packaging.adapters import Registry
 from bento_selfheal.packaging.package import Package
@@ -53,6 +56,62 @@ def test_only_what_is_kept_is_removed(
     assert removed == [clean.tag]
     assert [s.version for s in store.snapshots()] == [3002]
     store.close()
+
+
+@pytest.fixture
+def served(package: Package, tmp_path: Path) -> Iterator[tuple[Settings, SqlStore]]:
+    """A service that was started on the package."""
+    settings = Settings(model=package.tag, state_dir=tmp_path / "state")
+    prepare(settings)
+    store = open_store(settings)
+    yield settings, store
+    store.close()
+
+
+def test_a_start_keeps_what_was_deployed_since(
+    served: tuple[Settings, SqlStore], package: Package
+) -> None:
+    """A restart with the same settings does not take back what was deployed meanwhile, by hand or
+    as a candidate that has won; settings that name another package are followed."""
+    settings, store = served
+    won = other_package("has-won").tag
+    put_in_service(settings, store, won)
+    for _ in range(2):
+        prepare(settings)
+        assert store.meta("package") == won
+    prepare(settings.model_copy(update={"model": won}))
+    prepare(settings)
+    assert store.meta("package") == package.tag
+
+
+def test_a_start_takes_over_where_what_served_is_gone(served: tuple[Settings, SqlStore]) -> None:
+    """Where the package that served is in the model store no more, that of the settings serves."""
+    settings, store = served
+    won = other_package("gone-since").tag
+    put_in_service(settings, store, won)
+    bentoml.models.delete(won)
+    prepare(settings)
+    assert store.meta("package") == settings.model
+
+
+def test_a_start_promotes_no_candidate(served: tuple[Settings, SqlStore]) -> None:
+    """A package that is a candidate, or was withdrawn, does not take over by a restart because it
+    is the newest of its name; it does where it is named, or has won."""
+    settings, store = served
+    first, second = other_package("to-prove").tag, ""
+    newest = settings.model_copy(update={"model": "to-prove:latest"})
+    prepare(newest)
+    assert store.meta("package") == first
+    second = other_package("to-prove").tag
+    assert second != first
+    begun = store.add_candidate(Candidate(second))
+    prepare(newest)
+    assert store.meta("package") == first
+    assert store.move_candidate(begun, CandidateState.WITHDRAWN, 0, "loss higher")
+    prepare(newest)
+    assert store.meta("package") == first
+    prepare(settings.model_copy(update={"model": second}))
+    assert store.meta("package") == second
 
 
 def test_asks_for_no_rows_of_the_package_before(package: Package, tmp_path: Path) -> None:

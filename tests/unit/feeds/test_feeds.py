@@ -208,6 +208,13 @@ def test_rows_that_cannot_be_set_aside(
     assert kinds == ["feed_failing", "feed_rejected", "feed_recovered"]
 
 
+def test_a_cursor_that_is_no_place(led: SqlStore, desk: sqlite3.Connection, tmp_path: Path) -> None:
+    """Behind an infinite cursor no row could ever come: it is told of."""
+    put(desk, (9e999, "a", 1))
+    with pytest.raises(FeedError, match="the cursor is inf, behind which nothing can come"):
+        opened(led, tmp_path, query_feed(tmp_path)).look()
+
+
 def test_colons_and_comments(led: SqlStore, desk: sqlite3.Connection, tmp_path: Path) -> None:
     """A query is sent as it is written: a colon names no parameter, and a comment may end it."""
     put(desk, (1, ":a", 1), (2, "b", 1))

@@ -135,6 +135,20 @@ def test_on_a_new_machine(service: Deployed) -> None:
     assert changed(service)[1:] == [("carl", "operate", {"alarm_cost": 2.0, "capacity": 30})]
 
 
+def test_a_link_stays_a_link(service: Deployed, tmp_path: Path) -> None:
+    """What is asked for is written to the file that a link leads to, such as one under version
+    control."""
+    runner = service.runner()
+    file = tmp_path / "kept.json"
+    file_of(service).rename(file)
+    file_of(service).symlink_to(file)
+    runner.step()
+    ask(service, miss_cost=5.0)
+    runner.step()
+    assert (file_of(service).is_symlink(), json.loads(file.read_text())["miss_cost"]) == (True, 5.0)
+    assert in_force(service) == {"miss_cost": 5.0}
+
+
 def test_a_runner_that_dies_in_between(service: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asked is recorded, once, where the runner died after it wrote the file."""
     runner = service.runner()

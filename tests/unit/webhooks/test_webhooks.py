@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.records import Event
 from bento_selfheal.store import SqlStore
 from bento_selfheal.webhooks import hook as hook_module
+from bento_selfheal.webhooks import sender as sender_module
 from bento_selfheal.webhooks.bodies import Service, body_of
 from bento_selfheal.webhooks.hook import FAILING_AFTER, LEAST_ATTEMPTS, HookThread
 from bento_selfheal.webhooks.webhooks import Webhooks
@@ -77,6 +80,35 @@ def happened(store: SqlStore, kind: str) -> list[dict[str, Any]]:
 
 
 # -- what arrives ----------------------------------------------------------------------------------
+
+
+def test_an_answer_that_never_ends(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A receiver that sends its answer a byte at a time is cut off and told of; its next answer
+    counts."""
+    monkeypatch.setattr(sender_module, "LONGEST", 0.3)
+    done = threading.Event()
+
+    def trickle(slow: socket.socket) -> None:
+        with slow.accept()[0] as connection, suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nx: ")
+            while not done.wait(0.01):
+                connection.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as slow:
+        port = slow.getsockname()[1]
+        thread = threading.Thread(target=trickle, args=(slow,))
+        thread.start()
+        hook = opened(store, f"http://127.0.0.1:{port}/")
+        place = tell(store)
+        hook.look()
+        done.set()
+        thread.join()
+        assert (hook.state()["delivered"], hook.state()["failed"]) == (0, 1)
+        [kept] = [p for p in hook._places.values() if p.failed]
+        assert kept.reason == "TimeoutError: no whole answer within 0.3 s"
+    with Receiver(port).listening() as well:
+        hook.look()
+    assert well.places("promote") == [place]
 
 
 def test_an_answer_that_breaks_off(store: SqlStore, receiver: Receiver) -> None:
