@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from bento_selfheal.config.settings import Settings
-from bento_selfheal.core.records import FeedbackRecord, PredictionRecord
 from bento_selfheal.config.thresholds import Thresholds
+from bento_selfheal.core.records import FeedbackRecord, PredictionRecord
 from bento_selfheal.core.review.asked_row import DAY, AskedRow
 from bento_selfheal.healing.evidence.gate import Gate
 from bento_selfheal.healing.labels.join import JoinedRow, joined_row
