@@ -34,7 +34,6 @@ from bento_selfheal.healing.labels.intake import LabelIntake
 from bento_selfheal.healing.labels.labelled_batch import LabelledBatch
 from bento_selfheal.healing.measurements import measurement_of
 from bento_selfheal.healing.parts import make_parts, make_scoreboard
-from bento_selfheal.healing.review.contest import Contest
 from bento_selfheal.healing.status import status_of
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.telemetry import names
@@ -169,8 +168,7 @@ class Pipeline:
         p = self.parts
         p.scoreboard.answered(entry)
         p.line.newest.take(seen.features, seen.time)
-        contest = Contest.of(p.line.answer, p.line.gate, p.controls.thresholds)
-        self.journal.outcome.asked += p.batches.selection.choose(entry, contest)
+        self.journal.outcome.asked += p.batches.selection.choose(entry, p.contest())
         for batch in p.drift.add(seen):
             self._read_signals(batch)
             if self.journal.signals_are_due():
