@@ -565,19 +565,17 @@ def review_table(results: dict[str, Any]) -> str:
 def queue_table(results: dict[str, Any]) -> str:
     """Labels that the review queue needs for its lift, over those of random choice."""
     rows = [
-        "| stream, seeds | labels | lift, points | random choice needs | target | ratio "
-        "| ratio of random choice at the queue's pace |",
-        "|---|---|---|---|---|---|---|",
+        "| stream, seeds | labels | lift, points | random choice needs | target | ratio |",
+        "|---|---|---|---|---|---|",
     ]
     for stream, one in results.get("review_queue", {}).items():
-        paced = {m["budget"]: m for m in one["means"] if m["kind"].startswith("random, ")}
         for m in one["means"]:
             if m["kind"] == "queue":
                 needed = f"{'over ' * m['beyond']}{m['random_labels']:,.0f}"
                 rows.append(
                     f"| {stream}, {m['seeds']} | {m['labels']:,.0f} "
                     f"| {m['lift']:+.2f} ± {m['standard_error']:.2f} | {needed} | at most 0.5 "
-                    f"| {_ratio(m)} | {_ratio(paced[m['budget']])} |"
+                    f"| {_ratio(m)} |"
                 )
     return "\n".join(rows)
 

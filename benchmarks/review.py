@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeAlias
 from unittest.mock import patch
@@ -36,7 +35,7 @@ from worlds import DATA, elec
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.review.asked_row import DAY
 from bento_selfheal.healing.evidence.gate import Gate
-from bento_selfheal.healing.review import purse, selection
+from bento_selfheal.healing.review import selection
 from bento_selfheal.packaging.model_store import use_home
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.scoring.review import Review, Reviewer
@@ -56,15 +55,8 @@ REAL = {
     "insects_gradual": ("insects_gradual.csv", "target", 0.3),
 }
 ROWS_A_DAY = 10_000
-EVENLY = ((selection, "AT_RANDOM"), (selection, "AT_RANDOM_WHEN_PROVEN"))
-RANDOM, PACED = "random", "random, at the queue's pace"
-QUEUES: tuple[tuple[str, tuple[tuple[Any, str], ...], tuple[int, ...]], ...] = (
-    (RANDOM, (*EVENLY, (purse, "HASTE")), (100, 200, 400, 800)),
-    (PACED, EVENLY, (100, 200, 400)),
-    ("queue", (), (100, 200, 400)),
-)
-"""Kind, what is set to 1 in it, and its budgets. Rows that are chosen at random have the same code,
-with as many labels through the day, or as soon as the queue asks for them."""
+QUEUES = (("random", 1.0, (100, 200, 400)), ("queue", selection.AT_RANDOM, (100, 200)))
+"""Rows that are chosen at random have the same code, with all labels at random."""
 QUEUE_SEEDS = 10
 Row: TypeAlias = dict[str, Any]
 Numbers: TypeAlias = NDArray[np.float64]
@@ -204,12 +196,10 @@ def queue_or_random(name: str, seed: int) -> list[Row]:
     whole = table_stream(rest, package, 100)
     stream = Stream(whole.rows, whole.labels, whole.delay, seconds=DAY * 100 / ROWS_A_DAY)
     points = []
-    for kind, evenly, budgets in QUEUES:
+    for kind, at_random, budgets in QUEUES:
         for budget in budgets:
             run = Backtest(package, Settings(seed=seed, review="queue", review_budget=budget))
-            with ExitStack() as changed:
-                for module, constant in evenly:
-                    changed.enter_context(patch.object(module, constant, 1.0))
+            with patch.object(selection, "AT_RANDOM", at_random):
                 for _ in run.run(stream):
                     pass
             lift = 100 * float((run.correct("champion") - run.correct("frozen")).mean())
@@ -228,8 +218,7 @@ def queue_against_random(name: str) -> Row:
 
 
 def efficiency(points: list[Row]) -> Row:
-    """Means over the seeds, and the ratio of labels at each budget of the queue, and of random
-    choice at its pace.
+    """Means over the seeds, and the ratio of labels at each budget of the queue.
 
     Random choice is asked along the line through its means, lift against the logarithm of labels;
     beyond its last point the ratio is said to be below that of this point.
@@ -244,11 +233,11 @@ def efficiency(points: list[Row]) -> Row:
                 "labels": float(np.mean([p["labels"] for p in own])), "lift": float(np.mean(lifts)),
                 "standard_error": float(np.std(lifts, ddof=1) / np.sqrt(len(own))),
             }  # fmt: skip
-    by_chance = [m for m in mean.values() if m["kind"] == RANDOM]
+    by_chance = [m for m in mean.values() if m["kind"] == "random"]
     lifts = np.maximum.accumulate([m["lift"] for m in by_chance])
     needed = np.log([m["labels"] for m in by_chance])
     for m in mean.values():
-        if m["kind"] != RANDOM:
+        if m["kind"] == "queue":
             m["random_labels"] = float(np.exp(np.interp(m["lift"], lifts, needed)))
             m["beyond"] = bool(m["lift"] > lifts[-1])
             m["below"] = bool(m["lift"] < lifts[0])

@@ -80,7 +80,7 @@ class Parts:
 
     def contest(self) -> Contest:
         """How the challenger stands against what serves now."""
-        return Contest.of(self.line.answer, self.line.gate, self.controls.thresholds)
+        return Contest(self.line.answer, self.controls.thresholds, self.line.gate.proven)
 
     def seen(self) -> Seen:
         """How far into each log the line has seen."""

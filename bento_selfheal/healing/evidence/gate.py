@@ -124,11 +124,6 @@ class Gate:
             return Verdict(False, reason, evidence, ended=True)
         return Verdict(False, "not enough evidence yet", evidence)
 
-    @property
-    def leads(self) -> bool:
-        """Whether labels speak for a line that has yet to prove itself, by a standard error."""
-        return not self.proven and self.process.mean > self.process.error
-
     def evidence(self) -> dict[str, float]:
         """The running evidence, for people and for the promotion log."""
         return {

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bento_selfheal.config.thresholds import Thresholds
-from bento_selfheal.healing.evidence.gate import Gate
 
 Answers = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """What the challenger says of rows ``(n, features)``."""
@@ -24,10 +23,3 @@ class Contest:
     """What mistakes cost, as the gate counts them"""
     proven: bool = False
     """Whether its line is let through as it goes on"""
-    leads: bool = False
-    """Whether it has yet to prove itself, and labels speak for it so far"""
-
-    @classmethod
-    def of(cls, answers: Answers, gate: Gate, costs: Thresholds) -> Contest:
-        """How things stand at the gate now."""
-        return cls(answers, costs, gate.proven, gate.leads)

@@ -6,10 +6,7 @@ from dataclasses import dataclass
 
 from bento_selfheal.core.review.asked_row import DAY
 
-HASTE = 2.5
-"""How many times faster than evenly a challenger's labels are asked for that leads at the gate, and
-has yet to pass it: all rows that come meanwhile are answered by what it would replace."""
-SLOWEST, FASTEST = 0.2, 3.0
+SLOWEST, FASTEST = 0.5, 2.0
 """Bounds of the pace, beside that of an even day: no row is ever not asked for, and the last rows
 of a day are not all asked for, should fewer come than the day before."""
 
@@ -21,19 +18,17 @@ class Purse:
     day: float = 0.0
     spent: int = 0
 
-    def share(self, budget: int, rows_a_day: float, time: float, *, hurry: bool) -> float:
-        """Share of the rows to ask for now.
+    def share(self, budget: int, rows_a_day: float, time: float) -> float:
+        """Share of the rows to ask for now: what is left, spread over the rest of the day.
 
         Args:
             budget: Rows that people can label in a day.
             rows_a_day: Rows that come in a day.
             time: Now, in seconds since the epoch.
-            hurry: Whether labels are wanted soon.
         """
         day, passed = divmod(time, DAY)
         if day != self.day:
             self.day, self.spent = day, 0
         usual = budget / max(rows_a_day, 1.0)
         left = (budget - self.spent) / max(rows_a_day * (1 - passed / DAY), 1.0)
-        pace = left * (HASTE if hurry else 1.0)
-        return min(max(pace, SLOWEST * usual), FASTEST * usual, 1.0)
+        return min(max(left, SLOWEST * usual), FASTEST * usual, 1.0)

@@ -20,7 +20,7 @@ from bento_selfheal.healing.review.purse import Purse
 from bento_selfheal.healing.review.worth import Worth
 from bento_selfheal.scoring.review import Review, draws
 
-AT_RANDOM, AT_RANDOM_WHEN_PROVEN = 0.2, 1.0
+AT_RANDOM, AT_RANDOM_WHEN_PROVEN = 0.3, 1.0
 """Part of the labels that go to rows whatever they are: no row is less likely to be asked for than
 that part of the mean, which bounds the weights. Once a line has proven itself all do: it answers
 nearly as what serves does, and follows the world best by rows as they come."""
@@ -64,8 +64,7 @@ class Selection:
         left = rows_left(entry)
         self._pace.take(int(left.sum()), entry.time)
         self._first, self._last = self._first or entry.seq, entry.seq
-        pace = self._budget, self._pace.rows_a_day, entry.time
-        self.share = self._purse.share(*pace, hurry=contest.leads)
+        self.share = self._purse.share(self._budget, self._pace.rows_a_day, entry.time)
         drawn = draws(entry.request, len(entry.probabilities))
         near = np.flatnonzero(left & (drawn < _chances(self.share, np.asarray(MOST_OFTEN))))
         if not len(near):

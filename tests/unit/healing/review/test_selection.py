@@ -180,28 +180,33 @@ def test_the_policies_have_the_same_queue() -> None:
     assert all(0 <= one.turn < 1 for one in asked)
 
 
-def test_what_leads_is_asked_about_at_once() -> None:
-    """Labels that a challenger needs that leads come sooner, from the same budget of the day."""
-    early, whole = {}, {}
-    for leads in (False, True):
-        selection, contest = Selection(QUEUE), Contest(challenger, Thresholds(), leads=leads)
-        chosen(selection, range(1, 101))  # how many rows come in a day is known from then on
-        early[leads] = len(chosen(selection, range(101, 121), contest=contest))
-        whole[leads] = early[leads] + len(chosen(selection, range(121, 201)))
-    assert early[True] > 1.7 * early[False]
-    assert whole[True] == pytest.approx(BUDGET, rel=0.1)
-    assert whole[False] == pytest.approx(BUDGET, rel=0.1)
+def test_a_proven_line_is_asked_about_at_random() -> None:
+    """Once it has proven itself, rows in dispute are no likelier than others."""
+    proven = Contest(challenger, Thresholds(), proven=True)
+    asked = chosen(Selection(QUEUE), range(1, 101), contest=proven)
+    entries = {request(n).request: request(n) for n in range(1, 101)}
+    disputed = [entries[one.request].features[one.row, 1] > 0.9 for one in asked]
+    assert np.mean(disputed) == pytest.approx(0.1, abs=0.04)
+
+
+def test_a_day_has_its_budget() -> None:
+    """What is asked for in a day is the budget, also where disputes grow meanwhile."""
+    selection = Selection(QUEUE)
+    calm = Contest(lambda rows: np.ascontiguousarray(rows[:, 0]), Thresholds())
+    chosen(selection, range(1, 101))  # how many rows come in a day is known from then on
+    first = chosen(selection, range(101, 151), contest=calm)
+    assert len(first) + len(chosen(selection, range(151, 200))) == pytest.approx(BUDGET, rel=0.05)
 
 
 def test_no_row_is_never_asked_for() -> None:
     """Where a day's budget is spent, some rows are asked for all the same, and where few rows come
     in the rest of a day not all of them are."""
     purse = Purse()
-    assert purse.share(100, 1000, 0.0, hurry=False) == pytest.approx(0.1)
+    assert purse.share(100, 1000, 0.0) == pytest.approx(0.1)
     purse.spent = 100
-    assert purse.share(100, 1000, DAY / 2, hurry=True) == pytest.approx(0.1 * SLOWEST)
-    assert purse.share(100, 1000, DAY, hurry=False) == pytest.approx(0.1)
-    assert purse.share(100, 1000, 2 * DAY - 1, hurry=False) == pytest.approx(0.1 * FASTEST)
+    assert purse.share(100, 1000, DAY / 2) == pytest.approx(0.1 * SLOWEST)
+    assert purse.share(100, 1000, DAY) == pytest.approx(0.1)
+    assert purse.share(100, 1000, 2 * DAY - 1) == pytest.approx(0.1 * FASTEST)
 
 
 def contested(number: int, seed: int) -> tuple[PredictionRecord, NDArray[np.float32]]:
@@ -220,8 +225,7 @@ def judged(gate: Gate, selection: Selection, number: int, seed: int, *, weigh: b
     """Whether the gate lets the challenger through on the labels of a request that are asked
     for."""
     entry, truth = contested(number, seed)
-    contest = Contest.of(challenger, gate, Thresholds())
-    asked = selection.choose(entry, contest)
+    asked = selection.choose(entry, CONTEST)
     if not asked:
         return False
     rows = [labelled(selection, entry, one.row) for one in asked]
