@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.scoring.losses import most_apart
 
-MEMORY = 100.0
+MEMORY = 30.0
 """Rows over which the mean is taken: disputes grow quickly after a change."""
 ALIKE = 0.01
 """What a row counts of which both say the same."""
