@@ -160,6 +160,10 @@ def test_a_checkpoint_goes_on_the_same() -> None:
         entry = entries[row.request]
         again, weight = labelled(other, entry, row.row), labelled(one, entry, row.row)
         assert again.stands_for == weight.stands_for
+    older = {k: v for k, v in facts.items() if k not in ("purse", "share")}
+    other.restore({**older, "keys": state["keys"], "rows": state["rows"][:, :3]})
+    row = labelled(other, entries[before[0].request], before[0].row)
+    assert row.likeliest == row.explored
     everything = Selection(Settings(review="queue", review_budget=100_000))
     chosen(everything, range(1, REMEMBERED // ROWS + 10))
     assert len(everything.state()["keys"]) == REMEMBERED
