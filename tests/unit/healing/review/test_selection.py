@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from bento_selfheal.core.review.asked_row import DAY, AskedRow
 from bento_selfheal.healing.evidence.gate import Gate
 from bento_selfheal.healing.labels.join import JoinedRow, joined_row
 from bento_selfheal.healing.labels.reviewed import Reviewed
+from bento_selfheal.healing.review import selection as choosing
 from bento_selfheal.healing.review.contest import Contest
 from bento_selfheal.healing.review.purse import FASTEST, SLOWEST, Purse
 from bento_selfheal.healing.review.selection import AT_RANDOM, REMEMBERED, Selection
@@ -213,22 +215,27 @@ def test_no_row_is_never_asked_for() -> None:
     assert purse.share(100, 1000, 2 * DAY - 1) == pytest.approx(0.1 * FASTEST)
 
 
-def contested(number: int, seed: int) -> tuple[PredictionRecord, NDArray[np.float32]]:
+def contested(
+    number: int, seed: int, others: float = 0.2
+) -> tuple[PredictionRecord, NDArray[np.float32]]:
     """100 rows, and their labels: on one row in ten the challenger is right more often, on all
-    others it is a little farther from the truth, by as much over all."""
+    others it is a little farther from the truth, by as much over all; by nothing where 0.375 of
+    them have the second class."""
     draw = np.random.default_rng([seed, number])
     dispute = draw.random(ROWS) < 0.1
     features = np.where(dispute[:, np.newaxis], [[0.2, 0.8]], [[0.3, 0.45]]).astype(np.float32)
-    labels = (draw.random(ROWS) < np.where(dispute, 0.75, 0.2)).astype(np.float32)
+    labels = (draw.random(ROWS) < np.where(dispute, 0.75, others)).astype(np.float32)
     said = np.ascontiguousarray(features[:, 0])
     key = (seed * 2**40 + number).to_bytes(12, "big")
     return PredictionRecord(key, features, said, 1, number * SECONDS, seq=number), labels
 
 
-def judged(gate: Gate, selection: Selection, number: int, seed: int, *, weigh: bool) -> bool:
+def judged(
+    gate: Gate, selection: Selection, number: int, seed: int, *, weigh: bool, others: float = 0.2
+) -> bool:
     """Whether the gate lets the challenger through on the labels of a request that are asked
     for."""
-    entry, truth = contested(number, seed)
+    entry, truth = contested(number, seed, others)
     asked = selection.choose(entry, CONTEST)
     if not asked:
         return False
@@ -260,6 +267,24 @@ def test_null_streams(weigh: bool) -> None:
             judged(gate, selection, number, seed, weigh=weigh) for number in range(1, 101)
         )
     assert through <= 0.05 * streams if weigh else through > 0.5 * streams
+
+
+def test_a_better_challenger_passes_on_fewer_labels() -> None:
+    """One that is better where the two disagree passes the gate on three quarters of the labels that
+    random choice needs, or fewer."""
+    needed = {}
+    for at_random in (AT_RANDOM, 1.0):
+        counts = []
+        for seed in range(101, 126):
+            selection, gate = Selection(QUEUE), Gate(0.05, 10_000)
+            with patch.object(choosing, "AT_RANDOM", at_random):
+                any(
+                    judged(gate, selection, number, seed, weigh=True, others=0.375)
+                    for number in range(1, 301)
+                )
+            counts.append(len(selection.state()["keys"]))
+        needed[at_random] = np.mean(counts)
+    assert needed[AT_RANDOM] < 0.75 * needed[1.0]
 
 
 def test_it_heals_by_few_labels(package: Package) -> None:
