@@ -164,8 +164,8 @@ def test_a_checkpoint_goes_on_the_same() -> None:
         assert again.stands_for == weight.stands_for
     older = {k: v for k, v in facts.items() if k not in ("purse", "share")}
     other.restore({**older, "keys": state["keys"], "rows": state["rows"][:, :3]})
-    row = labelled(other, entries[before[0].request], before[0].row)
-    assert row.likeliest == row.explored
+    old = labelled(other, entries[before[0].request], before[0].row)
+    assert old.likeliest == old.explored
     everything = Selection(Settings(review="queue", review_budget=100_000))
     chosen(everything, range(1, REMEMBERED // ROWS + 10))
     assert len(everything.state()["keys"]) == REMEMBERED
@@ -270,8 +270,8 @@ def test_null_streams(weigh: bool) -> None:
 
 
 def test_a_better_challenger_passes_on_fewer_labels() -> None:
-    """One that is better where the two disagree passes the gate on three quarters of the labels that
-    random choice needs, or fewer."""
+    """One that is better where the two disagree passes the gate on three quarters of the labels
+    that random choice needs, or fewer."""
     needed = {}
     for at_random in (AT_RANDOM, 1.0):
         counts = []
