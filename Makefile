@@ -105,6 +105,7 @@ bench-inputs: $(STAMP)  ## compare tables, images and texts with peers, try the 
 bench-labels: $(STAMP)  ## measure what own keys cost, and labels of one class or of few rows; writes benchmarks/results/labels.json (hours, needs wrk)
 	$(BIN)/python benchmarks/labels.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/review.py
+	$(BIN)/pytest -m faults --kills=50 --record-faults tests/live/test_kill_keys.py tests/live/test_label_tables_live.py
 
 bench-operate: $(STAMP)  ## measure what daily use costs; writes benchmarks/results/operate.json (minutes)
 	$(BIN)/python benchmarks/operate.py

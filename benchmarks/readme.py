@@ -498,6 +498,10 @@ def runner_memory_table(results: dict[str, Any]) -> str:
     return "\n".join([*lines, f"| ratio | {ratio['after']:.3f} | {ratio['peak']:.3f} |"])
 
 
+KILLED = ("kill -9, a file of labels", "kill -9, requests with keys", "kill -9, feeds of labels")
+"""Faults of ways in which labels come."""
+
+
 def labels_table(results: dict[str, Any]) -> str:
     """What keys cost a prediction, labels by key a second, and what is served where one class is
     never reported, with their targets."""
@@ -524,6 +528,13 @@ def labels_table(results: dict[str, Any]) -> str:
             f"served, relative to all labels, mean of {len(seen['seeds'])} seeds "
             f"| at least {seen['asked']} | {seen['ratio']:.3f} ({each}) |"
         )
+    faults = json.loads((RESULTS / "faults.json").read_text())
+    rows += [
+        f"| {name} at {faults[name]['kills']} instants: lost, doubled | 0, 0 "
+        f"| {faults[name]['lost']}, {faults[name]['doubled']} |"
+        for name in KILLED
+        if name in faults
+    ]
     return "\n".join(rows)
 
 
@@ -564,9 +575,15 @@ def queue_table(results: dict[str, Any]) -> str:
                 rows.append(
                     f"| {stream}, {m['seeds']} | {m['labels']:,.0f} "
                     f"| {m['lift']:+.2f} ± {m['standard_error']:.2f} | {needed} | at most 0.5 "
-                    f"| {'under ' * m['beyond']}{m['ratio']:.2f} |"
+                    f"| {_ratio(m)} |"
                 )
     return "\n".join(rows)
+
+
+def _ratio(one: dict[str, Any]) -> str:
+    """Labels over those of random choice; a bound where no budget of random choice tells."""
+    bound = "under " * one["beyond"] + "over " * one["below"]
+    return f"{bound}{one['ratio']:.2f}"
 
 
 def operate_table(results: dict[str, Any]) -> str:

@@ -27,6 +27,7 @@ from bento_selfheal.healing.evidence.rule_record import RuleRecord
 from bento_selfheal.healing.journal import Journal
 from bento_selfheal.healing.labels.batches import LabelBatches
 from bento_selfheal.healing.labels.buffer import Buffer
+from bento_selfheal.healing.review.contest import Contest
 from bento_selfheal.healing.scoreboard import Scoreboard
 from bento_selfheal.healing.segments.watch import SegmentWatch
 from bento_selfheal.healing.state import ShownState
@@ -93,6 +94,10 @@ class Parts:
     def rules(self) -> RuleSet:
         """The rules in force, as far as labels have borne them out."""
         return self.scoreboard.rules.in_force
+
+    def contest(self) -> Contest:
+        """How the challenger stands against what serves now."""
+        return Contest(self.line.answer, self.controls.thresholds, self.line.gate.proven)
 
     def seen(self) -> Seen:
         """How far into each log the line has seen."""

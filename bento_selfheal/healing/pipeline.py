@@ -166,7 +166,7 @@ class Pipeline:
         p = self.parts
         p.scoreboard.answered(entry)
         p.line.newest.take(seen.features, seen.time)
-        self.journal.outcome.asked += p.batches.selection.choose(entry, p.line.answer)
+        self.journal.outcome.asked += p.batches.selection.choose(entry, p.contest())
         for batch in p.drift.add(seen):
             self._read_signals(batch)
             if self.journal.signals_are_due():

@@ -50,6 +50,29 @@ def row_losses(
     return np.asarray(BRIER * brier(probabilities, labels) + (1 - BRIER) * price * (said != true))
 
 
+def losses_by_class(probabilities: NDArray[np.float32], costs: Thresholds) -> NDArray[np.float64]:
+    """`row_losses` of each row for each class that its label may name, ``(n, classes)``.
+
+    >>> losses_by_class(np.asarray([0.8], dtype=np.float32), Thresholds()).round(2).tolist()
+    [[0.73, 0.03]]
+    """
+    chances = _chances(probabilities)
+    said = decide_classes(probabilities, costs.bayes_threshold)
+    classes = np.arange(chances.shape[1])
+    missed = (np.square(chances).sum(axis=1, keepdims=True) - 2 * chances + 1) / 2
+    dear = max(costs.miss_cost, costs.alarm_cost)
+    price = np.where(classes > 0, costs.miss_cost, costs.alarm_cost) / dear
+    return np.asarray(BRIER * missed + (1 - BRIER) * price * (said[:, np.newaxis] != classes))
+
+
+def most_apart(
+    one: NDArray[np.float32], other: NDArray[np.float32], costs: Thresholds
+) -> NDArray[np.float64]:
+    """How far the losses of two answers to each row can be apart, whatever its label, ``(n,)``."""
+    apart = losses_by_class(one, costs) - losses_by_class(other, costs)
+    return np.asarray(np.abs(apart).max(axis=1))
+
+
 def excess_losses(
     probabilities: NDArray[np.float32], labels: Numbers, costs: Thresholds
 ) -> NDArray[np.float64]:
@@ -57,11 +80,7 @@ def excess_losses(
 
     Their mean is 0 when the probabilities are calibrated, however hard the rows are.
     """
-    chances = _chances(probabilities)
-    expected = sum(
-        chances[:, c] * row_losses(probabilities, np.full(len(probabilities), c), costs)
-        for c in range(chances.shape[1])
-    )
+    expected = (_chances(probabilities) * losses_by_class(probabilities, costs)).sum(axis=1)
     return np.asarray(row_losses(probabilities, labels, costs) - expected)
 
 

@@ -34,7 +34,8 @@ LABELS, PREDICTED = 20_000, 1000
 PART = 500
 """Rows that the service takes at once, so that a file is many requests."""
 LONGEST = 3.0
-"""Seconds from the start of the command, or of a round of requests, to the kill at most."""
+"""Seconds from the start of the command, or of a round of requests, to the kill at most. Kills are
+spread evenly over it, in an order of chance."""
 ROWS = 4
 UNLOGGED = 0.5
 """Seconds before a kill in which an answer may have been given that is not in the log: it is logged
@@ -53,9 +54,9 @@ def test_a_file_of_labels_over_kills(
     server, killed = serve(workers=1, max_rows=PART, lease_seconds=1), Counter[str]()
     with Client(server) as client:
         _predict(client, PREDICTED)
-        while killed.total() < kills:
+        for after in draw.permutation(np.linspace(0, LONGEST, kills)):
             command = _begin(server, file)
-            time.sleep(draw.uniform(0, LONGEST))  # the instants are the test
+            time.sleep(after)  # the instants are the test
             if draw.random() < 0.5:
                 command.kill()
                 command.communicate(timeout=60)
@@ -91,8 +92,8 @@ def test_keys_over_kills(
     answered: list[float] = []
     instants: list[float] = []
     with Client(server) as client:
-        while killed.total() < kills:
-            until = time.monotonic() + draw.uniform(0, LONGEST)
+        for after in draw.permutation(np.linspace(0, LONGEST, kills)):
+            until = time.monotonic() + after
             while time.monotonic() < until:
                 _ask(client, len(answered))
                 answered.append(time.monotonic())

@@ -20,7 +20,7 @@ from bento_selfheal.healing.evidence.gate import Trial, Verdict
 from bento_selfheal.healing.labels.labelled_batch import LabelledBatch
 from bento_selfheal.healing.segments.watch import SegmentChange
 from bento_selfheal.model import SelfHealingModel
-from bento_selfheal.scoring.losses import row_losses
+from bento_selfheal.scoring.losses import most_apart, row_losses
 from bento_selfheal.scoring.scores import NOTHING
 from bento_selfheal.telemetry import names
 
@@ -229,7 +229,11 @@ class Healer:
             said = challenger, champion, batch.baseline
             p.line.ranking.add(*said, batch.labels, rarity, reviewed.weights)
             proves = reviewed.proves
-            scale = None if reviewed.weights is None else reviewed.scale[proves]
+            scale = None
+            if reviewed.weights is not None:
+                apart = most_apart(champion, challenger, costs)[proves]
+                own = reviewed.weights[proves], reviewed.likeliest[proves]
+                scale = p.line.gate.reach.scale(*own, apart)
             objection = p.one_sided.objection or p.segments.objection or p.canary.objection
             verdict = p.line.judge(gains[proves], rarity, scale, objection)
             span.set_attribute(names.OUTCOME, "promote" if verdict.promote else "wait")

@@ -151,8 +151,11 @@ class ChallengerLine:
             objection: Why nothing may be promoted on these labels (`OneSided.objection`).
         """
         before, proven = self.position, self.gate.proven
-        verdict = self.gate.update(gains, rarity, self.challenger.rows_per_label, scale)
-        refused = verdict.promote and (objection or self._below_floor() or self.ranking.refusal())
+        pace = self.challenger.rows_per_label
+        verdict = self.gate.update(gains, rarity, pace, scale)
+        refused = verdict.promote and (
+            objection or self._below_floor() or self.ranking.refusal(pace)
+        )
         if refused:
             self.gate.proven = proven  # what has not served yet has not proven itself
             verdict = replace(verdict, promote=False, withheld=True, reason=refused)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bento_selfheal.healing.evidence.e_process import MEMORY, EProcess
+from bento_selfheal.healing.evidence.reach import Reach
 from bento_selfheal.scoring.scores import NOTHING, Scores
 
 LEAST_ADVANCE = 5
@@ -73,6 +74,7 @@ class Gate:
     trials: int = 1
     """Number of the trial that runs."""
     proven: bool = False
+    reach: Reach = field(default_factory=Reach)
 
     @property
     def level(self) -> float:
@@ -94,12 +96,12 @@ class Gate:
         5 at the least: a line that waited for as many as ever would serve what the world has left
         behind.
 
-        Where only some rows are looked at, ``scale`` is what each difference counts, ``(n,)`` in
-        [0, 1] (`Reviewed.scale`), and an advance waits for as many rows of full scale.
+        Where only some rows are looked at, ``scale`` is what each difference counts, ``(n,)``
+        (`Reach.scale`), and an advance waits for as many rows of full scale.
         """
         told = gains if scale is None else (gains * scale).clip(-1, 1)
         self.process.update(told, MEMORY * rarity)
-        self.proof += len(gains) if scale is None else float(scale.sum())
+        self.proof += len(gains) if scale is None else float(np.minimum(scale, 1.0).sum())
         evidence = self.evidence()
         by = "lower" if self.process.mean >= 0 else "higher"
         gain = f"loss {by} by {abs(self.process.mean):.4f} on {self.process.count} new labels"
@@ -146,13 +148,14 @@ class Gate:
     def state(self) -> dict[str, Any]:
         """As JSON values, for the checkpoint."""
         own = {"proof": self.proof, "trials": self.trials, "proven": self.proven}
-        return {"process": asdict(self.process), **own}
+        return {"process": asdict(self.process), "reach": asdict(self.reach), **own}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` gave."""
         self.process = EProcess(**state["process"])
         self.trials, self.proven = state["trials"], state["proven"]
         self.proof = state.get("proof", self.process.count)
+        self.reach = Reach(**state.get("reach", {}))  # older releases had none
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -61,8 +62,13 @@ class RankingGuard:
         own = np.ones(len(labels)) if weights is None else weights
         self._weights = np.concatenate([self._weights, own])[-kept:]
 
-    def refusal(self) -> str:
-        """Why the challenger may not serve now; empty where it ranks no worse."""
+    def refusal(self, rows_per_label: float = 1.0) -> str:
+        """Why the challenger may not serve now; empty where it ranks no worse, by an error.
+
+        Where so many rows are answered for each label, fewer labels than the window holds must
+        speak against it as loudly as it full would, as at the gate: one that is held back by chance
+        is held back until many others came.
+        """
         if self._said is None:
             return ""
         ours, labels = self._said[CHALLENGER], self._labels
@@ -70,9 +76,10 @@ class RankingGuard:
         by_champion = auc_gap(ours, self._said[CHAMPION], labels, weights)
         if by_champion is None or by_champion[0] > 0:
             return ""
+        sure = math.sqrt(min(max(WINDOW / len(labels), 1.0), rows_per_label))
         by_baseline = auc_gap(ours, self._said[BASELINE], labels, weights)
         for model, found in (("what serves", by_champion), ("the frozen model", by_baseline)):
-            if found is not None and found[0] < -found[1]:
+            if found is not None and found[0] < -found[1] * sure:
                 return (
                     f"it ranks rows worse than {model}: AUC lower by {-found[0]:.4f} "
                     f"on {len(labels)} labels"

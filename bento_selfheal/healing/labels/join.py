@@ -49,7 +49,8 @@ class JoinedRow:
     unreported: bool = False
     """Whether its label is the class of rows that nobody reports."""
     stands_for: Sequence[float] = (1.0, 1.0)
-    """Its weight, and the share of the rows around it that are asked for."""
+    """Its weight, the share of the rows around it that are asked for, and of the review queue the
+    chance that a row had around it of which a label could tell all."""
 
     @property
     def weight(self) -> float:
@@ -62,6 +63,12 @@ class JoinedRow:
         """Share of the rows around it that are asked for at least; 0 where nothing is known of
         some."""
         return self.stands_for[1]
+
+    @property
+    def likeliest(self) -> float:
+        """How likely the likeliest rows around it were to be asked for, where its own chance rose
+        with what its label could tell; else `explored`."""
+        return self.stands_for[-1]
 
 
 class Joiner:

@@ -25,6 +25,8 @@ class Reviewed:
     share that is known before the row is, so that the mean has the sign of that over all rows. What
     a policy asks for counts 1 at most; of the review queue a row counts 1 on average, and one that
     tells little, and was rarely asked for, up to 1 / `AT_RANDOM`."""
+    likeliest: NDArray[np.float64]
+    """How likely the likeliest rows around each were to be asked for, ``(n,)``"""
     watched: NDArray[np.float64]
     """The same in a test that only ever takes something back: beside rows that are never asked for,
     those that are speak for themselves"""
@@ -39,5 +41,6 @@ class Reviewed:
             None if (weights == 1).all() else weights,
             (weights > 0) & (explored > 0),
             scale,
+            np.asarray([row.likeliest for row in rows], dtype=np.float64),
             np.where(explored > 0, scale, np.minimum(weights, 1.0)),
         )

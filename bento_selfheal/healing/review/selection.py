@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -15,20 +14,21 @@ from bento_selfheal.core.log.erased import rows_left
 from bento_selfheal.core.records import PredictionRecord
 from bento_selfheal.core.review.asked_row import AskedRow
 from bento_selfheal.healing.labels.join import JoinedRow, row_key
+from bento_selfheal.healing.review.contest import Contest
 from bento_selfheal.healing.review.pace import Pace
+from bento_selfheal.healing.review.purse import Purse
 from bento_selfheal.healing.review.worth import Worth
 from bento_selfheal.scoring.review import Review, draws
 
-Answers = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""What the challenger says of rows ``(n, features)``."""
-AT_RANDOM = 0.3
+AT_RANDOM, AT_RANDOM_WHEN_PROVEN = 0.3, 1.0
 """Part of the labels that go to rows whatever they are: no row is less likely to be asked for than
-that part of the mean, which bounds the weights."""
+that part of the mean, which bounds the weights. Once a line has proven itself all do: it answers
+nearly as what serves does, and follows the world best by rows as they come."""
 MOST_OFTEN = 10.0
 """Nor more likely than so many times the mean: what was drawn above is not even looked at."""
 REMEMBERED = 20_000
 """Rows that were asked for last, whose labels may still come."""
-FORGOTTEN = (-1, 0.0, 0.0)
+FORGOTTEN = (-1, 0.0, 0.0, 0.0)
 
 
 class Selection:
@@ -43,49 +43,52 @@ class Selection:
 
     def __init__(self, settings: Settings) -> None:
         self._rule, self._budget = settings.review, settings.review_budget or 0
-        self._pace = Pace()
+        self._pace, self._purse = Pace(), Purse()
+        self.share = 1.0
         self._worth = Worth()
         self._first = self._last = 0
-        self._asked: dict[bytes, tuple[int, float, float]] = {}
+        self._asked: dict[bytes, tuple[int, float, float, float]] = {}
 
-    def choose(self, entry: PredictionRecord, answers: Answers) -> list[AskedRow]:
+    def choose(self, entry: PredictionRecord, contest: Contest) -> list[AskedRow]:
         """The rows of a request whose labels are asked for.
 
         Args:
             entry: The request.
-            answers: Asks the challenger.
+            contest: The challenger, and how it stands at the gate.
         """
         if self._rule == "queue":
-            return self._by_worth(entry, answers)
+            return self._by_worth(entry, contest)
         return _by_policy(entry) if entry.review else []
 
-    def _by_worth(self, entry: PredictionRecord, answers: Answers) -> list[AskedRow]:
+    def _by_worth(self, entry: PredictionRecord, contest: Contest) -> list[AskedRow]:
         left = rows_left(entry)
         self._pace.take(int(left.sum()), entry.time)
         self._first, self._last = self._first or entry.seq, entry.seq
-        share, drawn = self.share, draws(entry.request, len(entry.probabilities))
-        near = np.flatnonzero(left & (drawn < _chances(share, np.asarray(MOST_OFTEN))))
+        self.share = self._purse.share(self._budget, self._pace.rows_a_day, entry.time)
+        drawn = draws(entry.request, len(entry.probabilities))
+        near = np.flatnonzero(left & (drawn < _chances(self.share, np.asarray(MOST_OFTEN))))
         if not len(near):
             return []
-        worth, why = self._worth.of(entry.probabilities[near], answers(entry.features[near]))
-        chances = _chances(share, np.minimum(AT_RANDOM + (1 - AT_RANDOM) * worth, MOST_OFTEN))
+        said = entry.probabilities[near], contest.answers(entry.features[near])
+        worth, most, why = self._worth.of(*said, contest.costs)
+        at_random = AT_RANDOM_WHEN_PROVEN if contest.proven else AT_RANDOM
+        worth = np.minimum(at_random + (1 - at_random) * np.append(worth, most), MOST_OFTEN)
+        *chances, highest = _chances(self.share, worth).tolist()
         chosen = []
-        for row, chance, reason in zip(near.tolist(), chances.tolist(), why, strict=True):
+        for row, chance, reason in zip(near.tolist(), chances, why, strict=True):
             if drawn[row] < chance:
-                self._remember(entry, row, chance, share)
+                self._remember(entry, row, (chance, self.share, highest))
                 turn = float(drawn[row]) / chance
                 chosen.append(AskedRow(entry.request, row, chance, turn, reason, entry.time))
+        self._purse.spent += len(chosen)
         return chosen
 
-    @property
-    def share(self) -> float:
-        """Share of the rows that people can label."""
-        return min(self._budget / max(self._pace.rows_a_day, 1.0), 1.0)
-
-    def _remember(self, entry: PredictionRecord, row: int, chance: float, share: float) -> None:
+    def _remember(
+        self, entry: PredictionRecord, row: int, chances: tuple[float, float, float]
+    ) -> None:
         key = _key(entry, row)
         self._asked.pop(key, None)
-        self._asked[key] = entry.seq, chance, share
+        self._asked[key] = entry.seq, *chances
         while len(self._asked) > REMEMBERED:
             del self._asked[next(iter(self._asked))]
 
@@ -101,9 +104,9 @@ class Selection:
         after = row.asked > self._last and self._rule != "queue"
         if not self._first or row.asked < self._first or after:
             return row
-        seq, chance, share = self._asked.get(row.key, FORGOTTEN)
+        seq, chance, *around = self._asked.get(row.key, FORGOTTEN)
         asked = seq == row.asked
-        return replace(row, stands_for=(1 / chance, share) if asked else (0.0, 1.0))
+        return replace(row, stands_for=(1 / chance, *around) if asked else (0.0, 1.0))
 
     def begin_anew(self) -> None:
         """Go on where nothing tells which rows were asked for: no label of before counts, since the
@@ -118,9 +121,11 @@ class Selection:
     def state(self) -> dict[str, Any]:
         """As JSON values and tensors, for the checkpoint."""
         keys = np.frombuffer(b"".join(self._asked), dtype=np.uint8).reshape(-1, 16)
-        facts = np.asarray(list(self._asked.values()), dtype=np.float64).reshape(-1, 3)
+        facts = np.asarray(list(self._asked.values()), dtype=np.float64).reshape(-1, 4)
         return {
             "pace": asdict(self._pace),
+            "purse": asdict(self._purse),
+            "share": self.share,
             "worth": asdict(self._worth),
             "first": self._first,
             "last": self._last,
@@ -132,9 +137,14 @@ class Selection:
         """Put back what `state` gave."""
         self._pace, self._worth = Pace(**state["pace"]), Worth(**state["worth"])
         self._first, self._last = state["first"], state["last"]
+        self._purse = Purse(**state.get("purse", {}))  # older releases had none
+        self.share = state.get("share", self.share)
         keys = [bytes(key) for key in state["keys"].numpy()]
-        rows = [(int(seq), chance, share) for seq, chance, share in state["rows"].tolist()]
-        self._asked = dict(zip(keys, rows, strict=True))
+        rows = state["rows"]
+        if rows.shape[1] == 3:  # nor the chance of the likeliest rows
+            rows = torch.cat([rows, rows[:, 2:]], dim=1)
+        facts = [(int(seq), *chances) for seq, *chances in rows.tolist()]
+        self._asked = dict(zip(keys, facts, strict=True))
 
 
 def _chances(share: float, worth: NDArray[np.float64]) -> NDArray[np.float64]:

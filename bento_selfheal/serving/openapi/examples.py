@@ -24,7 +24,7 @@ REVIEW = {
     "rows": [{
         "prediction_id": "jBVCu9BvFXxJTBuyAAABRbGnIJZ6vM1N.0", "features": {"amount": 12.5},
         "probability": 0.48, "decision": 0, "review_probability": 0.07,
-        "why": "the model is unsure", "time": 1795442638.0,
+        "why": "the challenger disagrees", "time": 1795442638.0,
     }],
 }  # fmt: skip
 SNAPSHOT = {

@@ -25,7 +25,7 @@ def ask(worker: Worker, answer: Answer) -> None:
     token = worker.store.acquire_lease("runner", 60.0)
     assert token is not None
     rows = [
-        AskedRow(answer.request, row, 0.25, row / 100, "the model is unsure", time.time())
+        AskedRow(answer.request, row, 0.25, row / 100, "the challenger disagrees", time.time())
         for row in range(len(ROWS))
     ]
     worker.store.commit(token, StepRecord(b"", {}, asked=rows, after_promotion=1))
@@ -54,7 +54,7 @@ def test_review(package: Package, tmp_path: Path, policy: dict[str, object]) -> 
         assert list(first["features"].values()) == ROWS[0].tolist()
         assert first["probability"] == pytest.approx(float(answer.probabilities[0]))
         assert first["decision"] == worker.decide(answer)[0]
-        assert (first["review_probability"], first["why"]) == (0.25, "the model is unsure")
+        assert (first["review_probability"], first["why"]) == (0.25, "the challenger disagrees")
         item = FeedbackItem(prediction_id=first["prediction_id"], label=1)
         assert worker.feedback.accept([item], None).unmatched == 0
         rest = worker.operations.review(1000)

@@ -99,13 +99,30 @@ def test_the_window_is_bounded() -> None:
         assert f"on {rows} labels" in guard.refusal()
 
 
+def test_few_labels_of_many_rows() -> None:
+    """A gap of less than two errors on a fifth of the window holds nobody back where a label comes
+    for one row in twenty, since chance makes such ones; a plain one does, and both do with all
+    labels."""
+    truth = labels(WINDOW // 5)
+    good = scores(truth, 2.0, 0)
+    for share, held in ((0.0, True), (0.5, False)):
+        guard = RankingGuard()
+        bad = scores(truth, 0.2, 1) * (1 - share) + good * share
+        guard.add(bad, good, good, truth.astype("f4"), 1.0)
+        gap, error = auc_gap(bad, good, truth) or (0.0, 1.0)
+        assert gap < -error, (share, gap, error)
+        assert (gap < -2.2 * error) is held, (share, gap, error)
+        assert bool(guard.refusal(20.0)) is held
+        assert guard.refusal()
+
+
 def test_held_back_in_a_pipeline(package: Package) -> None:
     """A line that has proven its gain and ranks worse does not serve; one event says why, also
     over a restart, and once it ranks as well it is promoted, on evidence of that time."""
     rig = Rig(package)
     ran = Live(rig)
     why = ["it ranks rows worse"]
-    rig.pipeline.parts.line.ranking.refusal = lambda: why[0]  # type: ignore[method-assign]
+    rig.pipeline.parts.line.ranking.refusal = lambda _: why[0]  # type: ignore[method-assign]
     ran.send(*drifting())
     assert rig.done.promotions == []
     held = [e.detail for e in rig.done.events if e.kind == "promotion_withheld"]
@@ -124,7 +141,7 @@ def test_accuracy_is_not_enough(
     the rest, has the higher accuracy and ranks worse: an event says that it is held back, by how
     much. Without the guard it would serve."""
     if not guarded:
-        monkeypatch.setattr(RankingGuard, "refusal", lambda _: "")
+        monkeypatch.setattr(RankingGuard, "refusal", lambda *_: "")
     rows, truth = drifting(clean=0, drifted=800, drift=1.0)
     found = (truth == 1) & (np.random.default_rng(0).random(len(truth)) < 0.5)
     answers = {
