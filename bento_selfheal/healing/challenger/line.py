@@ -153,8 +153,9 @@ class ChallengerLine:
         before, proven = self.position, self.gate.proven
         pace = self.challenger.rows_per_label
         verdict = self.gate.update(gains, rarity, pace, scale)
+        chosen = 1.0 if scale is None else pace  # rows that are chosen to tell much, and no others
         refused = verdict.promote and (
-            objection or self._below_floor() or self.ranking.refusal(pace)
+            objection or self._below_floor() or self.ranking.refusal(chosen)
         )
         if refused:
             self.gate.proven = proven  # what has not served yet has not proven itself

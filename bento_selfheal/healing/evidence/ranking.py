@@ -65,9 +65,11 @@ class RankingGuard:
     def refusal(self, rows_per_label: float = 1.0) -> str:
         """Why the challenger may not serve now; empty where it ranks no worse, by an error.
 
-        Where so many rows are answered for each label, fewer labels than the window holds must
-        speak against it as loudly as it full would, as at the gate: one that is held back by chance
-        is held back until many others came.
+        Args:
+            rows_per_label: Where rows are chosen by what their labels can tell, how many are
+                answered for each. Fewer labels than the window holds must then speak against it as
+                loudly as it full would: one that is held back by chance is held back until many
+                others came.
         """
         if self._said is None:
             return ""

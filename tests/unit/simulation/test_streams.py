@@ -207,5 +207,5 @@ def test_label_pattern() -> None:
     assert (only.tolist(), never.tolist()) == (
         [False, True, False, False], [False, True, False, True],
     )  # fmt: skip
-    with pytest.raises(SettingsError, match="grey is no class"):
+    with pytest.raises(SettingsError, match="'grey' is no class"):
         LabelPattern(only=("grey",)).check(classes)
