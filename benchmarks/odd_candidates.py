@@ -38,7 +38,7 @@ class Odd(nn.Module):
         return out * float("nan") if odd and self.kind == "nan" else out
 
 
-def odd(features: int, kind: str, after: float) -> SelfHealingModel:
+def odd(features: int, kind: str, after: float = 0.0) -> SelfHealingModel:
     """A classifier that is odd as a candidate, so many seconds after its first row."""
     model = wide_mlp(features)
     model.backbone = Odd(model.backbone, kind, after)

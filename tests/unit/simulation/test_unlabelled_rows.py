@@ -3,6 +3,7 @@ nothing does."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,13 @@ def served(table: Table, seed: int, home: Path) -> float:
     for _ in run.run(Stream(stream.rows, stream.labels, 500, 25)):
         pass
     return float(run.correct("champion").mean())
+
+
+@pytest.fixture(autouse=True)
+def own_homes(home: Path) -> Iterator[None]:
+    """Each stream has a model store of its own; other tests find theirs again."""
+    yield
+    use_home(home)
 
 
 @pytest.fixture
