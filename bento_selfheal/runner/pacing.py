@@ -27,8 +27,8 @@ READ_SHARE = 0.5
 """Share of one core that reading the logs may take on average while the runner is behind."""
 KEPT_UP_SHARE = 0.1
 """The same once all is read: each step writes a checkpoint, so fewer and longer ones cost less."""
-LONGEST_REST = 1.0
-"""Of a runner that has read all, because what it wrote last took long."""
+LONGEST_REST = 0.15
+"""Of a runner that has read all: a label must not wait long for its effect."""
 
 
 class Pace:

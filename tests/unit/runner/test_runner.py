@@ -29,7 +29,7 @@ from bento_selfheal.errors import LeaseLost, PromotionMoved
 from bento_selfheal.packaging.build import package_model
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.packaging.training import Training
-from bento_selfheal.runner.pacing import rest_seconds
+from bento_selfheal.runner.pacing import LONGEST_REST, rest_seconds
 from bento_selfheal.runner.reading import READ_REQUESTS
 from bento_selfheal.runner.runner import Runner
 from bento_selfheal.runner.status_board import TROUBLE_AFTER
@@ -531,7 +531,8 @@ def test_rests_after_heals(worker: Worker, make: Callable[..., Runner]) -> None:
     runner = make(heal_share=0.2)
     assert rest_seconds(0.0, 0.1, heal_share=0.2) == pytest.approx(0.4)
     assert rest_seconds(0.1, 0.0, heal_share=0.2, behind=True) == pytest.approx(0.1)
-    assert rest_seconds(0.1, 0.0, heal_share=0.2) == pytest.approx(0.9), "one that keeps up"
+    assert rest_seconds(0.01, 0.0, heal_share=0.2) == pytest.approx(0.09), "one that keeps up"
+    assert rest_seconds(0.1, 0.0, heal_share=0.2) == pytest.approx(LONGEST_REST)
     assert rest_seconds(0.1, 0.1, heal_share=1) == 0
     send(worker, *drifting(clean=100, drifted=0))
     began = time.thread_time()
