@@ -61,7 +61,8 @@ class FolderSource:
             raise FeedError(f"feed {self._feed.name}: {error}") from error
         for path in paths:
             name = path.name
-            if name.startswith(".") or not name.lower().endswith(ENDINGS) or _is_ours(name):
+            ours = name.lower().endswith(ENDINGS) and not name.endswith(REJECTED)
+            if not ours or name.startswith("."):
                 continue
             try:
                 found[name] = _state(path)
@@ -88,10 +89,6 @@ class FolderSource:
         for rows in table.parts(list(dict.fromkeys(columns.values())), PART_ROWS):
             cells: dict[str, list[Any]] = {f: rows.cells[c] for f, c in columns.items()}
             yield Rows(rows.lines, cells, rows.wrong)
-
-
-def _is_ours(name: str) -> bool:
-    return name.endswith(REJECTED)
 
 
 def _state(path: Path) -> tuple[int, int]:
