@@ -127,12 +127,7 @@ class Promoter:
         evidence = {**evidence, **p.segments.evidence()}
         point = p.policy.point_to_promote(p.controls.thresholds)
         labels = {"first_label": trial.first_label, "last_label": trial.last_label}
-        with self.telemetry.span(
-            names.PROMOTE, {names.VERSION: snapshot.version, names.REASON: reason}, traces
-        ):
-            self.write(PromotionKind.PROMOTE, snapshot, reason, {**evidence, **labels}, point)
-            detail = {"version": snapshot.version, "reason": reason, **evidence}
-            self.journal.note("promote", detail)
+        self.write_promotion(snapshot, reason, evidence, point, traces, labels)
         p.scoreboard.counts.promotions += 1
         p.scoreboard.actions.append(f"promote {snapshot.version}")
         left_predecessor = p.lineage.at_predecessor
@@ -141,6 +136,24 @@ class Promoter:
         proven = p.history.measured.get(snapshot.version)
         if proven is not None:
             p.rollback.promoted(proven, left_predecessor=left_predecessor)
+
+    def write_promotion(
+        self,
+        snapshot: Snapshot,
+        reason: str,
+        evidence: Mapping[str, Any],
+        point: OperatingPoint,
+        traces: Traces,
+        labels: Mapping[str, int] | None = None,
+    ) -> None:
+        """Write that a healed snapshot answers all requests, with an event that leaves out on which
+        labels the evidence rests."""
+        facts = {names.VERSION: snapshot.version, names.REASON: reason}
+        with self.telemetry.span(names.PROMOTE, facts, traces):
+            known = {**evidence, **(labels or {})}
+            self.write(PromotionKind.PROMOTE, snapshot, reason, known, point)
+            detail = {"version": snapshot.version, "reason": reason, **evidence}
+            self.journal.note("promote", detail)
 
     def refresh(self) -> None:
         """Tell what serves what the newest rows are like, where that is long ago and it wants to

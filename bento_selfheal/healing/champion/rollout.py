@@ -116,12 +116,7 @@ class Rollout:
         if by_operator is None:
             seen = f"no evidence of harm on {labels} labels of {share:.0%} of the requests"
             reason = f"{now.reason}; {seen}"
-            facts = {names.VERSION: now.snapshot.version, names.REASON: reason}
-            with self.promoter.telemetry.span(names.PROMOTE, facts, traces):
-                kind = PromotionKind.PROMOTE
-                self.promoter.write(kind, now.snapshot, reason, now.evidence, point)
-                detail = {"version": now.snapshot.version, "reason": reason, **now.evidence}
-                self.promoter.journal.note("promote", detail)
+            self.promoter.write_promotion(now.snapshot, reason, now.evidence, point, traces)
         p.policy.put(point, "a healed model serves")
         p.scoreboard.counts.promotions += 1
         p.scoreboard.actions.append(f"promote {now.snapshot.version}")
