@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bento_selfheal.model import SelfHealingModel, wide_mlp
 
-IN_PROCESS = "bento_selfheal.candidates.process" in sys.orig_argv
+IN_PROCESS = "bento_selfheal.candidates.host" in sys.orig_argv
 
 
 class Odd(nn.Module):

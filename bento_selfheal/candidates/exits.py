@@ -1,9 +1,10 @@
-"""Exit statuses of a candidate's process that say more than that it ended."""
+"""What a candidate's process says to its keeper: a byte while no call hangs, and why it ends."""
 
 from __future__ import annotations
 
-OUTGREW = 75
-ABSENT = 76
+BEAT = b"."
+OUTGREW = b"o"
+ABSENT = b"a"
 EXITS = {OUTGREW: "outgrew", ABSENT: "absent"}
 """``outgrew``: it took too much memory. ``absent``: this machine does not have its package, which
 says nothing against it: the champion answers here."""

@@ -27,7 +27,7 @@ from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows
 
 pytestmark = pytest.mark.slow
 BENCHMARKS = str(ROOT / "benchmarks")
-PROCESS = "bento_selfheal.candidates.process"
+HOST = "bento_selfheal.candidates.host"
 
 
 def made(name: str, rows: int, epochs: int, kind: str = "") -> Package:
@@ -63,16 +63,16 @@ def client(server: ServedService) -> Iterator[Client]:
 
 
 def of_candidates(server: ServedService) -> list[psutil.Process]:
-    """The processes of candidates below a server."""
-    below = psutil.Process(server.process.pid).children(recursive=True)
-    return [process for process in below if _is_candidate(process)]
+    """The processes of candidates below a server: forks of a host."""
+    return [fork for host in processes(server, HOST) for fork in processes_below(host)]
 
 
-def _is_candidate(process: psutil.Process) -> bool:
+def processes_below(process: psutil.Process) -> list[psutil.Process]:
+    """The children of a process, which may just have ended."""
     try:
-        return PROCESS in process.cmdline()
-    except psutil.Error:  # it has just ended
-        return False
+        return process.children()
+    except psutil.NoSuchProcess:
+        return []
 
 
 class Traffic:
@@ -282,10 +282,34 @@ def test_its_process_ends_with_the_worker_that_keeps_it(
     tag = made("spare", 400, 1).tag
     client.begin_candidate(tag, ramp=[0, 100])
     [process] = wait_for(lambda: of_candidates(server), "its process")
-    keeper = process.parent()
+    host = process.parent()
+    assert host is not None
+    keeper = host.parent()
     assert keeper is not None
     keeper.kill()
     wait_for(lambda: not process.is_running(), "its process has ended")
+    wait_for(lambda: not host.is_running(), "so has the host")
     wait_for(lambda: of_candidates(server), "another worker keeps it")
     client.end_candidate(tag)
     wait_for(lambda: not of_candidates(server), "no process is left")
+
+
+def test_candidates_are_forks_of_one_host(server: ServedService, client: Client) -> None:
+    """They share what it has loaded, and its end ends none that cannot be ended any more."""
+    tags = [made(name, 400, 1).tag for name in ("left", "right")]
+    for tag in tags:
+        client.begin_candidate(tag, ramp=[0, 100])
+    both = wait_for(lambda: len(of_candidates(server)) == 2 and of_candidates(server), "both")
+    assert [p.ppid() for p in both] == [processes(server, HOST)[0].pid] * 2
+
+    def shared() -> bool:
+        return all(p.memory_full_info().uss < p.memory_info().rss / 2 for p in both)
+
+    wait_for(shared, "most of their memory is the host's")
+    processes(server, HOST)[0].kill()
+    third = made("third", 400, 1).tag
+    client.begin_candidate(third, ramp=[0, 100])
+    wait_for(lambda: of_candidates(server), "another host has begun it")
+    for tag in (*tags, third):
+        client.end_candidate(tag)
+    wait_for(lambda: not any(p.is_running() for p in (*both, *of_candidates(server))), "no process")

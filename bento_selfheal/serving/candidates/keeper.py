@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import os
-import select
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from bento_selfheal.candidates.exits import EXITS
 from bento_selfheal.core.candidates.candidate import Candidate, reporter
-from bento_selfheal.core.models.current import MODEL
+from bento_selfheal.serving.candidates.host import Host, Process
 from bento_selfheal.store import SqlStore
 
-START_SECONDS = 300.0
-"""Longest that a candidate may take to load: it does while nobody else wants the core."""
-SILENT_SECONDS = 8.0
 LONGEST_PAUSE = 30.0
+HOST_SECONDS = 600.0
+"""How long the host waits for another candidate: where one was withdrawn the next is often near."""
 
 
 def folder_of(store_id: str) -> Path:
@@ -33,39 +27,6 @@ def folder_of(store_id: str) -> Path:
     if path.stat().st_uid != os.getuid():
         raise PermissionError(f"{path} belongs to another user")
     return path
-
-
-class Process:
-    """One candidate's process, and when it last showed that it is alive."""
-
-    def __init__(self, candidate: Candidate, path: Path) -> None:
-        module = [sys.executable, "-m", "bento_selfheal.candidates.process"]
-        self._child = subprocess.Popen(  # noqa: S603 - our own module
-            [*module, str(candidate.id), candidate.tag, str(path), MODEL.get()],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )  # fmt: skip
-        self._until = time.monotonic() + START_SECONDS
-
-    def trouble(self) -> str:
-        """What is wrong with it: ``ended``, ``hung`` or one of `EXITS`; else empty."""
-        out = self._child.stdout
-        while out is not None and select.select([out], [], [], 0)[0]:
-            if not os.read(out.fileno(), 4096):
-                break
-            self._until = time.monotonic() + SILENT_SECONDS
-        status = self._child.poll()
-        if status is not None:
-            return EXITS.get(status, "ended")
-        return "" if time.monotonic() < self._until else "hung"
-
-    def end(self) -> None:
-        """End it at once."""
-        self._child.kill()
-        self._child.wait()
-        for pipe in (self._child.stdin, self._child.stdout):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
 
 
 class Keeper:
@@ -80,6 +41,8 @@ class Keeper:
         self._store = store
         self._folder = folder
         self._lock: IO[str] | None = None
+        self._host: Host | None = None
+        self._wanted_at = 0.0
         self._processes: dict[int, Process] = {}
         self._troubles: dict[int, Counter[str]] = {}
         self._again: dict[int, float] = {}
@@ -91,6 +54,10 @@ class Keeper:
         wanted = {c.id: c for c in candidates}
         for one in [i for i in self._processes if i not in wanted]:
             self._processes.pop(one).end()
+        if candidates:
+            self._wanted_at = time.monotonic()
+        elif time.monotonic() > self._wanted_at + HOST_SECONDS:
+            self._end_host()
         for candidate in candidates:
             self._keep_one(candidate)
 
@@ -99,6 +66,7 @@ class Keeper:
         for process in self._processes.values():
             process.end()
         self._processes.clear()
+        self._end_host()
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -112,9 +80,19 @@ class Keeper:
             self._processes.pop(candidate.id).end()
             self._restart_later(candidate.id, trouble)
         if time.monotonic() >= self._again.get(candidate.id, 0.0):
-            self._processes[candidate.id] = Process(
-                candidate, self._folder / f"{candidate.id}.sock"
-            )
+            path = self._folder / f"{candidate.id}.sock"
+            self._processes[candidate.id] = self._living_host().start(candidate, path)
+
+    def _living_host(self) -> Host:
+        if self._host is not None and not self._host.alive:
+            self._end_host()
+        self._host = self._host or Host()
+        return self._host
+
+    def _end_host(self) -> None:
+        if self._host is not None:
+            self._host.stop()
+            self._host = None
 
     def _restart_later(self, candidate: int, trouble: str) -> None:
         troubles = self._troubles.setdefault(candidate, Counter())
