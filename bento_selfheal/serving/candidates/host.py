@@ -29,7 +29,7 @@ class Host:
         self._orders, theirs = socket.socketpair()
         with theirs:
             self._child = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-m", MODULE], stdin=theirs
+                [sys.executable, "-m", MODULE], stdin=theirs.fileno()
             )
 
     @property
