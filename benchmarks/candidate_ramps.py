@@ -89,7 +89,7 @@ class EachWorker:
         """Seconds from an instant until the last worker has let go of a candidate."""
         left = self._clients
         while left:
-            time.sleep(0.02)
+            time.sleep(0.1)  # each reading takes a worker some of its time
             left = [c for c in left if candidate in c.get("/status").json()["worker"]["candidates"]]
         return time.time() - since
 

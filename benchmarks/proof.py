@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import canary_steps
 import candidate_gate
 import candidate_ramps
 import causes
@@ -23,6 +24,7 @@ ROWS: dict[str, Callable[[], dict[str, Any]]] = {
     **many_models.ROWS,
     **candidate_gate.ROWS,
     **candidate_ramps.ROWS,
+    **canary_steps.ROWS,
 }
 
 

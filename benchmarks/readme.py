@@ -656,6 +656,19 @@ def proof_table(results: dict[str, Any]) -> str:
             "| until the last of 6 workers in 3 replicas has let go, median and worst "
             f"| {seen['rollback_s_median']:.2f} s and {seen['rollback_s_worst']:.2f} s |",
         ]
+    if seen := results.get("canary steps"):
+        rows += [
+            f"| a canary that is {worse}, of {seen['runs']} runs: rolled back, and labels until it "
+            f"is, or answers all, median | {100 * one['rolled_back']:.1f} % and "
+            f"{_whole(one['labels_median'])} |"
+            for worse, one in seen.items()
+            if isinstance(one, dict)
+        ]
+    if seen := results.get("canary lift"):
+        rows += [
+            f"| lift over all rows, {how} | {100 * seen[how]:.1f} points |"
+            for how in ("all at once", "50 percent first", "10 percent first")
+        ]
     return "\n".join(rows)
 
 

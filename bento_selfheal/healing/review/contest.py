@@ -20,6 +20,6 @@ class Contest:
 
     answers: Answers
     costs: Thresholds
-    """What mistakes cost, as the gate counts them"""
+    """What mistakes cost, as the gate counts them."""
     proven: bool = False
     """Whether its line is let through as it goes on"""
