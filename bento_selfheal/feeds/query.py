@@ -9,7 +9,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import NullPool, column, create_engine, select, text
+from sqlalchemy import NullPool, column, create_engine, func, select, text
 from sqlalchemy.engine import Row
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -79,9 +79,12 @@ class QuerySource:
         rows = given.subquery("feed")
         by = rows.c[feed.cursor or ""]
         query = select(*(rows.c[name].label(f"c{i}") for i, name in enumerate(wanted)))
-        query = query.where(by.is_not(None) if cursor is None else by >= cursor).order_by(by)
+        behind = by.is_not(None) if cursor is None else by >= cursor
         url = feed.url.get_secret_value() if feed.url else ""
         engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
+        if isinstance(cursor, str) and engine.dialect.name == "sqlite":  # numbers lie before texts
+            behind |= func.typeof(by).in_(["integer", "real"])
+        query = query.where(behind).order_by(by)
         try:
             with engine.connect().execution_options(stream_results=True) as c:
                 yield from c.execute(query).partitions(PART_ROWS)

@@ -216,8 +216,8 @@ def test_a_cursor_that_is_no_place(led: SqlStore, desk: sqlite3.Connection, tmp_
 
 
 def test_a_cursor_of_several_types(led: SqlStore, tmp_path: Path) -> None:
-    """In a column of SQLite that holds numbers, texts and bytes, the rows of the first type are read,
-    also those that come later; the status and one event name a value of another type."""
+    """In a column of SQLite that holds numbers, texts and bytes, the rows of the first type are
+    read, also those that come later; the status and one event name a value of another type."""
     with closing(sqlite3.connect(tmp_path / "desk.db", isolation_level=None)) as db:
         db.execute("create table labels (at, tx text, fraud)")
         put(db, (1, "a", 1), ("x9", "b", 1), (2, "c", 0), (b"z", "d", 1))
@@ -234,6 +234,17 @@ def test_a_cursor_of_several_types(led: SqlStore, tmp_path: Path) -> None:
         assert [e.kind for e in led.events()] == ["feed_failing"]
         db.execute("update labels set at = 4 where tx in ('b', 'd')")
         assert (look(feed)["accepted"], feed.state()["failing"]) == (5, "")
+
+
+def test_a_number_behind_texts(led: SqlStore, desk: sqlite3.Connection, tmp_path: Path) -> None:
+    """SQLite has numbers before all texts: one that comes behind a text is named, not passed by."""
+    put(desk, ("m1", "a", 1))
+    feed = opened(led, tmp_path, query_feed(tmp_path))
+    feed.look()
+    put(desk, (5, "b", 1), ("m2", "c", 1), (None, "d", 1))
+    with pytest.raises(FeedError, match="the cursor is 5, a number, and a text in the rows"):
+        feed.look()
+    assert [r.key for r in kept(led)] == keys_of(led, "a", "c")
 
 
 @pytest.mark.parametrize("cursor", [b"z", 9e999], ids=["bytes", "infinite"])
