@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from typer.testing import CliRunner
 
 from bento_selfheal.cli import main as entry
 from bento_selfheal.cli.labels import sending
@@ -155,3 +156,9 @@ def test_one_row_is_no_rows(
         file = write(tmp_path / "labels.csv", [(f"t{n}", n % 2, "a") for n in range(rows)])
         assert run(monkeypatch, Service(), file)[0] == 0
         assert capsys.readouterr().out.startswith(said)
+
+
+def test_help_is_set_anew_for_the_terminal() -> None:
+    """Paragraphs of the help are not cut where the lines of the code end."""
+    shown = CliRunner().invoke(entry.app, ["label", "--help"], env={"COLUMNS": "160"}).output
+    assert "with their line and the reason, and the exit code is then 1." in shown
