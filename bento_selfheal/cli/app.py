@@ -13,6 +13,7 @@ app = typer.Typer(
     help="Self-healing torch classifiers on BentoML.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # reflows paragraphs; the other modes keep the lines of the code
 )
 
 

@@ -166,8 +166,8 @@ def matured(waits: Mapping[str, Any]) -> str:
     lost = f", {counted(waits['lost'], 'request')} lost before that" if waits["lost"] else ""
     return (
         f"{counted(waits['rows'], 'row')} counted, {newest}; {waits['unreported']} of them as "
-        f"class {waits['class']}, {counted(waits['early'], 'label')} wait, {waits['late']} came "
-        f"late{lost}"
+        f"class {waits['class']}, {counted(waits['early'], 'label waits', 'labels wait')}, "
+        f"{waits['late']} came late{lost}"
     )
 
 
@@ -235,7 +235,7 @@ def _one_class(status: Mapping[str, Any]) -> dict[str, str]:
 def _feeds(status: Mapping[str, Any]) -> dict[str, str]:
     return {
         f"feed {feed['name']}": feed["failing"].removeprefix(f"feed {feed['name']}: ")
-        or f"{feed['rows']:,} rows, {feed['accepted']:,} accepted, "
+        or f"{counted(feed['rows'], 'row')}, {feed['accepted']:,} accepted, "
         f"{feed['rejected'] + feed['in_conflict']:,} not kept"
         for feed in status.get("feeds", ())
     }

@@ -188,7 +188,8 @@ def _drift(signals: Mapping[str, Any]) -> str:
     if signals.get("distance_limit") is None:
         return out
     where = f" on {', '.join(signals['differing'])}" if signals["differing"] else ""
-    return f"{out}, distance {signals['distance']:.2f} of {signals['distance_limit']:.2f}{where}"
+    distance = round(signals["distance"], 2) + 0  # not -0.00
+    return f"{out}, distance {distance:.2f} of {signals['distance_limit']:.2f}{where}"
 
 
 def _canary(status: Mapping[str, Any]) -> str:

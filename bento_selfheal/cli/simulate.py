@@ -35,6 +35,7 @@ from bento_selfheal.cli.models import _name_value
 from bento_selfheal.cli.terminal import say
 from bento_selfheal.config.groups import Tuning
 from bento_selfheal.config.settings import Settings
+from bento_selfheal.core.text import counted
 from bento_selfheal.errors import SelfHealError, SettingsError
 
 
@@ -120,7 +121,10 @@ def replay(
         use_home(folder)
         train, rest = table.split(train_fraction)
         say(console, f"read {file}: {'; '.join(table.notes)}")
-        say(console, f"training on {len(train.rows)} rows, streaming {len(rest.rows)} …")
+        say(
+            console,
+            f"training on {counted(len(train.rows), 'row')}, streaming {len(rest.rows):,} …",
+        )
         package = package_table("replay", train, seed, sensitive)
         stream = table_stream(rest, package, delay, limit)
         run = Demo(package, stream, folder.resolve(), every, env, never)

@@ -205,7 +205,8 @@ def _load() -> Settings:
         return common.with_each(each)
     if common.model not in each:
         raise SettingsError(
-            f"model: {cut(repr(common.model))} is none of the models {', '.join(each)}"
+            f"model: {cut(repr(common.model))} is none of the models {', '.join(each)}; leave it "
+            "out to serve all of them, or name one to serve that alone"
         )
     return each[common.model]
 

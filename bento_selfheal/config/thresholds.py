@@ -63,11 +63,14 @@ class ThresholdFile(WatchedFile[Thresholds]):
 
     Attributes:
         taken_up: The newest command of operators that was in the file when a runner began to lead.
+        found_with: The newest command that there was at that time.
+        edited: Whether the runner's last look found an edit.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, _parse, Thresholds())
-        self.taken_up = 0
+        self.taken_up = self.found_with = 0
+        self.edited = False
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(_written(self.current))

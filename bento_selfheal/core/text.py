@@ -29,10 +29,10 @@ def visible(text: str) -> str:
 def counted(count: int, noun: str, plural: str = "") -> str:
     """A number with its noun, in the singular or the plural; by default the plural has an s.
 
-    >>> counted(1, "rollback"), counted(0, "heal")
-    ('1 rollback', '0 heals')
+    >>> counted(1, "rollback"), counted(2000, "heal")
+    ('1 rollback', '2,000 heals')
     """
-    return f"{count} {noun}" if count == 1 else f"{count} {plural or noun + 's'}"
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def shown(value: Any) -> str:

@@ -24,6 +24,7 @@ function actions(one, confirm) {
     button.addEventListener("click", () => confirm(title, text, words, path, { tag: String(one.id) }));
     cell.append(button);
   };
+  if (one.state === "won") return cell; // it is being deployed
   add("Promote", `Promote ${one.tag}?`, "It serves at once, whatever the evidence, and a healed line of it begins.", "candidates/promote");
   add("Withdraw", `Withdraw ${one.tag}?`, "Within a second it answers nothing any more. Its evidence is kept.", "candidates/withdraw");
   return cell;

@@ -39,6 +39,7 @@ const TELLS = {
   feed_rejected: (d) => `feed ${d.feed}: ${counted(d.rows, "row")} not kept; they are in ${d.folder}`,
   webhook_failing: (d) => `webhook ${d.hook} fails: ${d.reason}`,
   webhook_recovered: (d) => `webhook ${d.hook} works again`,
+  webhook_lost: (d) => `webhook ${d.hook} was never told of ${counted(d.events, "event")}, which retention removed while it was away: ${Object.entries(d.kinds).map(([kind, n]) => `${exact(n)} ${kind}`).join(", ")}`,
   webhook_gave_up: (d) => `webhook ${d.hook} was never told of event ${d.event} (${d.kind}), in ${counted(d.attempts, "attempt")}: ${d.reason}`,
   thresholds: (d) => `thresholds changed: ${changes(d).join(", ")}`,
   thresholds_refused: (d) => `thresholds stay as they were: ${d.reason}`,

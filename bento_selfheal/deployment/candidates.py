@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bento_selfheal.core.candidates.candidate import Candidate, check_ramp
+from bento_selfheal.deployment.likeness import check_alike
 from bento_selfheal.errors import CommandError, PackageError
 from bento_selfheal.packaging.opening import info_of
 from bento_selfheal.store import SqlStore
@@ -29,11 +30,9 @@ def begin_candidate(
     serving = store.meta("package") or ""
     try:
         exact, info = info_of(tag)
-        _, old = info_of(serving)
+        if exact == serving:
+            raise CommandError(f"tag: {exact} serves already")
+        check_alike(serving, info_of(serving)[1], exact, info)
     except PackageError as error:
         raise CommandError(f"tag: {error}") from error
-    if exact == serving:
-        raise CommandError(f"tag: {exact} serves already")
-    if what := old.differs_in(info):
-        raise CommandError(f"tag: {exact} has other {what} than {serving}, which serves")
     return store.add_candidate(Candidate(exact, ramp, min_labels, by=by))

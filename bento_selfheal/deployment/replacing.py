@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
-from pydantic import BaseModel
-
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.deployment.deploy import put_in_service
+from bento_selfheal.deployment.likeness import check_alike
 from bento_selfheal.deployment.locations import open_existing
-from bento_selfheal.errors import PackageError, StoreError
-from bento_selfheal.inputs.column import Column
+from bento_selfheal.errors import StoreError
 from bento_selfheal.packaging.opening import info_of
-from bento_selfheal.packaging.package import PackageInfo
 from bento_selfheal.store.schema import WHICH_STORE
-
-TOLD = 5
-"""Most columns, and most levels of each, that an error names."""
 
 
 def replace_package(settings: Settings, tag: str) -> tuple[str, bool]:
@@ -41,74 +33,8 @@ def replace_package(settings: Settings, tag: str) -> tuple[str, bool]:
         if serving is None:
             raise StoreError(f"nothing was deployed to this store yet; {WHICH_STORE}")
         if exact != serving:
-            _check_alike(serving, info_of(serving)[1], exact, info)
+            check_alike(serving, info_of(serving)[1], exact, info)
             put_in_service(settings, store, exact)
         return exact, exact != serving
     finally:
         store.close()
-
-
-def _check_alike(serving: str, old: PackageInfo, tag: str, new: PackageInfo) -> None:
-    if what := old.differs_in(new):
-        if what == "embedding" and old.embedding and new.embedding:
-            raise PackageError(
-                f"{tag} embeds inputs otherwise than {serving}, which serves: "
-                f"{_parts_that_differ(old.embedding, new.embedding)} differ. What is logged and "
-                "learned belongs to one of them; serve the other from a store of its own"
-            )
-        if what == "columns":
-            raise PackageError(_other_columns(serving, old, tag, new))
-        had, has = getattr(old, what), getattr(new, what)
-        raise PackageError(f"{tag} has the {what} {has}, but {serving}, which serves, has {had}")
-
-
-def _other_columns(serving: str, old: PackageInfo, tag: str, new: PackageInfo) -> str:
-    """Which columns differ in what, and what to do instead."""
-    pairs = zip(_columns_of(old), _columns_of(new), strict=True)
-    differ = [
-        f"{was.name!r} {'; '.join(_differences(was, now))}" for was, now in pairs if was != now
-    ]
-    more = f", and {len(differ) - TOLD} more" if len(differ) > TOLD else ""
-    first = f"[{old.hidden_columns}:]" if old.hidden_columns else ""
-    again = (
-        f"Package it with the columns that serve, columns=open_package({serving!r}).info.columns"
-        f"{first} in Python or the same file for --schema, or start"
-    )
-    return (
-        f"{tag} has other columns than {serving}, which serves: {', '.join(differ[:TOLD])}{more}. "
-        "What is logged and learned belongs to those of one model. "
-        f"{again if old.rows_hold_inputs else 'Start'} a service of its own: "
-        f"SELFHEAL_MODEL={tag} SELFHEAL_STATE_DIR=FOLDER bentoml serve SERVICE"
-    )
-
-
-def _columns_of(info: PackageInfo) -> Sequence[Column]:
-    return info.columns or [Column(name=name) for name in info.features]
-
-
-def _differences(was: Column, now: Column) -> Iterator[str]:
-    """What of a column is another, in words."""
-    if now.kind is not was.kind:
-        yield f"is {now.kind.value}, not {was.kind.value}"
-        return
-    if now.nullable != was.nullable:
-        yield "may be missing" if now.nullable else "is never missing"
-    if more := [level for level in now.levels if level not in was.levels]:
-        yield f"has the new levels {_listed(more)}"
-    if gone := [level for level in was.levels if level not in now.levels]:
-        yield f"lacks the levels {_listed(gone)}"
-    if now.levels != was.levels and not more and not gone:
-        yield "has its levels in another order"
-    if now.origin != was.origin:
-        yield f"is counted from {now.origin:,.10g}, not from {was.origin:,.10g}"
-
-
-def _listed(levels: Sequence[str]) -> str:
-    more = f" and {len(levels) - TOLD} more" if len(levels) > TOLD else ""
-    return ", ".join(map(repr, levels[:TOLD])) + more
-
-
-def _parts_that_differ(old: BaseModel, new: BaseModel) -> str:
-    """Names of what two embeddings do not share."""
-    was, now = old.model_dump(), new.model_dump()
-    return ", ".join(name for name in was | now if was.get(name) != now.get(name))

@@ -74,7 +74,7 @@ def read_file(path: Path) -> TableFile:
         table = _csv(data, path, notes)
     if not table.num_rows:
         raise SettingsError(f"file: {path} has no rows")
-    notes.append(f"{table.num_rows:,} rows, {table.num_columns} columns")
+    notes.append(f"{counted(table.num_rows, 'row')}, {counted(table.num_columns, 'column')}")
     return TableFile(table, tuple(notes))
 
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from bento_selfheal.config.models import variable
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.config.thresholds import ThresholdFile
+from bento_selfheal.core.text import counted
 from bento_selfheal.deployment.locations import exact_tag, open_store, state_dir
 from bento_selfheal.errors import SelfHealError, SettingsError
 from bento_selfheal.packaging.model_store import bentoml_home
@@ -153,8 +154,8 @@ def _model(settings: Settings) -> Iterator[Finding]:
     info = package.info
     yield Finding(
         "model", Grade.GOOD,
-        f"{package.tag} opens and verifies: {len(info.features)} features, {len(info.classes)} "
-        f"classes, accuracy {info.accuracy:.3f} on its reference set",
+        f"{package.tag} opens and verifies: {counted(len(info.features), 'feature')}, "
+        f"{len(info.classes)} classes, accuracy {info.accuracy:.3f} on its reference set",
     )  # fmt: skip
     try:
         segments_of(settings.segments, info.features, info.columns, info.hidden_columns)
@@ -197,7 +198,11 @@ def _store(settings: Settings) -> Iterator[Finding]:
 
 def _store_findings(store: SqlStore) -> Iterator[Finding]:
     tag, status = store.meta("package"), store.status()
-    yield Finding("store", Grade.GOOD, f"serves {tag}; {store.ends()[0]} requests were logged")
+    yield Finding(
+        "store",
+        Grade.GOOD,
+        f"serves {tag}; {counted(store.ends()[0], 'request was', 'requests were')} logged",
+    )
     if kept := store.logged_inputs():
         yield Finding("inputs", Grade.GOOD, f"{kept / 1e6:,.1f} MB of inputs are kept as they came")
     leader = store.leader()
@@ -267,10 +272,11 @@ def _tracking(_: Settings) -> Iterator[Finding]:
 
 def _threads(settings: Settings) -> Iterator[Finding]:
     cores = os.cpu_count() or 1
+    on = f"{counted(settings.workers, 'worker')} on {counted(cores, 'core')}"
     if settings.workers > cores:
         yield Finding(
-            "workers", Grade.WARN, f"{settings.workers} workers on {cores} cores",
+            "workers", Grade.WARN, on,
             f"SELFHEAL_WORKERS={cores}",
         )  # fmt: skip
     else:
-        yield Finding("workers", Grade.GOOD, f"{settings.workers} workers on {cores} cores")
+        yield Finding("workers", Grade.GOOD, on)

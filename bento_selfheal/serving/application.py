@@ -49,6 +49,7 @@ from bento_selfheal.serving.http.request_metrics import by_route
 from bento_selfheal.serving.http.slow_clients import serve_promptly
 from bento_selfheal.serving.models.api_page import below, merged
 from bento_selfheal.serving.models.router import ModelRouter
+from bento_selfheal.serving.openapi.own_files import own_files_alone
 from bento_selfheal.serving.openapi.page import ApiPage
 from bento_selfheal.serving.predict_service import (
     PredictBase,
@@ -143,6 +144,7 @@ class SelfHealingService(Service[Any]):
         settings = load_settings()
         app = super().to_asgi(is_main=is_main)
         by_route(app)
+        own_files_alone(app)
         ours = inspect.getattr_static(self.inner, "predict") is vars(PredictBase)["predict"]
         bodies = functools.partial(bodies_of, self.inner) if ours else list[str]
         more: dict[str, Callable[[], Sequence[str]]] = {self._path("predict"): bodies}

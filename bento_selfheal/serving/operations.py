@@ -120,12 +120,18 @@ class Operations:
         """Withdraw a candidate, or have the runner put it into service, whatever the evidence.
 
         Raises:
-            CommandError: There is no such candidate on its ramp.
+            CommandError: There is no such candidate on its ramp, or one that is to be withdrawn is
+                being deployed already.
         """
         words = "withdrawn" if state is CandidateState.WITHDRAWN else "promoted"
         moved = False
         while not moved:  # the runner may move it to its next step between the two
             candidate = self._living(tag)
+            if candidate.state is CandidateState.WON and state is CandidateState.WITHDRAWN:
+                raise CommandError(
+                    f"tag: {candidate.tag} has won and is being deployed; once it serves, "
+                    "`bento-selfheal deploy TAG` puts another package in its place"
+                )
             moved = candidate.state is state or self._store.move_candidate(
                 candidate, state, candidate.step, f"{words} by {by}", by=by
             )

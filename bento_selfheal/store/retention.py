@@ -6,7 +6,7 @@ returns 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, takewhile
 from typing import Any
@@ -30,6 +30,7 @@ from bento_selfheal.store.connections import Part, WriteLock
 from bento_selfheal.store.keys import drop_keys
 from bento_selfheal.store.logs import logged_bytes, oldest_predictions
 from bento_selfheal.store.promotions import newest_of_kept
+from bento_selfheal.store.webhooks.lost import count_lost
 
 KEY_BYTES = 320_000
 """Keys of one step of retention: each lies elsewhere in their index, and labels wait meanwhile."""
@@ -123,8 +124,9 @@ class Retirement(Part):
             return int(gone.rowcount)
 
     def retire_events(self, before: float, rows_kept: int, limit: int) -> int:
-        """Delete the oldest events: those older than ``before``, and all but ``rows_kept``."""
-        return self._retire(t.events, t.events.c.seq, before, rows_kept, limit)
+        """Delete the oldest events: those older than ``before``, and all but ``rows_kept``. Those
+        that a webhook has yet to send are counted."""
+        return self._retire(t.events, t.events.c.seq, before, rows_kept, limit, going=count_lost)
 
     def retire_promotions(self, before: float, rows_kept: int, limit: int) -> int:
         """Delete the oldest promotions, as `retire_events` does events.
@@ -156,8 +158,10 @@ class Retirement(Part):
         rows_kept: int,
         limit: int,
         *may_go: ColumnElement[bool],
+        going: Callable[[Connection, Sequence[int]], None] | None = None,
     ) -> int:
-        """Delete the oldest rows that may go and are too old, or more than ``rows_kept`` back."""
+        """Delete the oldest rows that may go and are too old, or more than ``rows_kept`` back;
+        ``going`` is called with their places before."""
         with self._db.write(lasting=False) as c:
             newest = int(c.execute(select(func.max(place))).scalar() or 0)
             query = select(place.label("place"), table.c.time).where(*may_go)
@@ -165,6 +169,8 @@ class Retirement(Part):
             surplus = newest - rows_kept
             gone = takewhile(lambda r: r.place <= surplus or r.time < before, oldest)
             places = [r.place for r in gone]
+            if places and going is not None:
+                going(c, places)
             return int(c.execute(delete(table).where(place.in_(places))).rowcount) if places else 0
 
 

@@ -17,7 +17,7 @@ LONGEST_SUMMARY = 1024
 CRITICAL = {"step_failing", "one_class", "refused", "begun_anew", "dropped"}
 WARNING = {
     "retrain_needed", "rollback", "drifting", "quarantine", "new_class", "one_sided",
-    "feed_failing", "webhook_failing", "webhook_gave_up", "segment_held_back",
+    "feed_failing", "webhook_failing", "webhook_gave_up", "webhook_lost", "segment_held_back",
     "segment_rolled_back", "thresholds_refused", "rows_set_aside", "unreported_lost",
 }  # fmt: skip
 ENDS = {

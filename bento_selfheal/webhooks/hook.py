@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,6 +65,7 @@ class HookThread:
         self._sender = Sender(hook)
         self._places: dict[str, Place] = {}
         self._backlog = NOTHING
+        self._lost: dict[str, int] = {}
         self._looked_at = -1
         self.thread = PeriodicThread(
             f"selfheal-webhook-{hook.name}", self.look, LOOK_SECONDS, at_once=True
@@ -82,6 +83,7 @@ class HookThread:
             "failed": sum(p.failed for p in places),
             "given_up": sum(p.given_up for p in places),
             "waiting": self._backlog.events,
+            "lost": sum(self._lost.values()),
             "oldest_seconds": 0.0 if oldest is None else max(time.time() - oldest, 0.0),
             "failing": _failing(places),
         }
@@ -128,6 +130,7 @@ class HookThread:
         by_kind = self._store.newest_by_kind()
         behind = {k: p for k, p in self._places.items() if by_kind.get(k, 0) > p.seq}
         self._backlog = self._store.backlog(behind) if behind else NOTHING
+        self._tell_lost(leader, behind)
         for kind, place in behind.items():
             if self._is_due(place) and not self._send_kind(kind, leader):
                 return None
@@ -135,6 +138,26 @@ class HookThread:
         self._backlog = self._store.backlog(left) if left else NOTHING
         self._looked_at = newest
         return None
+
+    def _tell_lost(self, leader: Leader, behind: Mapping[str, Place]) -> None:
+        """Tell people once of events that retention took before they were sent: of a kind of which
+        the receiver takes events again, or none waits. Until then more of them may go."""
+        self._lost = self._store.lost_events(self._hook.name)
+        over = {
+            kind: count for kind, count in self._lost.items()
+            if kind in self._places and (kind not in behind or not self._places[kind].attempts)
+        }  # fmt: skip
+        if not over:
+            return
+        places = {
+            kind: replace(place, given_up=place.given_up + over[kind], next_try=0.0)
+            for kind, place in self._places.items() if kind in over
+        }  # fmt: skip
+        detail = {"hook": self._hook.name, "events": sum(over.values()), "kinds": over}
+        event = Event("webhook_lost", detail, time.time())
+        self._store.tell_lost(leader.token, self._hook.name, places, event)
+        self._places = {**self._places, **places}
+        self._lost = {kind: n for kind, n in self._lost.items() if kind not in over}
 
     @staticmethod
     def _is_due(place: Place) -> bool:

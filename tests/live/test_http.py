@@ -458,6 +458,19 @@ def test_the_page_may_load_its_own_files_alone(client: Client) -> None:
         assert headers["X-Content-Type-Options"] == "nosniff"
 
 
+def test_bentomls_page_loads_files_of_the_service_alone(client: Client) -> None:
+    """BentoML's API page has a tracker's script and badges of other hosts: a browser may load
+    neither, and the description shows none."""
+    page = client.get("/")
+    policy = page.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'self';")
+    assert "script-src" not in policy
+    assert "http" not in policy
+    told = client.read("/docs.json")["info"]["description"]
+    assert "![" not in told
+    assert told.startswith("# ")
+
+
 def test_metrics_carry_our_figures_beside_bentomls(client: Client) -> None:
     """/metrics has the state, z, heals and feedback, and BentoML's own request counts."""
     ids = client.predict(rows(3))["prediction_ids"]

@@ -132,7 +132,7 @@ def test_a_model_that_is_not_there(client: httpx.Client) -> None:
     for path in ("/nobody/predict", "/predict"):
         answer = client.post(path, json={})
         assert answer.status_code == 404
-        assert "fraud, churn, absent" in answer.json()["error"]
+        assert "fraud, churn, absent; a path begins with one of them" in answer.json()["error"]
 
 
 def test_bad_rows_of_one_model(server: ServedService) -> None:

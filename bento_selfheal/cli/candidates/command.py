@@ -12,6 +12,7 @@ from bento_selfheal.cli.app import app
 from bento_selfheal.cli.operate import LOCAL, AsJson, Token, Url, service
 from bento_selfheal.cli.terminal import say
 from bento_selfheal.core.candidates.candidate import DEFAULT_LABELS, DEFAULT_RAMP, failures
+from bento_selfheal.core.text import counted
 from bento_selfheal.errors import SettingsError
 
 
@@ -72,14 +73,14 @@ def _line(one: dict[str, Any]) -> str:
     evidence, counts = one["evidence"], one["counts"]
     lift = evidence.get("lift", {})
     told = (
-        f"{evidence['labels']} labels, lift {lift['mean']:+.3f} "
+        f"{counted(evidence['labels'], 'label')}, lift {lift['mean']:+.3f} "
         f"[{lift['low']:+.3f}, {lift['high']:+.3f}]"
         if lift else "no labels yet"
     )  # fmt: skip
     failed = failures(counts)
     share = f"answers {one['share']:.0%}" if one["state"] == "running" else one["state"]
     why = f": {one['reason']}" if one["reason"] else ""
-    return f"{one['id']} {one['tag']} {share}, {told}, {failed} failures{why}"
+    return f"{one['id']} {one['tag']} {share}, {told}, {counted(failed, 'failure')}{why}"
 
 
 def _shares(ramp: str) -> list[float]:

@@ -36,9 +36,9 @@ def try_webhooks(
     settings = load_model_settings()
     chosen = [hook for hook in settings.webhooks if name in (None, hook.name)]
     if not chosen:
-        known = ", ".join(hook.name for hook in settings.webhooks) or "none"
-        named = "there are none" if name is None else f"there is no {name!r}"
-        raise SettingsError(f"webhooks: {named}; they are: {known}")
+        known = ", ".join(hook.name for hook in settings.webhooks)
+        named = f"there is no {name!r}; there are {known}" if known else "none is set"
+        raise SettingsError(f"webhooks: {named}")
     replies = [_tried(hook, settings.model) for hook in chosen]
     if as_json:
         typer.echo(json.dumps(replies))

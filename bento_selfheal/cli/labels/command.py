@@ -18,6 +18,7 @@ from bento_selfheal.cli.labels.rejects import RejectsFile
 from bento_selfheal.cli.labels.sending import Sender, Sent
 from bento_selfheal.cli.operate import LOCAL, Token, Url, service
 from bento_selfheal.cli.terminal import say
+from bento_selfheal.core.text import counted
 from bento_selfheal.errors import SelfHealError, SettingsError
 from bento_selfheal.labelling.table import LabelTable, open_table
 
@@ -120,8 +121,8 @@ def _print(sent: Sent, as_json: bool) -> None:
     console = Console()
     say(
         console,
-        f"{sent.rows:,} rows: {sent.accepted:,} accepted ({sent.waiting:,} wait for their "
-        f"prediction, {sent.unmatched:,} unmatched), {sent.already_known:,} already known, "
+        f"{counted(sent.rows, 'row')}: {sent.accepted:,} accepted ({sent.waiting:,} still without "
+        f"a prediction, {sent.unmatched:,} unmatched), {sent.already_known:,} already known, "
         f"{sent.unknown:,} unknown, {sent.in_conflict:,} in conflict, {sent.rejected:,} rejected",
     )
     for row in sent.first:

@@ -100,6 +100,10 @@ TELLS: Mapping[str, Callable[[Detail], str]] = {
         f"webhook {d['hook']} was never told of event {d['event']} ({d['kind']}), in "
         f"{counted(d['attempts'], 'attempt')}: {d['reason']}"
     ),
+    "webhook_lost": lambda d: (
+        f"webhook {d['hook']} was never told of {counted(d['events'], 'event')}, which retention "
+        f"removed while it was away: {', '.join(f'{n:,} {kind}' for kind, n in d['kinds'].items())}"
+    ),
     "thresholds": _thresholds,
     "thresholds_refused": lambda d: f"thresholds stay as they were: {d['reason']}",
     "test": lambda d: str(d["reason"]),

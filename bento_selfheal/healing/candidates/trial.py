@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bento_selfheal.config.thresholds import Thresholds
 from bento_selfheal.core.candidates.candidate import Candidate
 from bento_selfheal.core.decision import decide_classes
+from bento_selfheal.core.text import counted
 from bento_selfheal.healing.evidence.e_process import EProcess
 from bento_selfheal.scoring.losses import row_losses
 
@@ -113,18 +114,24 @@ class CandidateTrial:
         self.at_step(candidate.step)
         count, by = self.better.count, abs(self.better.mean)
         if self.worse.reaches(alpha):
-            return Move.WITHDRAW, f"loss higher by {by:.4f} on {count} labels than the champion's"
+            return (
+                Move.WITHDRAW,
+                f"loss higher by {by:.4f} on {counted(count, 'label')} than the champion's",
+            )
         last = candidate.step == len(candidate.ramp) - 2
         if count - self.labels_before < candidate.min_labels:
             return Move.STAY, "too few labels at this step"
         if last and self.better.reaches(alpha):
             if objection:
                 return Move.STAY, objection
-            return Move.PROMOTE, f"loss lower by {by:.4f} on {count} labels than the champion's"
+            return (
+                Move.PROMOTE,
+                f"loss lower by {by:.4f} on {counted(count, 'label')} than the champion's",
+            )
         if count >= MOST_LABELS:
-            return Move.WITHDRAW, f"no evidence that it is better after {count} labels"
+            return Move.WITHDRAW, f"no evidence that it is better after {counted(count, 'label')}"
         if not last and self.better.mean >= -self.better.error:
-            return Move.STEP, f"no evidence of harm on {count} labels"
+            return Move.STEP, f"no evidence of harm on {counted(count, 'label')}"
         return Move.STAY, "not enough evidence yet"
 
     def status(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bento_selfheal.core.records import OperatingPoint, Promotion, PromotionKind, Snapshot, State
+from bento_selfheal.core.text import counted
 from bento_selfheal.core.transitions import Cause
 from bento_selfheal.errors import SnapshotError
 from bento_selfheal.healing.champion.canary import Underway
@@ -114,7 +115,9 @@ class Rollout:
         p.lineage.serve(now.snapshot, now.model)
         point = self.promoter.point_of(now.snapshot, now.point)
         if by_operator is None:
-            seen = f"no evidence of harm on {labels} labels of {share:.0%} of the requests"
+            seen = (
+                f"no evidence of harm on {counted(labels, 'label')} of {share:.0%} of the requests"
+            )
             reason = f"{now.reason}; {seen}"
             self.promoter.write_promotion(now.snapshot, reason, now.evidence, point, traces)
         p.policy.put(point, "a healed model serves")
@@ -137,7 +140,7 @@ class Rollout:
         if p.canary.next_share == 1:
             self.finish(traces=traces)
             return
-        seen = f"no evidence of harm on {p.canary.labels} labels"
+        seen = f"no evidence of harm on {counted(p.canary.labels, 'label')}"
         p.canary.grow(time.time())
         self._tell(seen, {}, traces)
 

@@ -28,6 +28,11 @@ class Pace:
         self.newest = max(self.newest, time)
 
     @property
+    def known(self) -> bool:
+        """Whether rows were counted for a day."""
+        return self.seconds >= DAY * (1 - math.exp(-1))
+
+    @property
     def rows_a_day(self) -> float:
         """How many rows come in a day, by those so far."""
         return self.rows / max(self.seconds, FIRST_SECONDS) * DAY

@@ -9,6 +9,9 @@ from bento_selfheal.core.review.asked_row import DAY
 SLOWEST, FASTEST = 0.5, 2.0
 """Bounds of the pace, beside that of an even day: no row is ever not asked for, and the last rows
 of a day are not all asked for, should fewer come than the day before."""
+FIRST_ROWS = 5
+"""Rows that are asked for on the first day in any case: nobody knows its pace, and a small budget
+that is spread over a day as busy as its first hour would ask for none."""
 
 
 @dataclass
@@ -32,3 +35,17 @@ class Purse:
         usual = budget / max(rows_a_day, 1.0)
         left = (budget - self.spent) / max(rows_a_day * (1 - passed / DAY), 1.0)
         return min(max(left, SLOWEST * usual), FASTEST * usual, 1.0)
+
+    def first_share(self, budget: int, rows: int, seconds: float) -> float:
+        """Share of a request's rows to ask for while the pace of a day is unknown, once `share`
+        was asked: none where the budget is large enough for that pace to ask for `FIRST_ROWS`.
+
+        Args:
+            budget: Rows that people can label in a day.
+            rows: Of the request.
+            seconds: In which the first rows are taken to have come.
+        """
+        if FASTEST * budget * seconds / DAY >= FIRST_ROWS:
+            return 0.0
+        wanted = max(min(budget, FIRST_ROWS) - self.spent, 0)
+        return min(FASTEST * wanted / max(rows, 1), 1.0)

@@ -15,7 +15,7 @@ from bento_selfheal.core.records import PredictionRecord
 from bento_selfheal.core.review.asked_row import AskedRow
 from bento_selfheal.healing.labels.join import JoinedRow, row_key
 from bento_selfheal.healing.review.contest import Contest
-from bento_selfheal.healing.review.pace import Pace
+from bento_selfheal.healing.review.pace import FIRST_SECONDS, Pace
 from bento_selfheal.healing.review.purse import Purse
 from bento_selfheal.healing.review.worth import Worth
 from bento_selfheal.scoring.review import Review, draws
@@ -64,7 +64,7 @@ class Selection:
         left = rows_left(entry)
         self._pace.take(int(left.sum()), entry.time)
         self._first, self._last = self._first or entry.seq, entry.seq
-        self.share = self._purse.share(self._budget, self._pace.rows_a_day, entry.time)
+        self.share = self._share(int(left.sum()), entry.time)
         drawn = draws(entry.request, len(entry.probabilities))
         near = np.flatnonzero(left & (drawn < _chances(self.share, np.asarray(MOST_OFTEN))))
         if not len(near):
@@ -82,6 +82,13 @@ class Selection:
                 chosen.append(AskedRow(entry.request, row, chance, turn, reason, entry.time))
         self._purse.spent += len(chosen)
         return chosen
+
+    def _share(self, rows: int, time: float) -> float:
+        """Share of a request's rows to ask for."""
+        share = self._purse.share(self._budget, self._pace.rows_a_day, time)
+        if self._pace.known:
+            return share
+        return max(share, self._purse.first_share(self._budget, rows, FIRST_SECONDS))
 
     def _remember(
         self, entry: PredictionRecord, row: int, chances: tuple[float, float, float]

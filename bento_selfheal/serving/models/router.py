@@ -100,7 +100,8 @@ class ModelRouter:
         if first in self._shared or first == "docs":
             return None
         known = ", ".join(self._names)
-        return JSONResponse({"error": f"no model {shown(first)}; there are {known}"}, 404)
+        example = f"; a path begins with one of them, such as /{self._names[0]}/predict"
+        return JSONResponse({"error": f"no model {shown(first)}; there are {known}{example}"}, 404)
 
     def _within(self, scope: Scope, name: str, rest: str) -> Scope:
         """The scope of the model's own application, whose ``root_path`` is the model's path."""

@@ -13,6 +13,7 @@ from bento_selfheal.inputs.column import Column
 from bento_selfheal.labelling.classes import LONGEST, MOST
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.serving.openapi.network_schema import bodies, facts_schema, input_schema
+from bento_selfheal.serving.openapi.own_files import without_badges
 from bento_selfheal.serving.openapi.row_schema import (
     BINARY,
     NULL,
@@ -79,7 +80,8 @@ def with_inputs(page: dict[str, Any], package: Package, max_rows: int) -> ApiPag
     _tell_labels(schemas["FeedbackItem"], row, info.classes)
     _refer(page["paths"], "predict", more_bodies(package))
     _refer(page["paths"], "feedback", {kind: {"schema": LABEL_TABLE} for kind in LABEL_TABLES})
-    return ApiPage(page | {"openapi": VERSION})
+    told = page["info"] | {"description": without_badges(page["info"]["description"])}
+    return ApiPage(page | {"openapi": VERSION, "info": told})
 
 
 def more_bodies(package: Package) -> dict[str, Any]:

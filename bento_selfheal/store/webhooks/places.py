@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from bento_selfheal.store.audit.audit import append_audit
 from bento_selfheal.store.connections import Part
 from bento_selfheal.store.leadership import check_leads
 from bento_selfheal.store.logs import newest_place
+from bento_selfheal.store.webhooks.lost import LOST, lost_of, put_lost
 from bento_selfheal.store.webhooks.tables import webhook_places
 
 
@@ -92,7 +94,7 @@ class WebhookPlaces(Part):
             LeaseLost: Another runner leads now.
         """
         w = webhook_places.c
-        query = select(w.kind, w.place, w.state).where(w.hook == hook)
+        query = select(w.kind, w.place, w.state).where(w.hook == hook, w.kind != LOST)
         with self._db.read() as c:
             known = {r.kind: Place(r.place, **r.state) for r in c.execute(query)}
         missing = [kind for kind in kinds if kind not in known]
@@ -136,6 +138,34 @@ class WebhookPlaces(Part):
                 append_audit(c, "webhook", "runner", {"hook": hook, **audited}, RUNNER)
             if events:
                 c.execute(insert(t.events), [codec.event_row(e) for e in events])
+
+    def lost_events(self, hook: str) -> dict[str, int]:
+        """How many events of each kind retention took before a webhook had sent them, of which
+        nobody was told."""
+        with self._db.read() as c:
+            return dict(lost_of(c, hook))
+
+    def tell_lost(self, token: int, hook: str, places: Mapping[str, Place], event: Event) -> None:
+        """Tell people of events that a webhook has lost.
+
+        Args:
+            token: The lease's fencing token.
+            hook: Its name.
+            places: Where it stands, of the kinds that people are told of.
+            event: What they are told; ``kinds`` in its detail says how many of each are lost.
+
+        Raises:
+            LeaseLost: Another runner leads now; nothing was written.
+        """
+        w, kinds = webhook_places.c, event.detail["kinds"]
+        with self._db.write() as c:
+            check_leads(c, token)
+            put_lost(c, hook, lost_of(c, hook) - Counter(kinds))
+            for kind, place in places.items():
+                known = (w.hook == hook) & (w.kind == kind)
+                c.execute(update(webhook_places).where(known).values(_row(hook, kind, place)))
+            append_audit(c, "webhook", "runner", {"hook": hook, "lost": kinds}, RUNNER)
+            c.execute(insert(t.events), [codec.event_row(event)])
 
 
 def _row(hook: str, kind: str, place: Place) -> dict[str, Any]:

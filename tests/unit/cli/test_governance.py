@@ -82,8 +82,11 @@ def test_webhook_test(monkeypatch: pytest.MonkeyPatch) -> None:
     ]  # fmt: skip
     assert tried[0]["answer"] == "received by the test\\x1b[2J"
     assert "no answer: ConnectError" in call("webhook", "test", "desk", code=1)
-    with pytest.raises(SettingsError, match="no 'other'; they are: desk, team"):
+    with pytest.raises(SettingsError, match="no 'other'; there are desk, team"):
         CliRunner().invoke(app, ["webhook", "test", "other"], catch_exceptions=False)
+    webhooks(monkeypatch)
+    with pytest.raises(SettingsError, match="webhooks: none is set"):
+        CliRunner().invoke(app, ["webhook", "test"], catch_exceptions=False)
 
 
 def test_acts_on_the_host(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:

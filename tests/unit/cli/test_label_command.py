@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from typer.testing import CliRunner
 
 from bento_selfheal.cli import main as entry
 from bento_selfheal.cli.labels import sending
@@ -61,7 +62,7 @@ def run(
     monkeypatch.setattr(
         Client, "label", lambda _, table, keep_good: service.label(table, keep_good=keep_good)
     )
-    words = ["label", str(file), "--key", "tx", "--label", "fraud", "--json", *more]
+    words = ["label", str(file), "--key", "tx", "--label", "fraud", *more]
     monkeypatch.setattr("sys.argv", ["bento-selfheal", *words])
     with pytest.raises(SystemExit) as ended:
         entry.main()
@@ -84,7 +85,7 @@ def test_every_row_is_accounted_for(
     rows[5] = ("t5", 1)
     file = write(tmp_path / "labels.csv", [*rows, ("t0", 1, "b"), ("t1", 1, "b")])
     service = Service(most=3)
-    code, _ = run(monkeypatch, service, file, "--source-column", "desk")
+    code, _ = run(monkeypatch, service, file, "--json", "--source-column", "desk")
     found = json.loads(capsys.readouterr().out)
     assert code == 1
     assert {name: found[name] for name in ("rows", *sending.COUNTED, "rejected")} == {
@@ -106,12 +107,12 @@ def test_a_run_that_broke_off_is_repeated(
     file = write(tmp_path / "labels.csv", [(f"t{n}", n % 2, "a") for n in range(30)])
     (tmp_path / "labels.csv.rejected.csv").write_text("of an earlier run")
     service = Service(breaks_after=2)
-    assert run(monkeypatch, service, file)[0] == 1
+    assert run(monkeypatch, service, file, "--json")[0] == 1
     broken = json.loads(capsys.readouterr().out)
     assert (broken["accepted"], broken["line"], broken["error"]) == (20, 21, "away")
     again = Service()
     again.kept = service.kept
-    assert run(monkeypatch, again, file, "--source", "night")[0] == 0
+    assert run(monkeypatch, again, file, "--json", "--source", "night")[0] == 0
     whole = json.loads(capsys.readouterr().out)
     assert (whole["accepted"], whole["already_known"]) == (10, 20)
     assert again.sources == {"night"}
@@ -123,7 +124,7 @@ def test_parquet(
 ) -> None:
     """A Parquet file is sent as a CSV file is."""
     pa.parquet.write_table(pa.table({"tx": ["a", "b"], "fraud": [1, 0]}), tmp_path / "labels.pq")
-    assert run(monkeypatch, Service(), tmp_path / "labels.pq", "--corrects")[0] == 0
+    assert run(monkeypatch, Service(), tmp_path / "labels.pq", "--json", "--corrects")[0] == 0
     assert json.loads(capsys.readouterr().out)["accepted"] == 2
 
 
@@ -145,3 +146,19 @@ def test_wrong_columns(
     file = write(tmp_path / "labels.csv", [("a", 1, "b")])
     assert run(monkeypatch, Service(), file, *more)[0] == 2
     assert said in capsys.readouterr().err
+
+
+def test_one_row_is_no_rows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is printed says row of one, and rows of more."""
+    for rows, said in ((1, "1 row: 1 accepted"), (1200, "1,200 rows: 1,200 accepted")):
+        file = write(tmp_path / "labels.csv", [(f"t{n}", n % 2, "a") for n in range(rows)])
+        assert run(monkeypatch, Service(), file)[0] == 0
+        assert capsys.readouterr().out.startswith(said)
+
+
+def test_help_is_set_anew_for_the_terminal() -> None:
+    """Paragraphs of the help are not cut where the lines of the code end."""
+    shown = CliRunner().invoke(entry.app, ["label", "--help"], env={"COLUMNS": "160"}).output
+    assert "with their line and the reason, and the exit code is then 1." in shown

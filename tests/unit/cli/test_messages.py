@@ -110,6 +110,9 @@ def test_forget(
         ("webhook_gave_up", {"hook": "desk", "event": 7, "kind": "heal", "attempts": 1,
                              "reason": "HTTP 500"},
          "webhook desk was never told of event 7 (heal), in 1 attempt: HTTP 500"),
+        ("webhook_lost", {"hook": "desk", "events": 2001, "kinds": {"heal": 2000, "promote": 1}},
+         "webhook desk was never told of 2,001 events, which retention removed while it was away: "
+         "2,000 heal, 1 promote"),
         ("heal", {"of": "another release"}, "of another release"),
     ],
 )  # fmt: skip

@@ -12,8 +12,10 @@ from packages import other_package
 
 from bento_selfheal.cli import main as entry
 from bento_selfheal.config.settings import Settings
+from bento_selfheal.deployment.candidates import begin_candidate
 from bento_selfheal.deployment.deploy import prepare
-from bento_selfheal.deployment.locations import open_store
+from bento_selfheal.deployment.locations import open_existing, open_store
+from bento_selfheal.errors import CommandError
 from bento_selfheal.inputs.column import Kind
 from bento_selfheal.packaging.build import package_model
 from bento_selfheal.packaging.package import Package
@@ -152,5 +154,9 @@ def test_another_network(
     capsys.readouterr()
     assert deploy(packaged_stripes("another", of=5).tag, monkeypatch) == 1
     said = " ".join(capsys.readouterr().err.split())
-    assert "which serves: weights_sha256 differ" in said
+    assert "which serves, by its weights_sha256. " in said
     assert "Embedding" not in said
+    store = open_existing(Settings())
+    with pytest.raises(CommandError, match=r"embeds inputs otherwise.*Restart the service with"):
+        begin_candidate(store, "another:latest", (0.0, 100.0), 200, "anna")
+    store.close()

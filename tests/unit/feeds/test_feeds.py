@@ -215,6 +215,50 @@ def test_a_cursor_that_is_no_place(led: SqlStore, desk: sqlite3.Connection, tmp_
         opened(led, tmp_path, query_feed(tmp_path)).look()
 
 
+def test_a_cursor_of_several_types(led: SqlStore, tmp_path: Path) -> None:
+    """In a column of SQLite that holds numbers, texts and bytes, the rows of the first type are
+    read, also those that come later; the status and one event name a value of another type."""
+    with closing(sqlite3.connect(tmp_path / "desk.db", isolation_level=None)) as db:
+        db.execute("create table labels (at, tx text, fraud)")
+        put(db, (1, "a", 1), ("x9", "b", 1), (2, "c", 0), (b"z", "d", 1))
+        feed = opened(led, tmp_path, query_feed(tmp_path))
+        said = "feed desk: the cursor is 'x9', a text, and a number in the rows that were read"
+        for _ in range(2):
+            with pytest.raises(FeedError, match=said):
+                feed.look()
+        put(db, (3, "e", 1))
+        with pytest.raises(FeedError, match=said):
+            feed.look()
+        assert [r.key for r in kept(led)] == keys_of(led, "a", "c", "e")
+        assert said in feed.state()["failing"]
+        assert [e.kind for e in led.events()] == ["feed_failing"]
+        db.execute("update labels set at = 4 where tx in ('b', 'd')")
+        assert (look(feed)["accepted"], feed.state()["failing"]) == (5, "")
+
+
+def test_a_number_behind_texts(led: SqlStore, desk: sqlite3.Connection, tmp_path: Path) -> None:
+    """SQLite has numbers before all texts: one that comes behind a text is named, not passed by."""
+    put(desk, ("m1", "a", 1))
+    feed = opened(led, tmp_path, query_feed(tmp_path))
+    feed.look()
+    put(desk, (5, "b", 1), ("m2", "c", 1), (None, "d", 1))
+    with pytest.raises(FeedError, match="the cursor is 5, a number, and a text in the rows"):
+        feed.look()
+    assert [r.key for r in kept(led)] == keys_of(led, "a", "c")
+
+
+@pytest.mark.parametrize("cursor", [b"z", 9e999], ids=["bytes", "infinite"])
+def test_one_cursor_that_is_none(led: SqlStore, tmp_path: Path, cursor: Any) -> None:
+    """The rows of the page beside it are read."""
+    with closing(sqlite3.connect(tmp_path / "desk.db", isolation_level=None)) as db:
+        db.execute("create table labels (at, tx text, fraud)")
+        put(db, (1, "a", 1), (cursor, "b", 1))
+        feed = opened(led, tmp_path, query_feed(tmp_path))
+        with pytest.raises(FeedError, match=r"the cursor is (b'z'; a number|inf, behind)"):
+            feed.look()
+        assert [r.key for r in kept(led)] == keys_of(led, "a")
+
+
 def test_colons_and_comments(led: SqlStore, desk: sqlite3.Connection, tmp_path: Path) -> None:
     """A query is sent as it is written: a colon names no parameter, and a comment may end it."""
     put(desk, (1, ":a", 1), (2, "b", 1))

@@ -175,3 +175,43 @@ def test_a_file_that_cannot_be_written(service: Deployed, monkeypatch: pytest.Mo
     [refused] = [e.detail for e in service.store.events() if e.kind == "thresholds_refused"]
     assert "cannot be written" in refused["reason"]
     assert changed(service) == []
+
+
+def test_a_clock_that_was_set_back(service: Deployed) -> None:
+    """What is asked for while the file's time lies ahead of the clock is newer than what the runner
+    has found in it, and is put in force; the next runner brings no older value back."""
+    runner = service.runner()
+    runner.step()
+    ask(service, miss_cost=3.0)
+    runner.step()
+    file_of(service).write_text('{"miss_cost": 4.0}')
+    ahead = time.time() + 3600
+    os.utime(file_of(service), (ahead, ahead))
+    runner.step()
+    ask(service, "berta", miss_cost=9.0)
+    runner.step()
+    assert in_force(service) == {"miss_cost": 9.0}
+    assert "thresholds_refused" not in [e.kind for e in service.store.events()]
+    died(runner)
+    service.runner().step()
+    assert in_force(service) == {"miss_cost": 9.0}
+    assert changed(service)[-1] == ("berta", "operate", {"miss_cost": 9.0})
+
+
+def test_a_clock_that_was_set_back_while_nobody_led(
+    service: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order of the requests counts, and not what the clock said of each."""
+    runner = service.runner()
+    runner.step()
+    now = time.time()
+    with monkeypatch.context() as ahead:
+        ahead.setattr(time, "time", lambda: now + 3600)
+        ask(service, miss_cost=3.0)
+        ask(service, miss_cost=4.0)
+    runner.step()
+    died(runner)
+    ask(service, "berta", miss_cost=9.0)
+    service.runner().step()
+    assert in_force(service) == {"miss_cost": 9.0}
+    assert changed(service)[-1] == ("berta", "operate", {"miss_cost": 9.0})

@@ -339,6 +339,57 @@ def test_dead_letters(store: SqlStore, receiver: Receiver) -> None:
     assert store.verify_audit().broken == 0
 
 
+def test_events_that_retention_took(store: SqlStore) -> None:
+    """What retention removes while a receiver is away is told once, with how many of each kind,
+    when the receiver is back or none waits any more; until then it is in the status, though the
+    runner starts anew."""
+    receiver = Receiver()
+    with receiver.listening():
+        hook = opened(store, receiver.url)
+        tell(store)
+        hook.look()
+    for _ in range(FAILING_AFTER):
+        tell(store, "promote")
+        tell(store, "rollback")
+        hook.look()
+    for _ in range(5):
+        tell(store)
+    while store.retire_events(0.0, 3, limit=2):
+        pass
+    hook = opened(store, receiver.url)
+    hook.look()
+    assert happened(store, "webhook_lost") == [
+        {"hook": "desk", "events": FAILING_AFTER, "kinds": {"rollback": FAILING_AFTER}}
+    ]
+    waiting = hook.state()["waiting"]
+    lost = hook.state()["lost"]
+    assert waiting + lost == FAILING_AFTER + 5
+    with receiver.listening():
+        hook.look()
+        hook.look()
+        assert len(receiver.places("promote")) == 1 + waiting
+        _, second = happened(store, "webhook_lost")
+        assert second == {"hook": "desk", "events": lost, "kinds": {"promote": lost}}
+        opened(store, receiver.url).look()
+    state = hook.state()
+    assert (state["lost"], state["given_up"], state["failing"]) == (0, lost + FAILING_AFTER, "")
+    assert len(happened(store, "webhook_lost")) == 2
+    assert store.verify_audit().broken == 0
+
+
+def test_what_was_sent_is_not_lost(store: SqlStore, receiver: Receiver) -> None:
+    """Retention of events that the receiver has, or that are of other kinds, is told to nobody."""
+    hook = opened(store, receiver.url)
+    for kind in ("promote", "heal", "rollback"):
+        tell(store, kind)
+    hook.look()
+    tell(store, "heal")
+    assert store.retire_events(0.0, 0, limit=10) == 4
+    tell(store)
+    hook.look()
+    assert (hook.state()["lost"], happened(store, "webhook_lost")) == (0, [])
+
+
 def test_young_events_are_not_given_up(store: SqlStore, receiver: Receiver) -> None:
     """However often it fails, an event is tried until the limit."""
     hook = opened(store, receiver.url, hours=1.0)

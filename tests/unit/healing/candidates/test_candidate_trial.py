@@ -63,7 +63,7 @@ def test_the_same_model_is_never_promoted() -> None:
     move, why = trial.judge(Candidate("a:1", (50.0, 100.0)), ALPHA, {})
     assert (move, why) == (
         Move.WITHDRAW,
-        f"no evidence that it is better after {MOST_LABELS} labels",
+        f"no evidence that it is better after {MOST_LABELS:,} labels",
     )
     assert trial.status()["lift"]["mean"] == 0
 

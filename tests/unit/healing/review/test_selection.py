@@ -215,6 +215,31 @@ def test_no_row_is_never_asked_for() -> None:
     assert purse.share(100, 1000, 2 * DAY - 1) == pytest.approx(0.1 * FASTEST)
 
 
+@pytest.mark.parametrize(("size", "requests"), [(1, 1000), (100, 10), (1000, 3)])
+def test_a_small_budget_on_the_first_day(size: int, requests: int) -> None:
+    """A burst on the first day of a service asks for the few rows that people can label, whatever
+    the size of the requests; a day later the pace is known, and a burst asks for its share."""
+    selection = Selection(Settings(review="queue", review_budget=5))
+    draw = np.random.default_rng(7)
+
+    def burst(day: int) -> list[AskedRow]:
+        asked = []
+        for n in range(requests):
+            features = draw.random((size, 2)).astype(np.float32)
+            said, seq = np.ascontiguousarray(features[:, 0]), day * requests + n + 1
+            at = (day + 0.4) * DAY + n
+            key = seq.to_bytes(12, "big")
+            asked += selection.choose(
+                PredictionRecord(key, features, said, 1, at, seq=seq), CONTEST
+            )
+        return asked
+
+    first = burst(0)
+    assert 5 <= len(first) <= 20
+    assert all(0 < one.chance <= 1 for one in first)
+    assert sum(len(burst(day)) for day in range(3, 13)) <= 10 * 5 * FASTEST
+
+
 def contested(
     number: int, seed: int, others: float = 0.2
 ) -> tuple[PredictionRecord, NDArray[np.float32]]:

@@ -6,12 +6,16 @@ import pytest
 from rigs import Live, Rig, drifting
 
 from bento_selfheal.core.records import State
+from bento_selfheal.healing.review import purse
 from bento_selfheal.packaging.package import Package
 
 
 @pytest.mark.parametrize("health", ["evidence", "article"])
-def test_they_say_nothing_of_the_accuracy(package: Package, health: str) -> None:
+def test_they_say_nothing_of_the_accuracy(
+    package: Package, health: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A batch of labels that nobody asked for shows no accuracy, good or bad, and alarms nobody."""
+    monkeypatch.setattr(purse, "FIRST_ROWS", 0)
     ran = Live(Rig(package, review="queue", review_budget=1, health=health))
     ran.send(*drifting(clean=1000, drifted=0))
     status = ran.rig.status()

@@ -168,6 +168,16 @@ def test_a_candidate_is_shown_once(store: SqlStore) -> None:
     assert [e.kind for e in store.events()] == ["candidate_begun", "candidate_won"]
 
 
+def test_a_candidate_that_is_being_deployed(store: SqlStore) -> None:
+    """Nobody withdraws what the runner is putting into service: it would serve all the same."""
+    store.add_candidate(Candidate("a:1"))
+    assert ask(store, "POST", "/candidates/promote", json={"tag": "a:1"}).status_code == 200
+    refused = ask(store, "POST", "/candidates/withdraw", json={"tag": "a:1"})
+    assert refused.status_code == 409
+    assert "tag: a:1 has won and is being deployed" in refused.json()["error"]
+    assert [c.state for c in store.candidates()] == [CandidateState.WON]
+
+
 def test_thresholds_are_asked_for(store: SqlStore) -> None:
     """What is given goes to the runner with the name of the token, and into the audit; the longest
     values fit."""
