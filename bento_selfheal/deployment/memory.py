@@ -14,8 +14,8 @@ def share_freed_memory() -> None:
     """Let threads use what others have freed, from now on; no effect without glibc.
 
     glibc gives threads an arena each, up to eight for each core, and every arena keeps what its
-    threads have freed. With threads for each model that was 8 MB a model on two cores. Call this before they
-    start.
+    threads have freed. With threads for each model that was 8 MB a model on two cores. Call this
+    before they start.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
