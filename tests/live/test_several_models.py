@@ -24,7 +24,7 @@ from bento_selfheal.packaging.model_store import model_folder
 from bento_selfheal.packaging.opening import WEIGHTS
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.server import ServedService
-from bento_selfheal.simulation.streams import article_rows
+from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows
 from bento_selfheal.store import SqlStore
 
 OPERATE = "operate-operate-operate"
@@ -61,7 +61,7 @@ def server(
 def damage_package(name: str) -> None:
     """A package of this name with a bit of its weights flipped."""
     table = article_rows(500, 0.0, np.random.default_rng(5))
-    packaged = package_model(name, table.rows, table.labels, seed=5)
+    packaged = package_model(name, table.rows, table.labels, features=ARTICLE_FEATURES, seed=5)
     weights = model_folder(packaged.tag) / WEIGHTS
     torn = bytearray(weights.read_bytes())
     torn[-1] ^= 1
@@ -143,6 +143,7 @@ def test_the_list_of_models(server: ServedService, client: httpx.Client) -> None
         ("torn", "weights.safetensors does not have the hash noted in package.json"),
         ("ahead", "has schema 9999, but this release knows no schema after"),
     ],
+    ids=["absent", "torn", "ahead"],
 )
 def test_a_broken_model_says_why(
     server: ServedService, client: httpx.Client, name: str, why: str
