@@ -14,14 +14,14 @@ from bento_selfheal.core.models.current import about
 from bento_selfheal.core.records import Event, NewSnapshot, Phase, Promotion, PromotionKind
 from bento_selfheal.deployment.acts import user
 from bento_selfheal.deployment.asked_for import note_asked_for, to_serve
-from bento_selfheal.deployment.locations import exact_tag, open_store, registry_of, state_dir
+from bento_selfheal.deployment.deployable import check_settings
+from bento_selfheal.deployment.locations import open_store, registry_of, state_dir
 from bento_selfheal.errors import PromotionMoved, SettingsError
 from bento_selfheal.healing.pipeline import Pipeline
 from bento_selfheal.image import STATE, goes_with_container
 from bento_selfheal.packaging.model_store import bentoml_home
-from bento_selfheal.packaging.opening import find_device, open_package
+from bento_selfheal.packaging.opening import open_package
 from bento_selfheal.packaging.package import Package
-from bento_selfheal.segments.definition import segments_of
 from bento_selfheal.store import SqlStore
 from bento_selfheal.telemetry.spans import Telemetry
 
@@ -58,8 +58,7 @@ def prepare(settings: Settings) -> None:
         StoreError: The store is out of reach.
         bentoml.exceptions.NotFound: There is no such model.
     """
-    find_device(settings.device)
-    _check_segments(settings)
+    check_settings(settings)
     _warn_of_loss(settings)
     store = open_store(settings)
     try:
@@ -68,17 +67,6 @@ def prepare(settings: Settings) -> None:
         note_asked_for(settings, store)
     finally:
         store.close()
-
-
-def _check_segments(settings: Settings) -> None:
-    """Refuse segments that the model cannot have where the service starts, and not in the runner.
-
-    Raises:
-        SettingsError: There is no such column, or too many segments.
-    """
-    if settings.segments:
-        info = open_package(exact_tag(settings)).info
-        segments_of(settings.segments, info.features, info.columns, info.hidden_columns)
 
 
 def put_in_service(settings: Settings, store: SqlStore, tag: str) -> None:

@@ -9,6 +9,7 @@ import bentoml
 from bento_selfheal.config.settings import Settings, load_settings
 from bento_selfheal.deployment.deploy import prepare, prepare_each
 from bento_selfheal.deployment.each_model import EachModel
+from bento_selfheal.deployment.memory import share_freed_memory
 from bento_selfheal.deployment.threads import one_thread_a_call
 from bento_selfheal.runner.pacing import Pace, load_optimizer
 from bento_selfheal.runner.runner import Runner
@@ -25,6 +26,8 @@ class HealingRunnerBase:
         settings = load_settings()
         log_with_bentoml(settings.log_format)
         one_thread_a_call()
+        if settings.models:
+            share_freed_memory()
         load_optimizer()
         self._pace = Pace(settings.runner_nice)
         self._pace.stand_back()

@@ -12,6 +12,7 @@ import bentoml
 from pydantic import WrapValidator
 
 from bento_selfheal.config.settings import load_settings
+from bento_selfheal.deployment.memory import share_freed_memory
 from bento_selfheal.deployment.threads import one_thread_a_call
 from bento_selfheal.errors import InvalidInput, Overloaded, PackageError, StoreError
 from bento_selfheal.internals import (
@@ -65,6 +66,8 @@ class PredictBase:
         log_with_bentoml(settings.log_format)
         cores = usable_cores()
         one_thread_a_call()
+        if settings.models:
+            share_freed_memory()
         TooManyItems.limit = settings.max_rows
         self._models = ServedModels(settings, cores)
         type(self)._running = self

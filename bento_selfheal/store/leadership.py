@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, text, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, text, update
 
 from bento_selfheal.core.audit.entry import FILE, HOST, RUNNER
 from bento_selfheal.core.records import Event, Measurement, Promotion, Snapshot
@@ -248,7 +248,9 @@ def _write_snapshots(c: Connection, snapshots: Iterable[Snapshot]) -> None:
 
 def _fenced(c: Connection, token: int, values: dict[str, Any]) -> None:
     """Change the runner's row, if this token still leads."""
-    done = c.execute(update(t.runner).where(t.runner.c.token == token).values(values))
+    # By name: SQLAlchemy keeps a compiled statement with the values that stand in it.
+    change = update(t.runner).where(t.runner.c.token == bindparam("leads"))
+    done = c.execute(change, {**values, "leads": token})
     if done.rowcount != 1:
         raise LeaseLost(f"the lease with token {token} has passed to another runner")
 

@@ -39,6 +39,16 @@ class Schema(Part):
             if missing:
                 c.execute(insert(t.meta), missing)
 
+    def refuse_newer(self) -> None:
+        """Check that no newer release has made the tables; nothing is written.
+
+        Raises:
+            NewerRelease: One has.
+            StoreError: The database cannot be read.
+        """
+        with self._db.read() as c:
+            _refuse_newer(_revision(c), revisions(c)[1], self._db.name)
+
     def check(self) -> None:
         """Check that the tables are of this release; for commands that only read.
 
@@ -99,14 +109,18 @@ def _migrate(c: Connection, name: str) -> None:
     found = _revision(c)
     if found == known[0]:
         return
+    _refuse_newer(found, known, name)
+    if found == FIRST_REVISION:
+        command.stamp(config, found)
+    command.upgrade(config, "head")
+
+
+def _refuse_newer(found: str | None, known: list[str], name: str) -> None:
     if found is not None and found not in known:
         raise NewerRelease(
             f"{name} has schema {found}, but this release knows no schema after {known[0]}; serve "
             "it with the release that made it"
         )
-    if found == FIRST_REVISION:
-        command.stamp(config, found)
-    command.upgrade(config, "head")
 
 
 def _revision(c: Connection) -> str | None:

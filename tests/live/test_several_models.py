@@ -1,8 +1,10 @@
-"""One service with several models, one of which is missing."""
+"""One service with several models, some of which cannot serve."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,14 @@ from worlds import package_article
 import bento_selfheal.cli.main  # noqa: F401 - adds the commands
 from bento_selfheal.cli.app import app
 from bento_selfheal.client.client import Client as OurClient
+from bento_selfheal.deployment.locations import sqlite_url
+from bento_selfheal.packaging.build import package_model
+from bento_selfheal.packaging.model_store import model_folder
+from bento_selfheal.packaging.opening import WEIGHTS
 from bento_selfheal.packaging.package import Package
 from bento_selfheal.simulation.server import ServedService
-from bento_selfheal.simulation.streams import article_rows
+from bento_selfheal.simulation.streams import ARTICLE_FEATURES, article_rows
+from bento_selfheal.store import SqlStore
 
 OPERATE = "operate-operate-operate"
 PREDICT = "predict-predict-predict"
@@ -28,13 +35,16 @@ PREDICT = "predict-predict-predict"
 def server(
     home: Path, package: Package, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServedService]:
-    """Two models of one package in stores of their own, and one that nobody packaged."""
+    """Two models of one package in stores of their own, and three that cannot serve."""
     folder = tmp_path_factory.mktemp("several")
+    damage_package("torn")
+    make_newer_store(folder / "state" / "ahead")
     env = {
-        "SELFHEAL_MODELS": "fraud,churn,absent",
+        "SELFHEAL_MODELS": "fraud,churn,absent,torn,ahead",
         "SELFHEAL_FRAUD__MODEL": package.tag,
         "SELFHEAL_CHURN__MODEL": package.tag,
         "SELFHEAL_CHURN__MODE": "observe",
+        "SELFHEAL_AHEAD__MODEL": package.tag,
         "SELFHEAL_STATE_DIR": str(folder / "state"),
         "SELFHEAL_WORKERS": "1",
         "SELFHEAL_PREDICT_TOKENS": f"shop={PREDICT},desk={OPERATE}",
@@ -46,6 +56,27 @@ def server(
         "service:SelfHealing", home=home, log=folder / "server.log", cwd=ROOT, env=env
     ) as server:
         yield server
+
+
+def damage_package(name: str) -> None:
+    """A package of this name with a bit of its weights flipped."""
+    table = article_rows(500, 0.0, np.random.default_rng(5))
+    packaged = package_model(name, table.rows, table.labels, features=ARTICLE_FEATURES, seed=5)
+    weights = model_folder(packaged.tag) / WEIGHTS
+    torn = bytearray(weights.read_bytes())
+    torn[-1] ^= 1
+    weights.chmod(0o600)
+    weights.write_bytes(torn)
+
+
+def make_newer_store(folder: Path) -> None:
+    """A store as a later release leaves it."""
+    folder.mkdir(parents=True)
+    store = SqlStore(sqlite_url(folder / "selfheal.db"))
+    store.create()
+    store.close()
+    with closing(sqlite3.connect(folder / "selfheal.db")) as file, file:
+        file.execute("update alembic_version set version_num = '9999'")
 
 
 @pytest.fixture
@@ -101,15 +132,39 @@ def test_a_candidate_is_one_of_its_model(server: ServedService, home: Path) -> N
 def test_the_list_of_models(server: ServedService, client: httpx.Client) -> None:
     """`/status` says of each model where it stands, and loudly which one does not serve."""
     models = client.get("/status").json()["models"]
-    assert [(name, one["serves"]) for name, one in models.items()] == [
-        ("fraud", True), ("churn", True), ("absent", False),
-    ]  # fmt: skip
+    assert [name for name, one in models.items() if one["serves"]] == ["fraud", "churn"]
     assert models["fraud"]["attention"] == []
-    assert "absent" in models["absent"]["attention"][0]
-    assert "THE MODEL absent DOES NOT SERVE" in server.log.read_text()
-    broken = client.post("/absent/predict", json={"rows": [[0.0] * 10]})
-    assert broken.status_code == 503
-    assert "absent" in broken.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("absent", "no Models with name 'absent' exist"),
+        ("torn", "weights.safetensors does not have the hash noted in package.json"),
+        ("ahead", "has schema 9999, but this release knows no schema after"),
+    ],
+    ids=["absent", "torn", "ahead"],
+)
+def test_a_broken_model_says_why(
+    server: ServedService, client: httpx.Client, name: str, why: str
+) -> None:
+    """The list, the log and the answers name the model and what is wrong with it, not what follows
+    from that; the others serve."""
+    assert why in client.get("/status").json()["models"][name]["attention"][0]
+    [line] = [
+        line
+        for line in server.log.read_text().splitlines()
+        if f"THE MODEL {name} DOES NOT SERVE" in line and "entry_service" in line
+    ]
+    assert why in line
+    answers = [
+        client.post(f"/{name}/predict", json={"rows": [[0.0] * 10]}), client.get(f"/{name}/status")
+    ]  # fmt: skip
+    for answer in answers:
+        assert answer.status_code == 503
+        assert answer.json()["error"].startswith(f"the model {name} does not serve")
+        assert why in answer.json()["error"]
+    assert predicted(server, "fraud")["ids"]
 
 
 def test_pages_need_no_token_and_figures_do(server: ServedService) -> None:
@@ -132,7 +187,8 @@ def test_a_model_that_is_not_there(client: httpx.Client) -> None:
     for path in ("/nobody/predict", "/predict"):
         answer = client.post(path, json={})
         assert answer.status_code == 404
-        assert "fraud, churn, absent; a path begins with one of them" in answer.json()["error"]
+        said = "fraud, churn, absent, torn, ahead; a path begins with one of them"
+        assert said in answer.json()["error"]
 
 
 def test_bad_rows_of_one_model(server: ServedService) -> None:

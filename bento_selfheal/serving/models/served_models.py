@@ -7,6 +7,7 @@ from typing import Any
 
 from bento_selfheal.config.settings import Settings
 from bento_selfheal.core.models.current import MODEL
+from bento_selfheal.deployment.deployable import check_deployed
 from bento_selfheal.deployment.each_model import EachModel
 from bento_selfheal.errors import StoreError
 from bento_selfheal.serving.models.overview import broken, summary
@@ -30,10 +31,13 @@ class ServedModels:
         telemetry = open_telemetry()
         self.names = settings.models
         self.instruments = Instruments(open_meter("selfheal"), several=bool(settings.models))
-        self._each = EachModel(
-            settings.each,
-            lambda own: ServedModel(own, cores, telemetry, self.instruments),
-        )
+
+        def open_one(own: Settings) -> ServedModel:
+            if own.name:  # of a single model, the deployment has failed and nothing was started
+                check_deployed(own)
+            return ServedModel(own, cores, telemetry, self.instruments)
+
+        self._each = EachModel(settings.each, open_one)
 
     @property
     def current(self) -> ServedModel:
