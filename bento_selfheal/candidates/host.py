@@ -25,7 +25,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from bento_selfheal.candidates.priority import begin_idle
+from bento_selfheal.candidates.priority import Priority, begin_idle
 
 MOST_BYTES = 1 << 16
 MOST_LINES = 16
@@ -36,11 +36,10 @@ def main() -> None:
     """Start and end candidates until the keeper closes the socket."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the keeper ends it
     os.setsid()
+    Priority()
     loader = threading.Thread(target=_load)
     loader.start()
     loader.join()
-    gc.collect()
-    gc.freeze()  # a collection in a fork would copy every page that it looks at
     keeper = socket.socket(fileno=0)
     children: dict[int, int] = {}
     for order, line in _orders(keeper):
@@ -61,6 +60,9 @@ def _load() -> None:
     import bentoml.models  # noqa: F401 - which bentoml loads only when it is used
 
     import bento_selfheal.candidates.process  # noqa: F401 - with torch
+
+    gc.collect()
+    gc.freeze()  # a collection in a fork would copy every page that it looks at
 
 
 def _orders(keeper: socket.socket) -> Iterator[tuple[dict[str, Any], int]]:

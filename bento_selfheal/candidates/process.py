@@ -48,13 +48,14 @@ def run(candidate: int, tag: str, path: str, model: str, keeper: socket.socket) 
         keeper: Line to whoever started it.
     """
     os.setsid()
+    priority = Priority()
     first: SimpleQueue[Callable[[], None]] = SimpleQueue()
     threading.Thread(target=lambda: first.get()(), daemon=True).start()
     begin_idle()
     settings = load_settings().each[model]
     one_thread_a_call()
     package = _package(tag, settings.device, keeper)
-    answerer = Answerer(package, candidate, open_store(settings), Priority())
+    answerer = Answerer(package, candidate, open_store(settings), priority)
     most = memory.limit()
     Path(path).unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX)
