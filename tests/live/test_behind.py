@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from conftest import wait_for
 from live import Client, Feeder, processes, served
@@ -16,6 +19,22 @@ from bento_selfheal.serving.reporting.backlog import BEHIND_SECONDS
 pytestmark = pytest.mark.slow
 
 
+def stop_between_writes(runner: psutil.Process, database: Path) -> None:
+    """Stop a runner while it does not hold the lock without which nobody can write."""
+
+    def stopped() -> bool:
+        runner.send_signal(signal.SIGSTOP)
+        with closing(sqlite3.connect(database, timeout=1, isolation_level=None)) as c:
+            try:
+                c.execute("begin immediate")
+            except sqlite3.OperationalError:
+                runner.send_signal(signal.SIGCONT)
+                return False
+        return True
+
+    wait_for(stopped, "the runner is stopped")
+
+
 def test_a_stopped_runner_is_seen(home: Path, package: Package, tmp_path: Path) -> None:
     """With the runner's process stopped, status and metrics say that labels are unread and why, and
     show no estimate beside them; once it runs again, that is over."""
@@ -23,7 +42,7 @@ def test_a_stopped_runner_is_seen(home: Path, package: Package, tmp_path: Path) 
         feeder = Feeder(client, workers=1)
         runner = wait_for(lambda: processes(server, "HealingRunner"), "the runner")[0]
         wait_for(lambda: client.read("/status")["runner_alive"], "a leader")
-        runner.send_signal(signal.SIGSTOP)
+        stop_between_writes(runner, tmp_path / "state" / "selfheal.db")
         try:
             feeder.send()
 
