@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
+from typing import NoReturn
 
 from bentoml.exceptions import NotFound
 
@@ -71,10 +72,9 @@ def _package(tag: str, device: str, keeper: socket.socket) -> Package:
     except (PackageError, NotFound) as error:
         log.error("no candidate on this machine: %s", error)
         _exit(keeper, ABSENT)
-        raise
 
 
-def _exit(keeper: socket.socket, why: bytes) -> None:
+def _exit(keeper: socket.socket, why: bytes) -> NoReturn:
     with suppress(OSError):
         keeper.send(why)
     os._exit(0)

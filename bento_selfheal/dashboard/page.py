@@ -12,6 +12,12 @@ from starlette.types import Scope
 POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'"
 
 
+def keep_to_own_files(response: Response, policy: str = POLICY) -> None:
+    """Have a browser load nothing for a page but the service's own files."""
+    response.headers["Content-Security-Policy"] = policy
+    response.headers["X-Content-Type-Options"] = "nosniff"
+
+
 def models_page() -> Path:
     """The page that lists the models of a service with several; it loads files of `selfheal/`."""
     return Path(__file__).parent / "models.html"
@@ -32,8 +38,7 @@ class Page(StaticFiles):
         if Path(path).suffix in (".py", ".pyc"):
             raise HTTPException(404)
         response = await super().get_response(path, scope)
-        response.headers["Content-Security-Policy"] = POLICY
-        response.headers["X-Content-Type-Options"] = "nosniff"
+        keep_to_own_files(response)
         # A new release must not meet an old script in a browser's cache.
         response.headers["Cache-Control"] = "no-cache"
         return response

@@ -61,8 +61,8 @@ class FolderSource:
             raise FeedError(f"feed {self._feed.name}: {error}") from error
         for path in paths:
             name = path.name
-            ours = name.lower().endswith(ENDINGS) and not name.endswith(REJECTED)
-            if not ours or name.startswith("."):
+            labels = name.lower().endswith(ENDINGS) and not name.endswith(REJECTED)
+            if not labels or name.startswith("."):
                 continue
             try:
                 found[name] = _state(path)

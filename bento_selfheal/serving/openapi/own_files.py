@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from bento_selfheal.dashboard.page import POLICY as OWN_FILES
+from bento_selfheal.dashboard.page import keep_to_own_files
+
 INDEX, DOCUMENT = "index", "openapi-spec"
 """BentoML's names of the routes of the page, and of the document that it shows."""
-POLICY = (
-    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "frame-ancestors 'none'; base-uri 'none'"
-)
+POLICY = f"{OWN_FILES}; style-src 'self' 'unsafe-inline'"
 """Swagger UI has styles in its text. Scripts in the text, such as the tracker's, do not run."""
 BADGE = "[!["
 """How a line of the description begins that shows an image of another host."""
@@ -47,8 +47,7 @@ def without_badges(description: str) -> str:
 def _kept(endpoint: Endpoint) -> Endpoint:
     async def page(request: Request) -> Response:
         response = await endpoint(request)
-        response.headers["Content-Security-Policy"] = POLICY
-        response.headers["X-Content-Type-Options"] = "nosniff"
+        keep_to_own_files(response, POLICY)
         return response
 
     return page
