@@ -34,7 +34,8 @@ from bento_selfheal.packaging.package import Package
 log = logging.getLogger(__name__)
 
 WRITE_SECONDS = 0.2
-BEAT_SECONDS = 0.5
+BEAT_SECONDS = 0.1
+"""Also between two looks at the memory: a model can take a gigabyte in a quarter of a second."""
 HANG_SECONDS = 5.0
 
 
